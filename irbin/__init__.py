@@ -1,0 +1,65 @@
+"""irbin: a pretrained PyTorch classifier in, a 1-bit IR-Net one out.
+
+    plan → convert → finetune → evaluate → export → load
+
+The public names are imported when first used, so that `import irbin` loads no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from irbin.errors import IrbinError as IrbinError
+    from irbin.records import DataOptions as DataOptions
+    from irbin.records import SourceOptions as SourceOptions
+    from irbin.verbs import compare as compare
+    from irbin.verbs import convert as convert
+    from irbin.verbs import evaluate as evaluate
+    from irbin.verbs import export as export
+    from irbin.verbs import finetune as finetune
+    from irbin.verbs import load as load
+    from irbin.verbs import open_network as open_network
+    from irbin.verbs import plan as plan
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "DataOptions": "irbin.records",
+    "IrbinError": "irbin.errors",
+    "SourceOptions": "irbin.records",
+    "compare": "irbin.verbs",
+    "convert": "irbin.verbs",
+    "evaluate": "irbin.verbs",
+    "export": "irbin.verbs",
+    "finetune": "irbin.verbs",
+    "load": "irbin.verbs",
+    "open_network": "irbin.verbs",
+    "plan": "irbin.verbs",
+}
+
+__all__ = [
+    "DataOptions",
+    "IrbinError",
+    "SourceOptions",
+    "__version__",
+    "compare",
+    "convert",
+    "evaluate",
+    "export",
+    "finetune",
+    "load",
+    "open_network",
+    "plan",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'irbin' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

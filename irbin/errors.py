@@ -1,0 +1,61 @@
+"""Every error that irbin raises on purpose, on one page.
+
+    IrbinError
+    ├── UsageError (ValueError)      an option or argument makes no sense            exit code 2
+    ├── SourceError                  a network, checkpoint or folder cannot be read  exit code 1
+    ├── TraceError                   the network's layers cannot be seen             exit code 1
+    ├── PlanError (ValueError)       the rules give no sensible plan                 exit code 1
+    ├── ConvertError                 the converted network does not run as planned   exit code 1
+    ├── DataError                    the data set is missing, empty or damaged       exit code 1
+    ├── TrainingError                training cannot start or go on                  exit code 1
+    ├── LowerError                   the network cannot be written as a program      exit code 1
+    └── ArtifactError                a packed folder is not what the format says     exit code 1
+
+A message is one line: what was expected, what came, what to do.
+"""
+
+from __future__ import annotations
+
+
+class IrbinError(Exception):
+    """Base of all; the command line prints the message alone and leaves with `exit_code`."""
+
+    exit_code = 1
+
+
+class UsageError(IrbinError, ValueError):
+    """An option or an argument has a value that cannot be meant."""
+
+    exit_code = 2
+
+
+class SourceError(IrbinError):
+    """A network, checkpoint or folder is missing, damaged, unsafe, or does not fit its model."""
+
+
+class TraceError(IrbinError):
+    """The layers of a network cannot be seen, so nothing can be planned."""
+
+
+class PlanError(IrbinError, ValueError):
+    """The rules contradict each other, match nothing, or leave nothing to binarize."""
+
+
+class ConvertError(IrbinError):
+    """The converted network does not run as the plan says it should."""
+
+
+class DataError(IrbinError):
+    """A data set is missing, empty, damaged, or has another number of classes."""
+
+
+class TrainingError(IrbinError):
+    """Training cannot start, or cannot go on."""
+
+
+class LowerError(IrbinError):
+    """A trained network holds something the program's vocabulary cannot say."""
+
+
+class ArtifactError(IrbinError):
+    """A packed folder is not what `docs/format.md` says it must be."""
