@@ -1,0 +1,1 @@
+"""The method: Libra-PB, EDE, and the layers that train with them."""

@@ -1,0 +1,90 @@
+"""sign, and the rules for its backward pass: EDE (IR-Net §3.3) and clipped straight-through.
+
+The authors' code uses `torch.sign`, whose 0 at 0 no bit can hold; here sign(0) = +1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CLIP_VALUE = 1.0
+
+
+def sign(x: Tensor) -> Tensor:
+    """−1 where x < 0, else +1: zero, −0.0 and NaN give +1. Any shape; keeps the dtype."""
+    return torch.where(x < 0, -1.0, 1.0).to(x.dtype)
+
+
+class _EdeSign(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, t: Tensor, k: Tensor) -> Tensor:
+        ctx.save_for_backward(x, t, k)
+        return sign(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        (grad,) = grad_outputs
+        x, t, k = ctx.saved_tensors
+        # 1 − tanh² cancels: in half precision nothing would be left of it near 0
+        wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        slope = k * t * (1 - torch.tanh(wide * t).square())
+        return (grad * slope).to(x.dtype), None, None
+
+
+class _SteSign(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return sign(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        (grad,) = grad_outputs
+        (x,) = ctx.saved_tensors
+        return grad * (x.abs() <= CLIP_VALUE)
+
+
+def ede_sign(x: Tensor, t: Tensor, k: Tensor) -> Tensor:
+    """sign with the gradient of the Error Decay Estimator.
+
+    Forward:   y = sign(x)
+    Backward:  dL/dx = dL/dy · k·t·(1 − tanh²(t·x))
+
+    Args:
+        x: any shape.
+        t: scalar tensor, sharpness; grows during training.
+        k: scalar tensor, max(1/t, 1).
+
+    Returns:
+        −1/+1, the shape of x. (IR-Net, eq. 11–12.)
+    """
+    y: Tensor = _EdeSign.apply(x, t, k)  # type: ignore[no-untyped-call]
+    return y
+
+
+def ste_sign(x: Tensor, t: Tensor, k: Tensor) -> Tensor:  # noqa: ARG001 - one signature for all
+    """sign with the clipped straight-through gradient (Hubara et al., NeurIPS 2016, eq. 4).
+
+    Forward:   y = sign(x)
+    Backward:  dL/dx = dL/dy · [|x| ≤ 1]
+
+    Args:
+        x: any shape.
+        t: not used.
+        k: not used.
+
+    Returns:
+        −1/+1, the shape of x.
+    """
+    y: Tensor = _SteSign.apply(x)  # type: ignore[no-untyped-call]
+    return y
+
+
+Estimator = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+ESTIMATORS: dict[str, Estimator] = {"ede": ede_sign, "ste": ste_sign}
+"""By the name that options and files use."""

@@ -1,0 +1,89 @@
+"""The forward half: a latent weight becomes signs and one scale per output channel.
+
+Libra-PB (IR-Net, Qin et al., CVPR 2020, §3.2) balances, standardizes and scales by a power of two.
+Two departures from the authors' code: an epsilon keeps a constant filter from becoming NaN, and
+sign(0) is +1 instead of 0, which no bit can hold. `plain` is the baseline of the paper's ablation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+EPSILON = 1e-7
+"""Added to a filter's standard deviation. Latent weights are of order 1e-2, so it moves nothing but
+filters that are constant up to rounding, and keeps their gradients finite."""
+
+MIN_SCALE_LOG2 = -126
+"""Smallest exponent that int8 and a normal float32 both hold; mean |ŵ| of a zero filter would
+give −∞."""
+
+
+def standardize(weight: Tensor) -> Tensor:
+    """Balance and standardize: ŵ = (w − mean(w)) / (std(w) + ε), per output channel.
+
+    The standard deviation is the unbiased one (n − 1), as in the authors' code; a filter of one
+    weight has none and keeps its sign: it is scaled to 1, not balanced (balancing gives zero).
+
+    Args:
+        weight: (out_channels, ...), floating.
+
+    Returns:
+        The same shape. Differentiable; the gradient of each filter sums to zero and is orthogonal
+        to w − mean(w) up to ε.
+    """
+    flat = weight.flatten(1)
+    if flat.shape[1] == 1:
+        return weight / (weight.detach().abs() + EPSILON)
+    balanced = flat - flat.mean(dim=1, keepdim=True)
+    spread = balanced.square().sum(dim=1, keepdim=True) / (flat.shape[1] - 1)
+    # sqrt has an infinite slope at 0: a constant filter would get NaN gradients through it
+    std = torch.where(spread > 0, spread, torch.ones_like(spread)).sqrt()
+    std = torch.where(spread > 0, std, torch.zeros_like(std))
+    return (balanced / (std + EPSILON)).view_as(weight)
+
+
+def power_of_two_exponent(standardized: Tensor) -> Tensor:
+    """s = round(log2(mean |ŵ|)) per output channel (IR-Net, eq. 8).
+
+    Args:
+        standardized: ŵ, (out_channels, ...).
+
+    Returns:
+        Detached float tensor of whole numbers, (out_channels,), in [−126, 0].
+    """
+    mean_abs = standardized.detach().flatten(1).abs().mean(dim=1)
+    return mean_abs.clamp_min(2.0**MIN_SCALE_LOG2).log2().round()
+
+
+def libra(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Libra-PB: what the sign is taken of, and the scale 2^s.
+
+    Args:
+        weight: latent weight, (out_channels, ...).
+
+    Returns:
+        ŵ of the same shape, and the detached scale, (out_channels,), a power of two.
+    """
+    standardized = standardize(weight)
+    return standardized, power_of_two_exponent(standardized).exp2()
+
+
+def plain(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The plain binarizer: sign of w, scale mean |w| (XNOR-Net, Rastegari et al., ECCV 2016, §3.1).
+
+    Args:
+        weight: latent weight, (out_channels, ...).
+
+    Returns:
+        w itself, and the detached scale, (out_channels,), any positive float32.
+    """
+    return weight, weight.detach().flatten(1).abs().mean(dim=1)
+
+
+Binarizer = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+BINARIZERS: dict[str, Binarizer] = {"libra": libra, "plain": plain}
+"""By the name that options and files use."""

@@ -1,0 +1,60 @@
+"""Backward rules against their closed forms in double precision."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from irbin.binary.estimator import ESTIMATORS, ede_sign, sign, ste_sign
+
+POINTS = torch.tensor([-3.0, -1.0, -0.5, -0.0, 0.0, 1e-30, 0.2, 1.0, 1.0001, 4.0]).double()
+
+
+def gradient(name: str, x: torch.Tensor, t: float, k: float) -> torch.Tensor:
+    x = x.clone().requires_grad_()
+    phase = (torch.tensor(value, dtype=torch.float64) for value in (t, k))
+    ESTIMATORS[name](x, *phase).sum().backward()
+    assert x.grad is not None
+    return x.grad
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_forward_is_sign_whatever_the_phase(name: str) -> None:
+    for t in (1e-3, 1.0, 10.0):
+        y = ESTIMATORS[name](POINTS, torch.tensor(t), torch.tensor(1.0))
+        assert torch.equal(y, sign(POINTS))
+
+
+@pytest.mark.parametrize(("t", "k"), [(0.001, 1000.0), (0.1, 10.0), (1.0, 1.0), (10.0, 1.0)])
+def test_ede_gradient_is_the_closed_form(t: float, k: float) -> None:
+    x = POINTS.numpy()
+    expected = k * t * (1 - np.tanh(t * x) ** 2)
+    np.testing.assert_allclose(gradient("ede", POINTS, t, k).numpy(), expected, rtol=1e-12)
+
+
+def test_ste_gradient_is_one_inside_the_clip() -> None:
+    assert gradient("ste", POINTS, 1.0, 1.0).tolist() == [0, 1, 1, 1, 1, 1, 1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_ede_gradient_survives_half_precision(dtype: torch.dtype) -> None:
+    x = torch.linspace(-2, 2, 41)
+    half = gradient("ede", x.to(dtype), 0.1, 10.0)
+    assert half.dtype == dtype
+    torch.testing.assert_close(
+        half.float(), gradient("ede", x.to(dtype).float(), 0.1, 10.0), rtol=0.01, atol=0
+    )
+
+
+def test_no_gradient_reaches_the_phase() -> None:
+    t, k = torch.tensor(1.0, requires_grad=True), torch.tensor(1.0, requires_grad=True)
+    x = torch.ones(3, requires_grad=True)
+    (ede_sign(x, t, k) + ste_sign(x, t, k)).sum().backward()
+    assert t.grad is None
+    assert k.grad is None
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (1,)], ids=str)
+def test_empty_and_single_tensors_pass(shape: tuple[int, ...]) -> None:
+    assert gradient("ede", torch.zeros(shape), 1.0, 1.0).shape == shape

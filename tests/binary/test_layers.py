@@ -1,0 +1,171 @@
+"""The binary layers against a plain restatement of what they compute."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from timm.layers import Conv2dSame
+from torch import nn
+
+from irbin.binary.anneal import EdePhase
+from irbin.binary.estimator import sign
+from irbin.binary.layers import (
+    BinaryConv2d,
+    BinaryLinear,
+    Method,
+    binary_layers,
+    phase_of,
+)
+from irbin.errors import ConvertError
+
+CONVOLUTIONS = {
+    "3x3": {"kernel_size": 3, "padding": 1},
+    "1x1": {"kernel_size": 1},
+    "strided": {"kernel_size": 3, "padding": 1, "stride": 2},
+    "oblong": {"kernel_size": (1, 5), "padding": (0, 2), "stride": (2, 1)},
+    "dilated": {"kernel_size": 3, "padding": 2, "dilation": 2},
+    "grouped": {"kernel_size": 3, "padding": 1, "groups": 3},
+    "no-bias": {"kernel_size": 3, "bias": False},
+    "reflect": {"kernel_size": 3, "padding": 1, "padding_mode": "reflect"},
+    "replicate": {"kernel_size": 3, "padding": (2, 1), "padding_mode": "replicate"},
+    "circular": {"kernel_size": 3, "padding": 1, "padding_mode": "circular"},
+    "same": {"kernel_size": 5, "padding": "same", "dilation": (2, 1)},
+    "valid": {"kernel_size": 3, "padding": "valid"},
+}
+
+
+def image(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(7))
+
+
+@pytest.mark.parametrize("arguments", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+@pytest.mark.parametrize("binary_activations", [True, False], ids=["1w1a", "1w32a"])
+def test_conv_is_the_float_layer_on_signs(arguments: dict, binary_activations: bool) -> None:
+    torch.manual_seed(1)
+    layer = nn.Conv2d(6, 9, **arguments)
+    binary = BinaryConv2d.from_float(
+        layer, Method(binary_activations=binary_activations), EdePhase()
+    )
+    x = image(2, 6, 9, 8)
+    w = layer.weight.detach()
+    scale = ((w - w.mean((1, 2, 3), keepdim=True)) / w.std((1, 2, 3), keepdim=True)).abs()
+    exponent = scale.mean((1, 2, 3), keepdim=True).log2().round()
+    expected = copy.deepcopy(layer)
+    expected.weight.data = sign(w - w.mean((1, 2, 3), keepdim=True)) * exponent.exp2()
+    torch.testing.assert_close(binary(x), expected(sign(x) if binary_activations else x))
+
+
+@pytest.mark.parametrize("size", [(9, 8), (7, 7), (1, 1), (12, 5)], ids=str)
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(3, 2, 1), (2, 1, 1), (5, 3, 2)])
+def test_conv2d_same_keeps_padding_by_input_size(
+    size: tuple[int, int], kernel: int, stride: int, dilation: int
+) -> None:
+    torch.manual_seed(1)
+    layer = Conv2dSame(4, 5, kernel, stride=stride, dilation=dilation)
+    binary = BinaryConv2d.from_float(layer, Method(), EdePhase())
+    x = image(2, 4, *size)
+    expected = copy.deepcopy(layer)
+    expected.weight.data = binary.binary_weight().detach()
+    torch.testing.assert_close(binary(x), expected(sign(x)))
+
+
+def test_zero_padding_contributes_zero() -> None:
+    layer = nn.Conv2d(1, 1, 3, padding=1, bias=False)
+    layer.weight.data = torch.arange(9.0).view(1, 1, 3, 3)
+    binary = BinaryConv2d.from_float(layer, Method(), EdePhase())
+    signs = torch.tensor([[-1.0, -1, -1], [-1, 1, 1], [1, 1, 1]])  # w − mean is 0 at the centre: +1
+    corner = signs[1:, 1:].sum() * binary.frozen()[1]
+    assert binary(torch.ones(1, 1, 3, 3))[0, 0, 0, 0] == corner
+
+
+def test_zero_input_counts_as_plus_one() -> None:
+    binary = BinaryLinear.from_float(nn.Linear(5, 2), Method(), EdePhase())
+    assert torch.equal(binary(torch.zeros(1, 5)), binary(torch.ones(1, 5)))
+    assert torch.equal(binary(-torch.zeros(1, 5)), binary(torch.ones(1, 5)))
+
+
+@pytest.mark.parametrize("shape", [(5,), (0, 5), (1, 5), (2, 3, 5)], ids=str)
+def test_linear_keeps_leading_dimensions(shape: tuple[int, ...]) -> None:
+    layer = nn.Linear(5, 3)
+    binary = BinaryLinear.from_float(layer, Method(), EdePhase())
+    x = image(*shape)
+    expected = F.linear(sign(x), binary.binary_weight(), layer.bias)
+    torch.testing.assert_close(binary(x), expected)
+
+
+def test_parameters_are_taken_over_and_keys_stay() -> None:
+    layer = nn.Conv2d(3, 4, 3)
+    binary = BinaryConv2d.from_float(layer, Method(), EdePhase())
+    assert binary.weight is layer.weight
+    assert binary.bias is layer.bias
+    assert set(binary.state_dict()) == {"weight", "bias"}
+
+
+def test_layer_gradients_follow_the_phase() -> None:
+    phase = EdePhase(0.1, 10)
+    binary = BinaryLinear.from_float(nn.Linear(16, 4, bias=False), Method(), phase)
+    gradients = []
+    for progress in (0.0, 1.0):
+        phase.set_progress(progress)
+        x = image(3, 16).requires_grad_()
+        binary.zero_grad()
+        binary(x).sum().backward()
+        t, k = float(phase.t), float(phase.k)
+        slope = k * t * (1 - np.tanh(t * x.detach().numpy()) ** 2)
+        expected = slope * binary.binary_weight().sum(0).detach().numpy()
+        np.testing.assert_allclose(x.grad.numpy(), expected, rtol=1e-4, atol=1e-4)
+        gradients.append(binary.weight.grad.clone())
+    assert not torch.allclose(gradients[0], gradients[1])
+
+
+def test_at_1w32a_the_input_gradient_is_the_plain_one() -> None:
+    binary = BinaryLinear.from_float(nn.Linear(8, 3), Method(binary_activations=False), EdePhase())
+    x = image(2, 8).requires_grad_()
+    binary(x).sum().backward()
+    torch.testing.assert_close(x.grad, binary.binary_weight().sum(0).expand(2, 8))
+
+
+def test_frozen_is_what_forward_uses() -> None:
+    for name in ("libra", "plain"):
+        binary = BinaryConv2d.from_float(nn.Conv2d(5, 4, 3), Method(binarizer=name), EdePhase())
+        signs, scale = binary.frozen()
+        assert set(signs.unique().tolist()) == {-1.0, 1.0}
+        torch.testing.assert_close(signs * scale.view(-1, 1, 1, 1), binary.binary_weight())
+
+
+def test_phase_is_shared_by_copies_of_a_network_not_between_them() -> None:
+    phase = EdePhase()
+    network = nn.Sequential(
+        BinaryLinear.from_float(nn.Linear(4, 4), Method(), phase),
+        BinaryLinear.from_float(nn.Linear(4, 2), Method(), phase),
+    )
+    network.ede = phase
+    twin = copy.deepcopy(network)
+    assert twin[0].phase is twin[1].phase is twin.ede
+    twin.ede.set_progress(1.0)
+    assert float(network.ede.t) == pytest.approx(0.1)
+    assert phase_of(twin) is twin.ede
+
+
+def test_binary_layers_are_listed_by_name() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), BinaryConv2d.from_float(nn.Conv2d(4, 4, 3), Method(), EdePhase())
+    )
+    assert list(binary_layers(network)) == ["1"]
+
+
+def test_phase_of_a_float_network_is_an_error() -> None:
+    with pytest.raises(ConvertError, match="got one without a binary layer"):
+        phase_of(nn.Linear(1, 1))
+
+
+def test_asymmetric_same_padding_puts_the_odd_row_after() -> None:
+    layer = nn.Conv2d(3, 4, 4, padding="same")
+    binary = BinaryConv2d.from_float(layer, Method(), EdePhase())
+    x = image(1, 3, 6, 5)
+    padded = F.pad(sign(x), (1, 2, 1, 2))
+    torch.testing.assert_close(binary(x), F.conv2d(padded, binary.binary_weight(), layer.bias))

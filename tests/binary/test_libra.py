@@ -1,0 +1,92 @@
+"""Libra-PB against its closed form in double precision, and the laws that follow from it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from irbin.binary.libra import libra, plain, power_of_two_exponent, standardize
+
+
+def filters(*shape: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64) * 0.05
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 3, 3), (5, 64), (2, 7, 1, 1), (1, 2)], ids=str)
+def test_standardize_is_the_closed_form(shape: tuple[int, ...]) -> None:
+    w = filters(*shape)
+    rows = w.flatten(1).numpy()
+    expected = (rows - rows.mean(1, keepdims=True)) / rows.std(1, ddof=1, keepdims=True)
+    np.testing.assert_allclose(standardize(w).flatten(1).numpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 3, 3), (5, 64)], ids=str)
+def test_exponent_is_the_closed_form(shape: tuple[int, ...]) -> None:
+    w = filters(*shape).sign() * filters(*shape, seed=1).abs() ** 4  # heavy tails: exponents differ
+    standardized = standardize(w)
+    for row, s in zip(standardized, power_of_two_exponent(standardized), strict=True):
+        assert s == round(math.log2(row.abs().mean()))
+
+
+def test_scale_is_a_detached_power_of_two() -> None:
+    w = filters(6, 3, 3, 3).requires_grad_()
+    _, scale = libra(w)
+    assert not scale.requires_grad
+    assert torch.equal(scale.log2(), scale.log2().round())
+
+
+def test_gradient_sums_to_zero_and_is_orthogonal_to_the_balanced_weight() -> None:
+    w = filters(6, 3, 3, 3).requires_grad_()
+    source, scale = libra(w)
+    ((source * scale.view(-1, 1, 1, 1)).tanh() * filters(6, 3, 3, 3, seed=2)).sum().backward()
+    assert w.grad is not None
+    gradient, balanced = w.grad.flatten(1), (w - w.mean((1, 2, 3), keepdim=True)).flatten(1)
+    norm = gradient.norm(dim=1)
+    assert (norm > 1e-3).all()
+    assert (gradient.sum(1).abs() / norm).max() < 1e-10
+    assert ((gradient * balanced).sum(1).abs() / (norm * balanced.norm(dim=1))).max() < 1e-5
+
+
+def test_standardize_gradient_is_the_derivative() -> None:
+    assert torch.autograd.gradcheck(standardize, (filters(3, 2, 2, 2).requires_grad_(),), eps=1e-7)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -3.0, 1e-30])
+def test_a_constant_filter_gives_no_nan(value: float) -> None:
+    w = torch.full((2, 3, 3, 3), value, requires_grad=True)
+    source, scale = libra(w)
+    (source * scale.view(-1, 1, 1, 1)).sum().backward()
+    assert source.isfinite().all()
+    assert scale.isfinite().all()
+    assert (scale > 0).all()
+    assert w.grad is not None
+    assert w.grad.isfinite().all()
+
+
+def test_a_filter_of_one_weight_keeps_its_sign() -> None:
+    source, scale = libra(torch.tensor([[[[0.3]]], [[[-0.2]]]]))
+    assert source.flatten().sign().tolist() == [1, -1]
+    assert scale.tolist() == [1, 1]
+
+
+def test_plain_is_the_weight_and_its_mean_magnitude() -> None:
+    w = filters(4, 10)
+    source, scale = plain(w)
+    assert source is w
+    np.testing.assert_allclose(scale.numpy(), np.abs(w.numpy()).mean(1))
+
+
+def test_scale_is_a_no_op_before_batch_norm() -> None:
+    w, x = filters(8, 4, 3, 3), filters(16, 4, 6, 6, seed=3)
+    w[::2] = w[::2] ** 5  # heavy tails: half of the channels get another exponent
+    source, scale = libra(w)
+    assert len(set(scale.tolist())) > 1
+    norm = nn.BatchNorm2d(8, eps=1e-12, affine=False).double()
+    signs = torch.where(source < 0, -1.0, 1.0).double()
+    scaled = norm(nn.functional.conv2d(x, signs * scale.view(-1, 1, 1, 1)))
+    torch.testing.assert_close(scaled, norm(nn.functional.conv2d(x, signs)))
