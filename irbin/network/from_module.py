@@ -1,0 +1,143 @@
+"""The user's own code becomes a network: `module:package.mod:factory`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from irbin.errors import SourceError, UsageError
+from irbin.network.from_timm import for_channels, preprocessing_of
+from irbin.network.nearest import nearest
+from irbin.network.network import Network
+from irbin.network.unpickle import first_line
+from irbin.records import Preprocessing, SourceOptions, SourceRecord
+
+
+def load_module(name: str, options: SourceOptions) -> Network:
+    """A float network from `package.mod:factory`, imported from the path or the working directory.
+
+    The factory is called with `model_kwargs`, plus `num_classes` and `in_chans` where given.
+    `pretrained_cfg`, in timm's words, on the network it returns says how images are fed.
+
+    Raises:
+        SourceError: there is no such module or factory, or it gives no classifier.
+        UsageError: the factory does not take an argument.
+    """
+    kwargs = dict(options.model_kwargs)
+    for key, value in (("num_classes", options.num_classes), ("in_chans", options.in_chans)):
+        if value is not None:
+            kwargs[key] = value
+    module = build_module(name, kwargs)
+    seen = _preprocessing(module, options)
+    spec = f"module:{name}"
+    record = SourceRecord(spec, spec, count_classes(module, seen, spec), seen, kwargs)
+    return Network(module, record)
+
+
+def build_module(name: str, kwargs: Mapping[str, Any]) -> nn.Module:
+    """What the factory `package.mod:factory` returns for `kwargs`."""
+    factory = _factory(name)
+    try:
+        inspect.signature(factory).bind(**kwargs)
+    except TypeError as error:
+        raise UsageError(
+            f"`module:{name}` cannot be called: {error}; given {dict(kwargs)}"
+        ) from error
+    except ValueError:
+        pass  # a built-in without a signature: calling it will tell
+    try:
+        with _working_directory_first():
+            module = factory(**kwargs)
+    except Exception as error:  # the user's code may raise anything
+        raise SourceError(
+            f"`module:{name}` raised {type(error).__name__}: {first_line(error)}"
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise SourceError(
+            f"`module:{name}`: expected a factory that returns a torch.nn.Module, "
+            f"got a {type(module).__name__}"
+        )
+    return module
+
+
+def count_classes(module: nn.Module, seen: Preprocessing, name: str) -> int:
+    """Outputs of a classifier, found by running it once on zeros in eval mode.
+
+    Raises:
+        SourceError: it does not run at that size, or its output is not (batch, num_classes).
+    """
+    was_training = module.training
+    try:
+        with torch.no_grad():
+            logits = module.eval()(torch.zeros(2, *seen.input_size))
+    except Exception as error:  # the user's code may raise anything
+        raise SourceError(
+            f"`{name}` does not run on images of {seen.input_size}: {first_line(error)}; "
+            "give `--input-size`"
+        ) from error
+    finally:
+        module.train(was_training)
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        shape = f" of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else ""
+        raise SourceError(
+            f"`{name}`: expected logits of shape (batch, num_classes), "
+            f"got a {type(logits).__name__}{shape}"
+        )
+    return logits.shape[1]
+
+
+def _factory(name: str) -> Callable[..., Any]:
+    module_name, colon, attribute = name.partition(":")
+    if not (module_name and colon and attribute):
+        raise SourceError(f"`module:{name}`: expected `module:PACKAGE.MODULE:FACTORY`")
+    try:
+        with _working_directory_first():
+            code = importlib.import_module(module_name)
+    except Exception as error:  # the user's code may raise anything
+        raise SourceError(
+            f"`module:{name}`: `{module_name}` cannot be imported "
+            f"({type(error).__name__}: {first_line(error)}); it must be installed or lie in the "
+            "working directory"
+        ) from error
+    factory = getattr(code, attribute, None)
+    if factory is None:
+        close = nearest(attribute, [known for known in vars(code) if not known.startswith("_")])
+        raise SourceError(f"`module:{name}`: `{module_name}` has no `{attribute}`{close}")
+    if not callable(factory):
+        raise SourceError(f"`module:{name}`: expected a function or class, got {factory!r}")
+    found: Callable[..., Any] = factory
+    return found
+
+
+def _preprocessing(module: nn.Module, options: SourceOptions) -> Preprocessing:
+    cfg = getattr(module, "pretrained_cfg", None)
+    cfg = dict(cfg) if isinstance(cfg, Mapping) else {}
+    channels, height, width = options.input_size or cfg.get("input_size") or (3, 224, 224)
+    channels = options.in_chans or channels
+    if cfg:
+        return preprocessing_of(cfg, (channels, height, width))
+    plain = Preprocessing()
+    mean, std = for_channels(plain.mean, channels), for_channels(plain.std, channels)
+    return Preprocessing(input_size=(channels, height, width), mean=mean, std=std)
+
+
+@contextmanager
+def _working_directory_first() -> Iterator[None]:
+    """Lets imports see the working directory, as `python -m` does and a console script does not."""
+    here = str(Path.cwd())
+    if here in sys.path or "" in sys.path:
+        yield
+        return
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)

@@ -1,0 +1,93 @@
+"""Whatever a command takes for a network, opened: a folder by its kind, a checkpoint, or a name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from irbin.errors import SourceError, UsageError
+from irbin.network.folder import folder_kind, load_folder, network_folder
+from irbin.network.network import Network
+from irbin.network.source import is_checkpoint, load_source, reload
+from irbin.records import SourceOptions, SourceRecord
+
+
+def open_network(spec: str, options: SourceOptions) -> Network:
+    """The float or converted network behind `spec`.
+
+    Args:
+        spec: a network or run folder of irbin's, a timm folder, a checkpoint file, or a name; see
+            `network.source.load_source`.
+        options: how to read it; a folder of irbin's says everything itself.
+
+    Raises:
+        SourceError: it does not exist, cannot be read, or is a packed folder.
+        UsageError: options that contradict it.
+    """
+    path = Path(spec).expanduser()
+    kind = folder_kind(path)
+    if kind == "packed":
+        raise SourceError(
+            f"`{spec}` is a packed folder, which cannot be trained or converted again; "
+            "`irbin inspect` and `irbin eval` take it"
+        )
+    if kind in ("network", "run"):
+        network = load_folder(network_folder(path))
+        _refuse_contradictions(spec, options, network.source)
+        return network
+    if kind == "timm":
+        return load_source(f"local-dir:{path.absolute()}", options)
+    if _is_path(spec):
+        _check_path(spec, path)
+    return load_source(spec, options)
+
+
+def reopen(source: SourceRecord) -> Network:
+    """The float network that a record names, with its weights: the source of a converted network.
+
+    Raises:
+        SourceError: what it names is gone or has changed.
+    """
+    path = Path(source.spec)
+    if path.is_absolute() and not is_checkpoint(source.spec):
+        return open_network(source.spec, SourceOptions())
+    return reload(source)
+
+
+def _is_path(spec: str) -> bool:
+    """Whether `spec` is written as only a path can be."""
+    if is_checkpoint(spec):
+        return True
+    if ":" in spec:
+        return False
+    separators = (os.sep, os.altsep or os.sep)
+    return spec.startswith((".", "~")) or any(mark in spec for mark in separators)
+
+
+def _check_path(spec: str, path: Path) -> None:
+    if path.is_dir():
+        raise SourceError(
+            f"`{spec}`: expected a folder with `config.json` (a network), `args.yaml` (a run) or "
+            "`program.json` (a packed network), found none of them"
+        )
+    if path.exists():
+        return
+    hub = f"; a hub repository is written `hf-hub:{spec}`" if spec.count("/") == 1 else ""
+    raise SourceError(f"`{spec}`: no such file or folder{hub}")
+
+
+def _refuse_contradictions(spec: str, options: SourceOptions, source: SourceRecord) -> None:
+    """A folder says everything itself: options that say otherwise are a mistake, not a wish."""
+    size = source.preprocessing.input_size
+    wanted = {
+        "model": (options.model, source.architecture),
+        "num_classes": (options.num_classes, source.num_classes),
+        "in_chans": (options.in_chans, size[0]),
+        "input_size": (options.input_size, size),
+        "model_kwargs": (options.model_kwargs or None, source.model_kwargs),
+    }
+    for name, (given, found) in wanted.items():
+        if given is not None and given != found:
+            raise UsageError(
+                f"`{name}`: the folder `{spec}` says {found} itself, got {given}; leave it out"
+            )

@@ -1,0 +1,498 @@
+"""The frozen records that cross from one stage to the next; torch-free, printable, saved as JSON.
+
+Each says who makes it and who reads it. `to_json` and `from_json` turn any of them into plain JSON
+values and back, checking types on the way in (pydantic does the checking).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from irbin.errors import UsageError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+Bits = Literal["1w1a", "1w32a"]
+Activation = Literal["hardtanh", "prelu", "keep"]
+Shortcut = Literal["none", "bireal"]
+FloatDtype = Literal["float32", "float16", "bfloat16"]
+JsonValue = Any
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes the network's input. Made by `network.source`, read by `data`."""
+
+    input_size: tuple[int, int, int] = (3, 224, 224)
+    """(channels, height, width)."""
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    """Per channel, in units of [0, 1] pixels."""
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    """Per channel, in units of [0, 1] pixels."""
+    interpolation: str = "bicubic"
+    """timm's name of the resampling filter."""
+    crop_pct: float = 0.875
+    """Share of the resized image's side that the centre crop keeps at evaluation."""
+    crop_mode: str = "center"
+    """timm's name of the evaluation crop."""
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How to read what the user named. Made by the command line, read by `network.source`."""
+
+    model: str | None = None
+    """Architecture of a bare checkpoint: any source spec without weights (`resnet18`,
+    `torchvision:…`)."""
+    pretrained: bool = True
+    """Load the weights that a timm or torchvision name comes with."""
+    num_classes: int | None = None
+    """Outputs of the classifier; None takes the source's."""
+    in_chans: int | None = None
+    """Image channels; None takes the source's."""
+    input_size: tuple[int, int, int] | None = None
+    """(channels, height, width); None takes the source's."""
+    model_kwargs: dict[str, JsonValue] = field(default_factory=dict)
+    """Further arguments of the factory."""
+    use_ema: bool = False
+    """Prefer the averaged weights of a training checkpoint."""
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which images, and how they are read, in timm's words. Made by callers, read by `data`."""
+
+    data_dir: str | None = None
+    """Folder of the data set."""
+    dataset: str = ""
+    """timm's data set string: '' for an image folder or tar, `torch/cifar10`, `hfds/…` …"""
+    train_split: str = "train"
+    """Name of the training split."""
+    val_split: str = "validation"
+    """Name of the validation split; `val`, `valid` and `test`-less folders are found as timm
+    finds them."""
+    class_map: str = ""
+    """File that maps class names to indices."""
+    dataset_download: bool = False
+    """Let torchvision or the hub fetch the data set."""
+    batch_size: int = 128
+    """Images per step."""
+    workers: int = 2
+    """Loader processes."""
+
+
+@dataclass(frozen=True)
+class SourceRecord:
+    """Where a float network came from: enough to build its architecture again without its weights.
+
+    Made by `network.source`, stored in every folder irbin writes, read by `network.folder`.
+    """
+
+    spec: str
+    """What the user typed, file paths made absolute."""
+    architecture: str
+    """Factory: `timm:resnet18`, `torchvision:resnet18`, `paper:resnet20`,
+    `module:package.mod:factory`."""
+    num_classes: int
+    """Outputs of the classifier; 0 for a backbone."""
+    preprocessing: Preprocessing
+    """How images are fed to it."""
+    model_kwargs: dict[str, JsonValue] = field(default_factory=dict)
+    """Further arguments of the factory, as given with `--model-kwargs`."""
+    trained: bool = False
+    """Weights were loaded; False means random initialisation, which is no teacher and no
+    baseline."""
+    weights: str | None = None
+    """File or tag the weights came from."""
+    class_names: tuple[str, ...] | None = None
+    """In the order of the outputs, where known."""
+
+
+LayerKind = Literal["conv2d", "linear", "other"]
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """One layer with weights, as found. Made by `network.trace`, read by `network.plan`."""
+
+    name: str
+    """Dotted path in the module tree; the first one where the module is reachable by several."""
+    kind: LayerKind
+    """`other` is a layer with a weight matrix that irbin does not binarize (ConvTranspose2d,
+    LSTM …)."""
+    type_name: str
+    """Class name of the float layer."""
+    weight_shape: tuple[int, ...]
+    """(out_channels, in_channels / groups, kernel_height, kernel_width) or (out_features,
+    in_features)."""
+    groups: int
+    """1 for linear layers."""
+    has_bias: bool
+    """Whether a bias vector of out_channels floats belongs to it."""
+    n_macs: int
+    """Multiply-adds per image, all calls together; 0 for a layer that never ran."""
+    input_shape: tuple[int, ...]
+    """Of one image, without the batch axis; () for a layer that never ran."""
+    output_shape: tuple[int, ...]
+    """Of one image, without the batch axis; () for a layer that never ran."""
+    is_first: bool = False
+    """No other layer with weights lies between the network's input and it."""
+    is_last: bool = False
+    """No other layer with weights lies between it and the network's output."""
+    is_shortcut: bool = False
+    """A 1×1 convolution that alone forms the bypass branch of a residual addition."""
+    is_depthwise: bool = False
+    """groups == in_channels > 1."""
+    activations: tuple[str, ...] = ()
+    """Replaceable non-negative activations (ReLU and kin) that make its input non-negative; graph
+    node names for functional ones, dotted module paths for modules."""
+    never_negative: str = ""
+    """What else makes its input non-negative and cannot be replaced (`softmax`, `sigmoid` …); ''
+    if nothing."""
+    obstacle: str = ""
+    """Why it cannot be binarized at all (own forward, weight read from outside, never called …);
+    '' if it can."""
+    followed_by: str = ""
+    """Class or function name of the first thing that reads its output, for the table."""
+    is_gate: bool = False
+    """Part of a squeeze-excite gate: between a global pooling and the multiplication it controls."""
+
+
+@dataclass(frozen=True)
+class LayerGraph:
+    """All layers in execution order. Made by `network.trace`, read by `network.plan`."""
+
+    layers: tuple[LayerRecord, ...]
+    """Layers with weights, each once."""
+    input_size: tuple[int, int, int]
+    """(channels, height, width) that tracing used."""
+    n_other_params: int
+    """Parameters outside `layers`: norms, PReLU, position embeddings, class tokens."""
+    other_bytes: int
+    """Bytes those and the buffers beside them take in a packed folder at float32: a batch norm
+    counts 2 vectors."""
+    n_other_floats: int
+    """How many of the numbers behind `other_bytes` are floating, hence halved by `--float-dtype
+    float16`."""
+    activation_channels: dict[str, int] = field(default_factory=dict)
+    """Channels of every activation named in `layers`; 1 where a slope per channel does not fit."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What happens to one layer, and why. Made by `network.plan`, read by everything after."""
+
+    layer: LayerRecord
+    """The facts it rests on."""
+    binary: bool
+    """Whether the layer is binarized."""
+    reason: str
+    """In words a user can act on: `first layer`, `1×1 shortcut`, `kept by rule 'layer4.*'`,
+    `binary` …"""
+    packed_bytes: int
+    """Predicted size in the packed folder with float32 rest: bits, exponents, bias."""
+
+    @property
+    def n_params(self) -> int:
+        """Weights and bias."""
+        n = 1
+        for size in self.layer.weight_shape:
+            n *= size
+        return n + self.layer.has_bias * self.layer.weight_shape[0]
+
+    @property
+    def float_bytes(self) -> int:
+        """Size as float32."""
+        return 4 * self.n_params
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What the user asked for. Made by callers, read by `network.plan` and `network.rewrite`."""
+
+    bits: Bits = "1w1a"
+    """Width of weights and activations."""
+    activation: Activation = "hardtanh"
+    """What replaces a non-negative activation that feeds a sign."""
+    shortcut: Shortcut = "none"
+    """`bireal` adds a shortcut round every binary convolution."""
+    binarizer: Literal["libra", "plain"] = "libra"
+    """Forward rule of the weights."""
+    estimator: Literal["ede", "ste"] = "ede"
+    """Backward rule of sign."""
+    keep: tuple[str, ...] = ()
+    """Layers to leave float: globs, or regular expressions after `re:`."""
+    binarize: tuple[str, ...] = ()
+    """Layers to binarize although the default policy keeps them; wins over the policy, not over
+    `keep`."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every layer's fate. Made by `network.plan`, read by `network.rewrite` and reports."""
+
+    options: PlanOptions
+    """As asked for."""
+    decisions: tuple[Decision, ...]
+    """In execution order."""
+    input_size: tuple[int, int, int]
+    """(channels, height, width) the MACs are counted at."""
+    n_other_params: int
+    """See `LayerGraph.n_other_params`."""
+    other_bytes: int
+    """See `LayerGraph.other_bytes`."""
+    n_other_floats: int
+    """See `LayerGraph.n_other_floats`."""
+    activation_channels: dict[str, int] = field(default_factory=dict)
+    """See `LayerGraph.activation_channels`."""
+
+    @property
+    def binary_names(self) -> tuple[str, ...]:
+        """Names of the layers to binarize."""
+        return tuple(d.layer.name for d in self.decisions if d.binary)
+
+    @property
+    def replaced_activations(self) -> tuple[str, ...]:
+        """Activations that feed a sign and are replaced, each once; none at 1w32a."""
+        if self.options.bits == "1w32a" or self.options.activation == "keep":
+            return ()
+        names = [a for d in self.decisions if d.binary for a in d.layer.activations]
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def binary_macs(self) -> int:
+        """Multiply-adds per image whose weights are binary."""
+        return sum(d.layer.n_macs for d in self.decisions if d.binary)
+
+    @property
+    def float_macs(self) -> int:
+        """Multiply-adds per image of the layers that stay float."""
+        return sum(d.layer.n_macs for d in self.decisions if not d.binary)
+
+    @property
+    def float_bytes(self) -> int:
+        """The float network's parameters as float32."""
+        return sum(d.float_bytes for d in self.decisions) + 4 * self.n_other_params
+
+    def packed_bytes(self, float_dtype: FloatDtype = "float32") -> int:
+        """Predicted bytes of all tensors in the packed folder; headers and JSON come on top."""
+        total = sum(d.packed_bytes for d in self.decisions) + self.other_bytes
+        if float_dtype == "float32":
+            return total
+        n_floats = self.n_other_floats
+        for d in self.decisions:
+            n_floats += d.layer.has_bias * d.layer.weight_shape[0] if d.binary else d.n_params
+            if d.binary and self.options.binarizer == "plain":
+                n_floats += d.layer.weight_shape[0]
+        return total - 2 * n_floats
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Accuracy of one network on one data set. Made by `evaluation`, read by reports."""
+
+    name: str
+    """What was evaluated: a path or spec."""
+    kind: Literal["float", "binary", "packed"]
+    """Which form of the network ran."""
+    n_images: int
+    """Images seen: all of them."""
+    top1: float
+    """Per cent."""
+    top5: float
+    """Per cent; equals 100 with five classes or fewer."""
+    loss: float
+    """Mean cross-entropy, nats."""
+    per_class: dict[str, float]
+    """Top-1 in per cent by class name; classes without images are left out."""
+    images_per_second: float
+    """Throughput of the whole pass, decoding included."""
+    param_count: int
+    """Parameters of the float network (latent weights counted once)."""
+    size_bytes: int
+    """Bytes on disk of the file that was evaluated, or float32 parameters where there is none."""
+    preprocessing: Preprocessing
+    """How images were fed."""
+
+
+@dataclass(frozen=True)
+class LayerAgreement:
+    """How the packed network's input bits of one layer compare. Made by `agreement`."""
+
+    name: str
+    """Layer."""
+    n_signs: int
+    """Signs compared."""
+    n_flipped: int
+    """Signs that differ."""
+    largest_flipped: float
+    """Largest |x| in the trained network among signs that differ; 0 if none does."""
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """One image whose top-1 differs, and where it began. Made by `agreement`."""
+
+    index: int
+    """Position in the data set's order."""
+    binary_class: int
+    """Top-1 of the trained network."""
+    packed_class: int
+    """Top-1 of the packed network."""
+    margin: float
+    """Gap between the trained network's two best logits."""
+    explanation: str
+    """First layer with a flipped sign and how near zero it was, or rounding in the last layers."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Packed against trained binary network. Made by `agreement`, read by reports."""
+
+    n_images: int
+    """Images compared."""
+    equal_top1: float
+    """Per cent."""
+    max_difference: float
+    """Largest absolute difference of a logit."""
+    layers: tuple[LayerAgreement, ...]
+    """In execution order."""
+    disagreements: tuple[Disagreement, ...]
+    """Every image whose top-1 differs, explained."""
+
+
+@dataclass(frozen=True)
+class ExportRecord:
+    """What export wrote. Made by `artifact.write`, read by reports."""
+
+    path: str
+    """Packed folder."""
+    predicted_bytes: int
+    """Tensor bytes the plan predicted."""
+    tensor_bytes: int
+    """Tensor bytes in the safetensors file; equals the prediction."""
+    total_bytes: int
+    """All files of the folder together."""
+    float_bytes: int
+    """The float network as float32."""
+    n_binary: int
+    """Binary layers."""
+    n_nodes: int
+    """Nodes of the program."""
+    float_dtype: FloatDtype
+    """Storage of everything that is not bits."""
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """Where training stands. Made by `training.loop` every step, read by the live display."""
+
+    epoch: int
+    """Counts from 0."""
+    n_epochs: int
+    step: int
+    """Within the epoch, counts from 1."""
+    n_steps: int
+    """Per epoch."""
+    images_per_second: float
+    """Mean over the epoch so far."""
+    loss: float
+    """Mean over the epoch so far."""
+    top1: float
+    """Training accuracy over the epoch so far, per cent; nan where mixup blurs the targets."""
+    lr: float
+    t: float
+    """EDE sharpness; nan for a float network."""
+    k: float
+    """EDE amplitude; nan for a float network."""
+    seconds_left: float
+    """Estimate for all remaining epochs."""
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One row of `summary.csv`. Made by `training.loop`."""
+
+    epoch: int
+    train_loss: float
+    train_top1: float
+    eval_loss: float
+    eval_top1: float
+    eval_top5: float
+    lr: float
+    t: float
+    """EDE sharpness at the epoch's end; nan for a float network."""
+    k: float
+    """EDE amplitude at the epoch's end; nan for a float network."""
+    images_per_second: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """How a fine-tune went. Made by `training.loop`, read by reports."""
+
+    path: str
+    """Run folder."""
+    epochs: tuple[EpochRecord, ...]
+    """All epochs so far."""
+    best_epoch: int
+    """Epoch of the best `eval_top1`, −1 if none was evaluated."""
+    best_top1: float
+    """Per cent."""
+    interrupted: bool
+    """Ctrl-C ended it early; `last` holds where."""
+
+
+@dataclass(frozen=True)
+class DemoRecord:
+    """What the demo measured. Made by `demo.run`, read by reports."""
+
+    path: str
+    """Folder with everything it wrote."""
+    evaluations: tuple[Evaluation, ...]
+    """Float, binary, packed; the packed one was computed from the packed folder."""
+    agreement: Agreement
+    """Packed against binary on the whole test set."""
+    export: ExportRecord
+    """What the packed folder holds."""
+    seconds: float
+    """From start to end."""
+
+
+@cache
+def _adapter(kind: type[_T]) -> TypeAdapter[_T]:
+    from pydantic import TypeAdapter  # a tenth of a second that `irbin --help` does not need
+
+    return TypeAdapter(kind)
+
+
+def to_json(record: object) -> JsonValue:
+    """Plain JSON values (dict, list, str, int, float, bool, None) of a record."""
+    return _adapter(type(record)).dump_python(record, mode="json")
+
+
+def from_json(kind: type[_T], value: JsonValue, where: str) -> _T:
+    """The record of type `kind` behind JSON values.
+
+    Args:
+        kind: a record class of this module.
+        value: what `json.load` gave.
+        where: file name for the message.
+
+    Raises:
+        UsageError: a field is missing or has the wrong type. Unknown fields are ignored.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return _adapter(kind).validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the top level"
+        raise UsageError(f"{where}: at `{place}`: {first['msg']}") from error

@@ -1,0 +1,127 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from irbin.errors import SourceError, UsageError
+from irbin.network.folder import save_folder
+from irbin.network.open import open_network, reopen
+from irbin.network.source import load_source
+from irbin.records import SourceOptions
+
+PLAIN = SourceOptions(pretrained=False, num_classes=3)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_folder(load_source("paper:resnet20", PLAIN), tmp_path / "net")
+    return tmp_path / "net"
+
+
+def same_weights(a: nn.Module, b: nn.Module) -> bool:
+    one, two = a.state_dict(), b.state_dict()
+    return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+
+
+def test_network_folder(folder: Path) -> None:
+    network = open_network(str(folder), SourceOptions())
+    assert network.source.architecture == "paper:resnet20"
+    assert network.source.num_classes == 3
+
+
+def test_run_folder(folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    folder.rename(run / "best")
+    (run / "args.yaml").write_text("")
+    assert open_network(str(run), SourceOptions()).source.spec == str(run / "best")
+
+
+def test_timm_folder(tmp_path: Path) -> None:
+    model = timm.create_model("resnet10t", num_classes=3)
+    timm.models.save_for_hf(model, str(tmp_path / "pub"), safe_serialization=True)
+    network = open_network(str(tmp_path / "pub"), SourceOptions())
+    assert same_weights(network.module, model)
+    assert network.source.spec == f"local-dir:{tmp_path / 'pub'}"
+
+
+def test_checkpoint_file(tmp_path: Path) -> None:
+    model = load_source("paper:resnet20", PLAIN).module
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "a.pt")
+    options = SourceOptions(model="paper:resnet20", num_classes=3)
+    assert same_weights(open_network(str(tmp_path / "a.pt"), options).module, model)
+
+
+def test_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "resnet10t").mkdir()  # a folder that is no network hides no name
+    assert open_network("resnet10t", PLAIN).source.architecture == "timm:resnet10t"
+
+
+def test_packed_folder_says_which_commands_take_it(tmp_path: Path) -> None:
+    (tmp_path / "program.json").write_text("{}")
+    with pytest.raises(SourceError, match=r"is a packed folder.*`irbin inspect` and `irbin eval`"):
+        open_network(str(tmp_path), SourceOptions())
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("./nothing", r"`./nothing`: no such file or folder"),
+        ("nothing.pth", "`nothing.pth`: no such file or folder"),
+        ("runs/a/b", "`runs/a/b`: no such file or folder$"),
+        ("me/mine", "no such file or folder; a hub repository is written `hf-hub:me/mine`"),
+        ("~/no/such/place", "no such file or folder"),
+        ("nothing", "unknown model `nothing`"),
+    ],
+)
+def test_paths_that_do_not_exist_are_not_called_unknown_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError, match=message):
+        open_network(spec, SourceOptions())
+
+
+def test_folder_of_something_else(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"expected a folder with `config.json`"):
+        open_network(str(tmp_path), SourceOptions())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        SourceOptions(model="resnet18"),
+        SourceOptions(num_classes=10),
+        SourceOptions(in_chans=1),
+        SourceOptions(input_size=(3, 64, 64)),
+        SourceOptions(model_kwargs={"drop_rate": 0.1}),
+    ],
+    ids=lambda o: str(o)[:60],
+)
+def test_options_that_contradict_a_folder(folder: Path, options: SourceOptions) -> None:
+    with pytest.raises(UsageError, match=r"says .* itself, got .*; leave it out"):
+        open_network(str(folder), options)
+
+
+def test_options_that_agree_with_a_folder(folder: Path) -> None:
+    options = SourceOptions(model="paper:resnet20", num_classes=3, input_size=(3, 32, 32))
+    assert open_network(str(folder), options).source.num_classes == 3
+
+
+def test_reopen_finds_the_weights_again(folder: Path, tmp_path: Path) -> None:
+    network = open_network(str(folder), SourceOptions())
+    assert same_weights(reopen(network.source).module, network.module)
+    torch.save(network.module.state_dict(), tmp_path / "a.pt")
+    options = SourceOptions(model="paper:resnet20", num_classes=3)
+    from_file = open_network(str(tmp_path / "a.pt"), options)
+    assert same_weights(reopen(from_file.source).module, network.module)
+
+
+def test_reopen_says_what_is_gone(folder: Path, tmp_path: Path) -> None:
+    source = open_network(str(folder), SourceOptions()).source
+    with pytest.raises(SourceError, match=r"gone`: no such file or folder"):
+        reopen(replace(source, spec=str(tmp_path / "gone")))
