@@ -1,0 +1,130 @@
+"""The program `irbin`: its commands, and how errors become one line and an exit code.
+
+No torch is loaded here: every command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import typer
+
+from irbin import __version__
+from irbin.cli.console import notes, say
+from irbin.cli.convert import convert
+from irbin.cli.demo import demo
+from irbin.cli.eval import evaluate
+from irbin.cli.export import export
+from irbin.cli.finetune import finetune
+from irbin.cli.flags import reflow
+from irbin.cli.inspect import inspect
+from irbin.errors import IrbinError
+
+TRACEBACK_FLAG, TRACEBACK_VARIABLE = "--traceback", "IRBIN_TRACEBACK"
+FAILED = 1
+"""Exit code of anything that went wrong; `UsageError` and Typer's own say 2."""
+INTERRUPTED = 130
+"""What Typer makes of Ctrl-C when it is not the one to exit."""
+LONGEST_MESSAGE = 500
+"""Characters shown of an unforeseen error's message, which may be a page."""
+
+PURPOSE = """Turn a pretrained network into a 1-bit IR-Net one.
+
+The journey: inspect, convert, finetune, eval, export. To watch it all on embedded data: irbin demo.
+"""
+
+app = typer.Typer(
+    name="irbin",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "inspect": inspect,
+    "convert": convert,
+    "finetune": finetune,
+    "eval": evaluate,
+    "export": export,
+    "demo": demo,
+}
+for _name, _command in COMMANDS.items():
+    app.command(name=_name, help=reflow(_command.__doc__ or ""))(_command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"irbin {__version__}")
+        raise typer.Exit
+
+
+@app.callback(help=reflow(PURPOSE))
+def top(
+    version: Annotated[  # its callback prints
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True,
+                     help="Print the version and leave."),
+    ] = False,
+    with_traceback: Annotated[  # `main` takes it out of the command line
+        bool,
+        typer.Option(TRACEBACK_FLAG, help="Show where an error came from; works in any position."),
+    ] = False,
+) -> None:  # fmt: skip
+    """Options of the program itself; the commands have theirs."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command line and returns its exit code; an error becomes one line on standard error.
+
+    Args:
+        arguments: words after the program's name; None takes them from the process.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    wants_traceback = os.environ.get(TRACEBACK_VARIABLE, "") not in ("", "0")
+    if TRACEBACK_FLAG in words:
+        wants_traceback = True
+        words = [word for word in words if word != TRACEBACK_FLAG]
+    try:
+        code = app(args=words or ["--help"], prog_name="irbin", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except Exception as error:
+        if wants_traceback:
+            traceback.print_exception(error)
+        message, code = explain(error, words)
+        say(notes(), f"irbin: {message}", style="red")
+    if code == INTERRUPTED:
+        say(notes(), "irbin: stopped by Ctrl-C", style="red")
+        return FAILED
+    return code if isinstance(code, int) else 0
+
+
+def explain(error: Exception, words: Sequence[str]) -> tuple[str, int]:
+    """One line for an error, and the exit code.
+
+    Args:
+        error: whatever a command raised.
+        words: the command line, to name the help that would have told.
+    """
+    if isinstance(error, IrbinError):
+        return _one_line(str(error)), error.exit_code
+    if isinstance(error, typer.TyperException):
+        named = [word for word in words[:1] if word in COMMANDS]
+        helper = " ".join(["irbin", *named, "--help"])
+        text = _one_line(error.format_message()).rstrip(".?").replace("Value error, ", "")
+        return f"{text}; see `{helper}`", error.exit_code
+    if isinstance(error, OSError) and error.strerror:
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{where}", FAILED
+    text = _one_line(str(error))[:LONGEST_MESSAGE]
+    if "OutOfMemory" in type(error).__name__ or isinstance(error, MemoryError):
+        return f"out of memory; try a smaller `--batch-size` ({text})", FAILED
+    kind = type(error).__name__
+    return f"unforeseen {kind}: {text} (`{TRACEBACK_FLAG}` shows where)", FAILED
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,86 @@
+"""Where text goes: results to standard output, progress and errors to standard error.
+
+With `--json -` standard output holds the JSON and nothing else, and results move to standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from irbin.errors import UsageError
+from irbin.records import JsonValue
+from irbin.report.jsonout import dumps
+
+STDOUT = "-"
+UNBOUND_WIDTH = 200
+"""Columns where no terminal sets them: wide enough that a table's rows stay whole for grep."""
+
+
+def results(json_to: str | None = None) -> Console:
+    """The console for tables and closing lines."""
+    return _console(stderr=json_to == STDOUT)
+
+
+def notes() -> Console:
+    """The console for progress and errors."""
+    return _console(stderr=True)
+
+
+def _console(stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    bound = stream.isatty() or "COLUMNS" in os.environ
+    return Console(stderr=stderr, width=None if bound else UNBOUND_WIDTH, highlight=False)
+
+
+def say(console: Console, line: str, style: str = "") -> None:
+    """One line as it is: no markup, not wrapped, so that paths and commands can be copied."""
+    console.print(Text(line, style=style), soft_wrap=True)
+
+
+@contextmanager
+def json_alone(json_to: str | None) -> Iterator[None]:
+    """Keeps what libraries print off standard output where the JSON goes there."""
+    if json_to != STDOUT:
+        yield
+        return
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+def check_json_target(json_to: str | None) -> None:
+    """Refuses a `--json` path that cannot be written, before any long work.
+
+    Raises:
+        UsageError: its folder does not exist, or it is a folder.
+    """
+    if json_to is None or json_to == STDOUT:
+        return
+    path = Path(json_to)
+    if path.is_dir():
+        raise UsageError(f"`--json`: expected a file or `-`, got the folder {json_to}")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"`--json`: the folder of {json_to} does not exist; make it first")
+
+
+def write_json(value: JsonValue, json_to: str | None) -> None:
+    """Writes a value where `--json` says, whole or not at all; nowhere if it was not given."""
+    if json_to is None:
+        return
+    text = dumps(value)
+    if json_to == STDOUT:
+        sys.stdout.write(text)
+        return
+    path = Path(json_to)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,123 @@
+"""`irbin eval`: accuracy on every image, of one network or of several side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from irbin.cli.console import check_json_target, json_alone, results, say, write_json
+from irbin.cli.device import pick_device
+from irbin.cli.flags import flat
+from irbin.cli.live import counting
+from irbin.cli.options import Amp, ChannelsLast, DataFlags, Device, Json, SourceFlags, Sources
+from irbin.errors import UsageError
+from irbin.records import Agreement, DataOptions, Evaluation, JsonValue
+from irbin.report.evaluation import (
+    accuracy_table,
+    agreement_lines,
+    class_table,
+    disagreement_table,
+    flips_table,
+)
+from irbin.report.jsonout import evaluation_json
+
+Pairs = dict[str, tuple[str, Agreement]]
+"""Packed network's name → (trained network's name, comparison)."""
+
+
+@flat
+def evaluate(
+    network: SourceFlags,
+    data: DataFlags,
+    sources: Sources = None,
+    device: Device = "auto",
+    amp: Amp = None,
+    channels_last: ChannelsLast = None,
+    json_to: Json = None,
+) -> None:
+    """Measure top-1, top-5, loss and per-class accuracy on every image.
+
+    Several networks are shown side by side: float, binary, packed. Where a packed folder stands
+    beside a converted or run folder, their answers are compared image by image, and every
+    difference is explained. The JSON has the result keys of timm's validate.py; several networks
+    give a list.
+    """
+    check_json_target(json_to)
+    options = data.options()
+    specs = _specs(sources or [], network)
+    from irbin import verbs
+
+    chosen = pick_device(device)
+    evaluations = []
+    for source, spec in specs:
+        with json_alone(json_to), counting(f"evaluating {spec}") as report:
+            evaluations.append(
+                verbs.evaluate(
+                    spec,
+                    data=options,
+                    source_options=network.options(source),
+                    device=chosen,
+                    channels_last=bool(channels_last),
+                    amp=amp,
+                    report=report,
+                )
+            )
+    with json_alone(json_to):
+        agreements = _compare([spec for _, spec in specs], evaluations, options)
+    _print(evaluations, agreements, json_to)
+    if json_to is not None:
+        write_json(_json(evaluations, agreements), json_to)
+
+
+def _specs(sources: Sequence[str], network: SourceFlags) -> list[tuple[str | None, str]]:
+    """(SOURCE as typed, spec to open) of every network.
+
+    Raises:
+        UsageError: nothing was named, or one checkpoint for several networks.
+    """
+    if len(sources) > 1 and network.checkpoint is not None:
+        raise UsageError(
+            f"`--checkpoint` goes with one SOURCE, got {len(sources)}; "
+            "name checkpoint files as SOURCEs instead"
+        )
+    if not sources:
+        return [(None, network.named(None))]
+    return [(source, network.named(source)) for source in sources]
+
+
+def _compare(specs: Sequence[str], evaluations: Sequence[Evaluation], data: DataOptions) -> Pairs:
+    """Every packed network against the trained binary one named last before it, else the first."""
+    from irbin import verbs
+
+    binaries = [i for i, e in enumerate(evaluations) if e.kind == "binary"]
+    pairs: Pairs = {}
+    for i, evaluation in enumerate(evaluations):
+        if evaluation.kind != "packed" or not binaries:
+            continue
+        partner = max((b for b in binaries if b < i), default=binaries[0])
+        with counting(f"comparing {specs[i]} with {specs[partner]}") as report:
+            agreement = verbs.compare(specs[partner], specs[i], data=data, report=report)
+        pairs[evaluation.name] = (evaluations[partner].name, agreement)
+    return pairs
+
+
+def _print(evaluations: Sequence[Evaluation], agreements: Pairs, json_to: str | None) -> None:
+    screen = results(json_to)
+    classes = class_table(evaluations)
+    if classes is not None:
+        screen.print(classes)
+        screen.print()
+    for packed, (binary, agreement) in agreements.items():
+        for line in agreement_lines(binary, packed, agreement):
+            say(screen, line)
+        for table in (flips_table(agreement), disagreement_table(agreement)):
+            if table is not None:
+                screen.print(table)
+        screen.print()
+    screen.print(accuracy_table(evaluations))
+
+
+def _json(evaluations: Sequence[Evaluation], agreements: Pairs) -> JsonValue:
+    from irbin.evaluation import timm_result
+
+    values = [evaluation_json(timm_result(e), agreements.get(e.name)) for e in evaluations]
+    return values[0] if len(values) == 1 else values

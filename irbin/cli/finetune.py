@@ -1,0 +1,89 @@
+"""`irbin finetune`: train a converted network with EDE, or a float one as it is."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from irbin.cli.console import notes, results, say
+from irbin.cli.device import pick_device
+from irbin.cli.flags import flat
+from irbin.cli.live import TrainingDisplay
+from irbin.cli.options import DataFlags, Device, Source, SourceFlags
+from irbin.cli.recipe_options import RecipeFlags, RecipeName
+from irbin.records import RunRecord
+from irbin.report.training import run_table
+
+
+@flat
+def finetune(
+    network: SourceFlags,
+    data: DataFlags,
+    knobs: RecipeFlags,
+    out: Annotated[
+        Path, typer.Option("--output", "-o", metavar="RUN", help="Run folder to write.")
+    ],
+    source: Source = None,
+    recipe: RecipeName = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            "--teacher",
+            "--kd-model-name",
+            metavar="SOURCE",
+            show_default="the network that was converted",
+            help="Float network to distill from.",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in RUN exactly where it stopped.")
+    ] = False,
+    device: Device = "auto",
+) -> None:
+    """Train a converted network, sharpening EDE's gradient step by step.
+
+    An unconverted source is fine-tuned as the float network it is; that is how a teacher is made.
+    RUN gets args.yaml, summary.csv, and the folders last and best. Ctrl-C saves last; the same
+    line with --resume goes on from there. What no option says is as the recipe says.
+    """
+    spec = network.named(source)
+    options = data.options()
+    from irbin import verbs
+
+    display = TrainingDisplay(knobs.log_interval or TrainingDisplay.LOG_INTERVAL)
+    with display:
+        record = verbs.finetune(
+            spec,
+            out,
+            data=options,
+            source_options=network.options(source),
+            recipe=recipe,
+            overrides=knobs.overrides(),
+            teacher=teacher,
+            resume=resume,
+            device=pick_device(device),
+            report=display.step,
+            on_epoch=display.epoch,
+        )
+    results().print(run_table(record))
+    if record.interrupted:
+        _say_how_to_resume(out)
+        raise typer.Exit(1)
+    _say_what_next(record, data.data_dir)
+
+
+def _say_how_to_resume(out: Path) -> None:
+    typed = [word for word in sys.argv[1:] if word != "--resume"]
+    screen = notes()
+    say(screen, f"stopped by Ctrl-C; {out / 'last'} holds where. Go on with:", style="bold")
+    say(screen, shlex.join(["irbin", *typed, "--resume"]))
+
+
+def _say_what_next(record: RunRecord, data_dir: Path | None) -> None:
+    export = shlex.join(["irbin", "export", record.path, "-o", "PACKED"])
+    command = shlex.join(["irbin", "eval", record.path, "--data-dir", str(data_dir or "DATA")])
+    say(notes(), f"next: {command}; {export}", style="dim")

@@ -1,0 +1,71 @@
+"""Groups of options as frozen dataclasses, so that a flag shared by commands is written once.
+
+Typer wants every option as a parameter of the command function. `flat` gives it that: a command
+that takes `source: SourceFlags` gets one flat parameter for each field of `SourceFlags`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, fields, is_dataclass
+from functools import wraps
+from inspect import Parameter, Signature, cleandoc, signature
+from typing import Any, get_type_hints
+
+
+def flat(command: Callable[..., None]) -> Callable[..., None]:
+    """The same command under the flat signature that Typer reads.
+
+    Args:
+        command: parameters annotated with a dataclass are groups; all others stay as they are. A
+        group's
+            fields are `Annotated` with `typer.Option`, and their defaults are the options'.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, type[Any]] = {}
+    parameters: list[Parameter] = []
+    for parameter in signature(command).parameters.values():
+        kind = hints[parameter.name]
+        if is_dataclass(kind) and isinstance(kind, type):
+            groups[parameter.name] = kind
+            parameters.extend(_field_parameters(kind))
+        else:
+            parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY, annotation=kind))
+
+    @wraps(command)
+    def flattened(**values: Any) -> None:
+        for name, kind in groups.items():
+            values[name] = kind(**{f.name: values.pop(f.name) for f in fields(kind)})
+        command(**values)
+
+    flattened.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # inspect's protocol
+    flattened.__annotations__ = {p.name: p.annotation for p in parameters}
+    return flattened
+
+
+def _field_parameters(group: type[Any]) -> Iterator[Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    for f in fields(group):
+        default = Parameter.empty if f.default is MISSING else f.default
+        yield Parameter(f.name, Parameter.KEYWORD_ONLY, default=default, annotation=hints[f.name])
+
+
+def given(group: Any, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The fields that the user set: those that are not None, tuples for lists.
+
+    Args:
+        group: instance of a group dataclass whose defaults are None.
+        without: names of fields to leave out.
+    """
+    values = {f.name: getattr(group, f.name) for f in fields(group) if f.name not in without}
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def reflow(docstring: str) -> str:
+    """A docstring with each paragraph on one line, so that help is broken where the screen ends."""
+    paragraphs = cleandoc(docstring).split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)

@@ -1,0 +1,82 @@
+"""`irbin inspect`: a network's plan before anything is changed, or a packed folder's program."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from irbin.cli.console import check_json_target, json_alone, results, say, write_json
+from irbin.cli.flags import flat, given
+from irbin.cli.options import Json, PlanFlags, Source, SourceFlags
+from irbin.errors import UsageError
+from irbin.records import Plan, SourceOptions
+from irbin.report.jsonout import plan_json
+from irbin.report.plan import layer_table, plan_heading, plan_notes, totals_table
+from irbin.report.units import byte_size
+
+
+@flat
+def inspect(
+    network: SourceFlags,
+    plan: PlanFlags,
+    source: Source = None,
+    json_to: Json = None,
+) -> None:
+    """Show what would become binary, what would stay float, and why.
+
+    Lists every layer with its shape, multiply-adds, bytes before and after, decision and reason,
+    then totals by precision and the predicted packed size. Takes the plan options of convert, and
+    changes nothing. A converted folder shows the plan it was made with; a packed folder shows its
+    program, a line a node with shapes.
+    """
+    check_json_target(json_to)
+    spec = network.named(source)
+    from irbin.network.folder import folder_kind
+
+    if folder_kind(Path(spec)) == "packed":
+        if given(plan):
+            raise UsageError(f"{spec} is packed already: plan options have no effect on it")
+        _show_program(spec, json_to)
+    else:
+        _show_plan(spec, network.options(source), plan, json_to)
+
+
+def _show_plan(spec: str, options: SourceOptions, flags: PlanFlags, json_to: str | None) -> None:
+    from irbin import verbs
+
+    with json_alone(json_to):
+        plan = verbs.plan(spec, source_options=options, **given(flags))
+    print_plan(results(json_to), spec, plan)
+    write_json(plan_json(spec, plan), json_to)
+
+
+def print_plan(screen: Console, name: str, plan: Plan) -> None:
+    """Layers, totals and notes."""
+    say(screen, plan_heading(name, plan), style="bold")
+    screen.print(layer_table(plan, screen.width))
+    screen.print()
+    print_totals(screen, plan)
+
+
+def print_totals(screen: Console, plan: Plan) -> None:
+    """Totals and notes alone."""
+    screen.print(totals_table(plan))
+    for note in plan_notes(plan):
+        say(screen, note)
+
+
+def _show_program(spec: str, json_to: str | None) -> None:
+    from irbin import verbs
+
+    text = verbs.program_text(spec)  # reads and checks the whole folder
+    files = sorted(path for path in Path(spec).iterdir() if path.is_file())
+    screen = results(json_to)
+    screen.print(text, markup=False, soft_wrap=True)
+    total = sum(path.stat().st_size for path in files)
+    say(screen, f"{spec}: {len(files)} files, {byte_size(total)}", style="bold")
+    if json_to is not None:
+        parts = {name: Path(spec, f"{name}.json") for name in ("config", "program")}
+        content = {name: json.loads(path.read_text("utf-8")) for name, path in parts.items()}
+        write_json({"source": spec, "total_bytes": total, **content}, json_to)

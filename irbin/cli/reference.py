@@ -1,0 +1,147 @@
+"""Writes `docs/cli.md` from the commands themselves: `python -m irbin.cli.reference > docs/cli.md`.
+
+A test compares the page with what this gives, so neither can change alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from inspect import Parameter, cleandoc, signature
+from typing import Any, Literal, get_args, get_origin
+
+from typer.models import ArgumentInfo, OptionInfo
+
+from irbin.cli.app import COMMANDS, PURPOSE
+from irbin.cli.demo import JOURNEY
+from irbin.cli.flags import reflow
+
+GENERAL = "Options"
+HEAD = """\
+# Command line
+
+<!-- Written by `python -m irbin.cli.reference > docs/cli.md`: change the commands instead. -->
+
+{purpose}
+
+| | |
+|---|---|
+| `irbin --version` | prints the version |
+| `irbin COMMAND --help` | lists a command's options |
+| `irbin --install-completion` | completes commands and options in your shell |
+| `python -m irbin` | is the same program |
+| `--traceback`, `IRBIN_TRACEBACK=1` | shows where an error came from |
+
+A network's journey:
+
+```
+{journey}
+```
+
+Flags have timm's names and meanings wherever timm has them. Errors are one line on standard error:
+what was expected, what came, what to do.
+
+| exit code | |
+|---|---|
+| 0 | done |
+| 1 | something went wrong: a file, a network, the data; or Ctrl-C |
+| 2 | the command line cannot be meant |
+
+Results go to standard output, progress and errors to standard error. With `--json -`, standard
+output has the JSON and nothing else; everything else moves to standard error.
+
+## What names a network
+
+Every command takes the same things as SOURCE:
+
+| SOURCE | is |
+|---|---|
+| `resnet18`, `timm:resnet18`, `resnet18.a1_in1k` | a timm model, with or without a tag |
+| `hf-hub:owner/name`, `local-dir:path` | a model on the hub, or a folder that timm wrote |
+| `torchvision:resnet18` | a torchvision model |
+| `paper:resnet20`, `paper:resnet18`, `paper:vgg-small` | the paper's CIFAR networks, untrained |
+| `module:package.mod:factory` | what your own function returns |
+| `weights.pth`, `.pt`, `.tar`, `.bin`, `.safetensors` | a checkpoint, perhaps with `--model` |
+| a folder that `irbin convert` wrote | the converted network |
+| a run folder of `irbin finetune` | its `best`, else its `last` |
+| a folder that `irbin export` wrote | the packed network (`inspect` and `eval`) |
+
+As with timm, `--checkpoint FILE` gives the weights and SOURCE or `--model` the architecture.
+"""
+
+
+def reference() -> str:
+    """The whole page."""
+    parts = [HEAD.format(purpose=reflow(PURPOSE), journey="\n".join(JOURNEY))]
+    parts += [section(name, command) for name, command in COMMANDS.items()]
+    return "\n".join(parts)
+
+
+def section(name: str, command: Callable[..., None]) -> str:
+    """One command: usage, what it does, a table of options for each panel."""
+    lines = [f"## irbin {name}", "", "```", _usage(name, command), "```", ""]
+    lines += [cleandoc(command.__doc__ or ""), ""]
+    panels: dict[str, list[str]] = {GENERAL: []}
+    for parameter, info in _options(command):
+        panel = info.rich_help_panel
+        panels.setdefault(panel if isinstance(panel, str) else GENERAL, []).append(
+            _row(parameter, info)
+        )
+    for panel, rows in panels.items():
+        lines += [f"**{panel}**", "", "| option | | default |", "|---|---|---|", *rows, ""]
+    return "\n".join(lines)
+
+
+def _usage(name: str, command: Callable[..., None]) -> str:
+    words = ["irbin", name]
+    for parameter in signature(command).parameters.values():
+        info = parameter.annotation.__metadata__[0]
+        if isinstance(info, ArgumentInfo):
+            words.insert(2, str(info.metavar))
+        elif parameter.default is Parameter.empty:
+            words.append(f"{_names(parameter, info)[-1]} {info.metavar}")
+    return " ".join([*words, "[OPTIONS]"])
+
+
+def _options(command: Callable[..., None]) -> Iterator[tuple[Parameter, OptionInfo]]:
+    for parameter in signature(command).parameters.values():
+        info = parameter.annotation.__metadata__[0]
+        if isinstance(info, OptionInfo):
+            yield parameter, info
+
+
+def _names(parameter: Parameter, info: OptionInfo) -> list[str]:
+    """As declared, or as Typer derives them from the parameter's name."""
+    # In `Annotated`, typer.Option keeps its first name in `default`.
+    first = (info.default,) if isinstance(info.default, str) else ()
+    declared = [*first, *(info.param_decls or ())]
+    return declared or ["--" + parameter.name.replace("_", "-")]
+
+
+def _row(parameter: Parameter, info: OptionInfo) -> str:
+    names = [name.replace("/", "`, `") for name in _names(parameter, info)]
+    value = info.metavar or "|".join(_choices(parameter.annotation.__origin__))
+    shown = ", ".join(f"`{name}`" for name in names) + (f" {value}" if value else "")
+    cells = (shown, info.help or "", _default(parameter, info))
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _choices(kind: Any) -> tuple[str, ...]:
+    """The words of a `Literal`, also inside `… | None`."""
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    return next((found for part in get_args(kind) if (found := _choices(part))), ())
+
+
+def _default(parameter: Parameter, info: OptionInfo) -> str:
+    if parameter.default is Parameter.empty:
+        return "required"
+    if isinstance(info.show_default, str):
+        return info.show_default
+    if parameter.default is True:
+        return "on"
+    return str(parameter.default) if parameter.default not in (None, False, "") else ""
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

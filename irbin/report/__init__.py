@@ -1,0 +1,1 @@
+"""Records in, text out: rich tables and JSON. Torch-free, and prints nothing."""

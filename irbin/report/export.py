@@ -1,0 +1,36 @@
+"""What an export wrote: predicted and actual bytes next to each other."""
+
+from __future__ import annotations
+
+from rich.table import Table
+from rich.text import Text
+
+from irbin.records import ExportRecord
+from irbin.report.plan import plain_table
+from irbin.report.units import byte_size, exact_bytes, ratio
+
+
+def export_table(record: ExportRecord) -> Table:
+    """Bytes predicted, in tensors, in all files, and of the float network."""
+    table = plain_table()
+    table.add_column("", no_wrap=True)
+    table.add_column("bytes", justify="right", no_wrap=True)
+    table.add_column("", justify="right", no_wrap=True)
+    rows = (
+        ("predicted tensors", record.predicted_bytes),
+        ("actual tensors", record.tensor_bytes),
+        ("all files", record.total_bytes),
+        ("float network", record.float_bytes),
+    )
+    for label, n_bytes in rows:
+        table.add_row(label, exact_bytes(n_bytes), byte_size(n_bytes))
+    return table
+
+
+def export_line(record: ExportRecord) -> Text:
+    """One sentence: where, what is in it, how much smaller."""
+    return Text(
+        f"{record.path}: {record.n_binary} binary layers in {record.n_nodes} nodes, "
+        f"{record.float_dtype} rest, {ratio(record.float_bytes, record.total_bytes)} smaller "
+        "than the float network"
+    )

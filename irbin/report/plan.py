@@ -1,0 +1,123 @@
+"""A plan as two tables: every layer with its fate and the reason, and what it comes to."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from irbin.records import Decision, FloatDtype, Plan
+from irbin.report.units import byte_size, count, ratio, shape
+
+BINARY_STYLE = "green"
+FLOAT_STYLE = "yellow"
+NARROW = 100
+"""Columns below which the layer table drops what its other cells say too."""
+
+
+def plain_table(title: str | None = None) -> Table:
+    """The look that all of irbin's tables share: a rule under the head and nothing else."""
+    return Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
+        padding=(0, 1, 0, 0), show_edge=False, header_style="bold",
+    )  # fmt: skip
+
+
+def plan_heading(source: str, plan: Plan) -> str:
+    """One line: what was planned, and how."""
+    options = plan.options
+    parts = [f"{source}: {options.bits}", f"{options.binarizer}/{options.estimator}"]
+    if options.shortcut != "none":
+        parts.append(f"{options.shortcut} shortcuts")
+    parts.append(f"input {shape(plan.input_size)}")
+    return ", ".join(parts)
+
+
+def layer_table(plan: Plan, width: int) -> Table:
+    """One row a layer in execution order: name, kind, shape, MACs, bytes, decision, reason.
+
+    Below `NARROW` columns the kind goes (the shape tells it) and the reason follows the decision,
+    so that names and reasons stay readable.
+    """
+    narrow = width < NARROW
+    table = plain_table()
+    longest = max((len(d.layer.name) for d in plan.decisions), default=0)
+    table.add_column("layer", overflow="fold", width=min(longest, 21 if narrow else 40))
+    if not narrow:
+        table.add_column("kind", no_wrap=True)
+    table.add_column("shape", no_wrap=True)
+    for head in ("MACs", "float", "packed"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("decision", overflow="fold", no_wrap=not narrow)
+    if not narrow:
+        table.add_column("reason", overflow="fold", min_width=12)
+    for decision in plan.decisions:
+        table.add_row(*_layer_row(decision, narrow))
+    return table
+
+
+def _layer_row(decision: Decision, narrow: bool) -> list[Text]:
+    layer = decision.layer
+    kind = layer.type_name if layer.kind == "other" else layer.kind
+    if layer.is_depthwise:
+        kind = "depthwise"
+    word, style = ("binary", BINARY_STYLE) if decision.binary else ("float", FLOAT_STYLE)
+    reason = "" if decision.reason == word else decision.reason
+    facts = [
+        shape(layer.weight_shape),
+        count(layer.n_macs),
+        byte_size(decision.float_bytes),
+        byte_size(decision.packed_bytes),
+    ]
+    fate = Text(word, style=style)
+    if narrow:
+        fate.append(f": {reason}" if reason else "", style="default")
+        return [Text(layer.name), *map(Text, facts), fate]
+    return [Text(layer.name), Text(kind), *map(Text, facts), fate, Text(reason)]
+
+
+def totals_table(plan: Plan, float_dtype: FloatDtype = "float32") -> Table:
+    """Layers, MACs and bytes by precision; the last line is the network."""
+    table = plain_table()
+    table.add_column("", no_wrap=True)
+    for head in ("layers", "MACs", "share", "float", "packed", "ratio"):
+        table.add_column(head, justify="right", no_wrap=True)
+    macs = plan.binary_macs + plan.float_macs
+    for binary, word in ((True, "binary layers"), (False, "float layers")):
+        chosen = [d for d in plan.decisions if d.binary is binary]
+        layer_macs = sum(d.layer.n_macs for d in chosen)
+        before = sum(d.float_bytes for d in chosen)
+        after = sum(d.packed_bytes for d in chosen)
+        table.add_row(
+            word, str(len(chosen)), count(layer_macs), _share(layer_macs, macs),
+            byte_size(before), byte_size(after), ratio(before, after),
+        )  # fmt: skip
+    other = 4 * plan.n_other_params
+    table.add_row(
+        "norms and the rest", "", "", "", byte_size(other), byte_size(plan.other_bytes),
+        ratio(other, plan.other_bytes), end_section=True,
+    )  # fmt: skip
+    packed = plan.packed_bytes(float_dtype)
+    table.add_row(
+        "network", str(len(plan.decisions)), count(macs), "", byte_size(plan.float_bytes),
+        byte_size(packed), ratio(plan.float_bytes, packed), style="bold",
+    )  # fmt: skip
+    return table
+
+
+def plan_notes(plan: Plan) -> list[str]:
+    """Sentences below the totals: size at half precision, replaced activations."""
+    half = plan.packed_bytes("float16")
+    notes = [
+        f"predicted packed size {byte_size(plan.packed_bytes())}, "
+        f"or {byte_size(half)} ({ratio(plan.float_bytes, half)}) with `--float-dtype float16`"
+    ]
+    replaced = len(plan.replaced_activations)
+    if replaced:
+        many = "activations that feed" if replaced > 1 else "activation that feeds"
+        notes.append(f"{replaced} {many} a sign: replaced by {plan.options.activation}")
+    return notes
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else ""

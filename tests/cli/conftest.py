@@ -1,0 +1,118 @@
+"""A stand-in for `irbin.verbs` that remembers its calls: these tests are about the skin alone."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+import irbin
+from irbin.cli.app import main
+from irbin.records import (
+    Agreement,
+    Decision,
+    EpochRecord,
+    Evaluation,
+    ExportRecord,
+    LayerAgreement,
+    LayerRecord,
+    Plan,
+    PlanOptions,
+    Preprocessing,
+    RunRecord,
+    StepRecord,
+)
+
+LAYER = LayerRecord(
+    "layer1.0.conv1", "conv2d", "Conv2d", (64, 64, 3, 3), 1, False, 1000, (64, 8, 8), (64, 8, 8)
+)
+PLAN = Plan(PlanOptions(), (Decision(LAYER, True, "binary", 4672),), (3, 32, 32), 0, 0, 0)
+AGREEMENT = Agreement(10, 100.0, 0.001, (LayerAgreement("layer1.0.conv1", 100, 0, 0.0),), ())
+EPOCH = EpochRecord(0, 1.5, 50.0, 1.25, 60.0, 90.0, 0.1, 0.316, 3.16, 1000.0, 12.0)
+STEP = StepRecord(0, 1, 1, 2, 1000.0, 1.5, 50.0, 0.1, 0.316, 3.16, 10.0)
+KINDS = {"float": "float", "run": "binary", "run2": "binary", "packed": "packed"}
+
+
+class FakeVerbs(ModuleType):
+    """Every verb returns a small record; `calls` holds (verb, positional, keyword)."""
+
+    def __init__(self) -> None:
+        super().__init__("irbin.verbs")
+        self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+        self.raises: BaseException | None = None
+        self.interrupted = False
+        self.chatty = False
+
+    def _called(self, verb: str, *args: Any, **kwargs: Any) -> None:
+        self.calls.append((verb, args, kwargs))
+        if self.chatty:
+            print("Files already downloaded")  # noqa: T201  # as libraries do
+        if self.raises is not None:
+            raise self.raises
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        return self.calls[-1][2]
+
+    def plan(self, *args: Any, **kwargs: Any) -> Plan:
+        self._called("plan", *args, **kwargs)
+        return PLAN
+
+    def program_text(self, *args: Any) -> str:
+        self._called("program_text", *args)
+        return "%1 = aten.relu(%x)  # float32 (N, 64, 8, 8) [bold]" + " long" * 60
+
+    def convert(self, *args: Any, report: Callable[[int, int], None], **kwargs: Any) -> Any:
+        report(5, 10)
+        self._called("convert", *args, **kwargs)
+        return SimpleNamespace(plan=PLAN)
+
+    def finetune(self, *args: Any, report: Any, on_epoch: Any, **kwargs: Any) -> RunRecord:
+        report(STEP)
+        on_epoch(EPOCH)
+        self._called("finetune", *args, **kwargs)
+        return RunRecord(str(args[1]), (EPOCH,), 0, 60.0, self.interrupted)
+
+    def evaluate(self, *args: Any, report: Callable[[int, int], None], **kwargs: Any) -> Evaluation:
+        report(10, 10)
+        self._called("evaluate", *args, **kwargs)
+        spec = str(args[0])
+        return Evaluation(
+            spec, KINDS.get(spec, "float"), 10, 60.0, 90.0, 1.25, {"cat": 50.0}, 99.0, 36864, 36864,
+            Preprocessing(),
+        )  # type: ignore[arg-type]  # a Literal out of a dict  # fmt: skip
+
+    def compare(self, *args: Any, report: Callable[[int, int], None], **kwargs: Any) -> Agreement:
+        self._called("compare", *args, **kwargs)
+        return AGREEMENT
+
+    def export(self, *args: Any, **kwargs: Any) -> ExportRecord:
+        self._called("export", *args, **kwargs)
+        return ExportRecord(str(args[1]), 4672, 4672, 5000, 147456, 1, 7, kwargs["float_dtype"])
+
+
+@pytest.fixture
+def verbs(monkeypatch: pytest.MonkeyPatch) -> FakeVerbs:
+    """`irbin.verbs` replaced for one test."""
+    fake = FakeVerbs()
+    monkeypatch.setitem(sys.modules, "irbin.verbs", fake)
+    monkeypatch.setattr(irbin, "verbs", fake, raising=False)
+    return fake
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Runs a command line: its exit code, standard output and standard error."""
+    monkeypatch.delenv("IRBIN_TRACEBACK", raising=False)
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def go(*words: str) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["irbin", *words])
+        code = main()
+        out, err = capsys.readouterr()
+        return SimpleNamespace(code=code, out=out, err=err)
+
+    return go

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import irbin
+from irbin.cli.app import COMMANDS, main
+from irbin.errors import SourceError, UsageError
+
+ROOT = Path(irbin.__file__).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+
+
+def python(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, timeout=60, check=False,
+        env=ENVIRONMENT | environment,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [["--help"], ["finetune", "--help"], ["--version"]])
+def test_help_loads_no_torch(words: list[str]) -> None:
+    code = (
+        "import sys; from irbin.cli.app import main; code = main(sys.argv[1:]); "
+        "print([m for m in ('torch', 'timm', 'torchvision', 'numpy') "
+        "if m in sys.modules]); sys.exit(code)"
+    )
+    done = python("-c", code, *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_takes_less_than_half_a_second_of_processor() -> None:
+    def seconds() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert python("-m", "irbin", "--help").returncode == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert min(seconds() for _ in range(4)) < 0.5
+
+
+def test_python_m_irbin_is_irbin() -> None:
+    done = python("-m", "irbin", "--version")
+    assert (done.returncode, done.stdout) == (0, f"irbin {irbin.__version__}\n")
+    assert python("-m", "irbin", "convrt").returncode == 2
+
+
+def test_the_shell_completes_commands_and_choices() -> None:
+    def complete(line: str) -> str:
+        return python(
+            "-m", "irbin", _IRBIN_COMPLETE="complete_bash", COMP_WORDS=line,
+            COMP_CWORD=str(len(line.split(" ")) - 1),
+        ).stdout  # fmt: skip
+
+    assert complete("irbin co").split() == ["convert"]
+    assert complete("irbin convert --bits 1w3").split() == ["1w32a"]
+    assert complete("irbin finetune --recipe paper-v").split() == ["paper-vgg-small"]
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, None])
+def test_every_help_fits_80_columns(run, monkeypatch, command: str | None) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    done = run(*([command] if command else []), "--help")
+    assert done.code == 0
+    assert "…" not in "".join(line[:27] for line in done.out.splitlines())  # no name is cut
+    assert max(map(len, done.out.splitlines())) <= 80
+
+
+def test_no_command_shows_the_help(run) -> None:
+    assert run().out == run("--help").out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["convrt"], "irbin: No such command 'convrt'. Did you mean 'convert'; see `irbin --help`"),
+        (["convert", "net"], "irbin: Missing option '--output' / '-o'; see `irbin convert --help`"),
+        (["inspect", "net", "--bits", "2"], "'2' is not one of '1w1a', '1w32a'"),
+        (["inspect", "a", "b"], "unexpected extra argument"),
+        (["export", "run", "-o", "p", "--float-dtype", "int8"], "'int8' is not one of"),
+        (["eval", "net", "-b", "0"], "see `irbin eval --help`"),
+        (["inspect"], "irbin: expected a SOURCE, got none"),
+        (["inspect", "net", "--nonsense"], "No such option: --nonsense"),
+    ],
+)
+def test_misuse_is_one_line_and_exit_code_2(run, words: list[str], message: str) -> None:
+    done = run(*words)
+    assert done.code == 2
+    assert done.out == ""
+    assert message in done.err
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (SourceError("no [such]\n file"), 1, "irbin: no [such] file\n"),
+        (UsageError("`x`: expected 1, got 2"), 2, "irbin: `x`: expected 1, got 2\n"),
+        (
+            ZeroDivisionError("a\nb"), 1,
+            "irbin: unforeseen ZeroDivisionError: a b (`--traceback` shows where)\n",
+        ),
+        (OSError(28, "No space left on device", "f"), 1, "irbin: No space left on device: f\n"),
+        (MemoryError("big"), 1, "irbin: out of memory; try a smaller `--batch-size` (big)\n"),
+        (KeyboardInterrupt(), 1, "irbin: stopped by Ctrl-C\n"),
+    ],
+)  # fmt: skip
+def test_an_error_is_one_line(run, verbs, error: BaseException, code: int, line: str) -> None:
+    verbs.raises = error
+    done = run("inspect", "net")
+    assert (done.code, done.out, done.err) == (code, "", line)
+
+
+@pytest.mark.parametrize(
+    "words", [["--traceback", "inspect", "net"], ["inspect", "net", "--traceback"]]
+)
+def test_the_traceback_is_shown_on_request(run, verbs, words: list[str]) -> None:
+    verbs.raises = SourceError("gone")
+    done = run(*words)
+    assert done.code == 1
+    assert "Traceback (most recent call last)" in done.err
+    assert done.err.endswith("irbin: gone\n")
+
+
+@pytest.mark.parametrize(("value", "shown"), [("1", True), ("0", False), ("", False)])
+def test_the_environment_asks_for_the_traceback(
+    verbs, monkeypatch, capsys, value: str, shown: bool
+) -> None:
+    monkeypatch.setenv("IRBIN_TRACEBACK", value)
+    verbs.raises = SourceError("gone")
+    assert main(["inspect", "net"]) == 1
+    assert ("Traceback" in capsys.readouterr().err) == shown
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["inspect", "net"],
+        ["export", "run", "-o", "packed"],
+        ["eval", "run", "packed", "--data-dir", "d", "--device", "cpu"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_json_is_alone_whatever_libraries_print(run, verbs, words: list[str]) -> None:
+    verbs.chatty = True
+    done = run(*words, "--json", "-")
+    json.loads(done.out)
+    assert "Files already downloaded" in done.err
+
+
+def test_a_long_message_is_not_wrapped(run, verbs, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    verbs.raises = SourceError("x" * 300)
+    assert run("inspect", "net").err == f"irbin: {'x' * 300}\n"

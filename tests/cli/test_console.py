@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from irbin.cli.console import check_json_target, notes, results, say, write_json
+from irbin.errors import UsageError
+
+
+def test_results_give_way_to_json_on_standard_output(capsys) -> None:
+    say(results(None), "a")
+    say(results("-"), "b")
+    say(notes(), "c")
+    assert capsys.readouterr() == ("a\n", "b\nc\n")
+
+
+def test_say_prints_as_is(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "10")
+    say(results(), "[bold]x[/] :smile: " + "y" * 30)
+    assert capsys.readouterr().out == "[bold]x[/] :smile: " + "y" * 30 + "\n"
+
+
+def test_pipes_are_wide(monkeypatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert results().width == 200
+    monkeypatch.setenv("COLUMNS", "90")
+    assert results().width == 90
+
+
+def test_json_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "out.json"
+    write_json({"a": 1}, str(target))
+    assert json.loads(target.read_text()) == {"a": 1}
+    with pytest.raises(TypeError):
+        write_json({"a": object()}, str(target))
+    assert json.loads(target.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_no_target_writes_nothing(capsys) -> None:
+    write_json({"a": 1}, None)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_target_is_checked_before_the_work(tmp_path: Path) -> None:
+    check_json_target(None)
+    check_json_target("-")
+    check_json_target(str(tmp_path / "new.json"))
+    with pytest.raises(UsageError, match=r"^`--json`: expected a file or `-`, got the folder"):
+        check_json_target(str(tmp_path))
+    with pytest.raises(UsageError, match=r"does not exist; make it first$"):
+        check_json_target(str(tmp_path / "no" / "new.json"))

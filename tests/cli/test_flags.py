@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from inspect import Parameter, signature
+from typing import Annotated
+
+import pytest
+
+from irbin.cli.flags import flat, given, reflow
+
+
+@dataclass(frozen=True)
+class Group:
+    must: Annotated[int, "first"]
+    may: Annotated[list[str] | None, "second"] = None
+
+
+def test_a_group_becomes_flat_parameters_and_comes_back() -> None:
+    seen = {}
+
+    @flat
+    def command(group: Group, other: Annotated[str, "third"] = "x") -> None:
+        seen.update(group=group, other=other)
+
+    parameters = signature(command).parameters
+    assert list(parameters) == ["must", "may", "other"]
+    assert parameters["must"].default is Parameter.empty
+    assert parameters["may"].annotation == Annotated[list[str] | None, "second"]
+    command(must=1, may=["a"], other="y")
+    assert seen == {"group": Group(1, ["a"]), "other": "y"}
+
+
+def test_given_leaves_out_what_was_not_set() -> None:
+    assert given(Group(0)) == {"must": 0}
+    assert given(Group(1, ["a", "b"])) == {"must": 1, "may": ("a", "b")}
+    assert given(Group(1, []), without=("must",)) == {"may": ()}
+
+
+@pytest.mark.parametrize(
+    ("docstring", "text"),
+    [
+        ("", ""),
+        ("One.", "One."),
+        ("One\n    two.\n\n    Three\n    four.\n    ", "One two.\n\nThree four."),
+    ],
+)
+def test_paragraphs_become_lines(docstring: str, text: str) -> None:
+    assert reflow(docstring) == text

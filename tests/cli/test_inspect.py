@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from irbin.records import Plan, SourceOptions, from_json
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Path:
+    (tmp_path / "program.json").write_text('{"nodes": []}')
+    (tmp_path / "config.json").write_text('{"format_version": 1}')
+    (tmp_path / "packed.safetensors").write_bytes(b"x" * 1000)
+    return tmp_path
+
+
+def test_only_given_plan_options_are_handed_on(run, verbs) -> None:
+    done = run("inspect", "net")
+    assert done.code == 0
+    assert verbs.calls == [("plan", ("net",), {"source_options": SourceOptions()})]
+    assert "layer1.0.conv1" in done.out
+    assert "64×64×3×3" in done.out
+    assert done.err == ""
+
+
+def test_plan_and_source_options_arrive(run, verbs) -> None:
+    run(
+        "inspect", "w.pth", "--model", "net", "--no-pretrained", "--num-classes", "7", "--use-ema",
+        "--input-size", "1", "28", "28", "--model-kwargs", "depth=2", "--bits", "1w32a",
+        "--keep", "a*", "--keep", "re:b", "--binarize", "c", "--shortcut", "bireal",
+        "--activation", "prelu", "--binarizer", "plain", "--estimator", "ste",
+    )  # fmt: skip
+    assert verbs.keywords == {
+        "source_options": SourceOptions(
+            model="net", pretrained=False, num_classes=7, input_size=(1, 28, 28),
+            model_kwargs={"depth": 2}, use_ema=True,
+        ),
+        "bits": "1w32a", "keep": ("a*", "re:b"), "binarize": ("c",), "shortcut": "bireal",
+        "activation": "prelu", "binarizer": "plain", "estimator": "ste",
+    }  # fmt: skip
+
+
+def test_json_alone_is_on_standard_output(run, verbs) -> None:
+    done = run("inspect", "net", "--json", "-")
+    value = json.loads(done.out)
+    assert from_json(Plan, value["plan"], "test").binary_names == ("layer1.0.conv1",)
+    assert value["source"] == "net"
+    assert "layer1.0.conv1" in done.err
+
+
+def test_json_into_a_file_leaves_the_screen(run, verbs, tmp_path: Path) -> None:
+    done = run("inspect", "net", "--json", str(tmp_path / "plan.json"))
+    assert "layer1.0.conv1" in done.out
+    assert json.loads((tmp_path / "plan.json").read_text())["totals"]["n_binary"] == 1
+
+
+def test_a_json_target_without_folder_stops_before_the_work(run, verbs, tmp_path: Path) -> None:
+    done = run("inspect", "net", "--json", str(tmp_path / "no" / "plan.json"))
+    assert done.code == 2
+    assert verbs.calls == []
+
+
+def test_a_packed_folder_shows_its_program(run, verbs, packed: Path) -> None:
+    done = run("inspect", str(packed))
+    assert verbs.calls == [("program_text", (str(packed),), {})]
+    first = done.out.splitlines()[0]
+    assert first == verbs.program_text()  # neither wrapped nor read as markup
+    assert done.out.rstrip().endswith("3 files, 1.03 kB")
+
+
+def test_a_packed_folder_has_json_too(run, verbs, packed: Path) -> None:
+    value = json.loads(run("inspect", str(packed), "--json", "-").out)
+    assert value["config"] == {"format_version": 1}
+    assert value["program"] == {"nodes": []}
+
+
+def test_plan_options_on_a_packed_folder_are_refused(run, verbs, packed: Path) -> None:
+    done = run("inspect", str(packed), "--keep", "x")
+    assert done.code == 2
+    assert "is packed already" in done.err

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from irbin.records import Agreement
+from irbin.report.evaluation import (
+    MAX_CLASSES,
+    MAX_DISAGREEMENTS,
+    accuracy_table,
+    agreement_lines,
+    class_table,
+    disagreement_table,
+    flips_table,
+)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_networks_stand_side_by_side_uncut(evaluation, render, width: int) -> None:
+    rows = [
+        evaluation(name="resnet18.a1_in1k"),
+        evaluation(name="runs/cifar10/resnet18-1w1a", kind="binary", top1=91.0),
+        evaluation(name="packed", kind="packed", top1=91.0, size_bytes=4_190_000),
+    ]
+    text = render(accuracy_table(rows), width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    for part in ("on 1,000 images", "93.46", "91.00", "46.8 MB", "4.19 MB", "11.2×", "0.3456"):
+        assert part in text
+
+
+def test_ratio_is_to_the_float_network_or_to_the_own_parameters(evaluation, render) -> None:
+    packed = evaluation(kind="packed", size_bytes=4_675_804, param_count=11_689_510)
+    assert "10.0×" in render(accuracy_table([packed]), 80)
+    twice = evaluation(size_bytes=2 * 46_758_040)
+    assert "20.0×" in render(accuracy_table([twice, packed]), 80)
+
+
+def test_differing_image_counts_get_a_column(evaluation, render) -> None:
+    text = render(accuracy_table([evaluation(), evaluation(n_images=77)]), 120)
+    assert "images/s  images" in text
+    assert "77" in text
+
+
+def test_every_class_has_its_row(evaluation, render) -> None:
+    table = class_table([evaluation(), evaluation(kind="binary", per_class={"cat": 80.0})])
+    assert table is not None
+    lines = render(table, 80).splitlines()
+    assert [line.split() for line in lines[-2:]] == [
+        ["cat", "90.00", "80.00"],
+        ["dog", "95.50", "–"],
+    ]
+    assert lines[1].split() == ["class", "float", "binary"]
+
+
+def test_no_classes_no_table(evaluation) -> None:
+    assert class_table([evaluation(per_class={})]) is None
+
+
+@pytest.mark.parametrize(
+    ("n_classes", "n_rows"), [(MAX_CLASSES, MAX_CLASSES), (MAX_CLASSES + 1, 11)]
+)
+def test_many_classes_show_both_ends(evaluation, render, n_classes: int, n_rows: int) -> None:
+    scores = {f"c{i:02d}": float(n_classes - i) for i in range(n_classes)}
+    table = class_table([evaluation(per_class=scores)])
+    assert table is not None
+    assert table.row_count == n_rows
+    text = render(table, 80)
+    assert "c00" in text
+    assert f"c{n_classes - 1:02d}" in text
+    assert ("… 11 more" in text) == (n_rows == 11)
+
+
+def test_networks_of_one_form_are_told_apart_by_name(evaluation, render) -> None:
+    table = class_table([evaluation(name="a/x"), evaluation(name="b/y/")])
+    assert table is not None
+    assert render(table, 80).splitlines()[1].split() == ["class", "x", "(float)", "y", "(float)"]
+
+
+def test_agreement_counts_all_signs(agreement: Agreement) -> None:
+    lines = agreement_lines("run", "packed", agreement)
+    assert lines[0] == "packed against run:"
+    assert "99.90 % of 1,000 images" in lines[1]
+    assert lines[3].strip() == "3 of 3,000 signs flipped"
+
+
+def test_only_layers_with_flips_are_listed(agreement: Agreement, render) -> None:
+    table = flips_table(agreement)
+    assert table is not None
+    text = render(table, 80)
+    assert "a.conv" in text
+    assert "b.conv" not in text
+    assert flips_table(replace(agreement, layers=agreement.layers[1:])) is None
+
+
+@pytest.mark.parametrize("n", [0, 1, MAX_DISAGREEMENTS, MAX_DISAGREEMENTS + 3])
+def test_disagreements_are_explained_up_to_a_page(agreement: Agreement, render, n: int) -> None:
+    table = disagreement_table(replace(agreement, disagreements=agreement.disagreements * n))
+    if n == 0:
+        assert table is None
+        return
+    assert table is not None
+    text = render(table, 120)
+    assert text.count("a.conv flipped") == min(n, MAX_DISAGREEMENTS)
+    assert ("3 more; all are in the JSON" in text) == (n > MAX_DISAGREEMENTS)

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import json
+import math
+
+from irbin.records import Agreement, ExportRecord, Plan, from_json
+from irbin.report.jsonout import dumps, evaluation_json, export_json, plan_json
+
+
+def test_what_is_not_finite_becomes_null() -> None:
+    text = dumps({"a": math.nan, "b": [math.inf, 1.5], "c": (-math.inf,), "d": {1: None}})
+    assert json.loads(text) == {"a": None, "b": [None, 1.5], "c": [None], "d": {"1": None}}
+    assert text.endswith("}\n")
+
+
+def test_a_plan_reads_back_from_its_json(plan: Plan) -> None:
+    value = json.loads(dumps(plan_json("net", plan)))
+    assert from_json(Plan, value["plan"], "test") == plan
+    totals = value["totals"]
+    assert totals["n_layers"] == 5
+    assert totals["n_binary"] == 2
+    assert totals["packed_bytes"]["float16"] == plan.packed_bytes("float16")
+    assert totals["binary_macs"] + totals["float_macs"] == 5_000_000
+    assert value["replaced_activations"] == ["relu"]
+
+
+def test_an_evaluation_keeps_timms_keys_and_gains_the_agreement(agreement: Agreement) -> None:
+    timm = {"model": "packed", "top1": 91.0}
+    assert evaluation_json(timm) == timm
+    both = evaluation_json(timm, ("run", agreement))
+    assert both["agreement"]["with"] == "run"
+    assert both["agreement"]["disagreements"][0]["index"] == 123
+    assert "agreement" not in timm
+
+
+def test_export_has_its_ratio() -> None:
+    record = ExportRecord("out", 10, 10, 20, 100, 1, 2, "float32")
+    assert export_json(record)["ratio"] == 5.0
+    assert export_json(ExportRecord("out", 0, 0, 0, 100, 1, 2, "float32"))["ratio"] is None

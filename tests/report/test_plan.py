@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from irbin.records import Plan, PlanOptions
+from irbin.report.plan import layer_table, plan_heading, plan_notes, totals_table
+
+
+def squeezed(text: str) -> str:
+    return "".join(text.split())
+
+
+@pytest.mark.parametrize("width", [80, 99, 100, 120, 200])
+def test_no_fact_of_a_layer_is_cut(plan: Plan, render, width: int) -> None:
+    text = render(layer_table(plan, width), width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    for decision in plan.decisions:
+        assert decision.layer.name in text
+        assert "×".join(map(str, decision.layer.weight_shape)) in text
+    lines = [line[61:] if width < 100 else line for line in text.splitlines()]
+    folded = squeezed("".join(lines))
+    for decision in plan.decisions:
+        if decision.reason != "binary":
+            assert squeezed(decision.reason) in folded
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_one_line_a_layer_where_the_reason_is_short(plan: Plan, render, width: int) -> None:
+    short = replace(plan, decisions=plan.decisions[:2])
+    lines = render(layer_table(short, width), width).splitlines()
+    assert len(lines) == 2 + 2
+    assert lines[2].split()[0] == "conv1"
+    assert lines[2].rstrip().endswith("first layer")
+    assert lines[3].rstrip().endswith("binary")
+
+
+def test_kind_names_what_is_not_binarizable(plan: Plan, render) -> None:
+    layer = replace(plan.decisions[0].layer, kind="other", type_name="ConvTranspose2d")
+    other = replace(plan.decisions[0], layer=layer)
+    deep = replace(other, layer=replace(plan.decisions[0].layer, is_depthwise=True))
+    text = render(layer_table(replace(plan, decisions=(other, deep)), 120), 120)
+    assert "ConvTranspose2d" in text
+    assert "depthwise" in text
+
+
+def test_names_with_brackets_are_not_markup(plan: Plan, render) -> None:
+    odd = replace(plan.decisions[0], reason="kept by rule 're:[bold]'")
+    assert "re:[bold]" in render(layer_table(replace(plan, decisions=(odd,)), 120), 120)
+
+
+def test_totals_are_the_plans(plan: Plan, render) -> None:
+    lines = render(totals_table(plan), 80).splitlines()
+    rows = {line.split("  ")[0].strip(): line.split() for line in lines if line.strip()}
+    assert rows["binary layers"][2:6] == ["2", "2.00", "M", "40.0"]
+    assert rows["float layers"][2:6] == ["3", "3.00", "M", "60.0"]
+    assert rows["network"][1:4] == ["5", "5.00", "M"]
+    shown = " ".join(rows["network"])
+    assert f"{plan.float_bytes / 1e6:.1f} MB" in shown
+    assert f"{plan.packed_bytes() / 1e6:.2f} MB" in shown
+
+
+def test_totals_of_a_plan_without_macs_do_not_divide_by_zero(plan: Plan, render) -> None:
+    assert "network" in render(totals_table(replace(plan, decisions=(), other_bytes=0)), 80)
+
+
+def test_notes_tell_half_precision_and_replaced_activations(plan: Plan) -> None:
+    size, replaced = plan_notes(plan)
+    assert f"{plan.packed_bytes('float16') / 1e6:.2f} MB" in size
+    assert replaced == "1 activation that feeds a sign: replaced by hardtanh"
+    weights_only = replace(plan, options=PlanOptions(bits="1w32a"))
+    assert len(plan_notes(weights_only)) == 1
+
+
+def test_heading_names_source_bits_and_shortcut(plan: Plan) -> None:
+    assert plan_heading("net", plan) == "net: 1w1a, libra/ede, input 3×224×224"
+    bireal = replace(plan, options=PlanOptions(shortcut="bireal"))
+    assert "bireal shortcuts" in plan_heading("net", bireal)

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from irbin.records import EpochRecord, RunRecord, StepRecord
+from irbin.report.training import (
+    epoch_header,
+    epoch_line,
+    run_table,
+    step_figures,
+    step_line,
+    step_position,
+)
+
+
+def test_a_step_has_every_figure(step: StepRecord) -> None:
+    assert [label for label, _ in step_figures(step)] == [
+        "images/s",
+        "loss",
+        "top-1",
+        "lr",
+        "t",
+        "k",
+    ]
+    assert step_position(step) == "epoch   3/100  step 124/391"
+    assert step_line(step).endswith("t 0.001  k 1,000  left 99:59:59")
+
+
+def test_a_float_network_has_no_t_and_k(step: StepRecord) -> None:
+    line = step_line(replace(step, t=math.nan, k=math.nan))
+    assert " t " not in line
+    assert "nan" not in line
+
+
+def test_blurred_targets_give_a_dash(step: StepRecord) -> None:
+    assert "top-1 –" in step_line(replace(step, top1=math.nan))
+
+
+def test_the_position_does_not_jump(step: StepRecord) -> None:
+    lengths = {
+        len(step_position(replace(step, epoch=e, step=s))) for e in (0, 99) for s in (1, 391)
+    }
+    assert len(lengths) == 1
+
+
+def test_an_epoch_stands_under_its_heads_within_80_columns(epoch: EpochRecord) -> None:
+    header, line = epoch_header(), epoch_line(epoch)
+    assert len(line) < 80
+    assert len(header) == len(line)
+    assert len(line.split()) == 11
+    assert line.split()[0] == "100"
+
+
+def test_what_was_not_measured_is_a_dash(epoch: EpochRecord) -> None:
+    nan = math.nan
+    line = epoch_line(replace(epoch, eval_loss=nan, eval_top1=nan, eval_top5=nan, t=nan, k=nan))
+    assert "nan" not in line
+    assert line.split().count("–") == 5
+
+
+def test_a_run_tells_best_and_last(epoch: EpochRecord, render) -> None:
+    text = render(run_table(RunRecord("run", (epoch,), 99, 61.25, False)), 80)
+    assert "61.25 % in epoch 100" in text
+    assert "1:08:45" in text
+
+
+def test_a_run_without_an_epoch_has_no_accuracy(render) -> None:
+    text = render(run_table(RunRecord("run", (), -1, math.nan, True)), 80)
+    assert "top-1" not in text
+    assert "epochs done  0" in text
