@@ -1,0 +1,209 @@
+"""Does the packed network answer as the trained one does, and where it does not, why?
+
+Given the same input bits every integer result is equal, so a difference begins where a float value
+lies so near zero that folding batch norm changed its sign. Those are counted.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from irbin.binary.layers import BinaryConv2d, BinaryLinear, binary_layers
+from irbin.bits import unpack
+from irbin.errors import UsageError
+from irbin.program.program import Node
+from irbin.records import Agreement, Disagreement, LayerAgreement
+from irbin.runtime.model import PackedModel
+
+
+@dataclass
+class _Flips:
+    """What was seen of one layer so far."""
+
+    n_signs: int = 0
+    n_flipped: int = 0
+    largest_flipped: float = 0.0
+
+
+@dataclass
+class _Batch:
+    """One batch through both networks."""
+
+    images: Tensor
+    inputs: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
+    """Float inputs of the trained network's binary layers, by layer, in order of calls."""
+    bits: dict[str, list[NDArray[np.uint8]]] = field(default_factory=lambda: defaultdict(list))
+    """The packed network's input bits of the same layers."""
+
+
+def compare(binary: nn.Module, packed: PackedModel, batches: Iterable[Tensor]) -> Agreement:
+    """Runs both networks on the same images and counts what differs.
+
+    Args:
+        binary: the trained network that `packed` was exported from; runs in eval mode on its own
+            device, and left in the mode it was in.
+        packed: the packed network.
+        batches: (batch, channels, height, width) each; all images are compared.
+
+    Raises:
+        UsageError: there is no image, or the two networks do not have the same binary layers.
+    """
+    layers = _shared_layers(binary, packed)
+    flips: dict[str, _Flips] = defaultdict(_Flips)
+    disagreements: list[Disagreement] = []
+    n_images, max_difference = 0, 0.0
+    for images in batches:
+        if len(images) == 0:
+            continue
+        batch = _Batch(images)
+        wanted, found = _run_both(binary, packed, batch, layers)
+        first = _count_flips(batch, layers, flips)
+        max_difference = max(max_difference, (wanted - found).abs().max().item())
+        different = (wanted.argmax(1) != found.argmax(1)).nonzero().flatten().tolist()
+        for i in different:
+            disagreements.append(_explain(n_images + i, wanted[i], found[i], first.get(i)))
+        n_images += len(images)
+    if n_images == 0:
+        raise UsageError("`batches`: expected at least one image to compare on, got none")
+    return Agreement(
+        n_images=n_images,
+        equal_top1=100 * (1 - len(disagreements) / n_images),
+        max_difference=max_difference,
+        layers=tuple(LayerAgreement(name, **vars(flips[name])) for name in layers),
+        disagreements=tuple(disagreements),
+    )
+
+
+_Layers = dict[str, BinaryConv2d | BinaryLinear]
+
+
+def _shared_layers(binary: nn.Module, packed: PackedModel) -> _Layers:
+    """The binary layers whose inputs are bits, in the packed network's order."""
+    trained, order = binary_layers(binary), list(packed.layer_nodes)
+    with_bits = {n for n, layer in trained.items() if layer.method.binary_activations}
+    if with_bits != set(order):
+        odd = sorted(with_bits ^ set(order))
+        raise UsageError(
+            f"expected the packed network to be an export of the trained one; `{odd[0]}` is a "
+            f"binary layer of the {'trained' if odd[0] in with_bits else 'packed'} one only"
+        )
+    return {name: trained[name] for name in order}
+
+
+def _run_both(
+    binary: nn.Module, packed: PackedModel, batch: _Batch, layers: _Layers
+) -> tuple[Tensor, Tensor]:
+    """Logits of the trained and of the packed network, float64 on the CPU; fills `batch`."""
+    device = next(iter(binary.parameters())).device
+    with _evaluating(binary), _listening(layers, batch.inputs), torch.no_grad():
+        wanted = binary(batch.images.to(device))
+    layer_of = {bits.name: name for name, pairs in packed.layer_nodes.items() for bits, _ in pairs}
+
+    def record(node: Node, value: Any) -> None:
+        if node.name in layer_of:
+            batch.bits[layer_of[node.name]].append(value.numpy())
+
+    found = packed.run(batch.images, record)
+    return wanted.cpu().double(), found.cpu().double()
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Eval mode for a while; every submodule gets back the mode it had."""
+    training = [m for m in module.modules() if m.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+@contextmanager
+def _listening(layers: _Layers, inputs: dict[str, list[Tensor]]) -> Iterator[None]:
+    """Notes the float input of every binary layer, padded as the layer pads it."""
+
+    def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def note(layer: nn.Module, args: tuple[Tensor, ...]) -> None:
+            inputs[name].append(_padded(cast("BinaryConv2d | BinaryLinear", layer), args[0]).cpu())
+
+        return note
+
+    handles = [layer.register_forward_pre_hook(hook(name)) for name, layer in layers.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _padded(layer: BinaryConv2d | BinaryLinear, x: Tensor) -> Tensor:
+    """The input as the packed network packs it: copied pixels are in it, zeros are not."""
+    if isinstance(layer, BinaryLinear) or layer.padding_mode == "zeros":
+        return x
+    border = layer.border(x.shape[-2], x.shape[-1])
+    return F.pad(x, border, layer.padding_mode) if any(border) else x
+
+
+def _count_flips(
+    batch: _Batch, layers: _Layers, flips: dict[str, _Flips]
+) -> dict[int, tuple[str, float, int]]:
+    """Adds a batch to `flips`.
+
+    Returns:
+        By image: the first layer with a flipped sign, the smallest |x| flipped there, and how many
+        signs of the image are flipped in all layers together.
+    """
+    first: dict[int, tuple[str, float, int]] = {}
+    for name, layer in layers.items():
+        for x, bits in zip(batch.inputs[name], batch.bits[name], strict=True):
+            flipped = _flipped(layer, x, bits)
+            seen = flips[name]
+            seen.n_signs += x.numel()
+            if not bool(flipped.any()):
+                continue
+            seen.n_flipped += int(flipped.sum())
+            seen.largest_flipped = max(seen.largest_flipped, x[flipped].abs().max().item())
+            for image in flipped.flatten(1).any(1).nonzero().flatten().tolist():
+                where = flipped[image]
+                layer_name, nearest, count = first.get(
+                    image, (name, x[image][where].abs().min().item(), 0)
+                )
+                first[image] = (layer_name, nearest, count + int(where.sum()))
+    return first
+
+
+def _flipped(layer: BinaryConv2d | BinaryLinear, x: Tensor, bits: NDArray[np.uint8]) -> Tensor:
+    """Which signs of the packed network differ from those of x: bool, the shape of x."""
+    if isinstance(layer, BinaryLinear):
+        return torch.from_numpy(unpack(bits, x.shape[-1]) < 0) != (x < 0)
+    per_group = x.shape[1] // layer.groups
+    grouped = bits.reshape(*bits.shape[:3], layer.groups, -1)
+    signs = unpack(grouped, per_group).reshape(*bits.shape[:3], x.shape[1])  # channels innermost
+    return torch.from_numpy(np.moveaxis(signs < 0, -1, 1)) != (x < 0)
+
+
+def _explain(
+    index: int, wanted: Tensor, found: Tensor, first: tuple[str, float, int] | None
+) -> Disagreement:
+    best = wanted.topk(min(2, len(wanted))).values
+    if first is None:
+        why = "no sign is flipped: rounding in the float layers decided between two close classes"
+    else:
+        name, nearest, count = first
+        why = (
+            f"begins at `{name}`, where a value of {nearest:.3g} in size changed its sign; "
+            f"{count} signs of the image are flipped in all"
+        )
+    margin = (best[0] - best[-1]).item()
+    return Disagreement(index, int(wanted.argmax()), int(found.argmax()), margin, why)

@@ -1,0 +1,138 @@
+"""A packed folder to a program and its tensors, every rule of the format checked on the way."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from irbin.artifact.schema import (
+    CONFIG_FILE,
+    FILES,
+    PROGRAM_FILE,
+    TENSORS_FILE,
+    Manifest,
+    manifest_from_json,
+    stored_dtype,
+)
+from irbin.bits import tail_is_zero
+from irbin.errors import ArtifactError
+from irbin.program.program import Node, Program, Ref
+from irbin.records import FloatDtype
+
+
+@dataclass(frozen=True, eq=False)
+class Artifact:
+    """A packed folder in memory. Made by `read_artifact`, read by `runtime`."""
+
+    path: str
+    """Folder it came from."""
+    manifest: Manifest
+    """What it is."""
+    program: Program
+    """What it computes."""
+    tensors: dict[str, Tensor]
+    """The program's constants, floats widened to float32."""
+
+
+def read_artifact(path: Path) -> Artifact:
+    """Reads and checks a packed folder; runs nothing and unpickles nothing.
+
+    Args:
+        path: a folder that `write_artifact` made.
+
+    Raises:
+        ArtifactError: a file is missing, cut short or damaged, the version is another, or a rule
+            of `docs/format.md` is broken; the message says which.
+    """
+    if not path.is_dir():
+        raise ArtifactError(f"`{path}`: expected a packed folder, found no folder there")
+    for name in FILES:
+        if not (path / name).is_file():
+            raise ArtifactError(f"`{path}`: expected a packed folder, but it has no `{name}`")
+    manifest = manifest_from_json(_read_json(path / CONFIG_FILE), str(path / CONFIG_FILE))
+    try:
+        program = Program.from_json(_read_json(path / PROGRAM_FILE))
+    except ArtifactError as error:
+        raise ArtifactError(f"{path / PROGRAM_FILE}: {error}") from error
+    try:
+        stored = load_file(path / TENSORS_FILE)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ArtifactError(f"{path / TENSORS_FILE}: cut short or damaged: {error}") from error
+    try:
+        tensors = check_tensors(program, stored, manifest.float_dtype)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path / TENSORS_FILE}: {error}") from error
+    return Artifact(str(path), manifest, program, tensors)
+
+
+def check_tensors(
+    program: Program, stored: dict[str, Tensor], float_dtype: FloatDtype
+) -> dict[str, Tensor]:
+    """Holds a file's tensors against the program that names them.
+
+    Args:
+        program: its constants are what the file must hold, no more and no less.
+        stored: as in the file.
+        float_dtype: how float32 constants are stored.
+
+    Returns:
+        The tensors as the program's types say.
+
+    Raises:
+        ArtifactError: a tensor is missing, unknown, of another shape or type, or has tail bits set.
+    """
+    for name in stored:
+        if name not in program.constants:
+            raise ArtifactError(f"tensor `{name}` is not a constant of the program")
+    for name, kind in program.constants.items():
+        if name not in stored:
+            raise ArtifactError(f"tensor `{name}` is missing")
+        found = stored[name]
+        dtype = stored_dtype(kind, float_dtype)
+        if tuple(found.shape) != kind.shape or found.dtype != getattr(torch, dtype):
+            shape = ",".join(map(str, kind.shape))
+            raise ArtifactError(
+                f"tensor `{name}`: expected {dtype}[{shape}], got "
+                f"{str(found.dtype).removeprefix('torch.')}[{','.join(map(str, found.shape))}]"
+            )
+    for node in program.nodes:
+        _check_bits(node, stored)
+    kinds = program.constants
+    return {name: stored[name].to(getattr(torch, kinds[name].dtype)) for name in kinds}
+
+
+def _check_bits(node: Node, stored: dict[str, Tensor]) -> None:
+    """Refuses weight bits beyond the last channel, and exponents that float32 cannot hold."""
+    if node.op in ("bconv2d", "bgemm"):
+        bits, scale_log2, n_channels = node.args[1], node.args[2], node.args[4]
+        if node.op == "bconv2d" and isinstance(n_channels, int) and isinstance(node.args[8], int):
+            n_channels //= node.args[8]
+    elif node.op == "bitunpack":
+        bits, scale_log2, n_channels = node.args
+    else:
+        return
+    assert isinstance(bits, Ref), "a Program holds no other"
+    assert isinstance(n_channels, int), "a Program holds no other"
+    if not tail_is_zero(stored[bits.name].numpy(), n_channels):
+        raise ArtifactError(
+            f"tensor `{bits.name}`: a tail bit is set beyond input channel {n_channels - 1}; "
+            "all of them must be zero"
+        )
+    if isinstance(scale_log2, Ref) and bool((stored[scale_log2.name] < -126).any()):
+        raise ArtifactError(f"tensor `{scale_log2.name}`: expected exponents from −126 to 127")
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path}: cut short or damaged: {error}") from error
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read: {error.strerror}") from error

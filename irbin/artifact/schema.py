@@ -1,0 +1,82 @@
+"""What a packed folder holds: three files, and the manifest that `config.json` is.
+
+`docs/format.md` is the specification; this file is its names and numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from irbin.errors import ArtifactError
+from irbin.program.types import TensorType
+from irbin.records import FloatDtype, JsonValue, Plan, SourceRecord
+
+FORMAT: Final = "irbin-packed"
+FORMAT_VERSION = 1
+"""Raised whenever an older reader would misread a newer file; a reader takes its own alone."""
+
+CONFIG_FILE = "config.json"
+PROGRAM_FILE = "program.json"
+TENSORS_FILE = "packed.safetensors"
+FILES = (CONFIG_FILE, PROGRAM_FILE, TENSORS_FILE)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`config.json`. Made by `artifact.write`, read by `artifact.read`, kept by `PackedModel`."""
+
+    irbin_version: str
+    """Of the writer; nothing depends on it."""
+    float_dtype: FloatDtype
+    """How the program's float32 constants are stored."""
+    source: SourceRecord
+    """The float network: preprocessing, class names, where its weights came from."""
+    plan: Plan
+    """What was binarized, and why."""
+    format: Literal["irbin-packed"] = FORMAT
+    """Tells the folder from others with a `config.json`."""
+    format_version: int = FORMAT_VERSION
+    """See `FORMAT_VERSION`."""
+
+
+_MANIFEST = TypeAdapter(Manifest)
+
+
+def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
+    """Plain JSON values; fields of inner records that hold their default are left out."""
+    found: dict[str, Any] = _MANIFEST.dump_python(manifest, mode="json", exclude_defaults=True)
+    return {"format": manifest.format, "format_version": manifest.format_version, **found}
+
+
+def manifest_from_json(value: JsonValue, where: str) -> Manifest:
+    """The manifest behind JSON values.
+
+    Args:
+        value: what `json.load` gave.
+        where: file name for messages.
+
+    Raises:
+        ArtifactError: another format or version, or a field is missing or has the wrong type.
+    """
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise ArtifactError(f"{where}: expected a packed folder's manifest (`format`: `{FORMAT}`)")
+    version = value.get("format_version")
+    if version != FORMAT_VERSION or isinstance(version, bool):
+        raise ArtifactError(
+            f"{where}: expected format version {FORMAT_VERSION}, got {version!r}; read it with the "
+            "irbin that wrote it, or export the network again"
+        )
+    try:
+        return _MANIFEST.validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ArtifactError(f"{where}: at `{place}`: {first['msg']}") from error
+
+
+def stored_dtype(kind: TensorType, float_dtype: FloatDtype) -> str:
+    """The element type in the file of a constant that is `kind` in the program."""
+    return float_dtype if kind.dtype == "float32" else kind.dtype

@@ -1,0 +1,152 @@
+"""A lowered network to a packed folder, whole or not at all, exactly as large as the plan said."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from irbin import __version__
+from irbin.artifact.schema import (
+    CONFIG_FILE,
+    FORMAT_VERSION,
+    PROGRAM_FILE,
+    TENSORS_FILE,
+    Manifest,
+    manifest_to_json,
+)
+from irbin.errors import ArtifactError
+from irbin.program.lowered import Lowered
+from irbin.records import ExportRecord, FloatDtype, Plan, SourceRecord
+
+
+def write_artifact(
+    lowered: Lowered,
+    source: SourceRecord,
+    plan: Plan,
+    path: Path,
+    float_dtype: FloatDtype = "float32",
+    *,
+    overwrite: bool = False,
+) -> ExportRecord:
+    """Writes `config.json`, `program.json` and `packed.safetensors` into the folder `path`.
+
+    Args:
+        lowered: the trained network.
+        source: where its float network came from.
+        plan: what was binarized; its predicted bytes are held against the tensors'.
+        path: folder to make; its parents too.
+        float_dtype: storage of everything that is float32 in the program.
+        overwrite: replace `path` if it exists.
+
+    Raises:
+        ArtifactError: `path` exists, the tensors are not as large as predicted (the message names
+            the first layer that differs), or a value overflows `float_dtype`.
+    """
+    if path.exists() and not overwrite:
+        raise ArtifactError(f"`{path}` exists; choose another folder or allow overwriting")
+    stored = {name: _stored(name, t, float_dtype) for name, t in lowered.tensors.items()}
+    _check_sizes(stored, plan, float_dtype)
+    manifest = Manifest(__version__, float_dtype, source, plan)
+    partial = path.with_name(path.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        _write_json(partial / CONFIG_FILE, manifest_to_json(manifest))
+        _write_json(partial / PROGRAM_FILE, lowered.program.to_json())
+        metadata = {"format": "pt", "irbin.format_version": str(FORMAT_VERSION)}
+        save_file(stored, partial / TENSORS_FILE, metadata=metadata)
+        total_bytes = sum(file.stat().st_size for file in partial.iterdir())
+        _put_in_place(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return ExportRecord(
+        path=str(path),
+        predicted_bytes=plan.packed_bytes(float_dtype),
+        tensor_bytes=_n_bytes(stored.values()),
+        total_bytes=total_bytes,
+        float_bytes=plan.float_bytes,
+        n_binary=len(plan.binary_names),
+        n_nodes=len(lowered.program.nodes),
+        float_dtype=float_dtype,
+    )
+
+
+def _stored(name: str, tensor: Tensor, float_dtype: FloatDtype) -> Tensor:
+    if tensor.dtype != torch.float32:
+        return tensor.contiguous()
+    stored = tensor.to(getattr(torch, float_dtype)).contiguous()
+    if bool((torch.isinf(stored) & torch.isfinite(tensor)).any()):
+        raise ArtifactError(
+            f"`{name}`: {tensor.abs().max().item():.4g} is too large for {float_dtype}; "
+            "store it as bfloat16 or float32"
+        )
+    return stored
+
+
+def _check_sizes(stored: dict[str, Tensor], plan: Plan, float_dtype: FloatDtype) -> None:
+    """Holds the tensors against the plan, layer by layer, so that a difference can be named.
+
+    Raises:
+        ArtifactError: names the first layer that differs.
+    """
+    predicted, actual = plan.packed_bytes(float_dtype), _n_bytes(stored.values())
+    if predicted == actual:
+        return
+    rest = dict(stored)
+    for decision in plan.decisions:
+        name = decision.layer.name
+        own = {key: rest.pop(key) for key in list(rest) if _layer_of(key) == name}
+        # the plan counts float32 layer by layer; only its total knows of half precision
+        found = sum(
+            t.numel() * (4 if t.is_floating_point() else t.element_size()) for t in own.values()
+        )
+        if found != decision.packed_bytes:
+            raise ArtifactError(
+                f"layer `{name}`: the plan predicts {decision.packed_bytes} bytes of float32 and "
+                f"bits, its tensors have {found} ({', '.join(own) or 'none'}); please report this"
+            )
+    names = ", ".join(list(rest)[:8])
+    raise ArtifactError(
+        f"the plan predicts {predicted} bytes, the tensors have {actual}; every layer is as "
+        f"predicted, so it lies in the rest ({plan.other_bytes} bytes predicted): {names}; "
+        "please report this"
+    )
+
+
+def _layer_of(tensor_name: str) -> str:
+    return tensor_name.rpartition(".")[0]
+
+
+def _n_bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors)
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _put_in_place(partial: Path, path: Path) -> None:
+    """Renames a finished folder to its name; what stood there goes away only after that."""
+    if not path.exists():
+        os.replace(partial, path)
+        return
+    old = path.with_name(path.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    os.replace(path, old)
+    os.replace(partial, path)
+    if old.is_dir():
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        old.unlink()

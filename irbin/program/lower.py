@@ -1,0 +1,169 @@
+"""A trained network as a program: freeze the binary layers, `torch.export`, translate node by node.
+
+Batch norm in eval mode becomes one multiplication and one addition per channel; nodes that change
+nothing (copies, dropout, assertions) and whatever no output needs are left out.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import cast
+
+import torch
+from torch import Tensor, fx, nn
+
+from irbin.binary.layers import BinaryConv2d, BinaryLinear, binary_layers
+from irbin.errors import LowerError
+from irbin.program.freeze import FrozenLayer, Geometry, PackedConv2d, PackedLinear, UnpackedLayer
+from irbin.program.lowered import Lowered
+from irbin.program.translate import Translation
+
+READ_BY_NETWORKS = frozenset(
+    {
+        "in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups",
+        "padding_mode", "in_features", "out_features",
+    }
+)  # fmt: skip
+"""Settings of a layer that some networks' code looks at (davit reads `kernel_size`)."""
+
+
+def lower(module: nn.Module, input_size: tuple[int, int, int]) -> Lowered:
+    """Lowers a trained network, converted or float, to a program; the network is left as it is.
+
+    Args:
+        module: maps (batch, channels, height, width) to one tensor.
+        input_size: (channels, height, width) of the images; the program is bound to it.
+
+    Raises:
+        LowerError: a weight is NaN or infinite, `torch.export` cannot follow the network or keep
+            its batch size open, or meets an operator that a program may not name.
+    """
+    frozen = copy.deepcopy(module).cpu().float().eval()
+    check_finite(frozen)
+    freeze(frozen)
+    return _translate(frozen, _export(frozen, input_size))
+
+
+def check_finite(module: nn.Module) -> None:
+    """Refuses NaN and infinite parameters and batch-norm statistics.
+
+    Raises:
+        LowerError: names the first tensor.
+    """
+    named: list[tuple[str, Tensor]] = [*module.named_parameters()]
+    named += [(n, b) for n, b in module.named_buffers() if n.endswith(("_mean", "_var"))]
+    for name, tensor in named:
+        if not bool(torch.isfinite(tensor).all()):
+            raise LowerError(f"`{name}`: expected finite weights, got NaN or infinity; train again")
+
+
+def freeze(module: nn.Module) -> None:
+    """Replaces every binary layer, under each of its names, by its frozen counterpart, in place."""
+    counterparts = {layer: _frozen(name, layer) for name, layer in binary_layers(module).items()}
+    for parent in list(module.modules()):
+        # not named_children, which lists a module that a parent holds twice only once
+        for name, child in list(parent._modules.items()):
+            if isinstance(child, BinaryConv2d | BinaryLinear):
+                setattr(parent, name, counterparts[child])
+
+
+def _frozen(name: str, layer: BinaryConv2d | BinaryLinear) -> FrozenLayer:
+    frozen = _frozen_weights(name, layer)
+    for setting in READ_BY_NETWORKS & vars(layer).keys():
+        setattr(frozen, setting, getattr(layer, setting))
+    return frozen
+
+
+def _frozen_weights(name: str, layer: BinaryConv2d | BinaryLinear) -> FrozenLayer:
+    signs, scale = layer.frozen()
+    keep_scale = layer.method.binarizer == "plain"
+    geometry = None
+    if isinstance(layer, BinaryConv2d):
+        geometry = Geometry(
+            layer.border, layer.padding_mode, layer.stride, layer.dilation, layer.groups
+        )
+    try:
+        if not layer.method.binary_activations:
+            return UnpackedLayer(signs, scale, layer.bias, geometry, keep_scale=keep_scale)
+        if geometry is not None:
+            return PackedConv2d(signs, scale, layer.bias, geometry, keep_scale=keep_scale)
+        return PackedLinear(signs, scale, layer.bias, keep_scale=keep_scale)
+    except ValueError as error:
+        raise LowerError(f"layer `{name}`: {error}") from error
+
+
+def _export(module: nn.Module, input_size: tuple[int, int, int]) -> torch.export.ExportedProgram:
+    example = torch.zeros(2, *input_size)
+    dynamic = ({0: torch.export.Dim.DYNAMIC},)
+    with torch.no_grad():
+        try:
+            exported = torch.export.export(module, (example,), dynamic_shapes=dynamic)
+        except (
+            Exception
+        ) as error:  # export raises whatever the network's own code does, and its own
+            if _exports_at_fixed_batch(module, example):
+                raise LowerError(
+                    "expected a network for any batch size, got one whose code is bound to the "
+                    f"batch it is traced with: {_first_line(error)}"
+                ) from error
+            raise LowerError(
+                f"`torch.export` cannot follow the network: {_first_line(error)}"
+            ) from error
+        return cast("torch.export.ExportedProgram", exported.run_decompositions({}))
+
+
+def _exports_at_fixed_batch(module: nn.Module, example: Tensor) -> bool:
+    try:
+        torch.export.export(module, (example.clone(),))  # export marks its example as dynamic
+    except Exception:
+        return False
+    return True
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _translate(module: nn.Module, exported: torch.export.ExportedProgram) -> Lowered:
+    names = _first_names(module)
+    translation = Translation()
+    specs = {spec.arg.name: spec for spec in exported.graph_signature.input_specs}
+    live = _live_nodes(exported.graph)
+    for node in exported.graph.nodes:
+        if node.op == "output":
+            translation.finish(cast("tuple[object, ...]", node.args[0]))
+        elif node.op == "placeholder":
+            spec = specs[node.name]
+            if spec.target is None:
+                translation.add_input(node)
+            elif node in live:
+                target = names.get(spec.target, spec.target)
+                held = {**exported.constants, **exported.state_dict}
+                translation.add_constant(node, target, held[spec.target])
+        elif node in live:
+            translation.add_node(node)
+    program, tensors = translation.result()
+    return Lowered(program, tensors)
+
+
+def _first_names(module: nn.Module) -> dict[str, str]:
+    """Every name of a parameter or buffer, to the first name of the same tensor."""
+    first: dict[int, str] = {}
+    every = [
+        *module.named_parameters(remove_duplicate=False),
+        *module.named_buffers(remove_duplicate=False),
+    ]
+    return {name: first.setdefault(id(tensor), name) for name, tensor in every}
+
+
+def _live_nodes(graph: fx.Graph) -> set[fx.Node]:
+    """Nodes that an output depends on; leaves out assertions and everything computed in vain."""
+    waiting = [node for node in graph.nodes if node.op == "output"]
+    live: set[fx.Node] = set()
+    while waiting:
+        node = waiting.pop()
+        if node not in live:
+            live.add(node)
+            waiting += node.all_input_nodes
+    return live

@@ -1,0 +1,198 @@
+"""The hinge: a trained network as a flat list of nodes in one closed vocabulary.
+
+Everything after it (file, fusions, kernels) sees this one small language instead of thousands of
+module classes, and running it needs neither timm nor the architecture's code.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from irbin.errors import ArtifactError
+from irbin.program.check import node_problem
+from irbin.program.types import BATCH, DTYPES, INT, Dtype, Node, Ref, TensorType, Value, ValueType
+
+__all__ = ["Dtype", "Node", "Program", "Ref", "TensorType", "Value", "format_program"]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A pure function from tensors to tensors. Made by `lower` and `from_json`, read by all after.
+
+    Inputs, constants and nodes share one name space. Checked when made: names are unique, a node
+    reads what stands before it, fits its operator and, where the operator is irbin's, its shapes.
+
+    Raises:
+        ArtifactError: a check fails; the message names the node.
+    """
+
+    inputs: dict[str, TensorType]
+    """One: a float32 batch of images, its first size N."""
+    constants: dict[str, TensorType]
+    """Tensors of the packed file; float32 here even if stored in half precision."""
+    nodes: tuple[Node, ...]
+    """In execution order."""
+    outputs: tuple[str, ...]
+    """One: the name of the result."""
+
+    def __post_init__(self) -> None:
+        ((_, images),) = self.inputs.items() if len(self.inputs) == 1 else (("", TensorType(INT)),)
+        if images.dtype != "float32" or images.shape[:1] != (BATCH,):
+            raise ArtifactError("expected one input, float32[N,…]: a batch of images")
+        if len(self.outputs) != 1:
+            raise ArtifactError(f"expected one output, got {len(self.outputs)}")
+        shared = sorted(self.inputs.keys() & self.constants.keys())
+        if shared:
+            raise ArtifactError(f"`{shared[0]}` is both an input and a constant")
+        known: dict[str, ValueType] = {**self.inputs, **self.constants}
+        for node in self.nodes:
+            where = f"node `{node.name}`"
+            if node.name in known:
+                raise ArtifactError(f"{where}: its name is taken already")
+            missing = [name for name in node.refs() if name not in known]
+            if missing:
+                raise ArtifactError(
+                    f"{where}: it reads `{missing[0]}`, which nothing before it gives"
+                )
+            problem = node_problem(node, known, self.constants)
+            if problem is not None:
+                raise ArtifactError(f"{where}: {problem}")
+            known[node.name] = node.type
+        for name in self.outputs:
+            if not isinstance(known.get(name), TensorType):
+                raise ArtifactError(f"output `{name}`: expected a tensor that the program computes")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; `from_json` is the inverse."""
+        return {
+            "inputs": {name: str(kind) for name, kind in self.inputs.items()},
+            "constants": {name: str(kind) for name, kind in self.constants.items()},
+            "nodes": [_node_to_json(node) for node in self.nodes],
+            "outputs": list(self.outputs),
+        }
+
+    @staticmethod
+    def from_json(value: object) -> Program:
+        """The program behind JSON values; anything that is not exactly one is refused.
+
+        Raises:
+            ArtifactError: a key is missing or unknown, a value has a wrong type, or a check fails.
+        """
+        fields = _fields(value, "the program", {"inputs", "constants", "nodes", "outputs"})
+        nodes, outputs = fields["nodes"], fields["outputs"]
+        if not isinstance(nodes, list) or not isinstance(outputs, list):
+            raise ArtifactError("the program: expected lists of `nodes` and `outputs`")
+        if not all(isinstance(name, str) for name in outputs):
+            raise ArtifactError("the program: expected names in `outputs`")
+        return Program(
+            _types(fields["inputs"], "inputs"),
+            _types(fields["constants"], "constants"),
+            tuple(_node_from_json(node, index) for index, node in enumerate(nodes)),
+            tuple(outputs),
+        )
+
+
+def format_program(program: Program) -> str:
+    """A program as text, one line a node, results' types to the right; without a final newline."""
+    rows = [(f"input {name}", str(kind)) for name, kind in program.inputs.items()]
+    rows += [(f"constant {name}", str(kind)) for name, kind in program.constants.items()]
+    for node in program.nodes:
+        arguments = [_value_text(v) for v in node.args]
+        arguments += [f"{name}={_value_text(v)}" for name, v in node.kwargs.items()]
+        kinds = node.type if isinstance(node.type, tuple) else (node.type,)
+        rows.append(
+            (f"{node.name} = {node.op}({', '.join(arguments)})", ", ".join(map(str, kinds)))
+        )
+    rows += [(f"output {name}", "") for name in program.outputs]
+    width = max(len(left) for left, _ in rows)
+    # one long line must not push every type off the screen
+    return "\n".join(f"{left:<{min(width, 76)}}  {right}".rstrip() for left, right in rows)
+
+
+def _value_text(value: Value) -> str:
+    if isinstance(value, Ref | Dtype):
+        return value.name
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_value_text, value))}]"
+    return json.dumps(value) if isinstance(value, str) else repr(value)
+
+
+def _node_to_json(node: Node) -> dict[str, Any]:
+    kinds = [str(k) for k in node.type] if isinstance(node.type, tuple) else str(node.type)
+    args = [_value_to_json(v) for v in node.args]
+    found: dict[str, Any] = {"name": node.name, "op": node.op, "args": args}
+    if node.kwargs:
+        found["kwargs"] = {name: _value_to_json(v) for name, v in node.kwargs.items()}
+    return {**found, "type": kinds}
+
+
+def _value_to_json(value: Value) -> Any:
+    if isinstance(value, tuple):
+        return [_value_to_json(item) for item in value]
+    if isinstance(value, Ref):
+        return {"ref": value.name}
+    if isinstance(value, Dtype):
+        return {"dtype": value.name}
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": str(value)}  # JSON has no word for it
+    return value
+
+
+def _node_from_json(value: object, index: int) -> Node:
+    where = f"node {index}"
+    required = {"name", "op", "args", "type"}
+    fields = _fields(value, where, required, optional={"kwargs"})
+    name, op, args = fields["name"], fields["op"], fields["args"]
+    kwargs, kinds = fields.get("kwargs", {}), fields["type"]
+    if not (isinstance(name, str) and isinstance(op, str)):
+        raise ArtifactError(f"{where}: expected texts as `name` and `op`, got {name!r} and {op!r}")
+    if not (isinstance(args, list) and isinstance(kwargs, dict)):
+        raise ArtifactError(f"node `{name}`: expected a list of `args` and an object of `kwargs`")
+    return Node(
+        name,
+        op,
+        tuple(_value_from_json(v, name) for v in args),
+        {key: _value_from_json(v, name) for key, v in kwargs.items()},
+        tuple(map(TensorType.parse, kinds)) if isinstance(kinds, list) else TensorType.parse(kinds),
+    )
+
+
+def _value_from_json(value: object, node: str) -> Value:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list):
+        return tuple(_value_from_json(item, node) for item in value)
+    if isinstance(value, dict) and len(value) == 1:
+        ((kind, text),) = value.items()
+        if kind == "ref" and isinstance(text, str):
+            return Ref(text)
+        if kind == "dtype" and text in DTYPES:
+            return Dtype(text)
+        if kind == "float" and text in ("inf", "-inf", "nan"):
+            return float(text)
+    raise ArtifactError(f"node `{node}`: an argument cannot be {value!r}")
+
+
+def _fields(
+    value: object,
+    where: str,
+    required: set[str],
+    optional: set[str] = frozenset(),  # type: ignore[assignment]  # frozen so that it can be a default
+) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ArtifactError(f"{where}: expected an object, got {type(value).__name__}")
+    for name in sorted(required - value.keys()):
+        raise ArtifactError(f"{where}: `{name}` is missing")
+    for name in sorted(value.keys() - required - optional):
+        raise ArtifactError(f"{where}: `{name}` is not part of the format")
+    return value
+
+
+def _types(value: object, where: str) -> dict[str, TensorType]:
+    if not isinstance(value, dict):
+        raise ArtifactError(f"`{where}`: expected an object of types, got {type(value).__name__}")
+    return {name: TensorType.parse(kind) for name, kind in value.items()}

@@ -1,0 +1,115 @@
+"""What a program's nodes are made of: names, argument values and the types of tensors.
+
+All frozen, torch-free and written to JSON as they stand in the text form (`float32[N,64,56,56]`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from irbin.errors import ArtifactError
+
+BATCH = "N"
+"""The one symbol in shapes: how many images."""
+
+DTYPES = (
+    "float32", "float64", "float16", "bfloat16",
+    "int64", "int32", "int16", "int8", "uint8", "bool",
+)  # fmt: skip
+"""Element types of tensors, named as in torch and NumPy."""
+
+INT = "int"
+"""The dtype of a value that is no tensor but a Python integer: a size."""
+
+_DIMENSION = re.compile(r"[N\d+*/() -]+")
+_TYPE = re.compile(r"(\w+)\[(.*)\]")
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """Element type and shape of a tensor."""
+
+    dtype: str
+    """One of `DTYPES`, or `int` for a size, which has shape ()."""
+    shape: tuple[int | str, ...] = ()
+    """Sizes; an expression of the batch size N, as text, where it depends on that."""
+
+    def __str__(self) -> str:
+        """As on disk: `float32[N,64,56,56]`, or `int`."""
+        return (
+            self.dtype if self.dtype == INT else f"{self.dtype}[{','.join(map(str, self.shape))}]"
+        )
+
+    @property
+    def is_static(self) -> bool:
+        """Whether no size depends on the batch."""
+        return all(isinstance(size, int) for size in self.shape)
+
+    @staticmethod
+    def parse(text: object) -> TensorType:
+        """The type behind its text.
+
+        Raises:
+            ArtifactError: it is not one.
+        """
+        if text == INT:
+            return TensorType(INT)
+        match = _TYPE.fullmatch(text) if isinstance(text, str) else None
+        if match is None or match[1] not in DTYPES:
+            raise ArtifactError(f"expected a type such as `float32[N,3,32,32]`, got {text!r}")
+        sizes = match[2].split(",") if match[2] else []
+        if not all(_DIMENSION.fullmatch(size) for size in sizes):
+            raise ArtifactError(
+                f"expected sizes that are numbers or expressions of N, got `{text}`"
+            )
+        return TensorType(match[1], tuple(int(s) if s.isdigit() else s for s in sizes))
+
+
+@dataclass(frozen=True)
+class Ref:
+    """An argument that is an input, a constant or the result of an earlier node."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Dtype:
+    """An argument that is an element type."""
+
+    name: str
+
+
+Value = None | bool | int | float | str | Ref | Dtype | tuple["Value", ...]
+"""An argument of a node."""
+
+ValueType = TensorType | tuple[TensorType, ...]
+"""What a name stands for: one tensor or size, or several tensors that `getitem` picks from."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation."""
+
+    name: str
+    """Of its result; unique in the program."""
+    op: str
+    """From the vocabulary: `aten.relu.default`, `bconv2d`."""
+    args: tuple[Value, ...]
+    """Positional arguments, in the operator's order."""
+    kwargs: dict[str, Value] = field(default_factory=dict)
+    """Keyword arguments."""
+    type: ValueType = TensorType(INT)
+    """Of its result."""
+
+    def refs(self) -> tuple[str, ...]:
+        """Names it reads, in order, with repetitions."""
+        return tuple(_refs((*self.args, *self.kwargs.values())))
+
+
+def _refs(value: Value) -> list[str]:
+    if isinstance(value, Ref):
+        return [value.name]
+    if isinstance(value, tuple):
+        return [name for item in value for name in _refs(item)]
+    return []

@@ -1,0 +1,113 @@
+"""What runs each operator of the vocabulary: torch for ATen's, the kernels for irbin's.
+
+Looked up by name in the closed list only; nothing in a file can name another function.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from irbin.errors import ArtifactError
+from irbin.kernels import reference
+from irbin.program.types import Dtype
+from irbin.program.vocabulary import signatures
+
+Operation = Callable[..., Any]
+
+
+def bitpack(x: Tensor, channel_axis: int, groups: int) -> Tensor:
+    """`kernels.reference.bitpack` on tensors."""
+    return torch.from_numpy(reference.bitpack(x.numpy(), channel_axis, groups))
+
+
+def bconv2d(
+    bits: Tensor,
+    weight_bits: Tensor,
+    scale_log2: Tensor | None,
+    bias: Tensor | None,
+    in_channels: int,
+    stride: tuple[int, int],
+    border: tuple[int, int, int, int],
+    dilation: tuple[int, int],
+    groups: int,
+) -> Tensor:
+    """`kernels.reference.bconv2d` on tensors."""
+    y = reference.bconv2d(
+        bits.numpy(), weight_bits.numpy(), _array(scale_log2), _array(bias),
+        in_channels, stride, border, dilation, groups,
+    )  # fmt: skip
+    return torch.from_numpy(y)
+
+
+def bgemm(
+    bits: Tensor,
+    weight_bits: Tensor,
+    scale_log2: Tensor | None,
+    bias: Tensor | None,
+    in_features: int,
+) -> Tensor:
+    """`kernels.reference.bgemm` on tensors."""
+    y = reference.bgemm(
+        bits.numpy(), weight_bits.numpy(), _array(scale_log2), _array(bias), in_features
+    )
+    return torch.from_numpy(y)
+
+
+def bitunpack(weight_bits: Tensor, scale_log2: Tensor | None, in_channels: int) -> Tensor:
+    """`kernels.reference.bitunpack` on tensors."""
+    return torch.from_numpy(
+        reference.bitunpack(weight_bits.numpy(), _array(scale_log2), in_channels)
+    )
+
+
+def _array(tensor: Tensor | None) -> NDArray[Any] | None:
+    return None if tensor is None else tensor.numpy()
+
+
+_OWN: dict[str, Operation] = {
+    "bitpack": bitpack,
+    "bconv2d": bconv2d,
+    "bgemm": bgemm,
+    "bitunpack": bitunpack,
+    "getitem": operator.getitem,
+    "int_add": operator.add,
+    "int_sub": operator.sub,
+    "int_mul": operator.mul,
+    "int_floordiv": operator.floordiv,
+    "int_mod": operator.mod,
+}
+
+
+def operation(op: str) -> Operation:
+    """What runs an operator.
+
+    Args:
+        op: its name in the vocabulary.
+
+    Raises:
+        ArtifactError: it is not in the vocabulary, or this torch does not have it.
+    """
+    if op not in signatures():
+        raise ArtifactError(f"operator `{op}` is not one of those a program may name")
+    if op in _OWN:
+        return _OWN[op]
+    _, name, overload = op.split(".")
+    try:
+        found: Operation = getattr(getattr(torch.ops.aten, name), overload)
+    except AttributeError as error:
+        raise ArtifactError(
+            f"torch {torch.__version__} has no operator `{op}`; update it"
+        ) from error
+    return found
+
+
+def dtype(value: Dtype) -> torch.dtype:
+    """torch's element type."""
+    found: torch.dtype = getattr(torch, value.name)
+    return found

@@ -1,0 +1,156 @@
+"""A folder read back, and every way of damaging one."""
+
+import ast
+import inspect
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from irbin.artifact import read
+from irbin.artifact.read import read_artifact
+from irbin.artifact.write import write_artifact
+from irbin.errors import ArtifactError
+
+
+@pytest.fixture
+def folder(exported, tmp_path):
+    write_artifact(*exported.arguments, tmp_path / "p")
+    return tmp_path / "p"
+
+
+def edit_json(path, change):
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
+
+
+def edit_tensors(folder, change):
+    tensors = load_file(folder / "packed.safetensors")
+    tensors = {name: t.clone() for name, t in tensors.items()}
+    change(tensors)
+    save_file(tensors, folder / "packed.safetensors", metadata={"format": "pt"})
+
+
+def test_what_was_written_is_read(exported, folder):
+    artifact = read_artifact(folder)
+    assert artifact.program == exported.lowered.program
+    assert artifact.manifest.source == exported.source
+    assert artifact.manifest.plan == exported.plan
+    assert artifact.tensors.keys() == exported.lowered.tensors.keys()
+    assert all(torch.equal(t, exported.lowered.tensors[n]) for n, t in artifact.tensors.items())
+
+
+@pytest.mark.parametrize("float_dtype", ["float16", "bfloat16"])
+def test_half_precision_is_widened(exported, tmp_path, float_dtype):
+    write_artifact(*exported.arguments, tmp_path / "p", float_dtype)
+    tensors = read_artifact(tmp_path / "p").tensors
+    for name, wanted in exported.lowered.tensors.items():
+        assert tensors[name].dtype == wanted.dtype
+        half = wanted.to(getattr(torch, float_dtype)) if wanted.is_floating_point() else wanted
+        assert torch.equal(tensors[name], half.to(wanted.dtype))
+
+
+@pytest.mark.parametrize("name", ["config.json", "program.json", "packed.safetensors"])
+class TestDamagedFiles:
+    def test_missing(self, folder, name):
+        (folder / name).unlink()
+        with pytest.raises(ArtifactError, match=f"has no `{name}`"):
+            read_artifact(folder)
+
+    @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.99], ids=str)
+    def test_cut_short(self, folder, name, share):
+        data = (folder / name).read_bytes()
+        (folder / name).write_bytes(data[: int(len(data) * share)])
+        with pytest.raises(ArtifactError, match=f"{name}: cut short or damaged"):
+            read_artifact(folder)
+
+    def test_noise(self, folder, name):
+        (folder / name).write_bytes(bytes(range(256)) * 8)
+        with pytest.raises(ArtifactError, match=f"{name}: cut short or damaged"):
+            read_artifact(folder)
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(ArtifactError, match="found no folder there"):
+        read_artifact(tmp_path / "nothing")
+
+
+def test_another_version(folder):
+    edit_json(folder / "config.json", lambda v: v.update(format_version=7))
+    with pytest.raises(ArtifactError, match="expected format version 1, got 7; read it with"):
+        read_artifact(folder)
+
+
+def test_an_operator_that_is_not_allowed(folder):
+    edit_json(folder / "program.json", lambda v: v["nodes"][1].update(op="aten.relu_.default"))
+    with pytest.raises(ArtifactError, match=r"program\.json: node `conv2d`: operator `aten\.relu_"):
+        read_artifact(folder)
+
+
+def test_a_missing_tensor(folder):
+    edit_tensors(folder, lambda tensors: tensors.pop("6.scale_log2"))
+    with pytest.raises(ArtifactError, match=r"tensor `6\.scale_log2` is missing"):
+        read_artifact(folder)
+
+
+def test_a_tensor_too_many(folder):
+    edit_tensors(folder, lambda tensors: tensors.update(extra=torch.zeros(1)))
+    with pytest.raises(ArtifactError, match="tensor `extra` is not a constant of the program"):
+        read_artifact(folder)
+
+
+@pytest.mark.parametrize(
+    "value", [torch.zeros(3, 4, 1), torch.zeros(4, 3), torch.zeros(3, 4, dtype=torch.float16)]
+)
+def test_a_wrong_shape_or_type(folder, value):
+    edit_tensors(folder, lambda tensors: tensors.update({"7.weight": value}))
+    with pytest.raises(ArtifactError, match=r"tensor `7\.weight`: expected float32\[3,4\], got "):
+        read_artifact(folder)
+
+
+def test_a_wrong_shape_in_both_files(folder):
+    """The program's own arguments say how many bytes a row has."""
+    edit_json(folder / "program.json", lambda v: v["constants"].update({"6.bits": "uint8[4,2]"}))
+    edit_tensors(folder, lambda t: t.update({"6.bits": torch.zeros(4, 2, dtype=torch.uint8)}))
+    with pytest.raises(ArtifactError, match=r"`weight_bits` of `bgemm`: expected a constant"):
+        read_artifact(folder)
+
+
+@pytest.mark.parametrize("bit", [5, 6, 7])
+def test_a_set_tail_bit(folder, bit):
+    def set_bit(tensors):
+        tensors["3.bits"][2, 1, 0, 1] |= 1 << bit  # 13 channels leave bits 5 to 7 of byte 1
+
+    edit_tensors(folder, set_bit)
+    with pytest.raises(ArtifactError, match=r"tensor `3\.bits`: a tail bit is set beyond .* 12"):
+        read_artifact(folder)
+
+
+def test_a_bit_in_use_is_no_tail(folder):
+    edit_tensors(folder, lambda tensors: tensors["3.bits"][2, 1, 0, 1].bitwise_or_(1 << 4))
+    read_artifact(folder)
+
+
+def test_an_exponent_below_float32(folder):
+    edit_tensors(folder, lambda tensors: tensors["3.scale_log2"].fill_(-127))
+    with pytest.raises(ArtifactError, match="expected exponents from −126 to 127"):
+        read_artifact(folder)
+
+
+def test_reading_and_running_import_no_training_code():
+    code = (
+        "import sys, irbin.runtime.model; "
+        "banned = ('timm', 'torchvision', 'irbin.binary', 'irbin.network', 'irbin.training', "
+        "'irbin.program.lower'); print([m for m in sys.modules if m.startswith(banned)])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_nothing_is_unpickled():
+    names = {n.id for n in ast.walk(ast.parse(inspect.getsource(read))) if isinstance(n, ast.Name)}
+    assert not names & {"pickle", "eval", "exec"}

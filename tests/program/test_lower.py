@@ -1,0 +1,241 @@
+import pytest
+import torch
+from torch import nn
+
+from irbin.binary.anneal import EdePhase
+from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method
+from irbin.bits import unpack
+from irbin.errors import LowerError
+from irbin.program.lower import freeze, lower
+from irbin.program.types import TensorType
+
+
+def binary_conv(method=None, **settings) -> BinaryConv2d:
+    layer = nn.Conv2d(**{"in_channels": 3, "out_channels": 4, "kernel_size": 3, **settings})
+    return BinaryConv2d.from_float(layer, method or Method(), EdePhase())
+
+
+def binary_linear(n_in, n_out, method=None, bias=True) -> BinaryLinear:
+    return BinaryLinear.from_float(nn.Linear(n_in, n_out, bias), method or Method(), EdePhase())
+
+
+def ops(lowered) -> list[str]:
+    return [node.op.removeprefix("aten.").split(".")[0] for node in lowered.program.nodes]
+
+
+def trained_norm(n: int, **settings) -> nn.BatchNorm2d:
+    norm = nn.BatchNorm2d(n, **settings)
+    torch.manual_seed(1)
+    norm.running_mean.normal_()
+    norm.running_var.uniform_(0.1, 3)
+    if norm.affine:
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.bias)
+    return norm
+
+
+class TestBinaryLayers:
+    def test_become_bits_under_the_names_of_the_state_dict(self):
+        net = nn.Sequential(nn.Identity(), nn.Sequential(binary_conv(groups=1, in_channels=11)))
+        lowered = lower(net, (11, 5, 5))
+        assert ops(lowered) == ["bitpack", "bconv2d"]
+        assert lowered.program.constants == {
+            "1.0.bits": TensorType("uint8", (4, 3, 3, 2)),
+            "1.0.scale_log2": TensorType("int8", (4,)),
+            "1.0.bias": TensorType("float32", (4,)),
+        }
+        signs, scale = net[1][0].frozen()
+        stored = lowered.tensors["1.0.bits"].numpy()
+        assert torch.equal(torch.from_numpy(unpack(stored, 11)).movedim(-1, 1), signs)
+        assert torch.equal(lowered.tensors["1.0.scale_log2"].float().exp2(), scale)
+
+    def test_plain_keeps_its_scale_and_multiplies_after_the_integers(self):
+        net = nn.Sequential(binary_conv(Method("plain")), nn.Flatten())
+        lowered = lower(net, (3, 3, 3))
+        assert ops(lowered)[:4] == ["sym_size", "bitpack", "bconv2d", "mul"]
+        assert lowered.program.constants["0.scale"] == TensorType("float32", (4, 1, 1))
+        assert torch.equal(lowered.tensors["0.scale"].flatten(), net[0].frozen()[1])
+        assert "0.scale_log2" not in lowered.tensors
+
+    @pytest.mark.parametrize("binarizer", ["libra", "plain"])
+    def test_weights_alone_are_unpacked_by_a_node(self, binarizer):
+        method = Method(binarizer, binary_activations=False)
+        lowered = lower(nn.Sequential(binary_conv(method)), (3, 4, 4))
+        scaled = ["mul"] if binarizer == "plain" else []
+        assert ops(lowered) == ["bitunpack", *scaled, "conv2d"]
+        assert lowered.program.constants["0.bias"] == TensorType("float32", (4,))
+
+    def test_copied_padding_comes_before_the_bits(self):
+        lowered = lower(nn.Sequential(binary_conv(padding=1, padding_mode="reflect")), (3, 4, 4))
+        assert ops(lowered) == ["pad", "bitpack", "bconv2d"]
+        assert lowered.program.nodes[2].args[6] == (0, 0, 0, 0)
+
+    def test_zero_padding_stays_an_argument(self):
+        lowered = lower(nn.Sequential(binary_conv(padding=(1, 2))), (3, 4, 4))
+        assert lowered.program.nodes[1].args[6] == (2, 2, 1, 1)
+
+    def test_one_layer_called_twice_is_stored_once_under_its_first_name(self):
+        layer = binary_linear(5, 5)
+        lowered = lower(nn.Sequential(nn.Flatten(), layer, layer), (5, 1, 1))
+        assert ops(lowered).count("bgemm") == 2
+        assert {name for name in lowered.tensors if name.endswith("bits")} == {"1.bits"}
+
+    def test_networks_may_look_at_a_layers_settings_and_device(self):
+        class Looks(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.conv = binary_conv()
+
+            def forward(self, x):
+                x = self.conv(x.to(self.conv.weight.device, self.conv.weight.dtype))
+                return x * self.conv.kernel_size[0] + self.conv.out_channels
+
+        assert ops(lower(Looks(), (3, 4, 4)))[-3:] == ["bconv2d", "mul", "add"]
+
+    def test_freeze_replaces_every_alias(self):
+        layer = binary_linear(5, 5)
+        net = nn.Sequential(layer, layer)
+        freeze(net)
+        assert net[0] is net[1]
+        assert type(net[0]).__name__ == "PackedLinear"
+
+
+class TestBatchNorm:
+    @pytest.mark.parametrize("affine", [True, False], ids=["affine", "plain"])
+    def test_is_one_product_and_one_sum_rounded_once(self, affine):
+        norm = trained_norm(5, affine=affine)
+        lowered = lower(nn.Sequential(norm), (5, 2, 2))
+        assert ops(lowered) == ["mul", "add"]
+        assert set(lowered.tensors) == {"0.multiply", "0.add"}
+        weight = norm.weight.double() if affine else 1
+        multiply = weight / (norm.running_var.double() + norm.eps).sqrt()
+        add = (norm.bias.double() if affine else 0) - norm.running_mean.double() * multiply
+        for name, exact in (("0.multiply", multiply), ("0.add", add)):
+            stored = lowered.tensors[name]
+            assert stored.shape == (5, 1, 1)
+            assert torch.allclose(stored.flatten().double(), exact.detach(), rtol=6e-8, atol=0)
+
+    def test_after_a_linear_layer_has_vectors(self):
+        net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4))
+        assert lower(net, (4, 1, 1)).program.constants["1.add"] == TensorType("float32", (4,))
+
+    def test_root_without_a_name(self):
+        assert set(lower(trained_norm(2), (2, 2, 2)).tensors) == {
+            "batch_norm.multiply",
+            "batch_norm.add",
+        }
+
+    def test_training_mode_of_the_source_does_not_matter_and_stays(self):
+        net = nn.Sequential(trained_norm(2)).train()
+        before = net[0].running_mean.clone()
+        lower(net, (2, 2, 2))
+        assert net.training
+        assert torch.equal(net[0].running_mean, before)
+
+
+class TestWhatIsLeftOut:
+    def test_dropout_identities_and_unused_branches(self):
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.fc, self.aux = nn.Linear(4, 2), nn.Linear(4, 2)
+                self.drop = nn.Dropout(0.5)
+
+            def forward(self, x):
+                x = self.drop(x.flatten(1)).contiguous().clone()
+                self.aux(x)
+                return self.fc(x.detach())
+
+        lowered = lower(Net(), (4, 1, 1))
+        assert ops(lowered) == ["sym_size", "reshape", "linear"]
+        assert set(lowered.tensors) == {"fc.weight", "fc.bias"}
+
+    def test_literal_tensors_and_unsaved_buffers_are_kept(self):
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.register_buffer("offset", torch.ones(1, 3, 1, 1), persistent=False)
+
+            def forward(self, x):
+                return x * torch.tensor([1.0, 2.0]) + self.offset
+
+        lowered = lower(Net(), (3, 2, 2))
+        assert lowered.tensors["offset"].shape == (1, 3, 1, 1)
+        assert [t.tolist() for n, t in lowered.tensors.items() if n != "offset"] == [[1.0, 2.0]]
+
+
+class TestShapes:
+    def test_batch_is_n(self):
+        class Windows(nn.Module):
+            def forward(self, x):
+                rows = x.unfold(2, 2, 2).permute(0, 2, 1, 3, 4).reshape(-1, 12)
+                return rows.reshape(x.shape[0], -1)
+
+        program = lower(Windows(), (3, 4, 2)).program
+        shapes = [str(node.type) for node in program.nodes]
+        assert "float32[2*N,12]" in shapes
+        assert shapes[-1] == "float32[N,24]"
+
+    def test_same_padding_of_an_odd_input_is_uneven(self):
+        class Conv2dSame(nn.Conv2d):
+            pass
+
+        layer = Conv2dSame(3, 4, 3, stride=2)
+        net = nn.Sequential(BinaryConv2d.from_float(layer, Method(), EdePhase()))
+        node = lower(net, (3, 6, 7)).program.nodes[1]
+        assert node.args[6] == (1, 1, 0, 1)
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("value", [float("nan"), float("inf")])
+    def test_broken_weights_are_named(self, value):
+        net = nn.Sequential(nn.ReLU(), binary_conv())
+        with torch.no_grad():
+            net[1].weight[0, 0, 0, 0] = value
+        with pytest.raises(LowerError, match=r"`1\.weight`: expected finite weights"):
+            lower(net, (3, 4, 4))
+
+    def test_broken_statistics_are_named(self):
+        net = nn.Sequential(trained_norm(3))
+        net[0].running_var[1] = float("nan")
+        with pytest.raises(LowerError, match=r"`0\.running_var`"):
+            lower(net, (3, 4, 4))
+
+    def test_negative_variance_gives_no_finite_constant(self):
+        net = nn.Sequential(trained_norm(3))
+        net[0].running_var[1] = -1
+        with pytest.raises(LowerError, match="batch norm `0`: its statistics give no finite"):
+            lower(net, (3, 4, 4))
+
+    def test_an_unknown_operator_is_named_with_its_layer(self):
+        class Odd(nn.Module):
+            def forward(self, x):
+                return torch.special.bessel_j0(x)
+
+        message = r"operator `aten\.special_bessel_j0\.default` in `1` is not one"
+        with pytest.raises(LowerError, match=message):
+            lower(nn.Sequential(nn.ReLU(), Odd()), (3, 4, 4))
+
+    def test_a_network_bound_to_its_batch_is_told_so(self):
+        class Fixed(nn.Module):
+            def forward(self, x):
+                return x.reshape(2, 48)
+
+        with pytest.raises(LowerError, match="bound to the batch it is traced with"):
+            lower(Fixed(), (3, 4, 4))
+
+    def test_a_network_that_branches_on_values_is_told_so(self):
+        class Branch(nn.Module):
+            def forward(self, x):
+                return x if x.sum() > 0 else -x
+
+        with pytest.raises(LowerError, match=r"`torch\.export` cannot follow the network"):
+            lower(Branch(), (3, 4, 4))
+
+    def test_two_outputs(self):
+        class Two(nn.Module):
+            def forward(self, x):
+                return x, x + 1
+
+        with pytest.raises(LowerError, match="expected a network with one output tensor, got 2"):
+            lower(Two(), (3, 4, 4))

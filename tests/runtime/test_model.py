@@ -1,0 +1,239 @@
+"""The packed network against the trained one: integers exactly, floats within rounding."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from irbin.artifact.read import Artifact
+from irbin.artifact.schema import Manifest
+from irbin.binary.anneal import EdePhase
+from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method, binary_layers
+from irbin.errors import ArtifactError, UsageError
+from irbin.kernels import reference
+from irbin.program.lower import lower
+from irbin.program.program import Program
+from irbin.program.types import Node, Ref, TensorType
+from irbin.records import Plan, PlanOptions, Preprocessing, SourceRecord
+from irbin.runtime.model import PackedModel
+
+MANIFEST = Manifest(
+    "0", "float32", SourceRecord("s", "timm:s", 2, Preprocessing()),
+    Plan(PlanOptions(), (), (3, 8, 8), 0, 0, 0),
+)  # fmt: skip
+
+
+def packed(net: nn.Module, input_size) -> PackedModel:
+    lowered = lower(net, input_size)
+    return PackedModel(Artifact("", MANIFEST, lowered.program, lowered.tensors))
+
+
+def binarized(layer: nn.Module, method: Method | None = None) -> nn.Module:
+    kind = BinaryConv2d if isinstance(layer, nn.Conv2d) else BinaryLinear
+    return kind.from_float(layer, method or Method(), EdePhase())
+
+
+class Conv2dSame(nn.Conv2d):
+    """Pads by its input's size, as timm's class of this name does."""
+
+
+def conv(n_in: int, n_out: int, kernel, kind=nn.Conv2d, **settings) -> nn.Conv2d:
+    torch.manual_seed(n_in * 100 + n_out)
+    return kind(n_in, n_out, kernel, bias=False, **settings)
+
+
+CONVS = {
+    "1x1": conv(8, 3, 1),
+    "3x3": conv(16, 5, 3, padding=1),
+    "7 channels": conv(7, 4, 3, padding=1),
+    "33 channels": conv(33, 4, 3, padding=1),
+    "65 channels": conv(65, 2, 3),
+    "stride": conv(9, 4, 3, stride=(2, 3), padding=(0, 2)),
+    "dilation": conv(9, 4, 3, dilation=(2, 1), padding=2),
+    "even kernel": conv(5, 4, (2, 4), padding=(1, 0)),
+    "groups": conv(18, 6, 3, groups=3, padding=1),
+    "depthwise": conv(10, 10, 3, groups=10, padding=1),
+    "padding same": conv(5, 4, 4, padding="same"),
+    "Conv2dSame": conv(5, 4, 3, kind=Conv2dSame, stride=2),
+    "reflect": conv(5, 4, 3, padding=(1, 2), padding_mode="reflect"),
+    "replicate": conv(5, 4, 3, padding=1, padding_mode="replicate"),
+    "circular": conv(6, 4, 3, padding=1, padding_mode="circular", groups=2),
+}
+
+
+# torch warns of even kernels with padding "same", which is what is tested
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@pytest.mark.parametrize("layer", CONVS.values(), ids=CONVS.keys())
+@pytest.mark.parametrize("bits", ["1w1a", "1w32a"])
+def test_a_convolution_equals_the_trained_one_exactly(layer, bits):
+    net = nn.Sequential(binarized(layer, Method(binary_activations=bits == "1w1a")))
+    model = packed(net, (layer.in_channels, 7, 9))
+    for n_images in (1, 3, 0):
+        # whole numbers, so that the float convolution of 1w32a has nothing to round
+        x = torch.randint(-3, 4, (n_images, layer.in_channels, 7, 9)).float()
+        wanted = net(x) if n_images else net(torch.zeros(1, layer.in_channels, 7, 9))[:0]
+        assert torch.equal(model(x), wanted)
+
+
+@pytest.mark.parametrize("n_in", [1, 7, 8, 31, 32, 33, 63, 64, 65])
+@pytest.mark.parametrize("bits", ["1w1a", "1w32a"])
+def test_a_linear_layer_equals_the_trained_one_exactly(n_in, bits):
+    torch.manual_seed(n_in)
+    net = nn.Sequential(
+        binarized(nn.Linear(n_in, 5, bias=False), Method(binary_activations=bits == "1w1a"))
+    )
+    model = packed(net, (2, 3, n_in))  # two leading dimensions beside the batch
+    for n_images in (1, 3, 0):
+        x = torch.randint(-3, 4, (n_images, 2, 3, n_in)).float()
+        assert torch.equal(model(x), net(x))
+
+
+@pytest.mark.parametrize("binarizer", ["libra", "plain"])
+@pytest.mark.parametrize("bits", ["1w1a", "1w32a"])
+@pytest.mark.parametrize(
+    "layer", [nn.Conv2d(5, 6, 3, padding=1), nn.Linear(9, 6)], ids=["conv", "linear"]
+)
+def test_scale_and_bias_are_equal_within_rounding(binarizer, bits, layer):
+    net = nn.Sequential(binarized(layer, Method(binarizer, binary_activations=bits == "1w1a")))
+    x = torch.randn(2, 5, 7, 9)
+    assert torch.allclose(packed(net, (5, 7, 9))(x), net(x), rtol=1e-5, atol=1e-5)
+
+
+def test_special_values_have_the_sign_of_training():
+    net = nn.Sequential(binarized(nn.Linear(6, 4, bias=False)))
+    x = torch.tensor([0.0, -0.0, float("nan"), float("inf"), float("-inf"), -1e-45]).view(
+        1, 1, 1, 6
+    )
+    assert torch.equal(packed(net, (1, 1, 6))(x), net(x))
+
+
+class Residual(nn.Module):
+    def __init__(self, method=None):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.norm0 = nn.Conv2d(3, 12, 3, padding=1, bias=False), nn.BatchNorm2d(12)
+        self.conv1 = binarized(nn.Conv2d(12, 12, 3, padding=1, bias=False), method)
+        self.norm1 = nn.BatchNorm2d(12)
+        self.conv2 = binarized(nn.Conv2d(12, 12, 3, padding=1, bias=False, groups=2), method)
+        self.norm2, self.fc = nn.BatchNorm2d(12), nn.Linear(12, 7)
+        for norm in (self.norm0, self.norm1, self.norm2):
+            norm.running_mean.normal_()
+            norm.running_var.uniform_(0.5, 20)
+
+    def forward(self, x):
+        x = F.hardtanh(self.norm0(self.stem(x)))
+        y = F.hardtanh(self.norm1(self.conv1(x)) + x)
+        y = F.hardtanh(self.norm2(self.conv2(y)) + y)
+        return self.fc(y.mean((2, 3)))
+
+
+@pytest.fixture(scope="module")
+def residual():
+    net = Residual().eval()
+    return net, packed(net, (3, 8, 8))
+
+
+class TestWholeNetwork:
+    def test_equals_the_trained_one_within_rounding(self, residual):
+        net, model = residual
+        x = torch.randn(5, 3, 8, 8)
+        assert torch.allclose(model(x), net(x), rtol=1e-4, atol=1e-5)
+
+    def test_given_the_same_bits_every_integer_is_the_trained_layers(self, residual):
+        """On the packed network's own inputs of each layer, recorded."""
+        net, model = residual
+        inputs, sums = {}, {}
+
+        def record(node, value):
+            inputs[node.name] = value
+            if node.op == "bconv2d":
+                sums[node.name] = value
+
+        model.run(torch.randn(4, 3, 8, 8), record)
+        assert set(model.layer_nodes) == {"conv1", "conv2"} == set(binary_layers(net))
+        for name, ((pack, total),) in model.layer_nodes.items():
+            x = inputs[pack.args[0].name]
+            assert torch.equal(sums[total.name], net.get_submodule(name)(x))
+
+    def test_one_image_alone_equals_the_same_in_a_batch(self, residual):
+        _, model = residual
+        x = torch.randn(4, 3, 8, 8)
+        alone = torch.cat([model(one[None]) for one in x])
+        assert torch.allclose(model(x), alone, rtol=1e-5, atol=1e-6)
+
+    def test_empty_batch(self, residual):
+        assert residual[1](torch.empty(0, 3, 8, 8)).shape == (0, 7)
+
+    def test_several_threads_get_their_own_answers(self, residual):
+        _, model = residual
+        batches = [torch.randn(2, 3, 8, 8) for _ in range(4)]
+        wanted, found = [model(x) for x in batches], [None] * 4
+
+        def work(i):
+            found[i] = model(batches[i])
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert all(torch.equal(a, b) for a, b in zip(wanted, found, strict=True))
+
+    def test_any_floating_type_and_autocast_give_float32(self, residual):
+        _, model = residual
+        x = torch.randn(2, 3, 8, 8).half().double()
+        with torch.autocast("cpu", torch.bfloat16):
+            y = model(x)
+        assert y.dtype == torch.float32
+        assert torch.equal(y, model(x.half()))
+
+    def test_its_input_is_left_alone_and_no_graph_is_kept(self, residual):
+        _, model = residual
+        x = torch.randn(1, 3, 8, 8, requires_grad=True)
+        before = x.detach().clone()
+        assert not model(x).requires_grad
+        assert torch.equal(x.detach(), before)
+        assert not list(model.parameters())
+
+    @pytest.mark.parametrize("shape", [(1, 3, 8, 9), (3, 8, 8), (1, 4, 8, 8)], ids=str)
+    def test_other_image_sizes_are_refused(self, residual, shape):
+        with pytest.raises(UsageError, match=r"expected images of shape \(N, 3, 8, 8\), got"):
+            residual[1](torch.zeros(shape))
+
+
+def test_what_depends_on_constants_is_computed_once():
+    net = nn.Sequential(binarized(nn.Conv2d(3, 4, 3), Method("plain", binary_activations=False)))
+    model, seen = packed(net, (3, 5, 5)), []
+    model.run(torch.randn(1, 3, 5, 5), lambda node, _: seen.append(node.op))
+    assert seen == ["aten.conv2d.default"]
+    assert model.program.nodes[0].op == "bitunpack"
+
+
+def test_a_value_read_late_or_twice_is_not_dropped_early():
+    class Late(nn.Module):
+        def forward(self, x):
+            a = x + 1
+            b = a * a
+            return b.split(2, 1)[1] + a[:, :2] + x[:, 1:3]
+
+    x = torch.randn(2, 4, 3, 3)
+    assert torch.equal(packed(Late(), (4, 3, 3))(x), Late()(x))
+
+
+def test_a_node_that_fails_is_named():
+    x, y = TensorType("float32", ("N", 4)), TensorType("float32", ("N", 9))
+    node = Node("y", "aten.reshape.default", (Ref("x"), (-1, 9)), {}, y)
+    model = PackedModel(Artifact("", MANIFEST, Program({"x": x}, {}, (node,), ("y",)), {}))
+    with pytest.raises(ArtifactError, match=r"node `y` \(aten\.reshape\.default\) fails: "):
+        model(torch.zeros(1, 4))
+
+
+def test_recorded_bits_are_the_reference_packing_of_the_recorded_float(residual):
+    values = {}
+    residual[1].run(torch.randn(2, 3, 8, 8), lambda node, value: values.update({node.name: value}))
+    ((pack, _),) = residual[1].layer_nodes["conv2"]
+    bits = reference.bitpack(values[pack.args[0].name].numpy(), 1, 2)
+    assert np.array_equal(bits, values[pack.name].numpy())
