@@ -1,0 +1,27 @@
+"""A data-set string and a folder in, loaders out, through timm.data: what the other rooms use."""
+
+from irbin.data.batches import Images, Loader, Stream
+from irbin.data.datasets import (
+    check_classes,
+    check_same_classes,
+    class_names,
+    eval_loader,
+    n_classes,
+    open_dataset,
+    train_loader,
+)
+from irbin.data.images import Augmentation
+
+__all__ = [
+    "Augmentation",
+    "Images",
+    "Loader",
+    "Stream",
+    "check_classes",
+    "check_same_classes",
+    "class_names",
+    "eval_loader",
+    "n_classes",
+    "open_dataset",
+    "train_loader",
+]

@@ -1,0 +1,249 @@
+"""A data-set string and a folder become a data set and its loaders, through timm.data.
+
+Where timm is lenient, this is not: a split that is missing, a folder that is empty or unreadable,
+classes that differ from the network's or between splits are errors that say what is there.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.data import IterableImageDataset, create_dataset
+
+from irbin.data.batches import Images, Loader, Stream
+from irbin.data.images import Augmentation, eval_transform, image_mode, train_transform
+from irbin.errors import DataError, UsageError
+from irbin.records import DataOptions, Preprocessing, SourceRecord
+
+_SYNONYMS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid", "eval", "evaluation"),
+}
+"""Folder names timm takes for each other."""
+
+_SPLIT_NAMES = (*_SYNONYMS["train"], *_SYNONYMS["validation"], "test", "testing")
+
+_PACKAGES = {
+    "hfds": "datasets", "hfids": "datasets", "wds": "webdataset", "tfds": "tensorflow_datasets",
+}  # fmt: skip
+"""What a data-set prefix needs installed."""
+
+
+def open_dataset(
+    options: DataOptions,
+    split: str,
+    preprocessing: Preprocessing,
+    *,
+    training: bool = False,
+    augmentation: Augmentation | None = None,
+    seed: int = 0,
+) -> Images | Stream:
+    """A data set of uint8 images, opened by timm.
+
+    Args:
+        options: where; names are timm's.
+        split: name of the split.
+        preprocessing: input size, channels (1 reads gray images) and interpolation.
+        training: a training split: a folder must name it, and streams are shuffled.
+        augmentation: random changes; None gives the evaluation transform.
+        seed: decides everything random.
+
+    Returns:
+        Images with random access, or a stream (`hfids/…`, `wds/…`, `tfds/…`).
+
+    Raises:
+        DataError: missing, unreadable, empty, no such split, or a package that is not installed.
+        UsageError: no folder named, a class map that is not text, channels that no image has.
+    """
+    mode = image_mode(preprocessing)
+    if augmentation is None:
+        transform = eval_transform(preprocessing)
+    else:
+        transform = train_transform(preprocessing, augmentation)
+    root = _find_root(options, split, training)
+    place = " ".join(part for part in (options.dataset, root, f"({split})") if part)
+    base = _create(options, root, split, mode, training, seed, place)
+    if isinstance(base, IterableImageDataset):
+        return Stream(base, transform, preprocessing, place)
+    if len(base) == 0:
+        raise DataError(f"expected images in {place}, found none")
+    return Images(base, transform, preprocessing, seed, place)
+
+
+def _create(
+    options: DataOptions,
+    root: str | None,
+    split: str,
+    mode: str,
+    training: bool,
+    seed: int,
+    place: str,
+) -> Any:
+    package = _PACKAGES.get(options.dataset.partition("/")[0].lower())
+    if package is not None and importlib.util.find_spec(package) is None:
+        raise DataError(
+            f"`--dataset {options.dataset}` needs the package `{package}`, which is not installed: "
+            f"pip install {package}"
+        )
+    # timm's cache of a big tar's contents is a pickle beside the data
+    settings = {"cache_tarinfo": False} if root is not None and root.endswith(".tar") else {}
+    try:
+        return create_dataset(
+            options.dataset, root=root, split=split, search_split=False, is_training=training,
+            class_map=options.class_map or None, download=options.dataset_download,
+            batch_size=options.batch_size, seed=seed, input_img_mode=mode, **settings,
+        )  # fmt: skip
+    except Exception as error:  # timm and torchvision raise anything, assertions included
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        if "download=True" in reason:
+            reason = "no files there (`--dataset-download` fetches them)"
+        raise DataError(f"expected a data set at {place}, got: {reason}") from error
+
+
+def _find_root(options: DataOptions, split: str, training: bool) -> str | None:
+    """Folder or tar of the split; for named data sets what the user gave."""
+    if options.class_map and Path(options.class_map).suffix != ".txt":
+        raise UsageError(
+            "`--class-map`: expected a .txt file with one class name a line, "
+            f"got {options.class_map}"
+        )
+    kind = options.dataset.partition("/")[0].lower() if "/" in options.dataset else ""
+    by_folder = kind == "" or options.dataset.lower() in ("torch/image_folder", "torch/folder")
+    if options.data_dir is None:
+        if by_folder or kind == "torch":
+            raise UsageError("`--data-dir`: expected the folder of the data set, got none")
+        return None
+    if not by_folder:
+        return options.data_dir
+    root = Path(options.data_dir)
+    if not root.exists():
+        raise DataError(f"expected a data folder, got {root}, which does not exist")
+    if root.is_file():
+        if root.suffix != ".tar":
+            raise DataError(f"expected a folder or a .tar of images, got the file {root}")
+        return str(root)
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise DataError(f"expected a folder that can be read, got {root}: permission denied")
+    return str(_find_split(root, split, training))
+
+
+def _find_split(root: Path, split: str, training: bool) -> Path:
+    names = next((names for names in _SYNONYMS.values() if split in names), ())
+    for name in dict.fromkeys((split, *names)):
+        for place in (root / name, root / f"{name}.tar"):
+            if place.exists():
+                return place
+    there = sorted(
+        entry.name for entry in root.iterdir() if entry.is_dir() or entry.suffix == ".tar"
+    )
+    splits = [name for name in there if name.removesuffix(".tar") in _SPLIT_NAMES]
+    # a folder of class folders is a split by itself; never one to train on and validate on too
+    if there and not splits and not training:
+        return root
+    found = ", ".join(f"`{name}`" for name in (splits or there)[:8]) or "nothing"
+    option = "--train-split" if training else "--val-split"
+    raise DataError(
+        f"expected a folder `{split}` in {root}, found {found}; `{option}` names another"
+    )
+
+
+def class_names(dataset: Images | Stream) -> tuple[str, ...] | None:
+    """Names in the order of the labels; None where the data set does not know them or has gaps."""
+    listed = getattr(dataset.base, "classes", None)
+    if listed is not None:
+        return tuple(str(name) for name in listed)
+    reader = getattr(dataset.base, "reader", None)
+    # timm's tar readers spell it differently
+    mapping = getattr(reader, "class_to_idx", None) or getattr(reader, "class_name_to_idx", None)
+    if not mapping:
+        return None
+    names = {index: str(name) for name, index in mapping.items()}
+    if sorted(names) != list(range(len(names))):
+        return None
+    return tuple(names[index] for index in range(len(names)))
+
+
+def n_classes(dataset: Images | Stream) -> int | None:
+    """How many classes the data set has, None where it does not know."""
+    names = class_names(dataset)
+    return None if names is None else len(names)
+
+
+def check_classes(source: SourceRecord, dataset: Images | Stream) -> None:
+    """Compares the data set's class count with the network's outputs.
+
+    Raises:
+        DataError: they differ.
+    """
+    found, expected = n_classes(dataset), source.num_classes
+    if found is not None and found != expected:
+        raise DataError(
+            f"expected {expected} classes, one for each output of the network, got {found} in "
+            f"{dataset.place}: another data set, or a network made with `--num-classes {found}`"
+        )
+
+
+def check_same_classes(training: Images | Stream, validation: Images | Stream) -> None:
+    """Compares the classes of two splits: timm numbers a folder's classes by what it finds there.
+
+    Raises:
+        DataError: one has a class that the other lacks.
+    """
+    left, right = class_names(training), class_names(validation)
+    if left is None or right is None or left == right:
+        return
+    odd = sorted(set(left) ^ set(right)) or sorted(set(left))
+    named = ", ".join(f"`{name}`" for name in odd[:5])
+    raise DataError(
+        f"expected the same classes in {training.place} and {validation.place}, but {named} "
+        f"{'is' if len(odd) == 1 else 'are'} not in both; `--class-map` fixes their numbers"
+    )
+
+
+def eval_loader(
+    dataset: Images | Stream,
+    options: DataOptions,
+    *,
+    device: str | torch.device = "cpu",
+    n_classes: int | None = None,
+    channels_last: bool = False,
+) -> Loader:
+    """Every image of a data set, in order, none twice.
+
+    Args:
+        dataset: what `open_dataset` gave.
+        options: batch size and workers.
+        device: where batches go.
+        n_classes: labels must lie below it; None does not look.
+        channels_last: memory format of the images.
+    """
+    return Loader(dataset, options, device=device, n_classes=n_classes, channels_last=channels_last)
+
+
+def train_loader(
+    dataset: Images | Stream,
+    options: DataOptions,
+    *,
+    seed: int,
+    device: str | torch.device = "cpu",
+    n_classes: int | None = None,
+    channels_last: bool = False,
+) -> Loader:
+    """A data set shuffled, in whole batches; `set_epoch` says which order and where to begin.
+
+    Args:
+        dataset: what `open_dataset` gave, with an augmentation or without.
+        options: batch size and workers.
+        seed: decides the order.
+        device: where batches go.
+        n_classes: labels must lie below it; None does not look.
+        channels_last: memory format of the images.
+    """
+    return Loader(
+        dataset, options, training=True, seed=seed, device=device, n_classes=n_classes,
+        channels_last=channels_last,
+    )  # fmt: skip

@@ -1,0 +1,120 @@
+"""What happens to one image before the network sees it: timm's transforms, gentle to small images.
+
+timm's transforms are made for photographs: at 32×32 they enlarge by 1/crop_pct and cut the middle
+out again, which blurs. Here a small image of the network's own size is left as it is at evaluation,
+and training pads and crops it, as every CIFAR recipe does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from timm.data import create_transform
+from timm.data.transforms import MaybePILToTensor
+from torch import Tensor
+from torchvision import transforms
+
+from irbin.errors import UsageError
+from irbin.records import Preprocessing
+
+SMALL_SIDE = 96
+"""Longest side in pixels of an input that counts as small: MNIST's 28 to STL-10's 96, below any
+network
+for photographs that timm holds."""
+
+Transform = Callable[[Any], Tensor]
+"""From a PIL image to a uint8 tensor (channels, height, width)."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What training changes at random in one image; fields are the recipe's, names timm's."""
+
+    crop_padding: int | Literal["auto"] = "auto"
+    """Pixels of black border before a random crop at the input's size; `auto` is 4 for small inputs
+    and
+    0 for others; 0 crops and resizes at random instead (`scale`, `ratio`)."""
+    scale: tuple[float, float] = (0.08, 1.0)
+    """Range of the share of the image's area that a random resized crop takes."""
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Range of the aspect ratio of a random resized crop."""
+    hflip: float = 0.5
+    """Probability of a horizontal flip."""
+    vflip: float = 0.0
+    """Probability of a vertical flip."""
+    color_jitter: float | None = None
+    """Strength of random brightness, contrast and saturation; None leaves colors alone."""
+    aa: str | None = None
+    """timm's policy string (`rand-m9-mstd0.5`, `original` …), None for no policy."""
+    train_interpolation: str = "random"
+    """Resampling filter of the random resized crop; `random` draws one an image."""
+
+
+def image_mode(preprocessing: Preprocessing) -> str:
+    """PIL's name of what the network's channels hold.
+
+    Raises:
+        UsageError: neither 1 nor 3 channels.
+    """
+    channels = preprocessing.input_size[0]
+    modes = {1: "L", 3: "RGB"}
+    if channels not in modes:
+        raise UsageError(f"`input_size`: expected 1 or 3 image channels, got {channels}")
+    return modes[channels]
+
+
+def is_small(preprocessing: Preprocessing) -> bool:
+    """Whether the network's input counts as small, see `SMALL_SIDE`."""
+    return max(preprocessing.input_size[1:]) <= SMALL_SIDE
+
+
+class _KeepNative:
+    """Lets small images that already have the network's size pass, and resizes all others."""
+
+    def __init__(self, height: int, width: int, resize: Callable[[Any], Any]) -> None:
+        self.size, self.resize = (width, height), resize
+
+    def __call__(self, image: Any) -> Any:
+        return image if image.size == self.size else self.resize(image)
+
+
+def eval_transform(preprocessing: Preprocessing) -> Transform:
+    """Resize and centre crop as timm evaluates; nothing for small images of the right size."""
+    return _compose([_fit(preprocessing), MaybePILToTensor()])
+
+
+def train_transform(preprocessing: Preprocessing, augmentation: Augmentation) -> Transform:
+    """Random crop, flips, color jitter and policy, in timm's order."""
+    crop, policy, _ = create_transform(
+        preprocessing.input_size, is_training=True, separate=True,
+        scale=augmentation.scale, ratio=augmentation.ratio, hflip=augmentation.hflip,
+        vflip=augmentation.vflip, color_jitter=augmentation.color_jitter,
+        auto_augment=augmentation.aa, interpolation=augmentation.train_interpolation,
+        mean=preprocessing.mean, std=preprocessing.std,
+    )  # fmt: skip
+    first: list[Any] = list(crop.transforms)
+    padding = augmentation.crop_padding
+    if padding == "auto":
+        padding = 4 if is_small(preprocessing) else 0
+    if padding > 0:
+        shift = transforms.RandomCrop(preprocessing.input_size[1:], padding=padding)
+        first[:1] = [_fit(preprocessing), shift]
+    return _compose([*first, *policy.transforms, MaybePILToTensor()])
+
+
+def _compose(steps: list[Any]) -> Transform:
+    composed: Transform = transforms.Compose(steps)
+    return composed
+
+
+def _fit(preprocessing: Preprocessing) -> Callable[[Any], Any]:
+    """From any PIL image to one of the network's size."""
+    _, height, width = preprocessing.input_size
+    whole = create_transform(
+        preprocessing.input_size, interpolation=preprocessing.interpolation,
+        crop_pct=preprocessing.crop_pct, crop_mode=preprocessing.crop_mode, use_prefetcher=True,
+    )  # fmt: skip
+    resize = transforms.Compose(whole.transforms[:-1])  # without the tensor at the end
+    return _KeepNative(height, width, resize) if is_small(preprocessing) else resize

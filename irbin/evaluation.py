@@ -1,0 +1,184 @@
+"""Any callable network and a loader become an evaluation record: every image, none twice.
+
+Counts are summed as whole numbers on the device and read once at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from irbin.errors import DataError, UsageError
+from irbin.records import Evaluation, Preprocessing
+
+TOP = 5
+
+
+class _Tally:
+    """Running sums over batches; classes as the first batch shows them."""
+
+    def __init__(self, n_outputs: int, device: torch.device) -> None:
+        self.seen = torch.zeros(n_outputs, dtype=torch.int64, device=device)
+        self.right = torch.zeros(n_outputs, dtype=torch.int64, device=device)
+        self.right_in_top = torch.zeros((), dtype=torch.int64, device=device)
+        self.loss = torch.zeros((), dtype=torch.float64, device=device)
+
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        """Adds a batch: logits (batch, n_outputs) float32, labels (batch,)."""
+        n_outputs = len(self.seen)
+        ranked = logits.topk(min(TOP, n_outputs), dim=1).indices  # (batch, top)
+        hits = ranked == labels[:, None]
+        self.seen += labels.bincount(minlength=n_outputs)
+        self.right += labels[hits[:, 0]].bincount(minlength=n_outputs)
+        self.right_in_top += hits.sum()
+        self.loss += F.cross_entropy(logits, labels, reduction="sum").double()
+
+
+def evaluate(
+    model: Callable[[Tensor], Tensor],
+    loader: Iterable[tuple[Tensor, Tensor]],
+    *,
+    name: str,
+    kind: Literal["float", "binary", "packed"],
+    class_names: tuple[str, ...] | None,
+    param_count: int,
+    size_bytes: int,
+    preprocessing: Preprocessing,
+    device: str | torch.device = "cpu",
+    channels_last: bool = False,
+    amp_dtype: torch.dtype | str | None = None,
+    report: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Accuracy and loss of a network on every image of a loader.
+
+    A module is put into evaluation mode and handed back in the modes it came in.
+
+    Args:
+        model: (batch, channels, height, width) to (batch, num_classes).
+        loader: batches of images and labels, as `data.eval_loader` makes them.
+        name: what is evaluated, for the record.
+        kind: which form of the network runs.
+        class_names: in the order of the outputs; None counts them.
+        param_count: parameters of the float network.
+        size_bytes: bytes on disk of what is evaluated.
+        preprocessing: how the loader feeds images, for the record.
+        device: where batches are moved.
+        channels_last: memory format of the images.
+        amp_dtype: autocast to this type or its name; None computes in float32.
+        report: called after each batch with images done and images in all (0 where unknown).
+
+    Raises:
+        DataError: the loader gave no image, or labels that the network has no output for.
+    """
+    place = torch.device(device)
+    n_images = int(getattr(loader, "n_images", 0))
+    n_done = 0
+    tally: _Tally | None = None
+    start = time.perf_counter()
+    with _eval_mode(model), torch.inference_mode(), autocast(place, amp_dtype):
+        for images, labels in loader:
+            images, labels = images.to(place, non_blocking=True), labels.to(place)
+            if channels_last:
+                images = images.to(memory_format=torch.channels_last)
+            logits = model(images).float()
+            tally = tally or _start(logits, labels)
+            tally.add(logits, labels)
+            n_done += len(labels)
+            if report is not None:
+                report(n_done, n_images)
+    if tally is None:
+        raise DataError("expected images to evaluate on, got none")
+    seen, right = tally.seen.tolist(), tally.right.tolist()
+    n_images = sum(seen)
+    names = class_names or tuple(str(i) for i in range(len(seen)))
+    return Evaluation(
+        name=name,
+        kind=kind,
+        n_images=n_images,
+        top1=100 * sum(right) / n_images,
+        top5=100 * int(tally.right_in_top) / n_images,
+        loss=float(tally.loss) / n_images,
+        per_class={
+            label: 100 * hits / n for label, n, hits in zip(names, seen, right, strict=False) if n
+        },
+        images_per_second=n_images / max(time.perf_counter() - start, 1e-9),
+        param_count=param_count,
+        size_bytes=size_bytes,
+        preprocessing=preprocessing,
+    )
+
+
+def timm_result(evaluation: Evaluation) -> dict[str, Any]:
+    """The record under the keys of timm's `validate.py`, ours after them.
+
+    timm counts parameters in millions and gives accuracies and errors in per cent.
+    """
+    height, width = evaluation.preprocessing.input_size[1:]
+    return {
+        "model": evaluation.name,
+        "top1": round(evaluation.top1, 4),
+        "top1_err": round(100 - evaluation.top1, 4),
+        "top5": round(evaluation.top5, 4),
+        "top5_err": round(100 - evaluation.top5, 4),
+        "param_count": round(evaluation.param_count / 1e6, 2),
+        "img_size": height if height == width else [height, width],
+        "crop_pct": evaluation.preprocessing.crop_pct,
+        "interpolation": evaluation.preprocessing.interpolation,
+        "kind": evaluation.kind,
+        "n_images": evaluation.n_images,
+        "loss": evaluation.loss,
+        "per_class": evaluation.per_class,
+        "images_per_second": round(evaluation.images_per_second, 2),
+        "size_bytes": evaluation.size_bytes,
+    }
+
+
+def autocast(
+    device: torch.device, dtype: torch.dtype | str | None
+) -> contextlib.AbstractContextManager[Any]:
+    """torch's autocast to `dtype` or the type of that name, or nothing for None.
+
+    Raises:
+        UsageError: no such type.
+    """
+    if dtype is None:
+        return contextlib.nullcontext()
+    kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if kind not in (torch.bfloat16, torch.float16):
+        raise UsageError(f"`amp`: expected bfloat16 or float16, got {dtype}")
+    return torch.autocast(device.type, dtype=kind)
+
+
+def _start(logits: Tensor, labels: Tensor) -> _Tally:
+    if logits.dim() != 2:
+        raise DataError(
+            f"expected a classifier with outputs (batch, classes), got {tuple(logits.shape)}"
+        )
+    highest = int(labels.max())
+    if highest >= logits.shape[1]:
+        raise DataError(
+            f"expected labels below the network's {logits.shape[1]} outputs, got {highest}: "
+            "another data set, or another `--num-classes`"
+        )
+    return _Tally(logits.shape[1], logits.device)
+
+
+@contextlib.contextmanager
+def _eval_mode(model: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Evaluation mode within; every submodule gets its own mode back, frozen batch norms too."""
+    if not isinstance(model, nn.Module):
+        yield
+        return
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

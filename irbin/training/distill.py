@@ -1,0 +1,45 @@
+"""What a network is taught by: the labels, and the float network it was made from.
+
+Logit distillation, Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, §2. It is
+no part of IR-Net; recipes named after the paper leave it out.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """How far the student's softened outputs are from the teacher's.
+
+    Forward:   T² · mean over the batch of KL(softmax(teacher/T) ‖ softmax(student/T))
+    Backward:  dL/dstudent = T/batch · (softmax(student/T) − softmax(teacher/T))
+
+    The factor T² keeps the gradient's size when T changes.
+
+    Args:
+        student: logits, (batch, num_classes); differentiated.
+        teacher: logits, (batch, num_classes); detached.
+        temperature: T > 0.
+
+    Returns:
+        Scalar, float32, ≥ 0 up to rounding, 0 where both agree up to a constant.
+    """
+    wanted = F.log_softmax(teacher.detach().float() / temperature, dim=1)
+    given = F.log_softmax(student.float() / temperature, dim=1)
+    return temperature**2 * F.kl_div(given, wanted, reduction="batchmean", log_target=True)
+
+
+def task_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    """Mean cross-entropy, float32.
+
+    Mixed targets carry their smoothing already (timm's `Mixup` puts it in).
+
+    Args:
+        logits: (batch, num_classes).
+        targets: class indices (batch,), or mixed probabilities (batch, num_classes).
+        smoothing: share of the target spread evenly over all classes.
+    """
+    smoothing = smoothing if targets.dim() == 1 else 0.0
+    return F.cross_entropy(logits.float(), targets, label_smoothing=smoothing)

@@ -1,0 +1,113 @@
+"""timm's optimizer and schedule; latent weights of binary layers form a group of their own."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import torch
+from timm.optim import create_optimizer_v2, list_optimizers
+from timm.scheduler import create_scheduler_v2
+from torch import nn
+
+from irbin.binary.layers import binary_layers
+from irbin.errors import TrainingError, UsageError
+from irbin.training.recipe import Recipe
+
+
+def param_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Trainable parameters: latent weights, other weights, and all that never decays.
+
+    As in timm, vectors (batch norm, biases, PReLU) and what the network lists in
+    `no_weight_decay()` do not decay. Empty groups are left out.
+
+    Raises:
+        TrainingError: the network has nothing to train.
+    """
+    latent_ids = {id(layer.weight) for layer in binary_layers(module).values()}
+    exempt = _no_weight_decay(module)
+    latent: list[nn.Parameter] = []
+    decaying: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if id(parameter) in latent_ids:
+            latent.append(parameter)
+        elif parameter.ndim <= 1 or name.endswith(".bias") or name in exempt:
+            others.append(parameter)
+        else:
+            decaying.append(parameter)
+    decay = recipe.latent_weight_decay
+    decay = recipe.weight_decay if decay is None else decay
+    groups: list[dict[str, Any]] = [
+        {"params": latent, "weight_decay": decay, "lr_scale": recipe.latent_lr_scale},
+        {"params": decaying, "weight_decay": recipe.weight_decay, "lr_scale": 1.0},
+        {"params": others, "weight_decay": 0.0, "lr_scale": 1.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if not groups:
+        raise TrainingError("expected a network with trainable parameters, got one without")
+    return groups
+
+
+def _no_weight_decay(module: nn.Module) -> frozenset[str]:
+    listed = getattr(module, "no_weight_decay", None)
+    return frozenset(listed()) if callable(listed) else frozenset()
+
+
+def make_optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """timm's optimizer `recipe.opt` on the groups of `param_groups`.
+
+    Raises:
+        UsageError: timm knows no such optimizer, or it does not take `opt_kwargs`.
+        TrainingError: nothing to train.
+    """
+    groups = param_groups(module, recipe)
+    known = list_optimizers()
+    if recipe.opt.lower().removeprefix("lookahead_") not in known:
+        near = difflib.get_close_matches(recipe.opt.lower(), known, n=3) or known[:3]
+        raise UsageError(
+            f"`opt`: expected one of timm's optimizers, got `{recipe.opt}`; "
+            f"near it: {', '.join(near)}"
+        )
+    try:
+        optimizer = create_optimizer_v2(
+            groups, opt=recipe.opt, lr=recipe.lr, weight_decay=recipe.weight_decay,
+            momentum=recipe.momentum, **recipe.opt_kwargs,
+        )  # fmt: skip
+    except (TypeError, ValueError, ImportError) as error:
+        raise UsageError(f"`opt`: `{recipe.opt}` cannot be made: {error}") from error
+    made: torch.optim.Optimizer = optimizer
+    return made
+
+
+def make_scheduler(
+    optimizer: torch.optim.Optimizer, recipe: Recipe, n_steps: int
+) -> tuple[Any, int]:
+    """timm's schedule, moved by `step_update(global_step)`; it keeps no state of its own.
+
+    Args:
+        optimizer: whose groups' learning rates it sets.
+        recipe: schedule, warm-up, cool-down.
+        n_steps: steps in an epoch.
+
+    Returns:
+        The schedule, and the epochs it lasts with cool-down.
+    """
+    try:
+        scheduler, _ = create_scheduler_v2(
+            optimizer, sched=recipe.sched, num_epochs=recipe.epochs,
+            warmup_epochs=recipe.warmup_epochs, warmup_lr=recipe.warmup_lr, min_lr=recipe.min_lr,
+            decay_epochs=recipe.decay_epochs, decay_milestones=list(recipe.decay_milestones),
+            decay_rate=recipe.decay_rate, step_on_epochs=False, updates_per_epoch=n_steps,
+        )  # fmt: skip
+    except ValueError as error:
+        raise UsageError(f"`sched`: {error}") from error
+    return scheduler, recipe.epochs + recipe.cooldown_epochs
+
+
+def learning_rate(optimizer: torch.optim.Optimizer) -> float:
+    """The rate that `recipe.lr` stands for, before a group's own factor."""
+    group = optimizer.param_groups[0]
+    return float(group["lr"]) / float(group["lr_scale"])

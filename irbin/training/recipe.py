@@ -1,0 +1,245 @@
+"""Every knob of a fine-tune as one frozen record, its defaults in `recipes/*.yaml`; torch-free.
+
+A recipe is made in three layers: `recipes/default.yaml` names every knob, a named recipe or a file
+of the user's sets some of them, flags override. Names and meanings are timm's wherever timm has the
+knob.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import fields
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from irbin.errors import UsageError
+from irbin.records import JsonValue
+
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Schedule = Literal["cosine", "tanh", "step", "multistep", "poly", "wsd", "rsqrt", "constant"]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Recipe:
+    """How a network is trained. Made by `resolve_recipe`, read by `training.loop`."""
+
+    epochs: Count
+    """Passes over the training split, warm-up included, cool-down not."""
+    seed: Whole
+    """Decides everything random: order, augmentation, mixing, dropout."""
+    val_interval: Count
+    """Epochs between two evaluations; the last epoch is always evaluated."""
+    log_interval: Whole
+    """Steps between two reports, each of which waits for the device; 0 means every step on the CPU
+    and
+    every 20th elsewhere."""
+
+    opt: str
+    """timm's name of the optimizer."""
+    lr: Positive
+    """Highest learning rate, reached after warm-up."""
+    momentum: Share
+    """For the optimizers that have one."""
+    weight_decay: Amount
+    """Of weights with two or more axes; batch norm, biases and PReLU get none."""
+    latent_weight_decay: Amount | None
+    """Of the binary layers' latent weights; null takes `weight_decay`."""
+    latent_lr_scale: Positive
+    """Learning rate of the latent weights, relative to `lr`."""
+    opt_kwargs: dict[str, JsonValue]
+    """Further arguments of the optimizer (`betas`, `fused` …)."""
+    clip_grad: Positive | None
+    """Gradient clipping threshold, null for none."""
+    clip_mode: Literal["norm", "value", "agc"]
+    """What the threshold is compared with."""
+
+    sched: Schedule
+    """timm's name of the learning-rate schedule; it moves every step."""
+    min_lr: Amount
+    """Where the schedule ends."""
+    warmup_epochs: Amount
+    """Length of the linear warm-up; fractions are fine."""
+    warmup_lr: Amount
+    """Where the warm-up begins."""
+    cooldown_epochs: Whole
+    """Epochs at `min_lr` after the schedule."""
+    decay_epochs: Positive
+    """Epochs between two decays (`step`), or length of the decay (`wsd`, `rsqrt`)."""
+    decay_milestones: tuple[Amount, ...]
+    """Epochs at which the rate decays (`multistep`)."""
+    decay_rate: Positive
+    """Factor of a decay (`step`, `multistep`), power (`poly`)."""
+
+    t_min: Positive
+    """EDE sharpness at the first step."""
+    t_max: Positive
+    """EDE sharpness at the last step."""
+
+    smoothing: Annotated[float, Field(ge=0, lt=1)]
+    """Label smoothing."""
+    distill: bool
+    """Learn from the float network's outputs too."""
+    kd_temperature: Positive
+    """Softens both networks' outputs before they are compared."""
+    distill_loss_weight: Amount
+    """Weight of the teacher's term where there is a teacher."""
+    task_loss_weight: Amount
+    """Weight of the labels' term where there is a teacher."""
+
+    crop_padding: Whole | Literal["auto"]
+    """Pixels of border before a random crop; `auto` is 4 for small images, 0 for others; 0 crops
+    and
+    resizes at random instead."""
+    scale: tuple[Share, Share]
+    """Range of the area share of a random resized crop."""
+    ratio: tuple[Positive, Positive]
+    """Range of the aspect ratio of a random resized crop."""
+    hflip: Share
+    """Probability of a horizontal flip."""
+    vflip: Share
+    """Probability of a vertical flip."""
+    color_jitter: Amount | None
+    """Strength of random brightness, contrast and saturation; null for none."""
+    aa: str | None
+    """timm's augmentation policy (`rand-m9-mstd0.5`), null for none."""
+    train_interpolation: str
+    """Filter of the random resized crop; `random` draws one an image."""
+    reprob: Share
+    """Probability of random erasing."""
+    remode: Literal["const", "rand", "pixel"]
+    """What an erased block is filled with."""
+    recount: Count
+    """Most blocks erased in an image."""
+    mixup: Amount
+    """Mixup's alpha, 0 for none."""
+    cutmix: Amount
+    """CutMix's alpha, 0 for none."""
+    mixup_prob: Share
+    """Probability that a batch is mixed."""
+    mixup_switch_prob: Share
+    """Probability of CutMix where both are on."""
+    mixup_off_epoch: Whole
+    """Epoch from which nothing is mixed, 0 for never."""
+
+    amp: Literal["bfloat16", "float16"] | None
+    """Autocast to this type; latent weights, batch norm, estimator and loss stay float32."""
+    channels_last: bool
+    """Keep images and weights channels-last."""
+    compile: bool
+    """Run the network through torch.compile: minutes at the start, a faster step after."""
+
+    def __post_init__(self) -> None:
+        """Checks what one field alone cannot show."""
+        if self.t_min > self.t_max:
+            raise UsageError(f"`t_min`: expected at most `t_max` = {self.t_max}, got {self.t_min}")
+        if self.warmup_epochs >= self.epochs:
+            raise UsageError(
+                f"`warmup_epochs`: expected less than `epochs` = {self.epochs}, "
+                f"got {self.warmup_epochs}"
+            )
+        for name in ("scale", "ratio"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise UsageError(f"`{name}`: expected (lowest, highest), got ({low}, {high})")
+
+
+FIELD_NAMES = tuple(field.name for field in fields(Recipe))
+"""Every knob, in the order of the record."""
+
+_ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Recipe)
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Names of the recipes that come with irbin."""
+    files = resources.files(__package__).joinpath("recipes").iterdir()
+    return tuple(sorted(file.name[:-5] for file in files if file.name.endswith(".yaml")))
+
+
+def load_recipe(name_or_file: str) -> dict[str, JsonValue]:
+    """The knobs that a named recipe, a YAML file, or the `args.yaml` of an earlier run sets.
+
+    Raises:
+        UsageError: no such recipe or file, not YAML, or a knob that does not exist.
+    """
+    is_file = name_or_file.endswith((".yaml", ".yml")) or Path(name_or_file).is_file()
+    if not is_file and name_or_file not in recipe_names():
+        raise UsageError(
+            f"`recipe`: expected one of {', '.join(recipe_names())} or a .yaml file, got "
+            f"`{name_or_file}`{_nearest(name_or_file, recipe_names())}"
+        )
+    try:
+        if is_file:
+            text = Path(name_or_file).read_text(encoding="utf-8")
+        else:
+            folder = resources.files(__package__).joinpath("recipes")
+            text = folder.joinpath(f"{name_or_file}.yaml").read_text(encoding="utf-8")
+        knobs = yaml.safe_load(text)
+    except OSError as error:
+        raise UsageError(f"`recipe`: cannot read {name_or_file}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        first = " ".join(str(error).split())
+        raise UsageError(f"`recipe`: expected YAML in {name_or_file}, got: {first}") from error
+    if isinstance(knobs, dict) and isinstance(knobs.get("recipe"), dict):
+        knobs = knobs["recipe"]
+    if knobs is None:
+        return {}
+    if not isinstance(knobs, dict):
+        raise UsageError(
+            f"`recipe`: expected lines `name: value` in {name_or_file}, "
+            f"got a {type(knobs).__name__}"
+        )
+    _check_names(knobs, name_or_file)
+    return knobs
+
+
+def resolve_recipe(
+    recipe: str | None, overrides: Mapping[str, JsonValue], converted: bool
+) -> Recipe:
+    """The recipe of a run: defaults, then a named recipe or file, then overrides.
+
+    Args:
+        recipe: name or file; None is `default` for a converted network and `float` for a float one.
+        overrides: knobs by name; wins.
+        converted: whether the network is binary. A float one is its own teacher's equal, so it does
+            not distill unless an override says so.
+
+    Raises:
+        UsageError: an unknown name, or a value that cannot be meant.
+    """
+    _check_names(overrides, "overrides")
+    knobs = load_recipe("default") | load_recipe(recipe or ("default" if converted else "float"))
+    if not converted:
+        knobs["distill"] = False
+    knobs |= overrides
+    try:
+        return _ADAPTER.validate_python(knobs)
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["type"] == "value_error":  # from __post_init__, which names the knob itself
+            raise UsageError(str(first["ctx"]["error"])) from error
+        name = str(first["loc"][0]) if first["loc"] else "recipe"
+        raise UsageError(f"`{name}`: {first['msg']}, got {knobs.get(name)!r}") from error
+
+
+def _check_names(knobs: Mapping[str, JsonValue], where: str) -> None:
+    for name in knobs:
+        if name not in FIELD_NAMES:
+            raise UsageError(
+                f"`recipe`: {where} sets `{name}`, which is no knob"
+                f"{_nearest(str(name), FIELD_NAMES)}"
+            )
+
+
+def _nearest(name: str, names: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"; did you mean `{near[0]}`?" if near else ""

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from irbin.data.images import (
+    Augmentation,
+    eval_transform,
+    image_mode,
+    is_small,
+    train_transform,
+)  # fmt: skip
+from irbin.errors import UsageError
+from irbin.records import Preprocessing
+
+SMALL = Preprocessing((3, 32, 32), (0.5,) * 3, (0.25,) * 3, "bicubic", 0.875)
+LARGE = Preprocessing((3, 128, 128), (0.5,) * 3, (0.25,) * 3, "bicubic", 0.875)
+STILL = Augmentation(hflip=0.0, crop_padding=0, scale=(1.0, 1.0), ratio=(1.0, 1.0))
+
+
+def picture(height: int, width: int, mode: str = "RGB") -> Image.Image:
+    shape = (height, width, 3) if mode == "RGB" else (height, width)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def pixels_of(image: Image.Image) -> torch.Tensor:
+    array = np.array(image)
+    return torch.from_numpy(array if array.ndim == 3 else array[..., None]).permute(2, 0, 1)
+
+
+@pytest.mark.parametrize(("channels", "side"), [(3, 32), (1, 28), (3, 96), (3, 8)])
+@pytest.mark.parametrize("crop_pct", [1.0, 0.875])
+def test_evaluation_at_the_native_size_changes_no_pixel(
+    channels: int, side: int, crop_pct: float
+) -> None:
+    preprocessing = replace(SMALL, input_size=(channels, side, side), crop_pct=crop_pct)
+    image = picture(side, side, "RGB" if channels == 3 else "L")
+    given = eval_transform(preprocessing)(image)
+    assert given.dtype == torch.uint8
+    assert torch.equal(given, pixels_of(image))
+
+
+def test_large_images_are_resized_and_cropped_as_timm_does() -> None:
+    image = picture(128, 128)
+    given = eval_transform(LARGE)(image)
+    enlarged = image.resize((146, 146), Image.Resampling.BICUBIC)  # 128 / 0.875
+    assert torch.equal(given, pixels_of(enlarged.crop((9, 9, 137, 137))))
+
+
+def test_images_of_another_size_are_brought_to_the_input_size() -> None:
+    for height, width in ((28, 28), (40, 60), (32, 33)):
+        assert eval_transform(SMALL)(picture(height, width)).shape == (3, 32, 32)
+    wide = replace(SMALL, input_size=(3, 24, 32))
+    assert eval_transform(wide)(picture(100, 90)).shape == (3, 24, 32)
+
+
+def test_small_images_are_padded_by_four_and_cropped() -> None:
+    image = picture(32, 32)
+    transform = train_transform(SMALL, Augmentation(hflip=0.0))
+    padded = torch.nn.functional.pad(pixels_of(image), (4, 4, 4, 4))
+    windows = {
+        padded[:, y : y + 32, x : x + 32].numpy().tobytes() for y in range(9) for x in range(9)
+    }
+    crops = [transform(image) for _ in range(40)]
+    assert all(crop.numpy().tobytes() in windows for crop in crops)
+    assert len({crop.numpy().tobytes() for crop in crops}) > 5
+
+
+def test_padding_of_zero_crops_and_resizes() -> None:
+    image = picture(32, 32)
+    assert torch.equal(train_transform(SMALL, STILL)(image), pixels_of(image))
+    zoomed = train_transform(SMALL, replace(STILL, scale=(0.2, 0.3)))(image)
+    assert zoomed.shape == (3, 32, 32)
+    assert not torch.equal(zoomed, pixels_of(image))
+
+
+def test_auto_pads_small_inputs_only() -> None:
+    assert is_small(SMALL)
+    assert is_small(replace(SMALL, input_size=(3, 96, 96)))
+    assert not is_small(replace(SMALL, input_size=(3, 97, 96)))
+    names = [type(step).__name__ for step in train_transform(SMALL, Augmentation()).transforms]
+    assert "RandomCrop" in names
+    names = [type(step).__name__ for step in train_transform(LARGE, Augmentation()).transforms]
+    assert "RandomCrop" not in names
+
+
+def test_flips_policy_and_jitter_are_applied() -> None:
+    image = picture(32, 32)
+    flipped = train_transform(SMALL, replace(STILL, hflip=1.0))(image)
+    assert torch.equal(flipped, pixels_of(image).flip(2))
+    assert torch.equal(
+        train_transform(SMALL, replace(STILL, vflip=1.0))(image), pixels_of(image).flip(1)
+    )
+    for change in ({"aa": "rand-m9-n3"}, {"color_jitter": 0.9}):
+        assert not torch.equal(
+            train_transform(SMALL, replace(STILL, **change))(image), pixels_of(image)
+        )
+
+
+@pytest.mark.parametrize("channels", [0, 2, 4])
+def test_channels_that_no_image_has_are_refused(channels: int) -> None:
+    with pytest.raises(UsageError, match=f"expected 1 or 3 image channels, got {channels}"):
+        image_mode(replace(SMALL, input_size=(channels, 32, 32)))

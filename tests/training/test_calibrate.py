@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from irbin.errors import TrainingError
+from irbin.training.calibrate import reestimate_batch_norm
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3, momentum=0.3), nn.Dropout(0.5), nn.Flatten(),
+        nn.Linear(12, 4), nn.BatchNorm1d(4, affine=False),
+        nn.BatchNorm1d(4, track_running_stats=False),
+    )  # fmt: skip
+
+
+def test_one_batch_gives_its_own_statistics() -> None:
+    module, images = network(), torch.randn(32, 2, 4, 4)
+    assert reestimate_batch_norm(module, [images]) == 32
+    features = module[0](images)
+    assert torch.allclose(module[1].running_mean, features.mean((0, 2, 3)), atol=1e-6)
+    assert torch.allclose(module[1].running_var, features.var((0, 2, 3)), atol=1e-5)
+
+
+@pytest.mark.parametrize("sizes", [[8, 8], [8, 8, 2], [31, 33], [2, 30]])
+def test_every_image_weighs_the_same(sizes: list[int]) -> None:
+    module, images = network(), torch.randn(sum(sizes), 2, 4, 4)
+    assert reestimate_batch_norm(module, images.split(sizes)) == sum(sizes)
+    expected = module[0](images).mean((0, 2, 3))
+    assert torch.allclose(module[1].running_mean, expected, atol=1e-5)
+
+
+def test_old_statistics_are_forgotten_even_nan() -> None:
+    module, images = network(), torch.randn(16, 2, 4, 4)
+    reestimate_batch_norm(module, [images])
+    expected = module[5].running_var.clone()
+    for norm in (module[1], module[5]):
+        norm.running_mean.fill_(math.nan)
+        norm.running_var.fill_(math.inf)
+    reestimate_batch_norm(module, [images])
+    assert torch.equal(module[5].running_var, expected)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_modes_momenta_and_weights_come_back(training: bool) -> None:
+    module = network().train(training)
+    module[5].eval()
+    weights = [parameter.detach().clone() for parameter in module.parameters()]
+    reestimate_batch_norm(module, [torch.randn(4, 2, 4, 4)])
+    assert module[1].momentum == 0.3
+    assert module[5].momentum == 0.1
+    assert module[1].training is module[2].training is training
+    assert module[5].training is False
+    assert all(torch.equal(a, b) for a, b in zip(weights, module.parameters(), strict=True))
+    assert all(parameter.grad is None for parameter in module.parameters())
+
+
+def test_no_batch_changes_nothing() -> None:
+    module = network()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    assert reestimate_batch_norm(module, []) == 0
+    assert all(torch.equal(value, before[n]) for n, value in module.state_dict().items())
+
+
+def test_single_images_and_values_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(TrainingError, match=r"expected batches of at least 2 images.*got 1$"):
+        reestimate_batch_norm(network(), [torch.randn(1, 2, 4, 4)])
+    with pytest.raises(TrainingError, match="got NaN or infinity in batch norm `1`"):
+        reestimate_batch_norm(network(), [torch.full((2, 2, 4, 4), math.nan)])

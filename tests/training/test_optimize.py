@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from irbin.errors import TrainingError, UsageError
+from irbin.network.network import Network
+from irbin.training.optimize import learning_rate, make_optimizer, make_scheduler, param_groups
+from irbin.training.recipe import Recipe
+
+MakeNetwork = Callable[..., Network]
+
+
+def test_groups_hold_every_parameter_once(make_network: MakeNetwork, recipe: Recipe) -> None:
+    module = make_network().module
+    grouped = [p for group in param_groups(module, recipe) for p in group["params"]]
+    assert sorted(map(id, grouped)) == sorted(map(id, module.parameters()))
+
+
+def test_latent_weights_have_their_own_decay_and_rate(
+    make_network: MakeNetwork, recipe: Recipe
+) -> None:
+    module = make_network().module
+    knobs = replace(recipe, weight_decay=0.1, latent_weight_decay=0.01, latent_lr_scale=0.5)
+    latent, decaying, others = param_groups(module, knobs)
+    assert [id(p) for p in latent["params"]] == [id(module.conv.weight)]
+    assert (latent["weight_decay"], latent["lr_scale"]) == (0.01, 0.5)
+    assert {id(p) for p in decaying["params"]} == {id(module.stem.weight), id(module.fc.weight)}
+    assert decaying["weight_decay"] == 0.1
+    assert others["weight_decay"] == 0
+    assert all(p.ndim == 1 for p in others["params"])
+    assert param_groups(module, replace(knobs, latent_weight_decay=None))[0]["weight_decay"] == 0.1
+    optimizer = make_optimizer(module, knobs)
+    make_scheduler(optimizer, knobs, 10)[0].step_update(5)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    assert rates[0] == pytest.approx(0.5 * rates[1])
+    assert learning_rate(optimizer) == pytest.approx(rates[1])
+
+
+def test_a_float_network_has_no_latent_group(make_network: MakeNetwork, recipe: Recipe) -> None:
+    assert len(param_groups(make_network(binary=False).module, recipe)) == 2
+
+
+def test_names_that_the_network_exempts_do_not_decay(recipe: Recipe) -> None:
+    class Exempting(nn.Linear):
+        def no_weight_decay(self) -> set[str]:
+            return {"weight"}
+
+    (group,) = param_groups(Exempting(2, 2), replace(recipe, weight_decay=0.1))
+    assert group["weight_decay"] == 0
+
+
+def test_nothing_to_train_is_an_error(recipe: Recipe) -> None:
+    with pytest.raises(TrainingError, match="expected a network with trainable parameters"):
+        param_groups(nn.Linear(2, 2).requires_grad_(False), recipe)
+
+
+def test_arguments_that_an_optimizer_does_not_take(recipe: Recipe) -> None:
+    with pytest.raises(UsageError, match=r"`opt`: `adamw` cannot be made: .*colour"):
+        make_optimizer(nn.Linear(2, 2), replace(recipe, opt_kwargs={"colour": 1}))
+    optimizer = make_optimizer(nn.Linear(2, 2), replace(recipe, opt_kwargs={"eps": 1e-3}))
+    assert optimizer.param_groups[0]["eps"] == 1e-3
+
+
+@pytest.mark.parametrize("warmup_epochs", [0, 0.5, 1])
+def test_cosine_starts_high_and_ends_at_min_lr(warmup_epochs: float, recipe: Recipe) -> None:
+    knobs = replace(recipe, epochs=4, lr=0.1, min_lr=0.001, warmup_epochs=warmup_epochs)
+    optimizer = make_optimizer(nn.Linear(2, 2), knobs)
+    scheduler, n_epochs = make_scheduler(optimizer, knobs, 10)
+    assert n_epochs == 4
+    rates = []
+    for step in range(41):
+        scheduler.step_update(step)
+        rates.append(learning_rate(optimizer))
+    warm = int(10 * warmup_epochs)
+    for step in range(warm, 41):
+        expected = 0.001 + 0.5 * 0.099 * (1 + math.cos(math.pi * step / 40))
+        assert rates[step] == pytest.approx(expected if step < 40 else 0.001)
+    assert rates[:warm] == sorted(rates[:warm])
+
+
+@pytest.mark.parametrize("sched", ["tanh", "step", "multistep", "poly", "constant", "wsd", "rsqrt"])
+def test_every_schedule_is_a_function_of_the_step(sched: str, recipe: Recipe) -> None:
+    knobs = replace(recipe, epochs=4, sched=sched, decay_epochs=1, decay_milestones=(1.0, 2.0))
+    optimizers = [make_optimizer(nn.Linear(2, 2), knobs) for _ in range(2)]
+    gradual, jumping = (make_scheduler(o, knobs, 5)[0] for o in optimizers)
+    for step in range(1, 18):
+        gradual.step_update(step)
+    jumping.step_update(17)
+    assert learning_rate(optimizers[0]) == learning_rate(optimizers[1])
+    assert (learning_rate(optimizers[0]) == knobs.lr) == (sched == "constant")
+
+
+def test_cool_down_adds_epochs(recipe: Recipe) -> None:
+    knobs = replace(recipe, epochs=4, cooldown_epochs=2)
+    optimizer = make_optimizer(nn.Linear(2, 2), knobs)
+    scheduler, n_epochs = make_scheduler(optimizer, knobs, 5)
+    assert n_epochs == 6
+    scheduler.step_update(25)
+    assert learning_rate(optimizer) == knobs.min_lr
+    assert isinstance(optimizer, torch.optim.AdamW)

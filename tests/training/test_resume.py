@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from irbin.errors import TrainingError
+from irbin.network.network import Network
+from irbin.records import DataOptions, StepRecord
+from irbin.training.loop import finetune
+from irbin.training.recipe import Recipe
+from irbin.training.resume import decode, encode
+
+MakeNetwork = Callable[..., Network]
+
+HARD = {"mixup": 0.3, "reprob": 0.5, "aa": "rand-m5-mstd0.5", "color_jitter": 0.2}
+"""Everything that draws random numbers: the network has dropout besides."""
+
+
+def stop_after(n_steps: int) -> Callable[[StepRecord], None]:
+    seen: list[StepRecord] = []
+
+    def report(step: StepRecord) -> None:
+        seen.append(step)
+        if len(seen) == n_steps:
+            raise KeyboardInterrupt
+
+    return report
+
+
+def weights(out: Path) -> bytes:
+    return (out / "last" / "model.safetensors").read_bytes()
+
+
+def state(out: Path) -> tuple[bytes, object]:
+    """Training tensors, and the JSON without what a clock measured."""
+    value = json.loads((out / "last" / "training.json").read_text())
+    for timed in (value["progress"], *value["progress"]["records"]):
+        for name in ("seconds", "eval_seconds", "images_per_second"):
+            timed.pop(name, None)
+    return (out / "last" / "training.safetensors").read_bytes(), json.dumps(value)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("n_steps", [1, 5], ids=["first_step", "second_epoch"])
+def test_interrupted_and_resumed_equals_uninterrupted(
+    workers: int,
+    n_steps: int,
+    make_network: MakeNetwork,
+    data: DataOptions,
+    recipe: Recipe,
+    tmp_path: Path,
+) -> None:
+    hard, loading = replace(recipe, **HARD), replace(data, workers=workers)
+    whole = finetune(make_network(), loading, hard, tmp_path / "whole")
+    out = tmp_path / "cut"
+    cut = finetune(make_network(), loading, hard, out, report=stop_after(n_steps))
+    assert cut.interrupted
+    assert weights(out) != weights(tmp_path / "whole")
+    resumed = finetune(make_network(seed=99), loading, hard, out, resume=True)
+    assert not resumed.interrupted
+    assert weights(out) == weights(tmp_path / "whole")
+    assert state(out) == state(tmp_path / "whole")
+    names = ("epoch", "train_loss", "eval_loss", "eval_top1", "lr", "t", "k")
+    for left, right in zip(whole.epochs, resumed.epochs, strict=True):
+        assert [getattr(left, n) for n in names] == [getattr(right, n) for n in names]
+    best = [
+        (tmp_path / run / "best" / "model.safetensors").read_bytes() for run in ("whole", "cut")
+    ]
+    assert best[0] == best[1]
+
+
+def test_every_number_of_workers_trains_the_same(
+    make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
+) -> None:
+    for workers in (0, 1, 2):
+        finetune(
+            make_network(), replace(data, workers=workers), replace(recipe, epochs=1, **HARD),
+            tmp_path / str(workers),
+        )  # fmt: skip
+    assert weights(tmp_path / "0") == weights(tmp_path / "1") == weights(tmp_path / "2")
+
+
+@pytest.mark.parametrize("opt", ["sgd", "adamw", "lion", "nadamw", "lookahead_adamw", "rmsproptf"])
+def test_every_optimizer_resumes_exactly(
+    opt: str, make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
+) -> None:
+    short = replace(recipe, epochs=2, opt=opt, channels_last=opt == "adamw")
+    finetune(make_network(), data, short, tmp_path / "whole")
+    finetune(make_network(), data, short, tmp_path / "cut", report=stop_after(2))
+    finetune(make_network(), data, short, tmp_path / "cut", resume=True)
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+
+
+def test_interruption_while_evaluating_evaluates_again(
+    make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
+) -> None:
+    finetune(make_network(), data, recipe, tmp_path / "whole")
+    out = tmp_path / "cut"
+    # the last step of the first epoch: its evaluation does not happen any more
+    cut = finetune(make_network(), data, recipe, out, report=stop_after(3))
+    assert cut.interrupted
+    assert cut.epochs == ()
+    resumed = finetune(make_network(), data, recipe, out, resume=True)
+    assert len(resumed.epochs) == 3
+    assert weights(out) == weights(tmp_path / "whole")
+
+
+def test_a_run_that_was_killed_goes_on_from_the_last_epoch(
+    make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
+) -> None:
+    finetune(make_network(), data, recipe, tmp_path / "whole")
+    out = tmp_path / "cut"
+
+    class Killed(BaseException):
+        pass
+
+    def die(step: StepRecord) -> None:
+        if (step.epoch, step.step) == (1, 2):
+            raise Killed
+
+    with pytest.raises(Killed):
+        finetune(make_network(), data, recipe, out, report=die)
+    finetune(make_network(seed=5), data, recipe, out, resume=True)
+    assert weights(out) == weights(tmp_path / "whole")
+    (out / "last").rename(out / "last.previous")  # ended between the two renames of a save
+    finetune(make_network(), data, recipe, out, resume=True)
+
+
+def test_resuming_a_finished_run_changes_nothing(
+    make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
+) -> None:
+    first = finetune(make_network(), data, recipe, tmp_path / "run")
+    bytes_before = weights(tmp_path / "run")
+    steps: list[StepRecord] = []
+    again = make_network(seed=3)
+    second = finetune(again, data, recipe, tmp_path / "run", resume=True, report=steps.append)
+    assert second == first
+    assert steps == []
+    assert weights(tmp_path / "run") == bytes_before
+    assert float(again.module.ede.t) == pytest.approx(10)
+
+
+def test_another_run_is_not_resumed(
+    make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(TrainingError, match=r"expected a run folder to go on with.*no args\.yaml"):
+        finetune(make_network(), data, recipe, out, resume=True)
+    assert not out.exists()
+    finetune(make_network(), data, recipe, out, report=stop_after(1))
+    with pytest.raises(TrainingError, match=r"differ: was `lr` 0\.002, now 0\.5$"):
+        finetune(make_network(), data, replace(recipe, lr=0.5), out, resume=True)
+    with pytest.raises(TrainingError, match=r"was `batch_size` 8, now 4$"):
+        finetune(make_network(), replace(data, batch_size=4), recipe, out, resume=True)
+    (out / "last" / "training.json").write_text('{"version": 1')
+    with pytest.raises(TrainingError, match=r"^cannot go on from .*last: "):
+        finetune(make_network(), data, recipe, out, resume=True)
+    shutil.rmtree(out / "last")
+    with pytest.raises(TrainingError, match=r"found nothing: remove .* and begin again"):
+        finetune(make_network(), data, recipe, out, resume=True)
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.integers() | st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=10,
+)
+
+
+@given(values)
+def test_decode_is_the_inverse_of_encode(value: object) -> None:
+    tensors: dict[str, torch.Tensor] = {}
+    back = decode(json.loads(json.dumps(encode(value, "x", tensors))), tensors)
+    assert back == value
+    assert type(back) is type(value)
+    assert tensors == {}
+
+
+def test_tensors_are_filed_by_path_and_nan_survives() -> None:
+    tensors: dict[str, torch.Tensor] = {}
+    value = {0: {"step": torch.tensor(3.0), "pair": (torch.ones(2, 2).t(), math.nan)}}
+    text = json.dumps(encode(value, "optimizer", tensors))
+    assert set(tensors) == {"optimizer.0.step", "optimizer.0.pair.0"}
+    back = decode(json.loads(text), tensors)
+    assert torch.equal(back[0]["step"], torch.tensor(3.0))
+    assert math.isnan(back[0]["pair"][1])
+    with pytest.raises(TrainingError, match=r"cannot save `optimizer\.f` of type builtin_function"):
+        encode({"f": len}, "optimizer", {})

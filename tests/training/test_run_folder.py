@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from irbin.errors import TrainingError, UsageError
+from irbin.records import DataOptions, EpochRecord, Preprocessing, SourceRecord
+from irbin.training.recipe import Recipe
+from irbin.training.run_folder import (
+    begin_run,
+    check_same_run,
+    current,
+    read_args,
+    replace_folder,
+    write_file,
+    write_summary,
+)  # fmt: skip
+
+SOURCE = SourceRecord("x", "timm:x", 3, Preprocessing(), class_names=("a", "b", "ç"))
+
+
+def test_options_come_back_from_args_yaml(recipe: Recipe, tmp_path: Path) -> None:
+    data = DataOptions(data_dir="images", batch_size=3)
+    knobs = replace(recipe, scale=(0.5, 1.0), clip_grad=None, opt_kwargs={"betas": [0.9, 0.99]})
+    begin_run(tmp_path / "a" / "run", knobs, data, SOURCE, "cpu", None)
+    assert read_args(tmp_path / "a" / "run") == (knobs, data)
+    assert [path.name for path in (tmp_path / "a" / "run").iterdir()] == ["args.yaml"]
+
+
+def test_an_empty_folder_may_be_used_and_a_file_may_not(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    begin_run(tmp_path / "empty", recipe, DataOptions(), SOURCE, "cpu", None)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="expected a new folder for the run"):
+        begin_run(tmp_path / "file", recipe, DataOptions(), SOURCE, "cpu", None)
+    with pytest.raises(UsageError, match="cannot make the run folder"):
+        begin_run(tmp_path / "file" / "run", recipe, DataOptions(), SOURCE, "cpu", None)
+
+
+def test_what_may_change_when_a_run_goes_on(recipe: Recipe, tmp_path: Path) -> None:
+    data = DataOptions(data_dir="here")
+    begin_run(tmp_path / "run", recipe, data, SOURCE, "cpu", None)
+    moved = replace(data, data_dir="there", workers=7)
+    check_same_run(tmp_path / "run", replace(recipe, log_interval=9), moved)
+    changed = replace(data, val_split="test")
+    with pytest.raises(TrainingError, match=r"was `epochs` 3, now 4; was `val_split` 'validation'"):
+        check_same_run(tmp_path / "run", replace(recipe, epochs=4), changed)
+
+
+@pytest.mark.parametrize("content", ["", "recipe: 3", "recipe: {}\ndata: {}", "a: [", "- 1"])
+def test_damaged_args_are_told(content: str, tmp_path: Path) -> None:
+    (tmp_path / "args.yaml").write_text(content)
+    with pytest.raises(TrainingError, match="expected the options of a run in") as caught:
+        read_args(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_summary_has_a_row_an_epoch(tmp_path: Path) -> None:
+    record = EpochRecord(0, 1.5, 30.0, 1.25, 40.0, 90.0, 0.1, 0.1, 10.0, 500.0, 2.0)
+    write_summary(tmp_path, [record, replace(record, epoch=1, eval_top1=float("nan"))])
+    assert (tmp_path / "summary.csv").read_text().splitlines() == [
+        "epoch,train_loss,train_top1,eval_loss,eval_top1,eval_top5,lr,t,k,images_per_second,seconds",
+        "0,1.5,30.0,1.25,40.0,90.0,0.1,0.1,10.0,500.0,2.0",
+        "1,1.5,30.0,1.25,nan,90.0,0.1,0.1,10.0,500.0,2.0",
+    ]
+    write_summary(tmp_path, [])
+    assert len((tmp_path / "summary.csv").read_text().splitlines()) == 1
+
+
+def test_files_are_replaced_whole(tmp_path: Path) -> None:
+    for content in (b"long content", b"", b"x"):
+        write_file(tmp_path / "file", content)
+        assert (tmp_path / "file").read_bytes() == content
+        assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_previous_folder_is_found_when_a_save_was_cut(tmp_path: Path) -> None:
+    assert current(tmp_path / "last") is None
+    (tmp_path / "last.previous").mkdir()
+    assert current(tmp_path / "last") == tmp_path / "last.previous"
+    (tmp_path / "last.partial").mkdir()  # of the save that was cut
+    replace_folder(tmp_path / "last", lambda folder: folder.mkdir())
+    assert current(tmp_path / "last") == tmp_path / "last"
+    assert [path.name for path in tmp_path.iterdir()] == ["last"]
+
+
+def test_a_folder_that_cannot_be_filled_leaves_the_old_one(tmp_path: Path) -> None:
+    place = tmp_path / "last"
+    place.mkdir()
+    (place / "old").write_text("kept")
+
+    def fail(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "half").write_text("")
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        replace_folder(place, fail)
+    assert [path.name for path in tmp_path.iterdir()] == ["last"]
+    assert (place / "old").read_text() == "kept"
+    replace_folder(place, lambda folder: folder.mkdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["last"]
+    assert list(place.iterdir()) == []
