@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from irbin.errors import IrbinError as IrbinError
     from irbin.records import DataOptions as DataOptions
     from irbin.records import SourceOptions as SourceOptions
+    from irbin.sources import open_network as open_network
     from irbin.verbs import compare as compare
     from irbin.verbs import convert as convert
     from irbin.verbs import evaluate as evaluate
     from irbin.verbs import export as export
     from irbin.verbs import finetune as finetune
     from irbin.verbs import load as load
-    from irbin.verbs import open_network as open_network
     from irbin.verbs import plan as plan
 
 __version__ = "0.1.0"
@@ -35,7 +35,7 @@ _HOME = {
     "export": "irbin.verbs",
     "finetune": "irbin.verbs",
     "load": "irbin.verbs",
-    "open_network": "irbin.verbs",
+    "open_network": "irbin.sources",
     "plan": "irbin.verbs",
 }
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Bits = Literal["1w1a", "1w32a"]
 Activation = Literal["hardtanh", "prelu", "keep"]
 Shortcut = Literal["none", "bireal"]
+NetworkForm = Literal["float", "binary", "packed"]
 FloatDtype = Literal["float32", "float16", "bfloat16"]
 JsonValue = Any
 
@@ -160,7 +161,7 @@ class LayerRecord:
     followed_by: str = ""
     """Class or function name of the first thing that reads its output, for the table."""
     is_gate: bool = False
-    """Part of a squeeze-excite gate: between a global pooling and the multiplication it controls."""
+    """Part of a squeeze-excite gate: between a global pooling and the product it controls."""
 
 
 @dataclass(frozen=True)
@@ -285,7 +286,7 @@ class Plan:
         if float_dtype == "float32":
             return total
         n_floats = self.n_other_floats
-        for d in self.decisions:
+        for d in (d for d in self.decisions if d.packed_bytes):  # one that never runs is not stored
             n_floats += d.layer.has_bias * d.layer.weight_shape[0] if d.binary else d.n_params
             if d.binary and self.options.binarizer == "plain":
                 n_floats += d.layer.weight_shape[0]
@@ -298,7 +299,7 @@ class Evaluation:
 
     name: str
     """What was evaluated: a path or spec."""
-    kind: Literal["float", "binary", "packed"]
+    kind: NetworkForm
     """Which form of the network ran."""
     n_images: int
     """Images seen: all of them."""
@@ -466,7 +467,7 @@ class DemoRecord:
 
 
 @cache
-def _adapter(kind: type[_T]) -> TypeAdapter[_T]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter  # a tenth of a second that `irbin --help` does not need
 
     return TypeAdapter(kind)
@@ -474,7 +475,8 @@ def _adapter(kind: type[_T]) -> TypeAdapter[_T]:
 
 def to_json(record: object) -> JsonValue:
     """Plain JSON values (dict, list, str, int, float, bool, None) of a record."""
-    return _adapter(type(record)).dump_python(record, mode="json")
+    kind: Any = type(record)
+    return _adapter(kind).dump_python(record, mode="json")
 
 
 def from_json(kind: type[_T], value: JsonValue, where: str) -> _T:
@@ -491,7 +493,9 @@ def from_json(kind: type[_T], value: JsonValue, where: str) -> _T:
     from pydantic import ValidationError
 
     try:
-        return _adapter(kind).validate_python(value)
+        key: Any = kind  # a cached function wants to see that it can be hashed
+        record: _T = _adapter(key).validate_python(value)
+        return record
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the top level"

@@ -45,7 +45,8 @@ class _SteSign(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
         (grad,) = grad_outputs
         (x,) = ctx.saved_tensors
-        return grad * (x.abs() <= CLIP_VALUE)
+        inside: Tensor = grad * (x.abs() <= CLIP_VALUE)
+        return inside
 
 
 def ede_sign(x: Tensor, t: Tensor, k: Tensor) -> Tensor:
@@ -62,7 +63,7 @@ def ede_sign(x: Tensor, t: Tensor, k: Tensor) -> Tensor:
     Returns:
         −1/+1, the shape of x. (IR-Net, eq. 11–12.)
     """
-    y: Tensor = _EdeSign.apply(x, t, k)  # type: ignore[no-untyped-call]
+    y: Tensor = _EdeSign.apply(x, t, k)
     return y
 
 
@@ -80,7 +81,7 @@ def ste_sign(x: Tensor, t: Tensor, k: Tensor) -> Tensor:  # noqa: ARG001 - one s
     Returns:
         −1/+1, the shape of x.
     """
-    y: Tensor = _SteSign.apply(x)  # type: ignore[no-untyped-call]
+    y: Tensor = _SteSign.apply(x)
     return y
 
 

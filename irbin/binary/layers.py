@@ -41,8 +41,7 @@ class BinaryLayer(nn.Module):
             it is registered once, at the network's root.
     """
 
-    weight: nn.Parameter
-    bias: nn.Parameter | None
+    weight: Tensor
     method: Method
 
     def _set_method(self, method: Method, phase: EdePhase) -> None:

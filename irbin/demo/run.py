@@ -1,0 +1,92 @@
+"""The demo: every stage in order, on embedded data, with the functions a user's script calls.
+
+The float checkpoint was trained with this tool (`docs/demo.md` has the commands).
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+from irbin import verbs
+from irbin.demo.dataset import write_image_folder
+from irbin.errors import UsageError
+from irbin.records import DataOptions, DemoRecord, EpochRecord, Plan, StepRecord
+
+PLAN_OPTIONS: dict[str, Any] = {"bits": "1w1a", "activation": "hardtanh", "shortcut": "bireal"}
+RECIPE = "demo"
+
+
+def _nothing(*_: object) -> None:
+    """The hook of a caller who does not watch."""
+
+
+def run_demo(
+    out: Path,
+    *,
+    epochs: int | None = None,
+    overwrite: bool = False,
+    on_stage: Callable[[str], None] = _nothing,
+    on_plan: Callable[[Plan], None] = _nothing,
+    report: Callable[[StepRecord], None] = _nothing,
+    on_epoch: Callable[[EpochRecord], None] = _nothing,
+) -> DemoRecord:
+    """Plans, converts, fine-tunes, evaluates, exports and evaluates again from the packed file.
+
+    Args:
+        out: folder for everything it writes: `data`, `float`, `converted`, `run`, `packed`.
+        epochs: of fine-tuning; None as the recipe says.
+        overwrite: replace `out` if it exists.
+        on_stage: told, in a line, what begins.
+        on_plan: given the plan before it is carried out.
+        report: told of every training step.
+        on_epoch: told of every epoch.
+
+    Raises:
+        UsageError: `out` exists.
+    """
+    started = time.monotonic()
+    _prepare(out, overwrite)
+    on_stage("unpacking 7,000 images of Fashion-MNIST and a float network trained on them")
+    write_image_folder(out / "data")
+    with as_file(files("irbin.demo") / "data" / "float") as float_folder:
+        shutil.copytree(float_folder, out / "float")
+    data = DataOptions(data_dir=str(out / "data"), batch_size=128, workers=0)
+
+    on_stage("planning: which layers become binary, and why")
+    on_plan(verbs.plan(out / "float", **PLAN_OPTIONS))
+    verbs.convert(out / "float", out / "converted", **PLAN_OPTIONS)
+
+    on_stage("fine-tuning with EDE, the float network as teacher")
+    overrides = {} if epochs is None else {"epochs": epochs}
+    verbs.finetune(
+        out / "converted", out / "run", data=data, recipe=RECIPE, overrides=overrides,
+        report=report, on_epoch=on_epoch,
+    )  # fmt: skip
+
+    on_stage("exporting to packed bits, and evaluating float, binary and packed")
+    exported = verbs.export(out / "run", out / "packed")
+    evaluations = tuple(
+        verbs.evaluate(out / name, data=data) for name in ("float", "run", "packed")
+    )
+    return DemoRecord(
+        path=str(out),
+        evaluations=evaluations,
+        agreement=verbs.compare(out / "run", out / "packed", data=data),
+        export=exported,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _prepare(out: Path, overwrite: bool) -> None:
+    if out.exists():
+        if not overwrite:
+            raise UsageError(f"output folder {out} exists; give another one, or `--overwrite`")
+        if not (out / "data").is_dir() and any(out.iterdir()):
+            raise UsageError(f"{out} is not a demo's folder, so it is not replaced; give another")
+        shutil.rmtree(out)
+    out.mkdir(parents=True)

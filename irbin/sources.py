@@ -1,0 +1,115 @@
+"""Whatever names a network (string, path, something live), opened; and what can be told of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from irbin.errors import SourceError, UsageError
+from irbin.network.folder import folder_kind, network_folder
+from irbin.network.from_module import count_classes
+from irbin.network.network import Network
+from irbin.network.open import open_network as open_by_name
+from irbin.network.open import reopen
+from irbin.records import Preprocessing, SourceOptions, SourceRecord
+from irbin.runtime.model import PackedModel
+from irbin.runtime.model import load as load_packed
+
+Source = str | Path | nn.Module | Network
+
+
+def open_network(source: Source, options: SourceOptions | None = None) -> Network:
+    """A float or converted network behind whatever names one.
+
+    Args:
+        source: spec, checkpoint, network or run folder; or a live module (its classes are counted
+            by running it once on zeros of `options.input_size`).
+        options: how to read it.
+
+    Raises:
+        SourceError: it cannot be read, or is a packed folder.
+    """
+    options = options or SourceOptions()
+    if isinstance(source, Network):
+        return source
+    if isinstance(source, nn.Module):
+        return _network_of_module(source, options)
+    return open_by_name(str(source), options)
+
+
+def open_any(
+    source: Source | PackedModel, options: SourceOptions | None = None
+) -> Network | PackedModel:
+    """As `open_network`, and packed folders too: a `Network` or a `PackedModel`."""
+    if isinstance(source, PackedModel):
+        return source
+    if isinstance(source, str | Path) and folder_kind(Path(source)) == "packed":
+        return load_packed(Path(source))
+    return open_network(source, options)
+
+
+def _network_of_module(module: nn.Module, options: SourceOptions) -> Network:
+    """A live module as a float network, taken to be trained: somebody made it for a purpose."""
+    size = options.input_size or Preprocessing().input_size
+    name, seen = type(module).__name__, Preprocessing(input_size=size)
+    record = SourceRecord(name, f"live:{name}", count_classes(module, seen, name), seen)
+    return Network(module, replace(record, trained=True))
+
+
+def teacher_of(
+    network: Network, teacher: Source | None, options: SourceOptions | None
+) -> nn.Module | None:
+    """The float network to distill from: the one given, or the converted network's own source.
+
+    Returns:
+        In evaluation mode; None where nothing is given and the source was never trained.
+
+    Raises:
+        SourceError: the source is gone.
+        UsageError: the teacher has another number of classes.
+    """
+    if teacher is None:
+        if not network.source.trained or network.plan is None:
+            return None
+        try:
+            found = reopen(network.source)
+        except SourceError as error:
+            raise SourceError(
+                f"the float network to distill from is gone ({error}); "
+                "name it with `--teacher`, or give `--no-distill`"
+            ) from error
+    else:
+        found = open_network(teacher, options)
+    if found.source.num_classes != network.source.num_classes:
+        raise UsageError(
+            f"`teacher` has {found.source.num_classes} classes, the network "
+            f"{network.source.num_classes}; they must agree"
+        )
+    return found.module.eval()
+
+
+def source_record(network: Network | PackedModel) -> SourceRecord:
+    """Where the float network came from."""
+    return network.manifest.source if isinstance(network, PackedModel) else network.source
+
+
+def param_count(network: Network | PackedModel) -> int:
+    """Parameters of the network as it trains; a packed one is asked for its plan."""
+    if not isinstance(network, PackedModel):
+        return sum(p.numel() for p in network.module.parameters())
+    plan = network.manifest.plan
+    return sum(d.n_params for d in plan.decisions) + plan.n_other_params
+
+
+def size_bytes(source: object, network: Network | PackedModel) -> int:
+    """Bytes of the files evaluated: a packed folder whole, a network folder's tensors."""
+    if isinstance(source, str | Path):
+        path = Path(source)
+        match folder_kind(path):
+            case "packed":
+                return sum(f.stat().st_size for f in path.iterdir() if f.is_file())
+            case "network" | "run":
+                return (network_folder(path) / "model.safetensors").stat().st_size
+    return 4 * param_count(network)

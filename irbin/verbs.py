@@ -1,0 +1,327 @@
+"""The same verbs as the command line, for Python: each composes the stages and returns a value.
+
+A `source` is whatever the command line takes (a spec, a checkpoint, a folder), or something live:
+an `nn.Module`, a `Network`, a `PackedModel`. Nothing here prints or exits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from irbin.agreement import compare as compare_batches
+from irbin.artifact.write import write_artifact
+from irbin.data import check_classes, class_names, eval_loader, open_dataset, train_loader
+from irbin.errors import UsageError
+from irbin.evaluation import evaluate as evaluate_model
+from irbin.network.folder import refuse_existing, save_folder
+from irbin.network.network import Network
+from irbin.network.plan import make_plan
+from irbin.network.rewrite import rewrite
+from irbin.network.trace import trace
+from irbin.program.lower import lower
+from irbin.program.program import format_program
+from irbin.records import (
+    Agreement,
+    DataOptions,
+    EpochRecord,
+    Evaluation,
+    ExportRecord,
+    FloatDtype,
+    NetworkForm,
+    Plan,
+    PlanOptions,
+    RunRecord,
+    SourceOptions,
+    StepRecord,
+    from_json,
+)
+from irbin.runtime.model import PackedModel
+from irbin.runtime.model import load as load_packed
+from irbin.sources import (
+    Source,
+    open_any,
+    open_network,
+    param_count,
+    size_bytes,
+    source_record,
+    teacher_of,
+)
+from irbin.training.calibrate import reestimate_batch_norm
+from irbin.training.loop import finetune as finetune_network
+from irbin.training.recipe import resolve_recipe
+
+Progress = Callable[[int, int], None]
+"""Called with (images done, images in all)."""
+
+
+def plan(source: Source, *, source_options: SourceOptions | None = None, **options: Any) -> Plan:
+    """Decides for each layer: binary or float, and why; a converted network answers with its plan.
+
+    Args:
+        source: see `open_network`.
+        source_options: how to read it.
+        options: fields of `PlanOptions` (`bits`, `keep`, `binarize`, `activation`, `shortcut`, …).
+
+    Raises:
+        PlanError: a rule matches nothing, or nothing is left to binarize.
+        UsageError: a network that is converted already is given options.
+    """
+    network = open_network(source, source_options)
+    if network.plan is None:
+        graph = trace(network.module, network.source.preprocessing.input_size)
+        return make_plan(graph, _plan_options(options))
+    if options:
+        given = ", ".join(f"`{name}`" for name in sorted(options))
+        raise UsageError(
+            f"expected a float network to plan with {given}, got one that is converted already; "
+            "plan its source instead"
+        )
+    return network.plan
+
+
+def convert(
+    source: Source,
+    out: str | Path | None = None,
+    *,
+    source_options: SourceOptions | None = None,
+    data: DataOptions | None = None,
+    calibrate: int = 0,
+    overwrite: bool = False,
+    report: Progress | None = None,
+    **options: Any,
+) -> Network:
+    """Turns a float network into a binary one that can be fine-tuned; the source is left as it is.
+
+    Args:
+        source: see `open_network`.
+        out: folder to write; None writes nothing.
+        source_options: how to read the source.
+        data: training images for `calibrate`.
+        calibrate: images to re-estimate batch-norm statistics on; 0 leaves them.
+        overwrite: replace `out` if it exists.
+        report: told of calibration's progress.
+        options: fields of `PlanOptions`.
+
+    Raises:
+        PlanError, ConvertError: see `network.plan` and `network.rewrite`.
+        UsageError: the network is converted already, or `calibrate` has no data.
+    """
+    if calibrate < 0:
+        raise UsageError(f"`calibrate`: expected a number of images ≥ 0, got {calibrate}")
+    if calibrate and (data is None or not (data.data_dir or data.dataset)):
+        raise UsageError("`calibrate` needs images: give `--data-dir`")
+    network = open_network(source, source_options)
+    if network.plan is not None:
+        raise UsageError("expected a float network, got one that is converted already")
+    if out is not None:
+        refuse_existing(Path(out), overwrite)  # before any long work, not after it
+    converted = rewrite(network, plan(network, **options))
+    if calibrate and data is not None:
+        _calibrate(converted, data, calibrate, report)
+    if out is not None:
+        save_folder(converted, Path(out), overwrite=overwrite)
+    return converted
+
+
+def finetune(
+    source: Source,
+    out: str | Path,
+    *,
+    data: DataOptions,
+    source_options: SourceOptions | None = None,
+    recipe: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    teacher: Source | None = None,
+    resume: bool = False,
+    device: str = "cpu",
+    report: Callable[[StepRecord], None] | None = None,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+) -> RunRecord:
+    """Trains a converted network with EDE, or a float one as it is, and writes a run folder.
+
+    Args:
+        source: see `open_network`.
+        out: run folder; must not exist unless `resume`.
+        data: training and validation images.
+        source_options: how to read the source and, where it is a name, the teacher.
+        recipe: name or YAML file that sets defaults; None takes `default` or `float`.
+        overrides: fields of `Recipe` that win over the recipe.
+        teacher: network to distill from; None takes the converted network's float source if it had
+            trained weights.
+        resume: go on with the run in `out`.
+        device: torch's name of it.
+        report: told of every step.
+        on_epoch: told of every epoch.
+
+    Raises:
+        UsageError: the recipe or an override makes no sense.
+        DataError, TrainingError: see `data` and `training.loop`.
+    """
+    network = open_network(source, source_options)
+    settings = resolve_recipe(recipe, dict(overrides or {}), network.plan is not None)
+    chosen_teacher = None
+    if settings.distill:
+        chosen_teacher = teacher_of(network, teacher, source_options)
+    elif teacher is not None:
+        raise UsageError("`teacher` was given but the recipe does not distill; add `--distill`")
+    return finetune_network(
+        network, data, settings, Path(out), teacher=chosen_teacher, resume=resume, device=device,
+        report=report, on_epoch=on_epoch,
+    )  # fmt: skip
+
+
+def evaluate(
+    source: Source | PackedModel,
+    *,
+    data: DataOptions,
+    source_options: SourceOptions | None = None,
+    device: str = "cpu",
+    channels_last: bool = False,
+    amp: str | None = None,
+    report: Progress | None = None,
+) -> Evaluation:
+    """Accuracy on every image of the validation split.
+
+    Args:
+        source: see `open_any`.
+        data: images and batch size.
+        source_options: how to read the source.
+        device: torch's name of it; packed networks run on the CPU.
+        channels_last: feed channels-last tensors.
+        amp: `bfloat16` or `float16` autocast; None runs in float32.
+        report: told of progress.
+
+    Raises:
+        DataError: no images, a damaged one, or another number of classes than the network has.
+    """
+    network = open_any(source, source_options)
+    record = source_record(network)
+    dataset = open_dataset(data, data.val_split, record.preprocessing, training=False)
+    check_classes(record, dataset)
+    module, kind = _runnable(network)
+    if kind == "packed":  # its binary nodes run in NumPy, on the CPU, in float32
+        device, amp = "cpu", None
+    return evaluate_model(
+        module.eval().to(device),
+        eval_loader(dataset, data),
+        name=str(source) if isinstance(source, str | Path) else record.spec,
+        kind=kind,
+        class_names=class_names(dataset),
+        param_count=param_count(network),
+        size_bytes=size_bytes(source, network),
+        preprocessing=record.preprocessing,
+        device=device,
+        channels_last=channels_last,
+        amp_dtype=amp,
+        report=report,
+    )
+
+
+def compare(
+    binary: Source,
+    packed: str | Path | PackedModel,
+    *,
+    data: DataOptions,
+    report: Progress | None = None,
+) -> Agreement:
+    """Packed against trained: flipped bits, equal top-1, and why each difference came about.
+
+    Args:
+        binary: the converted or fine-tuned network.
+        packed: what `export` made of it.
+        data: images; the whole validation split is compared.
+        report: told of progress.
+
+    Raises:
+        UsageError: `binary` is a float network.
+    """
+    network = open_network(binary)
+    if network.plan is None:
+        raise UsageError("`compare` needs a converted network, got a float one")
+    model = packed if isinstance(packed, PackedModel) else load_packed(Path(packed))
+    dataset = open_dataset(data, data.val_split, network.source.preprocessing, training=False)
+    check_classes(network.source, dataset)
+    batches = _images(eval_loader(dataset, data), len(dataset), report)
+    return compare_batches(network.module.eval(), model, batches)
+
+
+def export(
+    source: Source,
+    out: str | Path,
+    *,
+    source_options: SourceOptions | None = None,
+    float_dtype: FloatDtype = "float32",
+    overwrite: bool = False,
+) -> ExportRecord:
+    """Lowers a converted network to a program and writes the packed folder.
+
+    Args:
+        source: a converted or fine-tuned network.
+        out: folder to write.
+        source_options: how to read the source.
+        float_dtype: storage of everything that is not bits.
+        overwrite: replace `out` if it exists.
+
+    Raises:
+        UsageError: a float network; nothing in it is binary.
+        LowerError, ArtifactError: see `program.lower` and `artifact.write`.
+    """
+    network = open_network(source, source_options)
+    if network.plan is None:
+        raise UsageError(
+            "expected a converted network, got a float one; run `irbin convert` on it first"
+        )
+    refuse_existing(Path(out), overwrite, kind="packed")
+    lowered = lower(network.module, network.source.preprocessing.input_size)
+    return write_artifact(
+        lowered, network.source, network.plan, Path(out), float_dtype, overwrite=overwrite
+    )
+
+
+def load(folder: str | Path) -> PackedModel:
+    """A packed folder as an `nn.Module` that maps (batch, channels, height, width) to logits.
+
+    Raises:
+        ArtifactError: the folder is not what `docs/format.md` says.
+    """
+    return load_packed(Path(folder))
+
+
+def program_text(folder: str | Path) -> str:
+    """A packed folder's program as text, a line a node, with shapes."""
+    return format_program(load_packed(Path(folder)).program)
+
+
+def _plan_options(options: Mapping[str, Any]) -> PlanOptions:
+    lists = {name: tuple(options[name]) for name in ("keep", "binarize") if name in options}
+    return from_json(PlanOptions, {**options, **lists}, "plan options")
+
+
+def _calibrate(network: Network, data: DataOptions, n_images: int, report: Progress | None) -> None:
+    """Re-estimates batch-norm statistics on images drawn from the training split, in place."""
+    dataset = open_dataset(data, data.train_split, network.source.preprocessing, training=False)
+    n_images = min(n_images, len(dataset))
+    loader = train_loader(dataset, replace(data, batch_size=min(data.batch_size, n_images)), seed=0)
+    n_batches = max(n_images // loader.batch_size, 1)
+    reestimate_batch_norm(network.module, _images(islice(loader, n_batches), n_images, report))
+
+
+def _runnable(network: Network | PackedModel) -> tuple[nn.Module, NetworkForm]:
+    if isinstance(network, PackedModel):
+        return network, "packed"
+    return network.module, "float" if network.plan is None else "binary"
+
+
+def _images(loader: Any, n_images: int, report: Progress | None) -> Iterator[Tensor]:
+    done = 0
+    for images, _ in loader:
+        yield images
+        done = min(done + len(images), n_images)
+        if report is not None:
+            report(done, n_images)
