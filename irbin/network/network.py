@@ -13,7 +13,7 @@ from irbin.records import Plan, SourceRecord
 class Network:
     """A float network (`plan` is None) or a converted one.
 
-    Made by `network.source`, `network.folder` and `network.rewrite`; read by training, lowering, verbs.
+    Made by `network.source`, `network.folder` and `network.rewrite`; read by everything after.
     """
 
     module: nn.Module

@@ -1,0 +1,181 @@
+"""Whether a converted network really runs as its plan says, found by running a copy of it once.
+
+A tree of swapped modules proves nothing: networks read weights directly, keep modules in plain
+lists, or reparameterize themselves afterwards, and then go on in float without any error.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from irbin.binary.layers import BinaryLayer
+from irbin.errors import ConvertError, TraceError
+from irbin.network.recorder import Recorder
+from irbin.network.tracer import untouched
+from irbin.records import Plan
+
+_BATCH, _NORM_BATCH = 2, 4
+"""Images; more before batch norm, which over two values gives ±1 and hence no gradient."""
+
+_MIN_SIGNS = 256
+"""Fewer inputs than this may all be non-negative by chance."""
+
+_MIN_ZEROS = 0.01
+"""Share of exact zeros that gives a ReLU away; max-pooling alone may leave nothing negative."""
+
+
+def check_runs(module: nn.Module, plan: Plan) -> None:
+    """Runs a copy of a converted network forward and backward on random numbers.
+
+    Args:
+        module: the converted network; left alone.
+        plan: what it should be.
+
+    Raises:
+        ConvertError: a planned layer is not binary or never ran, a float layer still works with its
+            weight, its input was never negative, the output is not finite, or its latent weight
+            gets no gradient, one that is not finite, or nothing but zeros.
+    """
+    probe = _probe(module)
+    layers = _binary_layers(probe, plan)
+    recorder, watch = Recorder(probe, layers), _SignWatch(layers)
+    x = _random_input(probe, plan)
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(0)
+        try:
+            with recorder:
+                outputs = list(_floating_tensors(probe(x)))
+            loss = torch.stack([(out * torch.randn_like(out)).sum() for out in outputs]).sum()
+            _check_calls(recorder, layers)
+            if plan.options.bits == "1w1a":
+                watch.check()
+            if not all(bool(torch.isfinite(out).all()) for out in outputs):
+                raise ConvertError("the converted network gives an output that is not finite")
+            loss.backward()  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            text = str(error).strip().split("\n")[0]
+            raise ConvertError(f"the converted network does not train: {text}") from error
+    for name, layer in layers.items():
+        _check_gradient(name, layer)
+
+
+def _probe(module: nn.Module) -> nn.Module:
+    """A copy in which every latent weight should get a gradient.
+
+    Its batch norms use batch statistics, since the running ones are the float network's; scales
+    that start at zero (last norm of a residual branch, layer scale) are random.
+    """
+    probe = copy.deepcopy(module).eval().requires_grad_(True)
+    generator = torch.Generator().manual_seed(0)
+    for m in probe.modules():
+        if isinstance(m, nn.modules.batchnorm._BatchNorm):
+            m.train()
+    for name, p in probe.named_parameters():
+        if not name.endswith("bias") and not p.detach().any():
+            p.data = torch.randn(p.shape, generator=generator).to(p)
+    return probe
+
+
+def _binary_layers(probe: nn.Module, plan: Plan) -> dict[str, nn.Module]:
+    layers = {name: probe.get_submodule(name) for name in plan.binary_names}
+    for name, layer in layers.items():
+        if not isinstance(layer, BinaryLayer):
+            raise ConvertError(
+                f"`{name}`: planned binary, but the network has a `{type(layer).__name__}` there"
+            )
+    return layers
+
+
+def _random_input(module: nn.Module, plan: Plan) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    first = next(module.parameters())
+    has_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())
+    batch = _NORM_BATCH if has_norm else _BATCH
+    return torch.randn(batch, *plan.input_size, generator=generator).to(first.device, first.dtype)
+
+
+class _SignWatch:
+    """Keeps for every layer whether its input looked like a ReLU's output each time."""
+
+    def __init__(self, layers: dict[str, nn.Module]) -> None:
+        self._never: dict[str, bool] = {}
+        for name, layer in layers.items():
+            layer.register_forward_pre_hook(self._hook(name))
+
+    def _hook(self, name: str) -> Any:
+        def note(layer: nn.Module, args: tuple[Tensor, ...]) -> None:  # noqa: ARG001 - a hook's
+            x = args[0].detach()
+            is_never = x.numel() >= _MIN_SIGNS and not bool((x < 0).any())
+            is_relu = is_never and float((x == 0).float().mean()) >= _MIN_ZEROS
+            self._never[name] = self._never.get(name, True) and is_relu
+
+        return note
+
+    def check(self) -> None:
+        never = [name for name, is_never in self._never.items() if is_never]
+        if never:
+            raise ConvertError(
+                f"`{never[0]}`: its input was never negative and often zero, as behind a ReLU that "
+                "tracing did not see, so its sign is always +1 "
+                f"({len(never)} such layers); keep it float with `--keep '{never[0]}'`"
+            )
+
+
+def _check_calls(recorder: Recorder, layers: dict[str, nn.Module]) -> None:
+    for name in layers:
+        calls = recorder.recording.calls.get(name)
+        if calls is not None and calls.read_by:
+            raise ConvertError(
+                f"`{name}`: its weight is still used in float, by `{calls.read_by}` outside the "
+                f"binary layer; keep it float with `--keep '{name}'`"
+            )
+        if calls is None or calls.n_calls == 0:
+            raise ConvertError(f"`{name}`: the binary layer never ran; `--keep '{name}'`")
+
+
+def _check_gradient(name: str, layer: nn.Module) -> None:
+    gradient = layer.get_parameter("weight").grad
+    if gradient is None:
+        raise ConvertError(f"`{name}`: its latent weight gets no gradient; `--keep '{name}'`")
+    if not bool(torch.isfinite(gradient).all()):
+        raise ConvertError(f"`{name}`: the gradient of its latent weight is not finite")
+    if not bool(gradient.any()):
+        raise ConvertError(
+            f"`{name}`: the gradient of its latent weight is zero everywhere, so it cannot learn; "
+            f"`--keep '{name}'`, or put a norm behind it"
+        )
+
+
+def _floating_tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        if value.is_floating_point():
+            yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _floating_tensors(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _floating_tensors(item)
+
+
+def check_same_answers(module: nn.Module, traced: fx.GraphModule, plan: Plan) -> None:
+    """Compares a float network with its traced graph in evaluation mode; both are left as is.
+
+    Raises:
+        TraceError: they differ, so the graph must not take the network's place.
+    """
+    x = _random_input(module, plan)
+    with untouched(module), untouched(traced), torch.no_grad():
+        expected, got = module.eval()(x), traced.eval()(x)
+    is_tensor = isinstance(expected, Tensor) and isinstance(got, Tensor)
+    if not is_tensor or not torch.allclose(expected, got, rtol=1e-3, atol=1e-4, equal_nan=True):
+        raise TraceError(
+            f"the traced graph of `{type(module).__name__}` gives other answers than the network "
+            "in evaluation mode (its forward depends on `self.training` in a way tracing cannot "
+            "keep), so functional activations cannot be replaced and shortcuts cannot be added"
+        )

@@ -1,0 +1,178 @@
+"""Layer facts and the user's rules become a plan: every layer binary or float, and why.
+
+Pure and torch-free, so that a plan can be made, printed and tested without a network.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import Counter
+from fnmatch import fnmatchcase
+
+from irbin import bits
+from irbin.errors import PlanError
+from irbin.records import Decision, LayerGraph, LayerRecord, Plan, PlanOptions
+
+NEVER_RUNS = "never runs in evaluation mode"
+"""The obstacle of a layer that no image reaches; it leaves nothing in the packed folder."""
+
+_REGEX = "re:"
+
+
+def make_plan(graph: LayerGraph, options: PlanOptions) -> Plan:
+    """Decides every layer.
+
+    A layer stays float for an obstacle, else by a `keep` rule; it becomes binary by a `binarize`
+    rule; else the policy keeps first and last layers, 1×1 shortcuts, depthwise convolutions,
+    squeeze-excite gates and layers whose input is never negative, and binarizes the rest.
+
+    Args:
+        graph: from `trace`.
+        options: the user's rules and choices.
+
+    Raises:
+        PlanError: a rule matches no layer or asks for what cannot be done, nothing is left to
+            binarize, or `activation="keep"` would leave a sign behind a ReLU.
+    """
+    names = [layer.name for layer in graph.layers]
+    for option, rules in (("keep", options.keep), ("binarize", options.binarize)):
+        for rule in rules:
+            if not any(matches(rule, name) for name in names):
+                raise PlanError(_unmatched(option, rule, names))
+    decisions = tuple(_decide(layer, options) for layer in graph.layers)
+    if not any(d.binary for d in decisions):
+        raise PlanError(_nothing_binary(decisions))
+    _check_activations(decisions, options)
+    plan = Plan(
+        options, decisions, graph.input_size, graph.n_other_params, graph.other_bytes,
+        graph.n_other_floats, graph.activation_channels,
+    )  # fmt: skip
+    return _with_prelu_weights(plan)
+
+
+def matches(rule: str, name: str) -> bool:
+    """Whether a rule means the layer `name`.
+
+    A glob means a layer when it matches its dotted name or the name of a module around it (`layer4`
+    means `layer4.0.conv1`); after `re:` stands a regular expression that matches the whole name.
+
+    Raises:
+        PlanError: the regular expression does not parse.
+    """
+    if rule.startswith(_REGEX):
+        try:
+            return re.fullmatch(rule.removeprefix(_REGEX), name) is not None
+        except re.error as error:
+            raise PlanError(
+                f"rule `{rule}`: expected a regular expression after `re:`: {error}"
+            ) from error
+    parts = name.split(".")
+    return any(fnmatchcase(".".join(parts[:n]), rule) for n in range(1, len(parts) + 1))
+
+
+def _unmatched(option: str, rule: str, names: list[str]) -> str:
+    wanted = rule.removeprefix(_REGEX)
+    modules = {".".join(n.split(".")[:i]) for n in names for i in range(1, n.count(".") + 2)}
+    near = difflib.get_close_matches(wanted, sorted(modules), n=3, cutoff=0.4) or names[:3]
+    nearest = ", ".join(f"`{n}`" for n in near)
+    return f"`{option}` rule `{rule}` matches no layer; the nearest names are {nearest}"
+
+
+def _decide(layer: LayerRecord, options: PlanOptions) -> Decision:
+    wanted = next((r for r in options.binarize if matches(r, layer.name)), None)
+    kept = next((r for r in options.keep if matches(r, layer.name)), None)
+    if layer.obstacle:
+        if wanted is not None and kept is None:
+            raise PlanError(
+                f"`binarize` rule `{wanted}`: `{layer.name}` cannot be binarized: "
+                f"{layer.obstacle}; narrow the rule, or add a `keep` rule for this layer"
+            )
+        return _float(layer, layer.obstacle)
+    if kept is not None:
+        return _float(layer, f"kept by rule '{kept}'")
+    if wanted is not None:
+        if layer.never_negative and options.bits == "1w1a":
+            raise PlanError(
+                f"`binarize` rule `{wanted}`: the input of `{layer.name}` is never negative "
+                f"({layer.never_negative}), so its sign would always be +1; use `--bits 1w32a` or "
+                "drop the rule"
+            )
+        return _binary(layer, f"binarized by rule '{wanted}'", options)
+    reason = _policy(layer, options)
+    return _float(layer, reason) if reason else _binary(layer, "binary", options)
+
+
+def _policy(layer: LayerRecord, options: PlanOptions) -> str:
+    """Why a layer stays float without any rule; '' if it does not."""
+    reasons = {
+        "first layer": layer.is_first,
+        "last layer": layer.is_last,
+        "1×1 shortcut": layer.is_shortcut,
+        "depthwise": layer.is_depthwise,
+        "squeeze-excite gate": layer.is_gate,
+        f"input never negative ({layer.never_negative})": bool(layer.never_negative)
+        and options.bits == "1w1a",
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
+
+
+def _float(layer: LayerRecord, reason: str) -> Decision:
+    decision = Decision(layer, False, reason, 0)
+    n_bytes = 0 if layer.obstacle == NEVER_RUNS else decision.float_bytes
+    return Decision(layer, False, reason, n_bytes)
+
+
+def _binary(layer: LayerRecord, reason: str, options: PlanOptions) -> Decision:
+    return Decision(layer, True, reason, binary_bytes(layer, options))
+
+
+def binary_bytes(layer: LayerRecord, options: PlanOptions) -> int:
+    """Bytes of a binary layer in the packed folder, float32 rest: bits, scale, bias.
+
+    Bits are packed along the input channels, so each kernel position of each filter takes whole
+    bytes; the scale is one int8 exponent per filter, or one float32 for the plain binarizer.
+    """
+    out_channels, in_channels, *kernel = layer.weight_shape
+    n_positions = out_channels
+    for size in kernel:
+        n_positions *= size
+    scale = 4 if options.binarizer == "plain" else 1
+    return n_positions * bits.packed_bytes(in_channels) + out_channels * (
+        scale + 4 * layer.has_bias
+    )
+
+
+def _nothing_binary(decisions: tuple[Decision, ...]) -> str:
+    counts = Counter(d.reason for d in decisions)
+    reasons = "; ".join(f"{n} × {reason}" for reason, n in counts.most_common(4))
+    more = len(counts) - 4
+    tail = f"; and {more} further reasons" if more > 0 else ""
+    return (
+        f"expected at least one layer to binarize, but all {len(decisions)} stay float: "
+        f"{reasons}{tail}; change the rules or name layers with `--binarize`"
+    )
+
+
+def _check_activations(decisions: tuple[Decision, ...], options: PlanOptions) -> None:
+    if options.bits == "1w32a" or options.activation != "keep":
+        return
+    fed = [d.layer for d in decisions if d.binary and d.layer.activations]
+    if fed:
+        first = fed[0]
+        raise PlanError(
+            f"`activation` `keep` leaves `{first.name}` behind the ReLU `{first.activations[0]}`, "
+            f"whose sign is always +1 ({len(fed)} such layers); use `hardtanh` or `prelu`, or keep "
+            "them float with `--keep`"
+        )
+
+
+def _with_prelu_weights(plan: Plan) -> Plan:
+    """Adds the slopes of the PReLUs to come to the bytes beside the layers."""
+    if plan.options.activation != "prelu":
+        return plan
+    n_slopes = sum(plan.activation_channels[name] for name in plan.replaced_activations)
+    return Plan(
+        plan.options, plan.decisions, plan.input_size, plan.n_other_params,
+        plan.other_bytes + 4 * n_slopes, plan.n_other_floats + n_slopes, plan.activation_channels,
+    )  # fmt: skip

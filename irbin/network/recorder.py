@@ -1,0 +1,267 @@
+"""Runs a network once and notes what really happened.
+
+Which layers ran, how much work they did, which weights were read behind their owner's back:
+tracing sees the data flow, only running sees this. It runs on torch's meta device (shapes without
+numbers) where the network allows it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from irbin.errors import TraceError
+
+BATCH = 2
+
+_READING_PROPERTIES = {"T", "mT", "H", "mH", "data", "real", "imag"}
+_LOOKING_METHODS = {
+    "size",
+    "dim",
+    "numel",
+    "stride",
+    "is_floating_point",
+    "is_contiguous",
+    "data_ptr",
+}
+_LOOKING_METHODS |= {
+    "__len__",
+    "__hash__",
+    "__repr__",
+    "requires_grad_",
+    "element_size",
+    "is_complex",
+}
+_CHANNELS_SECOND = {"conv1d", "conv2d", "conv3d", "_conv_forward"}
+_CHANNELS_LAST = {"linear", "multi_head_attention_forward", "_native_multi_head_attention"}
+
+
+@dataclass
+class Calls:
+    """What one layer did in one forward pass."""
+
+    order: int
+    """Position among the layers, by first call."""
+    n_calls: int = 0
+    """Calls of its own forward."""
+    n_macs: int = 0
+    """Multiply-adds per image, all calls together."""
+    input_shape: tuple[int, ...] = ()
+    """Of the first call, for one image."""
+    output_shape: tuple[int, ...] = ()
+    """Of the first call, for one image."""
+    read_by: str = ""
+    """Function that read its weight outside its own forward; '' if none did."""
+
+
+@dataclass
+class Recording:
+    """One forward pass."""
+
+    calls: dict[str, Calls] = field(default_factory=dict)
+    """By layer name; a layer that neither ran nor was read is missing."""
+    used: list[Tensor] = field(default_factory=list)
+    """Parameters and buffers that took part, each once, batch norms' left out."""
+    norm_features: int = 0
+    """Channels of all batch norms that ran on running statistics."""
+
+
+class Recorder(TorchFunctionMode):
+    """Watches a network's functions and the forwards of its layers.
+
+    Args:
+        network: the network that will run, with `layers` in it.
+        layers: dotted name → layer to watch.
+    """
+
+    def __init__(self, network: nn.Module, layers: dict[str, nn.Module]) -> None:
+        super().__init__()
+        self.recording = Recording()
+        self._state = {id(t): t for t in (*network.parameters(), *network.buffers())}
+        self._owner = {id(w): (name, m) for name, m in layers.items() for w in _weights(m)}
+        self._seen: set[int] = set()
+        self._running: list[nn.Module] = []
+        for name, layer in layers.items():
+            layer.register_forward_pre_hook(self._enter)
+            layer.register_forward_hook(self._leave(name))
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Runs `func` and notes which parameters and buffers it reads."""
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        name = _reader_name(func)
+        if name is None:
+            return out
+        tensors = [t for t in _tensors((args, kwargs)) if id(t) in self._state]
+        if name == "batch_norm" and tensors and not _argument(args, kwargs, 5, "training"):
+            self._note_norm(args, kwargs, tensors)
+        else:
+            for tensor in tensors:
+                self._note_read(tensor, name, out)
+        return out
+
+    def _note_norm(self, args: Any, kwargs: Any, tensors: list[Tensor]) -> None:
+        mean = _argument(args, kwargs, 1, "running_mean")
+        if id(mean) not in self._seen and isinstance(mean, Tensor):
+            self.recording.norm_features += mean.numel()
+        self._seen.update(id(t) for t in tensors)
+
+    def _note_read(self, tensor: Tensor, function: str, out: Any) -> None:
+        if id(tensor) not in self._seen:
+            self._seen.add(id(tensor))
+            self.recording.used.append(tensor)
+        name, owner = self._owner.get(id(tensor), ("", None))
+        if owner is None or any(m is owner for m in self._running):
+            return
+        calls = self._calls(name)
+        calls.read_by = calls.read_by or function
+        if isinstance(out, tuple):
+            out = out[0]
+        if isinstance(out, Tensor) and function in _CHANNELS_SECOND | _CHANNELS_LAST:
+            axis = 1 if function in _CHANNELS_SECOND else -1
+            calls.n_macs += positions(out, axis) * tensor.numel() // BATCH
+
+    def _calls(self, name: str) -> Calls:
+        return self.recording.calls.setdefault(name, Calls(len(self.recording.calls)))
+
+    def _enter(self, layer: nn.Module, args: Any) -> None:  # noqa: ARG002 - a hook's signature
+        self._running.append(layer)
+
+    def _leave(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def leave(layer: nn.Module, args: Any, out: Any) -> None:
+            self._running.pop()
+            calls = self._calls(name)
+            first = next(iter(_tensors(args)), None)
+            result = next(iter(_tensors(out)), None)
+            if calls.n_calls == 0 and first is not None and result is not None:
+                calls.input_shape, calls.output_shape = one_image(first), one_image(result)
+            calls.n_calls += 1
+            if first is not None and result is not None:
+                calls.n_macs += _macs(layer, first, result) // BATCH
+
+        return leave
+
+
+def positions(x: Tensor, channel_axis: int) -> int:
+    """How many vectors of channels `x` holds."""
+    return x.numel() // max(x.shape[channel_axis], 1)
+
+
+def one_image(x: Tensor) -> tuple[int, ...]:
+    """The shape that one image of a batch of `BATCH` takes; windows of one image stay together."""
+    shape = tuple(x.shape)
+    if not shape or shape[0] % BATCH:
+        return shape
+    return shape[1:] if shape[0] == BATCH else (shape[0] // BATCH, *shape[1:])
+
+
+def record(
+    module: nn.Module, layer_names: list[str], input_size: tuple[int, int, int]
+) -> tuple[Recording, nn.Module]:
+    """Runs a copy of `module` in evaluation mode on a batch of two.
+
+    Args:
+        module: any network; left alone.
+        layer_names: the layers to watch.
+        input_size: (channels, height, width).
+
+    Returns:
+        The recording and the copy that ran (its tensors are the ones in `used`).
+
+    Raises:
+        TraceError: the network does not run on that input.
+    """
+
+    def run(network: nn.Module, device: str) -> Recording:
+        recorder = Recorder(network, {n: network.get_submodule(n) for n in layer_names})
+        x = torch.zeros(BATCH, *input_size, device=device)
+        with torch.no_grad(), recorder:
+            network(x)
+        return recorder.recording
+
+    return run_copy(module, run)
+
+
+def run_copy(
+    module: nn.Module, run: Callable[[nn.Module, str], Recording]
+) -> tuple[Recording, nn.Module]:
+    """Calls `run` with an evaluation-mode copy on the meta device or, where that fails, the CPU.
+
+    Raises:
+        TraceError: it fails on both.
+    """
+    is_recurrent = any(isinstance(m, nn.RNNBase) for m in module.modules())
+    if not is_recurrent:  # which torch unrolls on the meta device, a hundred times slower
+        try:
+            network = meta_copy(module).eval()
+            return run(network, "meta"), network
+        except Exception:  # some need numbers (`.item()`), or hold tensors torch cannot see
+            pass
+    try:
+        network = copy.deepcopy(module).cpu().eval()
+        return run(network, "cpu"), network
+    except Exception as error:
+        text = str(error).strip().split("\n")[0]
+        raise TraceError(
+            f"`{type(module).__name__}` does not run on a batch of zeros of `input_size`: "
+            f"{type(error).__name__}: {text}; give the size it expects with `--input-size`"
+        ) from error
+
+
+def meta_copy(module: nn.Module) -> nn.Module:
+    """A deep copy without numbers: parameters and buffers live on the meta device."""
+    memo: dict[int, Any] = {}
+    for parameter in module.parameters():
+        memo[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
+    for buffer in module.buffers():
+        memo[id(buffer)] = buffer.detach().to("meta")
+    return copy.deepcopy(module, memo)
+
+
+def _macs(layer: nn.Module, first: Tensor, result: Tensor) -> int:
+    """Multiply-adds of one call: every weight is used once at each position."""
+    n_weights = sum(w.numel() for w in layer.parameters(recurse=False) if w.dim() > 1)
+    if isinstance(layer, nn.modules.conv._ConvTransposeNd):
+        return positions(first, 1) * n_weights
+    if isinstance(layer, nn.modules.conv._ConvNd):
+        return positions(result, 1) * n_weights
+    return positions(result if isinstance(layer, nn.Linear) else first, -1) * n_weights
+
+
+def _weights(layer: nn.Module) -> list[Tensor]:
+    return [w for w in layer.parameters(recurse=False) if w.dim() > 1]
+
+
+def _reader_name(func: Callable[..., Any]) -> str | None:
+    """Name of a function that reads its tensors' numbers; None if it only looks at shapes."""
+    name = getattr(func, "__name__", type(func).__name__)
+    if name == "__get__":
+        name = getattr(getattr(func, "__self__", None), "__name__", "")
+        return name if name in _READING_PROPERTIES else None
+    return None if name in _LOOKING_METHODS or name == "__set__" else name
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)
+    elif isinstance(value, dict):
+        yield from _tensors(list(value.values()))
+
+
+def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], position: int, name: str) -> Any:
+    return args[position] if len(args) > position else kwargs.get(name)

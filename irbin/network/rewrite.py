@@ -1,0 +1,195 @@
+"""A plan is carried out: layers swapped, activations replaced, shortcuts added, all checked.
+
+Everything happens in place on the module tree, so that state-dict keys, hooks and methods stay the
+source's. Only functional activations and added shortcuts need another forward: then the class of
+the root module becomes a subclass whose forward is the edited graph.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import cast
+
+import torch
+from torch import fx, nn
+
+from irbin.binary.anneal import EdePhase
+from irbin.binary.layers import BinaryConv2d, BinaryLayer, BinaryLinear, Method
+from irbin.errors import ConvertError
+from irbin.network.checks import check_runs, check_same_answers
+from irbin.network.network import Network
+from irbin.network.shortcuts import add_bireal
+from irbin.network.signs import works_in_place
+from irbin.network.trace import trace_graph
+from irbin.network.tracer import traced_constants
+from irbin.records import Decision, Plan, PlanOptions
+
+PRELU_SLOPE = 0.25
+"""Initial slope of a PReLU below zero, torch's default."""
+
+_PHASE = "ede"
+
+
+def rewrite(network: Network, plan: Plan, *, in_place: bool = False, check: bool = True) -> Network:
+    """The binary network that `plan` describes.
+
+    Args:
+        network: a float network.
+        plan: made from this architecture.
+        in_place: change `network.module` itself; it is unusable after an error.
+        check: run the result once, forward and backward (`check_runs`); leave it out only where the
+            same architecture and plan have been checked before.
+
+    Returns:
+        A network whose module has a shared EDE phase at `ede`. Its state dict has the source's
+        keys, `ede.t`, `ede.k` and the weights of new PReLUs.
+
+    Raises:
+        ConvertError: the network is converted already, the plan does not fit it, a weight is not
+            finite, or the result does not run as planned.
+        TraceError: functional activations or shortcuts are to be changed, but the graph cannot be
+        had.
+    """
+    if network.plan is not None:
+        raise ConvertError("expected a float network, got one that is converted already")
+    module = network.module if in_place else copy.deepcopy(network.module)
+    for decision in plan.decisions:
+        _check_fits(module, decision)
+    traced = None
+    if plan.options.shortcut == "bireal" or any(map(_is_functional, plan.replaced_activations)):
+        traced = trace_graph(module, plan.input_size)
+        if check:
+            check_same_answers(module, traced, plan)
+    _swap_layers(module, plan)
+    _replace_activations(module, traced, plan)
+    if traced is not None:
+        if plan.options.shortcut == "bireal":
+            traced = add_bireal(traced, plan)
+        install(module, traced)
+    if check:
+        check_runs(module, plan)
+    return dataclasses.replace(network, module=module, plan=plan)
+
+
+def _check_fits(module: nn.Module, decision: Decision) -> None:
+    if not decision.binary:
+        return
+    name, shape = decision.layer.name, decision.layer.weight_shape
+    try:
+        layer = module.get_submodule(name)
+    except AttributeError as error:
+        raise ConvertError(
+            f"the plan binarizes `{name}`, which the network does not have; plan this network anew"
+        ) from error
+    is_float = isinstance(layer, nn.Conv2d | nn.Linear) and not isinstance(layer, BinaryLayer)
+    weight = layer.get_parameter("weight") if is_float else torch.empty(0)
+    if not is_float or tuple(weight.shape) != tuple(shape):
+        raise ConvertError(
+            f"the plan expects a float layer with weights {tuple(shape)} at `{name}`, the network "
+            f"has a `{type(layer).__name__}`; plan this network anew"
+        )
+    if not weight.is_meta and not bool(torch.isfinite(weight).all()):
+        raise ConvertError(f"`{name}`: expected finite weights, got NaN or infinity among them")
+
+
+def _swap_layers(module: nn.Module, plan: Plan) -> None:
+    if _PHASE in module._modules or _PHASE in vars(module):
+        raise ConvertError(f"the network has an attribute `{_PHASE}`, which irbin needs for itself")
+    options = plan.options
+    method = Method(options.binarizer, options.estimator, options.bits == "1w1a")
+    device = next(module.parameters()).device
+    phase = EdePhase().to(device)
+    floats = [module.get_submodule(name) for name in plan.binary_names]
+    _replace_everywhere(module, {layer: _binary(layer, method, phase) for layer in floats})
+    module.add_module(_PHASE, phase)
+
+
+def _binary(layer: nn.Module, method: Method, phase: EdePhase) -> nn.Module:
+    if isinstance(layer, nn.Conv2d):
+        return BinaryConv2d.from_float(layer, method, phase)
+    return BinaryLinear.from_float(cast(nn.Linear, layer), method, phase)
+
+
+def _replace_everywhere(module: nn.Module, replacements: dict[nn.Module, nn.Module]) -> None:
+    """Replaces modules under every name they have."""
+    for parent in list(module.modules()):
+        for name, child in parent._modules.items():
+            if child is not None and child in replacements:
+                parent._modules[name] = replacements[child]
+
+
+def _is_functional(activation: str) -> bool:
+    return activation.endswith("()")
+
+
+def _replace_activations(module: nn.Module, traced: fx.GraphModule | None, plan: Plan) -> None:
+    modules: dict[nn.Module, nn.Module] = {}
+    for name in plan.replaced_activations:
+        channels = plan.activation_channels[name]
+        if not _is_functional(name):
+            old = _submodule(module, name)
+            modules[old] = _activation(plan.options, channels, vars(old).get("inplace") is True)
+        elif traced is not None:
+            _replace_function(traced, name.removesuffix("()"), channels, plan.options)
+    _replace_everywhere(module, modules)
+    if traced is not None:
+        _replace_everywhere(traced, modules)
+
+
+def _submodule(module: nn.Module, name: str) -> nn.Module:
+    try:
+        return module.get_submodule(name)
+    except AttributeError as error:
+        raise ConvertError(
+            f"the plan replaces the activation `{name}`, which the network does not have; plan "
+            "this network anew"
+        ) from error
+
+
+def _activation(options: PlanOptions, channels: int, in_place: bool) -> nn.Module:
+    """What stands in for a ReLU; Hardtanh works in place where the ReLU did, PReLU cannot."""
+    if options.activation == "prelu":
+        return nn.PReLU(channels, PRELU_SLOPE)
+    return nn.Hardtanh(inplace=in_place)
+
+
+def _replace_function(
+    traced: fx.GraphModule, node_name: str, channels: int, options: PlanOptions
+) -> None:
+    """A ReLU called as a function becomes a module `activation_<node>` at the root."""
+    node = next((n for n in traced.graph.nodes if n.name == node_name), None)
+    if node is None:
+        raise ConvertError(
+            f"the plan replaces the activation `{node_name}()`, which the traced graph does not "
+            "have; plan this network anew with the same versions of torch and timm"
+        )
+    name = f"activation_{node_name}"
+    in_place = works_in_place(node, dict(traced.named_modules()))
+    traced.add_submodule(name, _activation(options, channels, in_place))
+    node.op, node.target = "call_module", name
+    node.args, node.kwargs = (node.all_input_nodes[0],), {}
+
+
+def install(module: nn.Module, traced: fx.GraphModule) -> None:
+    """Makes `module` compute `traced`, in place.
+
+    The module keeps its tree, attributes and methods; modules that only `traced` has are added at
+    its root, and so are its constants, as buffers that are not saved. It can be copied, trained and
+    exported like any other.
+
+    Args:
+        module: the network `traced` was traced from.
+        traced: its graph, edited.
+    """
+    device = next(module.parameters()).device
+    for name, constant in traced_constants(module, traced).items():
+        module.register_buffer(name, constant, persistent=False)
+    for name, child in traced.named_children():
+        if name not in module._modules:
+            module.add_module(name, child.to(device))
+    traced.recompile()
+    kind = type(module)
+    forward = vars(type(traced))["forward"]
+    module.__class__ = type(kind.__name__, (kind,), {"forward": forward, "__doc__": kind.__doc__})
+    module.irbin_shortcuts = traced.meta.get("bireal", {})

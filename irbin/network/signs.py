@@ -1,0 +1,195 @@
+"""Which values of a traced network can never be negative, and because of what.
+
+sign of a ReLU's output is +1 everywhere, so a layer behind one would learn nothing. The analysis
+walks the graph once in execution order; what it does not know counts as able to be negative.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from torch import Tensor, fx, nn
+
+from irbin.network.tracer import is_norm
+
+
+class Sign(NamedTuple):
+    """What is known of one value's sign."""
+
+    non_negative: bool = False
+    replaceable: tuple[str, ...] = ()
+    """ReLUs and kin that make it so: module paths, and graph node names with `()` for functions."""
+    fixed: str = ""
+    """What else makes it so (`softmax` …)."""
+
+
+UNKNOWN = Sign()
+
+_RELU_MODULES = (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Threshold)
+_FIXED_MODULES = {
+    "Sigmoid": "sigmoid", "Hardsigmoid": "hardsigmoid", "HardSigmoid": "hardsigmoid",
+    "HardSigmoidMe": "hardsigmoid", "Softmax": "softmax", "Softmax2d": "softmax",
+    "Softplus": "softplus",
+}  # fmt: skip
+_PASSING_BASES = (
+    nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd,
+    nn.modules.pooling._AdaptiveMaxPoolNd, nn.modules.pooling._AdaptiveAvgPoolNd,
+    nn.modules.dropout._DropoutNd, nn.Identity, nn.Flatten, nn.Unflatten, nn.Upsample,
+    nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle, nn.ZeroPad2d, nn.ReflectionPad2d,
+    nn.ReplicationPad2d,
+)  # fmt: skip
+_PASSING_NAMES = {"DropPath", "StochasticDepth", "DropBlock2d", "BlurPool2d"}
+
+_RELU_FUNCTIONS = {"relu", "relu6"}
+_LOWER_BOUND = {"clamp": ("min", 1), "clip": ("min", 1), "clamp_min": ("min", 1)}
+_LOWER_BOUND |= {"hardtanh": ("min_val", 1)}
+_FIXED_FUNCTIONS = {"sigmoid", "hardsigmoid", "softmax", "softplus", "abs", "square", "exp", "norm"}
+_PASSING_FUNCTIONS = {
+    "max_pool2d", "max_pool2d_with_indices", "avg_pool2d", "adaptive_avg_pool2d",
+    "adaptive_max_pool2d", "dropout", "dropout2d", "feature_dropout", "drop_path",
+    "stochastic_depth", "flatten", "reshape", "view", "permute", "transpose", "t", "contiguous",
+    "getitem", "chunk", "split", "tensor_split", "unbind", "squeeze", "unsqueeze",
+    "expand", "repeat", "mean", "sum", "amax", "amin", "max", "interpolate", "pad", "pad_same",
+    "clone", "detach", "to", "float", "half", "type_as", "roll", "flip", "narrow", "select",
+    "index_select", "movedim", "swapaxes", "sqrt", "pixel_shuffle", "pixel_unshuffle",
+}  # fmt: skip
+_ARITHMETIC = {"add", "iadd", "mul", "imul", "multiply", "truediv", "div"}
+_ALL_OPERANDS = _ARITHMETIC | {
+    "cat", "concat", "concatenate", "stack", "conv2d", "linear", "matmul", "bmm", "maximum",
+    "minimum",
+}  # fmt: skip
+
+
+def signs(traced: fx.GraphModule) -> dict[fx.Node, dict[fx.Node, Sign]]:
+    """What each node knew of each of its inputs when it ran.
+
+    In-place functions change what later readers of their input see, hence the second key.
+
+    Args:
+        traced: from `trace_graph`.
+
+    Returns:
+        node → input node → `Sign` of that input.
+    """
+    modules = dict(traced.named_modules())
+    now: dict[fx.Node, Sign] = {}
+    seen: dict[fx.Node, dict[fx.Node, Sign]] = {}
+    for node in traced.graph.nodes:
+        seen[node] = {i: now.get(i, UNKNOWN) for i in node.all_input_nodes}
+        now[node] = _sign_of(node, seen[node], modules, traced)
+        if node.all_input_nodes and works_in_place(node, modules):
+            now[node.all_input_nodes[0]] = now[node]
+    return seen
+
+
+def function_name(node: fx.Node) -> str:
+    """Name of the function or method a node calls, without an in-place underscore; else ''."""
+    if node.op == "call_method":
+        name = str(node.target)
+    elif node.op == "call_function":
+        name = getattr(node.target, "__name__", str(node.target))
+    else:
+        return ""
+    return name if name.startswith("_") else name.rstrip("_")
+
+
+def works_in_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether a node overwrites its first input."""
+    if node.op == "call_module":
+        return vars(modules[str(node.target)]).get("inplace") is True
+    name = str(node.target) if node.op == "call_method" else ""
+    if node.op == "call_function":
+        name = getattr(node.target, "__name__", "")
+        if name in {"iadd", "imul", "isub", "itruediv"}:
+            return True
+    is_marked = name.endswith("_") and not name.endswith("__")
+    return is_marked or node.kwargs.get("inplace") is True
+
+
+def _sign_of(
+    node: fx.Node,
+    inputs: dict[fx.Node, Sign],
+    modules: dict[str, nn.Module],
+    traced: fx.GraphModule,
+) -> Sign:
+    first = next(iter(inputs.values()), UNKNOWN)
+    if node.op == "call_module":
+        return module_sign(modules[str(node.target)], str(node.target), first)
+    if node.op == "get_attr":
+        return _constant_sign(traced, str(node.target))
+    name = function_name(node)
+    if is_replaceable_function(node):
+        return Sign(True, (f"{node.name}()",))
+    if name in _FIXED_FUNCTIONS or (name == "pow" and node.args[1:2] == (2,)):
+        return Sign(True, fixed=name)
+    if name in _PASSING_FUNCTIONS:
+        return first
+    if name in _ALL_OPERANDS:
+        return _all_of(node, inputs)
+    return UNKNOWN
+
+
+def is_replaceable_function(node: fx.Node) -> bool:
+    """Whether a node is a ReLU or kin called as a function, `clamp(min=0)` included."""
+    name = function_name(node)
+    if name in _RELU_FUNCTIONS:
+        return True
+    if name not in _LOWER_BOUND:
+        return False
+    keyword, position = _LOWER_BOUND[name]
+    bound = node.args[position] if len(node.args) > position else node.kwargs.get(keyword)
+    return isinstance(bound, int | float) and bound >= 0
+
+
+def is_replaceable_module(module: nn.Module) -> bool:
+    """Whether a module is a ReLU or kin: never negative, whatever comes in."""
+    if isinstance(module, nn.Hardtanh):  # ReLU6 is one
+        return module.min_val >= 0
+    if isinstance(module, nn.Threshold):
+        return module.value >= 0 and module.threshold >= 0
+    return isinstance(module, nn.ReLU)
+
+
+def module_sign(module: nn.Module, path: str, first: Sign) -> Sign:
+    """What `module`, a leaf at `path`, makes of its first input's sign."""
+    if isinstance(module, _RELU_MODULES) and is_replaceable_module(module):
+        return Sign(True, (path,))
+    if type(module).__name__ in _FIXED_MODULES:
+        return Sign(True, fixed=_FIXED_MODULES[type(module).__name__])
+    if is_norm(module):
+        activation = module._modules.get("act")  # timm's norms carry their activation
+        return module_sign(activation, f"{path}.act", UNKNOWN) if activation else UNKNOWN
+    if isinstance(module, _PASSING_BASES) or type(module).__name__ in _PASSING_NAMES:
+        return first
+    return UNKNOWN
+
+
+def _constant_sign(traced: fx.GraphModule, target: str) -> Sign:
+    """A buffer of numbers ≥ 0, a blur filter say, keeps its products non-negative."""
+    value: Any = traced
+    for part in target.split("."):
+        value = getattr(value, part)
+    if not isinstance(value, Tensor) or isinstance(value, nn.Parameter) or value.is_meta:
+        return UNKNOWN
+    return Sign(bool((value >= 0).all())) if value.numel() else UNKNOWN
+
+
+def _all_of(node: fx.Node, inputs: dict[fx.Node, Sign]) -> Sign:
+    """Non-negative where all operands are.
+
+    The causes are those of all operands; in arithmetic, those of the largest ones: what scales or
+    shifts them, a gate say, is left alone.
+    """
+    numbers = [a for a in node.args if isinstance(a, int | float)]
+    is_arithmetic = function_name(node) in _ARITHMETIC
+    if is_arithmetic and any(n < 0 for n in numbers):
+        return UNKNOWN
+    if not inputs or not all(s.non_negative for s in inputs.values()):
+        return UNKNOWN
+    sizes = {i: math.prod(i.meta.get("shape", ())) for i in inputs}
+    least = max(sizes.values()) if is_arithmetic else 0
+    counted = [s for i, s in inputs.items() if sizes[i] >= least]
+    causes = dict.fromkeys(c for s in counted for c in s.replaceable)
+    fixed = next((s.fixed for s in counted if s.fixed), "")
+    return Sign(True, tuple(causes), fixed)

@@ -1,0 +1,225 @@
+"""The torch.fx tracer that sees every layer.
+
+Plain symbolic tracing inlines subclasses (losing timm's `Linear`, `StdConv2d` …), freezes batch
+norm and turns optional arguments into proxies. Here every subclass of a torch layer is a leaf,
+optional arguments keep their defaults, and a module whose own forward cannot be traced becomes an
+opaque leaf by itself.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.layers import get_notrace_functions, get_notrace_modules
+from torch import Tensor, fx, nn
+
+from irbin.errors import TraceError
+
+OTHER_LAYERS = (nn.modules.conv._ConvNd, nn.RNNBase, nn.MultiheadAttention, nn.Bilinear)
+"""Layers with a weight matrix, beside `nn.Conv2d` and `nn.Linear`."""
+
+LAYERS = (nn.Conv2d, nn.Linear, *OTHER_LAYERS)
+"""Whatever counts as a layer with weights."""
+
+_ALWAYS_LEAVES = {"DropPath", "StochasticDepth", "FrozenBatchNorm2d", "DropBlock2d"}
+"""By class name: modules outside torch.nn whose forward depends on `training`."""
+
+
+def has_layers(module: nn.Module) -> bool:
+    """Whether `module` is a layer with weights or holds one."""
+    return any(isinstance(m, LAYERS) for m in module.modules())
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether `module` normalizes: a norm of torch, a subclass, or timm's or torchvision's."""
+    bases = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+    if isinstance(module, bases):
+        return True
+    at_home = type(module).__module__.startswith(("timm.layers", "torchvision.ops"))
+    return at_home and "Norm" in type(module).__name__ and not has_layers(module)
+
+
+class LayerTracer(fx.Tracer):
+    """Traces a network `forward(x)` so that each of its layers is one `call_module` node.
+
+    Attributes:
+        opaque: path → why, for the modules whose own forward could not be traced.
+    """
+
+    proxy_buffer_attributes = True
+
+    def __init__(self) -> None:
+        functions = tuple(get_notrace_functions())
+        super().__init__(autowrap_functions=functions, param_shapes_constant=True)
+        self.opaque: dict[str, str] = {}
+        self._notrace = tuple(get_notrace_modules())
+
+    def create_args_for_root(
+        self,
+        root_fn: Callable[..., Any],
+        is_module: bool,  # noqa: ARG002 - the signature is fx's
+        concrete_args: dict[str, Any] | tuple[Any, ...] | None = None,  # noqa: ARG002
+    ) -> tuple[Any, list[Any]]:
+        """One placeholder, `x`; every further argument of forward keeps its default."""
+        return root_fn, [self.root, self.create_proxy("placeholder", "x", (), {})]
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
+        """Layers, norms, everything derived from a torch module, and what is not to be traced."""
+        if isinstance(m, LAYERS) or is_norm(m) or type(m).__name__ in _ALWAYS_LEAVES:
+            return True
+        if has_layers(m):
+            return False  # seen through; opaque only if that fails
+        own_home = type(m).__module__.startswith("timm.layers.activations")
+        return own_home or isinstance(m, self._notrace) or _derives_from_torch(m)
+
+    def call_module(
+        self,
+        m: nn.Module,
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """A leaf becomes a node, a container is seen through, or opaque where that fails."""
+        n_before, stack = len(self.graph.nodes), self.module_stack.copy()
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        except Exception as error:
+            for node in reversed(list(self.graph.nodes)[n_before:]):
+                self.graph.erase_node(node)
+            self.module_stack = stack
+            path = self.path_of_module(m)
+            self.opaque[path] = why_untraceable(error)
+            return self.create_proxy("call_module", path, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        """A node for every parameter and buffer read, anew if an undone trace made the last one."""
+        self.param_shapes_constant = isinstance(attr_val, nn.Parameter)  # fx refuses it for buffers
+        value = super().getattr(attr, attr_val, parameter_proxy_cache)
+        if isinstance(value, fx.Proxy) and value.node._erased:
+            for name in [n for n, p in parameter_proxy_cache.items() if p.node._erased]:
+                del parameter_proxy_cache[name]
+            value = super().getattr(attr, attr_val, parameter_proxy_cache)
+        return value
+
+
+def _derives_from_torch(module: nn.Module) -> bool:
+    containers = ("torch.nn.modules.module", "torch.nn.modules.container")
+    homes = [base.__module__ for base in type(module).__mro__]
+    return any(home.startswith("torch.nn.") and home not in containers for home in homes)
+
+
+def why_untraceable(error: Exception) -> str:
+    """The first line of `error` and the network's source line that raised it."""
+    inside = (f"{torch.__path__[0]}/fx/", __file__)
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f for f in frames if not f.filename.startswith(inside)]
+    text = str(error).strip().split("\n")[0] or type(error).__name__
+    if not places:
+        return text
+    file = "/".join(Path(places[-1].filename).parts[-2:])
+    return f"{text} (at {file}:{places[-1].lineno})"
+
+
+@contextmanager
+def untouched(module: nn.Module) -> Iterator[None]:
+    """Puts every attribute of every submodule back at the end, train/eval flags included.
+
+    Tracing leaves traces: constants set on the root, and proxies in caches that some networks keep.
+    """
+    kept = [(m, dict(m.__dict__), _containers(m)) for m in module.modules()]
+    try:
+        yield
+    finally:
+        for m, attributes, containers in kept:
+            m.__dict__.clear()
+            m.__dict__.update(attributes)
+            for name, content in containers.items():
+                _refill(m.__dict__[name], content)
+
+
+def _containers(module: nn.Module) -> dict[str, Any]:
+    mutable = (dict, list, set)
+    return {k: copy.copy(v) for k, v in module.__dict__.items() if isinstance(v, mutable)}
+
+
+def _refill(container: Any, content: Any) -> None:
+    if isinstance(container, list):
+        container[:] = content
+    else:
+        container.clear()
+        container.update(content)
+
+
+def trace_symbolically(
+    module: nn.Module, *, training: bool
+) -> tuple[fx.GraphModule, dict[str, str]]:
+    """The graph of `module`, which is left as it was.
+
+    Args:
+        module: a network whose forward takes one image batch.
+        training: which of the network's modes to trace.
+
+    Returns:
+        A graph module whose leaves are `module`'s own submodules, and the reasons of opaque leaves.
+
+    Raises:
+        TraceError: the network's own forward cannot be traced.
+    """
+    tracer = LayerTracer()
+    with untouched(module):
+        module.train(training)
+        try:
+            graph = tracer.trace(module)
+            _unfreeze_training(graph)
+            # before `untouched` takes the traced constants off `module` again
+            traced = fx.GraphModule(module, graph, type(module).__name__)
+        except Exception as error:
+            raise TraceError(
+                f"cannot trace `{type(module).__name__}.forward`: {why_untraceable(error)}; "
+                "expected a forward without control flow that depends on the image"
+            ) from error
+    return traced, tracer.opaque
+
+
+def _unfreeze_training(graph: fx.Graph) -> None:
+    """Lets functions called with `training=self.training` read the flag at run time again."""
+    for node in list(graph.nodes):
+        place = _training_argument(node)
+        if place is None:
+            continue
+        with graph.inserting_before(node):
+            flag = graph.create_node("get_attr", "training")
+        if isinstance(place, int):
+            node.update_arg(place, flag)
+        else:
+            node.update_kwarg(place, flag)
+
+
+def _training_argument(node: fx.Node) -> int | str | None:
+    """Position or keyword of a `training` flag that tracing froze; None if there is none."""
+    if node.op != "call_function":
+        return None
+    if isinstance(node.kwargs.get("training"), bool):
+        return "training"
+    try:
+        names = list(inspect.signature(node.target).parameters)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None  # built-in functions have no signature; F.* are Python
+    if "training" not in names:
+        return None
+    position = names.index("training")
+    is_given = position < len(node.args) and isinstance(node.args[position], bool)
+    return position if is_given else None
+
+
+def traced_constants(module: nn.Module, traced: fx.GraphModule) -> dict[str, Tensor]:
+    """Tensors that tracing computed once: root buffers of `traced` that `module` does not have."""
+    own = dict(module.named_buffers(recurse=False))
+    return {k: b for k, b in traced.named_buffers(recurse=False) if k not in own}
