@@ -1,0 +1,154 @@
+"""The journey through the public verbs, and what they refuse."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import irbin
+from irbin import DataOptions, SourceOptions
+from irbin.binary.layers import binary_layers
+from irbin.demo.network import demo_net
+from irbin.errors import SourceError, UsageError
+
+SPEC = "module:irbin.demo.network:demo_net"
+THREE = SourceOptions(num_classes=3)
+
+
+@pytest.fixture
+def data(pictures28: Path) -> DataOptions:
+    return DataOptions(data_dir=str(pictures28), batch_size=9, workers=0)
+
+
+@pytest.fixture(scope="module")
+def journey(tmp_path_factory: pytest.TempPathFactory, pictures28: Path) -> Path:
+    """A folder with `float`, `converted`, `run` and `packed`, made once."""
+    home = tmp_path_factory.mktemp("journey")
+    data = DataOptions(data_dir=str(pictures28), batch_size=9, workers=0)
+    few = {"epochs": 2, "lr": 0.01}
+    irbin.finetune(SPEC, home / "float", data=data, source_options=THREE, overrides=few)
+    irbin.convert(home / "float", home / "converted", shortcut="bireal")
+    irbin.finetune(home / "converted", home / "run", data=data, overrides=few)
+    irbin.export(home / "run", home / "packed")
+    return home
+
+
+def test_packed_answers_are_the_trained_ones(journey: Path, data: DataOptions) -> None:
+    agreement = irbin.compare(journey / "run", journey / "packed", data=data)
+    assert agreement.n_images == 18
+    assert agreement.equal_top1 == 100
+    binary = irbin.evaluate(journey / "run", data=data)
+    packed = irbin.evaluate(journey / "packed", data=data)
+    assert (binary.kind, packed.kind) == ("binary", "packed")
+    assert binary.top1 == packed.top1
+    assert binary.per_class == packed.per_class
+    assert list(packed.per_class) == ["bars", "dots", "plain"]
+    assert packed.size_bytes < binary.size_bytes / 8
+
+
+def test_a_fine_tuned_float_network_is_a_teacher_and_knows_its_classes(journey: Path) -> None:
+    network = irbin.open_network(journey / "converted")
+    assert network.source.trained
+    assert network.source.class_names == ("bars", "dots", "plain")
+    assert network.source.spec == str(journey / "float" / "best")
+
+
+def test_the_packed_model_needs_no_architecture(journey: Path) -> None:
+    model = irbin.load(journey / "packed")
+    assert isinstance(model, nn.Module)
+    assert model(torch.zeros(5, 1, 28, 28)).shape == (5, 3)
+
+
+def test_plan_of_a_converted_network_is_the_one_it_was_made_with(journey: Path) -> None:
+    assert irbin.plan(journey / "run") == irbin.plan(journey / "converted")
+    with pytest.raises(UsageError, match="expected a float network to plan with `bits`, got one"):
+        irbin.plan(journey / "run", bits="1w32a")
+
+
+def test_a_teacher_that_is_gone_is_told_with_what_to_do(
+    journey: Path, data: DataOptions, tmp_path: Path
+) -> None:
+    shutil.copytree(journey / "float", tmp_path / "float")
+    irbin.convert(tmp_path / "float", tmp_path / "converted")
+    shutil.rmtree(tmp_path / "float")
+    with pytest.raises(SourceError, match=r"float network to distill from is gone .*`--teacher`"):
+        irbin.finetune(tmp_path / "converted", tmp_path / "run", data=data)
+    assert not (tmp_path / "run").exists()
+    irbin.finetune(
+        tmp_path / "converted", tmp_path / "run", data=data, teacher=journey / "float",
+        overrides={"epochs": 1},
+    )  # fmt: skip
+
+
+def test_a_teacher_without_distillation_is_refused(journey: Path, data: DataOptions) -> None:
+    with pytest.raises(UsageError, match="`teacher` was given but the recipe does not distill"):
+        irbin.finetune(
+            journey / "converted", journey / "no", data=data, teacher=journey / "float",
+            overrides={"distill": False},
+        )  # fmt: skip
+
+
+def test_calibration_moves_the_statistics_and_nothing_else(
+    journey: Path, data: DataOptions
+) -> None:
+    plain = irbin.convert(journey / "float").module.state_dict()
+    seen = []
+    calibrated = irbin.convert(
+        journey / "float", data=data, calibrate=20, report=lambda *done: seen.append(done)
+    ).module.state_dict()
+    moved = {key for key in plain if not torch.equal(plain[key], calibrated[key])}
+    assert moved
+    assert all("running_" in key or "num_batches" in key for key in moved)
+    assert seen[-1] == (18, 20)  # whole batches of nine
+
+
+@pytest.mark.parametrize("calibrate", [-1, 8])
+def test_calibration_wants_images(journey: Path, calibrate: int) -> None:
+    with pytest.raises(UsageError, match="`calibrate`"):
+        irbin.convert(journey / "float", calibrate=calibrate)
+
+
+def test_each_verb_wants_its_form_of_network(
+    journey: Path, data: DataOptions, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="expected a float network, got one that is converted"):
+        irbin.convert(journey / "converted", tmp_path / "again")
+    with pytest.raises(UsageError, match="expected a converted network, got a float one"):
+        irbin.export(journey / "float", tmp_path / "packed")
+    with pytest.raises(UsageError, match="needs a converted network, got a float one"):
+        irbin.compare(journey / "float", journey / "packed", data=data)
+    assert not list(tmp_path.iterdir())
+
+
+def test_existing_output_is_refused_and_overwritten_on_request(
+    journey: Path, tmp_path: Path
+) -> None:
+    for verb, source in ((irbin.convert, "float"), (irbin.export, "run")):
+        out = tmp_path / source
+        verb(journey / source, out)
+        with pytest.raises(UsageError, match="exists; choose another folder, or give"):
+            verb(journey / source, out)
+        verb(journey / source, out, overwrite=True)
+        assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_live_module_is_converted_and_exported_but_not_saved(tmp_path: Path) -> None:
+    module = demo_net(num_classes=4)
+    options = SourceOptions(input_size=(1, 28, 28))
+    network = irbin.convert(module, source_options=options)
+    assert len(binary_layers(network.module)) == 6
+    assert not binary_layers(module)
+    irbin.export(network, tmp_path / "packed")
+    assert irbin.load(tmp_path / "packed")(torch.zeros(1, 1, 28, 28)).shape == (1, 4)
+    with pytest.raises(SourceError, match="nothing says how to build `live:DemoNet` again"):
+        irbin.convert(module, tmp_path / "converted", source_options=options)
+    assert not (tmp_path / "converted").exists()
+
+
+def test_evaluating_with_another_class_count_is_an_error(data: DataOptions) -> None:
+    with pytest.raises(irbin.IrbinError, match=r"expected 10 classes, .* got 3 in .*`--num-classes 3`"):
+        irbin.evaluate(SPEC, data=data)
