@@ -150,5 +150,5 @@ def test_a_live_module_is_converted_and_exported_but_not_saved(tmp_path: Path) -
 
 
 def test_evaluating_with_another_class_count_is_an_error(data: DataOptions) -> None:
-    with pytest.raises(irbin.IrbinError, match=r"expected 10 classes, .* got 3 in .*`--num-classes 3`"):
+    with pytest.raises(irbin.IrbinError, match=r"expected 10 classes, .* got 3 .*classes 3`"):
         irbin.evaluate(SPEC, data=data)

@@ -18,8 +18,7 @@ def flat(command: Callable[..., None]) -> Callable[..., None]:
 
     Args:
         command: parameters annotated with a dataclass are groups; all others stay as they are. A
-        group's
-            fields are `Annotated` with `typer.Option`, and their defaults are the options'.
+        group's fields are `Annotated` with `typer.Option`, and their defaults are the options'.
     """
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, type[Any]] = {}

@@ -21,8 +21,7 @@ from irbin.records import Preprocessing
 
 SMALL_SIDE = 96
 """Longest side in pixels of an input that counts as small: MNIST's 28 to STL-10's 96, below any
-network
-for photographs that timm holds."""
+network for photographs that timm holds."""
 
 Transform = Callable[[Any], Tensor]
 """From a PIL image to a uint8 tensor (channels, height, width)."""
@@ -34,8 +33,7 @@ class Augmentation:
 
     crop_padding: int | Literal["auto"] = "auto"
     """Pixels of black border before a random crop at the input's size; `auto` is 4 for small inputs
-    and
-    0 for others; 0 crops and resizes at random instead (`scale`, `ratio`)."""
+    and 0 for others; 0 crops and resizes at random instead (`scale`, `ratio`)."""
     scale: tuple[float, float] = (0.08, 1.0)
     """Range of the share of the image's area that a random resized crop takes."""
     ratio: tuple[float, float] = (3 / 4, 4 / 3)

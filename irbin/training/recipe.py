@@ -41,8 +41,7 @@ class Recipe:
     """Epochs between two evaluations; the last epoch is always evaluated."""
     log_interval: Whole
     """Steps between two reports, each of which waits for the device; 0 means every step on the CPU
-    and
-    every 20th elsewhere."""
+    and every 20th elsewhere."""
 
     opt: str
     """timm's name of the optimizer."""
@@ -98,8 +97,7 @@ class Recipe:
 
     crop_padding: Whole | Literal["auto"]
     """Pixels of border before a random crop; `auto` is 4 for small images, 0 for others; 0 crops
-    and
-    resizes at random instead."""
+    and resizes at random instead."""
     scale: tuple[Share, Share]
     """Range of the area share of a random resized crop."""
     ratio: tuple[Positive, Positive]
