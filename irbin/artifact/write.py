@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from irbin import __version__
@@ -62,7 +62,8 @@ def write_artifact(
         _write_json(partial / CONFIG_FILE, manifest_to_json(manifest))
         _write_json(partial / PROGRAM_FILE, lowered.program.to_json())
         metadata = {"format": "pt", "irbin.format_version": str(FORMAT_VERSION)}
-        save_file(stored, partial / TENSORS_FILE, metadata=metadata)
+        # not save_file, whose file only its owner may read
+        (partial / TENSORS_FILE).write_bytes(save(stored, metadata=metadata))
         total_bytes = sum(file.stat().st_size for file in partial.iterdir())
         _put_in_place(partial, path)
     finally:

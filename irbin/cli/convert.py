@@ -14,6 +14,7 @@ from irbin.cli.inspect import print_totals
 from irbin.cli.live import counting
 from irbin.cli.options import DATA, DataFlags, Overwrite, PlanFlags, Source, SourceFlags
 from irbin.errors import UsageError
+from irbin.report.plan import shortcut_line
 
 DEFAULT_CALIBRATION = 1024
 """Images for batch-norm statistics where data was given but no number; a few batches do."""
@@ -63,6 +64,9 @@ def convert(
         )
     if converted.plan is not None:
         print_totals(results(), converted.plan)
+        if converted.plan.options.shortcut != "none":
+            notes_by_layer: dict[str, str] = vars(converted.module)["irbin_shortcuts"]
+            say(results(), shortcut_line(notes_by_layer))
     say(results(), f"wrote {out}", style="bold")
     data_dir = data.data_dir or "DATA"
     command = shlex.join(["irbin", "finetune", str(out), "--data-dir", str(data_dir), "-o", "RUN"])

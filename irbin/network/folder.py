@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from irbin import __version__
@@ -57,7 +57,8 @@ def save_folder(network: Network, path: Path, *, overwrite: bool = False) -> Non
         text = json.dumps(_config(network), indent=2, ensure_ascii=False)
         (partial / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
         tensors = _separate(network.module.state_dict())
-        save_file(tensors, partial / WEIGHTS_FILE, metadata={"format": "pt"})
+        # not save_file, whose file only its owner may read
+        (partial / WEIGHTS_FILE).write_bytes(save(tensors, metadata={"format": "pt"}))
 
 
 def load_folder(path: Path) -> Network:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+
 from rich import box
 from rich.table import Table
 from rich.text import Text
@@ -121,3 +124,19 @@ def plan_notes(plan: Plan) -> list[str]:
 
 def _share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f} %" if whole else ""
+
+
+def shortcut_line(notes: Mapping[str, str]) -> str:
+    """One line: how many binary convolutions got which shortcut, and which got none.
+
+    Args:
+        notes: layer → its shortcut, or `none: ` and why.
+    """
+    counts = Counter(note for note in notes.values() if not note.startswith("none: "))
+    parts = [f"{n} × {note}" for note, n in counts.most_common()]
+    parts += [
+        f"none for `{name}` ({n.removeprefix('none: ')})"
+        for name, n in notes.items()
+        if n.startswith("none: ")
+    ]
+    return "shortcuts: " + ", ".join(parts)

@@ -22,7 +22,7 @@ from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import phase_of
 from irbin.data import class_names
 from irbin.data.batches import Loader, seed_all
-from irbin.errors import UsageError
+from irbin.errors import DataError, UsageError
 from irbin.evaluation import autocast, evaluate
 from irbin.network.folder import save_folder
 from irbin.network.network import Network
@@ -161,7 +161,11 @@ def finetune(
         begin_run(out, recipe, data, network.source, device, inputs)
         with removed_on_error(out):  # what cannot be saved is told now; a kill can be resumed
             run.save(progress)
-    interrupted = _train(run, progress)
+    try:
+        interrupted = _train(run, progress)
+    except DataError:  # a damaged image costs no work: it is repaired, and the run resumed
+        run.save(progress)
+        raise
     return RunRecord(
         path=str(out),
         epochs=tuple(progress.records),
@@ -180,29 +184,31 @@ def _train(run: _Run, progress: Progress) -> bool:
             meter = Meter(progress, run.n_epochs, run.n_steps, run.device)
             module.train()
             run.train.set_epoch(progress.epoch, start=progress.step)
-            for images, labels in run.train:
-                step = progress.epoch * run.n_steps + progress.step
-                seed_all(recipe.seed, step, device=run.device)
-                images, targets = run.mix(images, labels, progress.epoch)
-                with autocast(run.device, recipe.amp):
-                    logits = run.forward(images)
-                loss = _loss(run, images, logits, targets)
-                run.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch's gap
-                if recipe.clip_grad is not None:
-                    run.scaler.unscale_(optimizer)
-                    dispatch_clip_grad(module.parameters(), recipe.clip_grad, recipe.clip_mode)
-                run.scaler.step(optimizer)
-                run.scaler.update()
-                optimizer.zero_grad()
-                run.scheduler.step_update(step + 1)
-                if run.phase is not None:
-                    run.phase.set_progress((step + 1) / total)
-                meter.add(loss, logits, targets)
-                if meter.is_due(run.log_interval):
-                    _tell(run.report, meter.read(*_knobs(run)), stop)
-                if stop():
-                    break
-            meter.settle()
+            try:
+                for images, labels in run.train:
+                    step = progress.epoch * run.n_steps + progress.step
+                    seed_all(recipe.seed, step, device=run.device)
+                    images, targets = run.mix(images, labels, progress.epoch)
+                    with autocast(run.device, recipe.amp):
+                        logits = run.forward(images)
+                    loss = _loss(run, images, logits, targets)
+                    run.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch's gap
+                    if recipe.clip_grad is not None:
+                        run.scaler.unscale_(optimizer)
+                        dispatch_clip_grad(module.parameters(), recipe.clip_grad, recipe.clip_mode)
+                    run.scaler.step(optimizer)
+                    run.scaler.update()
+                    optimizer.zero_grad()
+                    run.scheduler.step_update(step + 1)
+                    if run.phase is not None:
+                        run.phase.set_progress((step + 1) / total)
+                    meter.add(loss, logits, targets)
+                    if meter.is_due(run.log_interval):
+                        _tell(run.report, meter.read(*_knobs(run)), stop)
+                    if stop():
+                        break
+            finally:  # a damaged image may end the pass
+                meter.settle()
             evaluation = _validate(run, progress, stop)
             if stop():  # also during the evaluation, which is then done again
                 run.save(progress)

@@ -293,3 +293,11 @@ def test_converted_file_alone_is_refused_with_advice(tmp_path: Path) -> None:
     options = SourceOptions(model="paper:resnet20", num_classes=3)
     with pytest.raises(SourceError, match="belongs to a converted network: give its folder"):
         load_source(str(tmp_path / "out" / "model.safetensors"), options)
+
+
+def test_others_may_read_what_was_written(network: Network, tmp_path: Path) -> None:
+    save_folder(network, tmp_path / "out")
+    ordinary = tmp_path / "ordinary"
+    ordinary.touch()
+    modes = {f.stat().st_mode for f in (tmp_path / "out").iterdir()}
+    assert modes == {ordinary.stat().st_mode}

@@ -5,7 +5,13 @@ from dataclasses import replace
 import pytest
 
 from irbin.records import Plan, PlanOptions
-from irbin.report.plan import layer_table, plan_heading, plan_notes, totals_table
+from irbin.report.plan import (
+    layer_table,
+    plan_heading,
+    plan_notes,
+    shortcut_line,
+    totals_table,
+)
 
 
 def squeezed(text: str) -> str:
@@ -78,3 +84,10 @@ def test_heading_names_source_bits_and_shortcut(plan: Plan) -> None:
     assert plan_heading("net", plan) == "net: 1w1a, libra/ede, input 3×224×224"
     bireal = replace(plan, options=PlanOptions(shortcut="bireal"))
     assert "bireal shortcuts" in plan_heading("net", bireal)
+
+
+def test_shortcuts_are_counted_and_missing_ones_named() -> None:
+    notes = {"a": "identity", "b": "identity", "c": "none: 3 channels cannot become 7"}
+    assert shortcut_line(notes) == (
+        "shortcuts: 2 × identity, none for `c` (3 channels cannot become 7)"
+    )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -214,6 +215,26 @@ def test_a_corrupt_image_stops_training_with_its_name(
     spoiled = replace(data, data_dir=str(tmp_path / "images"))
     with pytest.raises(DataError, match=r"^expected images that can be decoded, got .*1\.png: "):
         finetune(make_network(), spoiled, recipe, tmp_path / "run")
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_repaired_image_lets_the_run_go_on_as_if_nothing_had_been(
+    make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path, split: str
+) -> None:
+    shutil.copytree(data.data_dir, tmp_path / "images")
+    data = replace(data, data_dir=str(tmp_path / "images"))
+    whole = finetune(make_network(), data, recipe, tmp_path / "whole")
+    file = sorted((tmp_path / "images" / split).rglob("*.png"))[3]
+    image = file.read_bytes()
+    file.write_bytes(image[:40])
+    with pytest.raises(DataError, match="expected images that can be decoded"):
+        finetune(make_network(), data, recipe, tmp_path / "run")
+    file.write_bytes(image)
+    resumed = finetune(make_network(seed=1), data, recipe, tmp_path / "run", resume=True)
+    assert [e.train_loss for e in resumed.epochs] == [e.train_loss for e in whole.epochs]
+    assert [e.eval_loss for e in resumed.epochs] == [e.eval_loss for e in whole.epochs]
+    weights = "last/model.safetensors"
+    assert (tmp_path / "run" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
 
 
 def test_unknown_device_and_optimizer_are_usage_errors(
