@@ -86,7 +86,7 @@ def test_a_failing_write_leaves_nothing(exported, tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr("irbin.artifact.write.save_file", fail)
+    monkeypatch.setattr("irbin.artifact.write.save", fail)
     with pytest.raises(OSError, match="disk full"):
         write_artifact(*exported.arguments, tmp_path / "p")
     assert not list(tmp_path.iterdir())
