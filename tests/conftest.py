@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
+
+# a busy machine is no failure; CI repeats what it found, a developer's machine goes on looking
+settings.register_profile("irbin", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("irbin")
 
 torch.set_num_threads(1)  # tests are small; two spinning threads only slow each other down
 
