@@ -157,7 +157,7 @@ def test_another_run_is_not_resumed(
         finetune(make_network(), data, recipe, out, resume=True)
     assert not out.exists()
     finetune(make_network(), data, recipe, out, report=stop_after(1))
-    with pytest.raises(TrainingError, match=r"differ: was `lr` 0\.002, now 0\.5$"):
+    with pytest.raises(TrainingError, match=r"differ: was `lr` 0\.01, now 0\.5$"):
         finetune(make_network(), data, replace(recipe, lr=0.5), out, resume=True)
     with pytest.raises(TrainingError, match=r"was `batch_size` 8, now 4$"):
         finetune(make_network(), replace(data, batch_size=4), recipe, out, resume=True)
