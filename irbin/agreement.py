@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, binary_layers
 from irbin.bits import unpack
 from irbin.errors import UsageError
+from irbin.evaluation import evaluating
 from irbin.program.program import Node
 from irbin.records import Agreement, Disagreement, LayerAgreement
 from irbin.runtime.model import PackedModel
@@ -105,7 +106,7 @@ def _run_both(
 ) -> tuple[Tensor, Tensor]:
     """Logits of the trained and of the packed network, float64 on the CPU; fills `batch`."""
     device = next(iter(binary.parameters())).device
-    with _evaluating(binary), _listening(layers, batch.inputs), torch.no_grad():
+    with evaluating(binary), _listening(layers, batch.inputs), torch.no_grad():
         wanted = binary(batch.images.to(device))
     layer_of = {bits.name: name for name, pairs in packed.layer_nodes.items() for bits, _ in pairs}
 
@@ -115,18 +116,6 @@ def _run_both(
 
     found = packed.run(batch.images, record)
     return wanted.cpu().double(), found.cpu().double()
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Eval mode for a while; every submodule gets back the mode it had."""
-    training = [m for m in module.modules() if m.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
 
 
 @contextmanager

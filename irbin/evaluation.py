@@ -81,7 +81,7 @@ def evaluate(
     n_done = 0
     tally: _Tally | None = None
     start = time.perf_counter()
-    with _eval_mode(model), torch.inference_mode(), autocast(place, amp_dtype):
+    with evaluating(model), torch.inference_mode(), autocast(place, amp_dtype):
         for images, labels in loader:
             images, labels = images.to(place, non_blocking=True), labels.to(place)
             if channels_last:
@@ -170,7 +170,7 @@ def _start(logits: Tensor, labels: Tensor) -> _Tally:
 
 
 @contextlib.contextmanager
-def _eval_mode(model: Callable[[Tensor], Tensor]) -> Iterator[None]:
+def evaluating(model: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Evaluation mode within; every submodule gets its own mode back, frozen batch norms too."""
     if not isinstance(model, nn.Module):
         yield

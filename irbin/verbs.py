@@ -208,7 +208,7 @@ def evaluate(
     if kind == "packed":  # its binary nodes run in NumPy, on the CPU, in float32
         device, amp = "cpu", None
     return evaluate_model(
-        module.eval().to(device),
+        module.to(device),
         eval_loader(dataset, data),
         name=str(source) if isinstance(source, str | Path) else record.spec,
         kind=kind,
@@ -248,7 +248,7 @@ def compare(
     dataset = open_dataset(data, data.val_split, network.source.preprocessing, training=False)
     check_classes(network.source, dataset)
     batches = _images(eval_loader(dataset, data), len(dataset), report)
-    return compare_batches(network.module.eval(), model, batches)
+    return compare_batches(network.module, model, batches)
 
 
 def export(

@@ -15,18 +15,19 @@ ROOT = Path(irbin.__file__).parent
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "files": set(),
     "records": {"errors"},
     "bits": {"errors"},
     "binary": {"errors"},
-    "network": {"binary", "bits", "records", "errors"},
+    "network": {"files", "binary", "bits", "records", "errors"},
     "data": {"records", "errors"},
     "evaluation": {"data", "records", "errors"},
-    "training": {"binary", "network", "records", "data", "evaluation", "errors"},
+    "training": {"files", "binary", "network", "records", "data", "evaluation", "errors"},
     "program": {"bits", "binary", "records", "errors"},
-    "artifact": {"program", "records", "bits", "errors"},
+    "artifact": {"files", "program", "records", "bits", "errors"},
     "kernels": {"bits", "errors"},
     "runtime": {"artifact", "program", "kernels", "bits", "records", "errors"},
-    "agreement": {"binary", "bits", "program", "runtime", "records", "errors"},
+    "agreement": {"evaluation", "binary", "bits", "program", "runtime", "records", "errors"},
     "report": {"records", "errors"},
     "sources": {"network", "runtime", "records", "errors"},
 }
@@ -39,7 +40,7 @@ FORBIDDEN: dict[str, set[str]] = {
     "report": {"torch"},
     "binary": {"timm", "torchvision"},
     "program": {"timm", "torchvision"},
-    "artifact": {"timm", "torchvision", "irbin.binary", "irbin.program.lower"},
+    "artifact": {"files", "timm", "torchvision", "irbin.binary", "irbin.program.lower"},
     "runtime": {"timm", "torchvision", "irbin.program.lower"},
 }
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from irbin.artifact.schema import (
     manifest_to_json,
 )
 from irbin.errors import ArtifactError
+from irbin.files import beside, put_in_place, remove
 from irbin.program.lowered import Lowered
 from irbin.records import ExportRecord, FloatDtype, Plan, SourceRecord
 
@@ -55,8 +54,8 @@ def write_artifact(
     stored = {name: _stored(name, t, float_dtype) for name, t in lowered.tensors.items()}
     _check_sizes(stored, plan, float_dtype)
     manifest = Manifest(__version__, float_dtype, source, plan)
-    partial = path.with_name(path.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = beside(path)
+    remove(partial)
     partial.mkdir(parents=True)
     try:
         _write_json(partial / CONFIG_FILE, manifest_to_json(manifest))
@@ -65,9 +64,9 @@ def write_artifact(
         # not save_file, whose file only its owner may read
         (partial / TENSORS_FILE).write_bytes(save(stored, metadata=metadata))
         total_bytes = sum(file.stat().st_size for file in partial.iterdir())
-        _put_in_place(partial, path)
+        put_in_place(partial, path)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        remove(partial)
     return ExportRecord(
         path=str(path),
         predicted_bytes=plan.packed_bytes(float_dtype),
@@ -132,22 +131,4 @@ def _n_bytes(tensors: Iterable[Tensor]) -> int:
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _put_in_place(partial: Path, path: Path) -> None:
-    """Renames a finished folder to its name; what stood there goes away only after that."""
-    if not path.exists():
-        os.replace(partial, path)
-        return
-    old = path.with_name(path.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    os.replace(path, old)
-    os.replace(partial, path)
-    if old.is_dir():
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        old.unlink()
+    path.write_text(text + "\n", encoding="utf-8")

@@ -7,7 +7,6 @@ Fashion-MNIST (Xiao et al., 2017) is under the MIT licence, which lies beside th
 from __future__ import annotations
 
 import gzip
-import shutil
 import sys
 from collections.abc import Callable
 from importlib.resources import as_file, files
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbin.errors import DataError
+from irbin.files import beside, remove
 
 CLASSES = (
     "t-shirt", "trouser", "pullover", "dress", "coat",
@@ -39,8 +39,8 @@ def write_image_folder(destination: Path, report: Callable[[int, int], None] | N
 
     subset = load_subset()
     n_images, n_done = sum(len(labels) for _, labels in subset.values()), 0
-    partial = destination.with_name(destination.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = beside(destination)
+    remove(partial)
     for split, (images, labels) in subset.items():
         for name in CLASSES:
             (partial / split / name).mkdir(parents=True)

@@ -7,8 +7,6 @@ key `irbin` holds the source and the plan, without which no converted network co
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +19,7 @@ from torch import Tensor
 
 from irbin import __version__
 from irbin.errors import SourceError, UsageError
+from irbin.files import beside, put_in_place, remove
 from irbin.network.checkpoint import load_into, read_checkpoint
 from irbin.network.network import Network
 from irbin.network.source import PREFIXES, build
@@ -155,31 +154,18 @@ def whole_folder(path: Path) -> Iterator[Path]:
         SourceError: the disk refuses.
     """
     path = path.absolute()
-    partial, old = path.with_name(f"{path.name}.partial"), path.with_name(f"{path.name}.old")
+    partial = beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
+        remove(partial)  # left by a process that was killed
         partial.mkdir()
         try:
             yield partial
-            _sync(partial)
-            if path.exists():
-                shutil.rmtree(old, ignore_errors=True)
-                path.rename(old)
-            partial.rename(path)
+            put_in_place(partial, path)
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+            remove(partial)
     except OSError as error:
         raise SourceError(f"`{path}` cannot be written: {error.strerror or error}") from error
-
-
-def _sync(folder: Path) -> None:
-    """Puts a folder's files on the disk before anything is renamed."""
-    for file in folder.iterdir():
-        if file.is_file():
-            with file.open("rb") as opened:
-                os.fsync(opened.fileno())
 
 
 def _read_config(path: Path) -> dict[str, Any] | None:

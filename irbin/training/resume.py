@@ -21,10 +21,11 @@ from safetensors.torch import load_file, load_model, save
 from torch import Tensor
 
 from irbin.errors import TrainingError
+from irbin.files import current, write_file
 from irbin.network.folder import save_folder
 from irbin.network.network import Network
 from irbin.records import EpochRecord, JsonValue
-from irbin.training.run_folder import current, replace_folder, write_file
+from irbin.training.run_folder import replace_folder
 
 VERSION = 1
 

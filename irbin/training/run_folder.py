@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import platform
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
@@ -25,6 +23,7 @@ import yaml
 
 from irbin import __version__
 from irbin.errors import TrainingError, UsageError
+from irbin.files import beside, put_in_place, remove, write_file
 from irbin.records import (
     DataOptions,
     EpochRecord,
@@ -134,36 +133,18 @@ def write_summary(out: Path, records: Sequence[EpochRecord]) -> None:
     write_file(out / "summary.csv", text.getvalue().encode())
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-
-
 def replace_folder(path: Path, fill: Callable[[Path], None]) -> None:
-    """Puts a folder that `fill` writes in the place of `path`.
-
-    The old one is moved to `<name>.previous` for the moment between two renames, where `current`
-    finds it if the program ends there.
+    """Puts a folder that `fill` writes in the place of `path`, see `irbin.files`.
 
     Args:
         path: final place.
         fill: called with a path that does not exist; makes the folder there.
     """
-    partial = path.with_name(path.name + ".partial")
-    previous = path.with_name(path.name + ".previous")
-    _remove(partial)
+    partial = beside(path)
+    remove(partial)
     with removed_on_error(partial):
         fill(partial)
-    if path.exists():
-        _remove(previous)
-        path.rename(previous)
-    partial.rename(path)
-    _remove(previous)
+    put_in_place(partial, path)
 
 
 @contextmanager
@@ -172,18 +153,5 @@ def removed_on_error(path: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        _remove(path)
+        remove(path)
         raise
-
-
-def current(path: Path) -> Path | None:
-    """The folder `path`, or what a program that ended while replacing it left; else None."""
-    for place in (path, path.with_name(path.name + ".previous")):
-        if place.is_dir():
-            return place
-    return None
-
-
-def _remove(path: Path) -> None:
-    if path.exists():
-        shutil.rmtree(path)

@@ -132,7 +132,7 @@ def test_a_set_tail_bit(folder, bit):
 
 def test_a_bit_in_use_is_no_tail(folder):
     edit_tensors(folder, lambda tensors: tensors["3.bits"][2, 1, 0, 1].bitwise_or_(1 << 4))
-    read_artifact(folder)
+    assert read_artifact(folder).tensors["3.bits"][2, 1, 0, 1] & 1 << 4
 
 
 def test_an_exponent_below_float32(folder):

@@ -150,7 +150,7 @@ def test_nothing_half_written_is_left(tmp_path: Path, network: Network) -> None:
 
 
 def test_leftovers_of_a_killed_process_do_not_matter(tmp_path: Path, network: Network) -> None:
-    for leftover in ("out.partial", "out.old"):
+    for leftover in ("out.partial", "out.previous"):
         (tmp_path / leftover).mkdir()
         (tmp_path / leftover / "junk").write_text("")
     save_folder(network, tmp_path / "out")

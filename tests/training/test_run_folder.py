@@ -6,15 +6,14 @@ from pathlib import Path
 import pytest
 
 from irbin.errors import TrainingError, UsageError
+from irbin.files import current
 from irbin.records import DataOptions, EpochRecord, Preprocessing, SourceRecord
 from irbin.training.recipe import Recipe
 from irbin.training.run_folder import (
     begin_run,
     check_same_run,
-    current,
     read_args,
     replace_folder,
-    write_file,
     write_summary,
 )  # fmt: skip
 
@@ -67,13 +66,6 @@ def test_summary_has_a_row_an_epoch(tmp_path: Path) -> None:
     ]
     write_summary(tmp_path, [])
     assert len((tmp_path / "summary.csv").read_text().splitlines()) == 1
-
-
-def test_files_are_replaced_whole(tmp_path: Path) -> None:
-    for content in (b"long content", b"", b"x"):
-        write_file(tmp_path / "file", content)
-        assert (tmp_path / "file").read_bytes() == content
-        assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_the_previous_folder_is_found_when_a_save_was_cut(tmp_path: Path) -> None:
