@@ -159,7 +159,7 @@ class LayerRecord:
     """Why it cannot be binarized at all (own forward, weight read from outside, never called …);
     '' if it can."""
     followed_by: str = ""
-    """Class or function name of the first thing that reads its output, for the table."""
+    """Class or function name of the first thing that reads its output; shown with `--json`."""
     is_gate: bool = False
     """Part of a squeeze-excite gate: between a global pooling and the product it controls."""
 

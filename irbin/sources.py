@@ -90,6 +90,15 @@ def teacher_of(
     return found.module.eval()
 
 
+def name_of(source: Source | PackedModel) -> str:
+    """What the user called it: as typed; of something live the record's spec or the class."""
+    if isinstance(source, str | Path):
+        return str(source)
+    if isinstance(source, Network | PackedModel):
+        return source_record(source).spec
+    return type(source).__name__
+
+
 def source_record(network: Network | PackedModel) -> SourceRecord:
     """Where the float network came from."""
     return network.manifest.source if isinstance(network, PackedModel) else network.source

@@ -45,6 +45,7 @@ from irbin.runtime.model import PackedModel
 from irbin.runtime.model import load as load_packed
 from irbin.sources import (
     Source,
+    name_of,
     open_any,
     open_network,
     param_count,
@@ -170,9 +171,15 @@ def finetune(
         chosen_teacher = teacher_of(network, teacher, source_options)
     elif teacher is not None:
         raise UsageError("`teacher` was given but the recipe does not distill; add `--distill`")
+    inputs = {
+        "source": name_of(source),
+        "recipe": recipe,
+        "overrides": dict(overrides or {}),
+        "teacher": None if teacher is None else name_of(teacher),
+    }
     return finetune_network(
         network, data, settings, Path(out), teacher=chosen_teacher, resume=resume, device=device,
-        report=report, on_epoch=on_epoch,
+        report=report, on_epoch=on_epoch, inputs=inputs,
     )  # fmt: skip
 
 
@@ -210,7 +217,7 @@ def evaluate(
     return evaluate_model(
         module.to(device),
         eval_loader(dataset, data),
-        name=str(source) if isinstance(source, str | Path) else record.spec,
+        name=name_of(source),
         kind=kind,
         class_names=class_names(dataset),
         param_count=param_count(network),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
 import irbin
@@ -55,6 +56,16 @@ def test_a_fine_tuned_float_network_is_a_teacher_and_knows_its_classes(journey: 
     assert network.source.trained
     assert network.source.class_names == ("bars", "dots", "plain")
     assert network.source.spec == str(journey / "float" / "best")
+
+
+def test_a_run_remembers_what_was_asked_for(journey: Path) -> None:
+    args = yaml.safe_load((journey / "run" / "args.yaml").read_text())
+    assert args["command"] == {
+        "source": str(journey / "converted"),
+        "recipe": None,
+        "overrides": {"epochs": 2, "lr": 0.01},
+        "teacher": None,
+    }
 
 
 def test_the_packed_model_needs_no_architecture(journey: Path) -> None:
