@@ -13,10 +13,14 @@ The arithmetic, with K the number of ±1 products inside the image (fewer at a p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from irbin.bits import packed_bytes, unpack
+from irbin.kernels.steps import Step
 
 Bits = NDArray[np.uint8]
 Border = tuple[int, int, int, int]
@@ -186,6 +190,62 @@ def bconv2d(
     return output_transform(dot, scale_log2, bias, channel_axis=1)
 
 
+def apply_steps(
+    y: NDArray[np.float32], steps: Sequence[Step], residuals: Sequence[NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """The steps one after the other, each rounded to float32.
+
+    Args:
+        y: any shape, channels innermost.
+        steps: what to do.
+        residuals: what residual steps add, of the shape of y.
+    """
+    with np.errstate(all="ignore"):  # infinities and NaN are values like others
+        for step in steps:
+            if step.kind == "multiply":
+                y = y * step.values
+            elif step.kind == "add":
+                y = y + step.values
+            elif step.kind == "residual":
+                y = y + residuals[step.residual]
+            elif step.kind == "clamp":  # a NaN passes
+                y = np.minimum(np.maximum(y, np.float32(step.low)), np.float32(step.high))
+            else:
+                y = np.where(y > 0, y, y * step.values)
+    return y
+
+
+def max_pool2d(
+    x: NDArray[np.float32],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    border: Border,
+    dilation: tuple[int, int],
+) -> NDArray[np.float32]:
+    """The largest value of each window, NaN if one is in it; what lies outside never wins.
+
+    Args:
+        x: (batch, height, width, channels).
+        kernel: (height, width).
+        stride: (vertical, horizontal).
+        border: padding (left, right, top, bottom).
+        dilation: (vertical, horizontal).
+
+    Returns:
+        (batch, out_height, out_width, channels).
+    """
+    left, right, top, bottom = border
+    around = ((0, 0), (top, bottom), (left, right), (0, 0))
+    padded = np.pad(x, around, constant_values=np.float32(-np.inf))
+    sizes = []
+    for axis in range(2):
+        reach = (kernel[axis] - 1) * dilation[axis] + 1
+        sizes.append((padded.shape[1 + axis] - reach) // stride[axis] + 1)
+    shape = (*sizes, *kernel)
+    windows = _patches(padded, shape, stride, dilation)
+    return windows.max(axis=(3, 4)) if len(x) else np.empty((0, *sizes, x.shape[3]), np.float32)
+
+
 def _power_of_two(scale_log2: NDArray[np.int8]) -> NDArray[np.float32]:
     return np.ldexp(np.float32(1), scale_log2.astype(np.int32))
 
@@ -224,9 +284,15 @@ def _taps_inside(
     return (position >= 0) & (position < size)
 
 
+_Number = TypeVar("_Number", np.uint8, np.float32)
+
+
 def _patches(
-    padded: Bits, shape: tuple[int, ...], stride: tuple[int, int], dilation: tuple[int, int]
-) -> Bits:
+    padded: NDArray[_Number],
+    shape: tuple[int, ...],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+) -> NDArray[_Number]:
     """Every output's taps, a view (batch, out_h, out_w, kernel_h, kernel_w, packed).
 
     Args:

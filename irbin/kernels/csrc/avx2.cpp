@@ -1,0 +1,188 @@
+// AVX2: popcount by byte shuffle, 32 bytes at once; 16 lanes are two registers (Haswell and later).
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "contract.h"
+
+#pragma GCC push_options
+#pragma GCC target("avx2")
+
+namespace irbin {
+namespace {
+
+constexpr int kHalf = 8;  // lanes of a register
+
+struct V {
+  struct Floats {
+    __m256 low, high;
+  };
+  struct Ints {
+    __m256i low, high;
+  };
+  static __m256i first(int n) {  // all ones in lanes below n
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane);
+  }
+  static __m256i load_half(const int32_t* x) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x));
+  }
+  static Floats load(const float* x) { return {_mm256_loadu_ps(x), _mm256_loadu_ps(x + kHalf)}; }
+  static Floats load_part(const float* x, int n) {
+    if (n == kLanes) return load(x);
+    if (n <= kHalf) return {_mm256_maskload_ps(x, first(n)), _mm256_setzero_ps()};
+    return {_mm256_loadu_ps(x), _mm256_maskload_ps(x + kHalf, first(n - kHalf))};
+  }
+  static void store(float* to, const Floats& v) {
+    _mm256_storeu_ps(to, v.low);
+    _mm256_storeu_ps(to + kHalf, v.high);
+  }
+  static void store_part(float* to, const Floats& v, int n) {
+    if (n < kHalf) return _mm256_maskstore_ps(to, first(n), v.low);
+    if (n == kLanes) return store(to, v);
+    _mm256_storeu_ps(to, v.low);
+    if (n > kHalf) _mm256_maskstore_ps(to + kHalf, first(n - kHalf), v.high);
+  }
+  static Floats all(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+  static Floats multiply(const Floats& a, const Floats& b) {
+    return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)};
+  }
+  static Floats add(const Floats& a, const Floats& b) {
+    return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)};
+  }
+  // min and max give their second operand where one is NaN, so a NaN passes
+  static Floats clamp(const Floats& v, const Floats& low, const Floats& high) {
+    return {_mm256_min_ps(high.low, _mm256_max_ps(low.low, v.low)),
+            _mm256_min_ps(high.high, _mm256_max_ps(low.high, v.high))};
+  }
+  static __m256 prelu_half(__m256 v, __m256 slope) {
+    const __m256 positive = _mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_GT_OQ);
+    return _mm256_blendv_ps(_mm256_mul_ps(v, slope), v, positive);
+  }
+  static Floats prelu(const Floats& v, const Floats& slope) {
+    return {prelu_half(v.low, slope.low), prelu_half(v.high, slope.high)};
+  }
+  static __m256 maximum_half(__m256 a, __m256 b) {
+    return _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+  }
+  static Floats maximum(const Floats& a, const Floats& b) {
+    return {maximum_half(a.low, b.low), maximum_half(a.high, b.high)};
+  }
+  static uint32_t negative_half(__m256 v) {
+    return static_cast<uint32_t>(
+        _mm256_movemask_ps(_mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_LT_OQ)));
+  }
+  static uint32_t negative(const Floats& v) {
+    return negative_half(v.low) | negative_half(v.high) << kHalf;
+  }
+  static Ints load_ints(const int32_t* x) { return {load_half(x), load_half(x + kHalf)}; }
+  static Ints dots(const int32_t* counts, const Ints& correction) {
+    const Ints all = load_ints(counts);
+    return {_mm256_sub_epi32(correction.low, _mm256_slli_epi32(all.low, 1)),
+            _mm256_sub_epi32(correction.high, _mm256_slli_epi32(all.high, 1))};
+  }
+  static Floats to_floats(const Ints& v) {
+    return {_mm256_cvtepi32_ps(v.low), _mm256_cvtepi32_ps(v.high)};
+  }
+  static uint32_t less_half(__m256i v, __m256i than) {
+    return static_cast<uint32_t>(
+        _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(than, v))));
+  }
+  static uint32_t less(const Ints& v, const Ints& than) {
+    return less_half(v.low, than.low) |
+           less_half(v.high, than.high) << kHalf;
+  }
+  static void gather_signs(const float* x, int64_t plane, int n_bits, int n, uint32_t* words) {
+    __m256i low = _mm256_setzero_si256(), high = low;
+    for (int k = 0; k < n_bits; ++k) {
+      const Floats v = load_part(x + k * plane, n);
+      const __m256i bit = _mm256_set1_epi32(static_cast<int>(1u << k));
+      const __m256 zero = _mm256_setzero_ps();
+      const __m256 l = _mm256_cmp_ps(v.low, zero, _CMP_LT_OQ);
+      const __m256 h = _mm256_cmp_ps(v.high, zero, _CMP_LT_OQ);
+      low = _mm256_or_si256(low, _mm256_and_si256(bit, _mm256_castps_si256(l)));
+      high = _mm256_or_si256(high, _mm256_and_si256(bit, _mm256_castps_si256(h)));
+    }
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(words), low);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(words + kHalf), high);
+  }
+};
+
+#include "finish.inl"
+
+struct N {
+  static constexpr int kPixels = 4;
+  struct Bytes {
+    __m256i low, high;
+  };
+  struct Setting {
+    __m256i table, nibble;
+  };
+  static Setting set() {
+    return {_mm256_broadcastsi128_si256(
+                _mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4)),
+            _mm256_set1_epi8(15)};
+  }
+  static Bytes zero() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+  static void store(int32_t* to, __m256i v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), v);
+  }
+  static void clear(int32_t* counts) {
+    store(counts, _mm256_setzero_si256());
+    store(counts + kHalf, _mm256_setzero_si256());
+  }
+  static Bytes load(const uint32_t* w) {
+    const auto* from = reinterpret_cast<const int32_t*>(w);
+    return {V::load_half(from), V::load_half(from + kHalf)};
+  }
+  static __m256i bytes(__m256i x, const Setting& set) {
+    const __m256i low = _mm256_and_si256(x, set.nibble);
+    const __m256i high = _mm256_and_si256(_mm256_srli_epi16(x, 4), set.nibble);
+    return _mm256_add_epi8(_mm256_shuffle_epi8(set.table, low),
+                           _mm256_shuffle_epi8(set.table, high));
+  }
+  static void count(Bytes& total, const Bytes& weight, uint32_t word, const Setting& set) {
+    const __m256i words = _mm256_set1_epi32(static_cast<int>(word));
+    total.low = _mm256_add_epi8(total.low, bytes(_mm256_xor_si256(weight.low, words), set));
+    total.high = _mm256_add_epi8(total.high, bytes(_mm256_xor_si256(weight.high, words), set));
+  }
+  static void widen_half(__m256i total, int32_t* counts) {
+    const __m256i pairs = _mm256_maddubs_epi16(total, _mm256_set1_epi8(1));
+    const __m256i sums = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    store(counts, _mm256_add_epi32(V::load_half(counts), sums));
+  }
+  static void widen(const Bytes& total, int32_t* counts) {
+    widen_half(total.low, counts);
+    widen_half(total.high, counts + kHalf);
+  }
+};
+
+#include "byte_tile.inl"
+
+int64_t register_loop(int64_t n_rounds) {
+  constexpr int n_totals = 8;
+  const N::Setting setting = N::set();
+  __m256i total[n_totals], weights = _mm256_set1_epi32(0x89);
+  for (auto& t : total) t = _mm256_setzero_si256();
+  __m256i words = _mm256_set1_epi32(0x1234567);
+  for (int64_t i = 0; i < n_rounds; ++i) {
+    asm volatile("" : "+x"(words), "+x"(weights));
+    for (auto& t : total) {
+      __m256i word = words;
+      asm volatile("" : "+x"(word));
+      t = _mm256_add_epi8(t, N::bytes(_mm256_xor_si256(weights, word), setting));
+    }
+  }
+  for (auto& t : total) asm volatile("" : : "x"(t));
+  return n_rounds * n_totals * 256;
+}
+
+}  // namespace
+
+const Implementation avx2{
+    "avx2", "popcount by byte shuffle, 256 bits at once", kAvx2, disagreements, finish_counts,
+    finish_thresholds, nullptr, finish_floats, maximum, pack_planes, register_loop};
+
+}  // namespace irbin
+
+#pragma GCC pop_options

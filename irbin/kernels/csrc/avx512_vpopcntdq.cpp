@@ -1,0 +1,199 @@
+// AVX-512 with VPOPCNTDQ: a popcount per 32-bit lane in one instruction (Ice Lake, Zen 4 and later).
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "contract.h"
+
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq")
+
+namespace irbin {
+namespace {
+
+#include "avx512_lanes.inl"
+#include "finish.inl"
+
+// P·B accumulators of 16 channels stay in registers; a pixel's word is broadcast once for B blocks.
+// Loops over pixels and blocks are unrolled by pragma: else the accumulators go through memory.
+#define EACH_PIXEL _Pragma("GCC unroll 8") for (int p = 0; p < P; ++p)
+#define EACH_BLOCK _Pragma("GCC unroll 2") for (int b = 0; b < B; ++b)
+
+template <int P, int B>
+struct Tile {
+  __m512i total[P][B];  // in registers: 16 channels each
+
+  // A pixel's word is broadcast once for B blocks of weights.
+  inline void count(const Patches& patches, const uint32_t* weights, int64_t block_stride) {
+    EACH_PIXEL EACH_BLOCK total[p][b] = _mm512_setzero_si512();
+    const int64_t stride = patches.pixel_stride, n_words = patches.segment_words;
+    const uint32_t* segment = patches.first;
+    for (int64_t s = 0; s < patches.n_segments; ++s, segment += patches.segment_stride)
+      for (int64_t j = 0; j < n_words; ++j, weights += kLanes) {
+        __m512i weight[B];
+        EACH_BLOCK weight[b] = _mm512_loadu_si512(weights + b * block_stride);
+        EACH_PIXEL {
+          const __m512i word = _mm512_set1_epi32(static_cast<int>(segment[p * stride + j]));
+          EACH_BLOCK total[p][b] = _mm512_add_epi32(
+              total[p][b], _mm512_popcnt_epi32(_mm512_xor_si512(word, weight[b])));
+        }
+      }
+  }
+
+  inline void store(int32_t* counts) const {
+    EACH_PIXEL EACH_BLOCK _mm512_storeu_si512(counts + (p * B + b) * kLanes, total[p][b]);
+  }
+
+  // From counts to dots, where they are.
+  inline void correct(const int32_t* const* correction, int64_t channel) {
+    EACH_PIXEL {
+      const int32_t* from = correction[p] + channel;
+      EACH_BLOCK total[p][b] = _mm512_sub_epi32(_mm512_loadu_si512(from + b * kLanes),
+                                                _mm512_slli_epi32(total[p][b], 1));
+    }
+  }
+
+  static inline void store_masks(const uint32_t (&mask)[B], uint8_t* to) {
+    if constexpr (B == 2) {
+      const uint32_t both = mask[0] | mask[1] << kLanes;
+      __builtin_memcpy(to, &both, 4);
+    } else {
+      const auto one = static_cast<uint16_t>(mask[0]);
+      __builtin_memcpy(to, &one, 2);
+    }
+  }
+
+  inline void affine(const Affine& steps, int64_t channel, const Output& out) const {
+    __m512 v[P][B], by[B], plus[B];
+    EACH_BLOCK by[b] = V::load(steps.multiply + channel + b * kLanes);
+    EACH_BLOCK plus[b] = V::load(steps.add + channel + b * kLanes);
+    EACH_PIXEL EACH_BLOCK v[p][b] =
+        V::add(V::multiply(V::to_floats(total[p][b]), by[b]), plus[b]);
+    if (steps.residual != nullptr) {
+      const float* from = out.residuals[steps.residual->residual] + channel;
+      EACH_PIXEL EACH_BLOCK v[p][b] =
+          V::add(v[p][b], V::load(from + p * out.residual_stride + b * kLanes));
+    }
+    if (steps.clamp != nullptr) {
+      const __m512 low = V::all(steps.clamp->low), high = V::all(steps.clamp->high);
+      EACH_PIXEL EACH_BLOCK v[p][b] = V::clamp(v[p][b], low, high);
+    }
+    if (out.y != nullptr)
+      EACH_PIXEL EACH_BLOCK V::store(out.y + channel + p * out.y_stride + b * kLanes, v[p][b]);
+    if (out.bits != nullptr)
+      EACH_PIXEL {
+        uint32_t mask[B];
+        EACH_BLOCK mask[b] = V::negative(v[p][b]);
+        store_masks(mask, out.bits + channel / 8 + p * out.bits_stride);
+      }
+  }
+
+  inline void compare(const Thresholds& against, int64_t channel, const Output& out) const {
+    __m512i lower[B];
+    uint32_t flips[B];
+    EACH_BLOCK lower[b] = V::load_ints(against.lower + channel + b * kLanes);
+    EACH_BLOCK flips[b] = against.flips[channel / 8 + 2 * b] |
+                          static_cast<uint32_t>(against.flips[channel / 8 + 2 * b + 1]) << 8;
+    EACH_PIXEL {
+      uint32_t mask[B];
+      EACH_BLOCK mask[b] = V::less(total[p][b], lower[b]) ^ flips[b];
+      store_masks(mask, out.bits + channel / 8 + p * out.bits_stride);
+    }
+  }
+};
+
+#undef EACH_PIXEL
+#undef EACH_BLOCK
+
+struct Counting {
+  const Patches& patches;
+  const uint32_t* weights;
+  int64_t block_stride;
+  int32_t* counts;
+
+  template <int P, int B>
+  void run() const {
+    Tile<P, B> tile;
+    tile.count(patches, weights, block_stride);
+    tile.store(counts);
+  }
+};
+
+struct Finishing {
+  const Patches& patches;
+  const uint32_t* weights;
+  int64_t block_stride;
+  const int32_t* const* correction;
+  int64_t channel;
+  const Affine* affine;
+  const Thresholds* thresholds;
+  const Output& out;
+
+  template <int P, int B>
+  void run() const {
+    Tile<P, B> tile;
+    tile.count(patches, weights, block_stride);
+    tile.correct(correction, channel);
+    affine != nullptr ? tile.affine(*affine, channel, out)
+                      : tile.compare(*thresholds, channel, out);
+  }
+};
+
+template <int B, class Work>
+void run_pixels(int n_pixels, const Work& work) {
+  switch (n_pixels) {
+    case 1: return work.template run<1, B>();
+    case 2: return work.template run<2, B>();
+    case 3: return work.template run<3, B>();
+    case 4: return work.template run<4, B>();
+    case 5: return work.template run<5, B>();
+    case 6: return work.template run<6, B>();
+    case 7: return work.template run<7, B>();
+    default: return work.template run<8, B>();
+  }
+}
+
+template <class Work>
+void run_tile(int n_pixels, int n_blocks, const Work& work) {
+  n_blocks == 1 ? run_pixels<1>(n_pixels, work) : run_pixels<2>(n_pixels, work);
+}
+
+void disagreements(const Patches& patches, int n_pixels, const uint32_t* weights,
+                   int64_t block_stride, int n_blocks, int32_t* counts) {
+  run_tile(n_pixels, n_blocks, Counting{patches, weights, block_stride, counts});
+}
+
+void finished_tile(const Patches& patches, int n_pixels, const uint32_t* weights,
+                   int64_t block_stride, int n_blocks, const int32_t* const* correction,
+                   int64_t channel, const Affine* affine, const Thresholds* thresholds,
+                   const Output& out) {
+  run_tile(n_pixels, n_blocks,
+           Finishing{patches, weights, block_stride, correction, channel, affine, thresholds, out});
+}
+
+int64_t register_loop(int64_t n_rounds) {
+  constexpr int n_totals = 14;
+  __m512i total[n_totals], words = _mm512_set1_epi32(0x1234567), weights = _mm512_set1_epi32(0x89);
+  for (auto& t : total) t = _mm512_setzero_si512();
+  for (int64_t i = 0; i < n_rounds; ++i) {
+    asm volatile("" : "+v"(words), "+v"(weights));  // or the loop would be computed once
+    for (auto& t : total) {
+      __m512i word = words;
+      asm volatile("" : "+v"(word));
+      t = _mm512_add_epi32(t, _mm512_popcnt_epi32(_mm512_xor_si512(word, weights)));
+    }
+  }
+  for (auto& t : total) asm volatile("" : : "v"(t));
+  return n_rounds * n_totals * 512;
+}
+
+}  // namespace
+
+const Implementation avx512_vpopcntdq{
+    "avx512_vpopcntdq", "xor and popcount of 512 bits an instruction each",
+    kAvx512 | kVpopcntdq, disagreements, finish_counts, finish_thresholds, finished_tile,
+    finish_floats, maximum, pack_planes, register_loop};
+
+}  // namespace irbin
+
+#pragma GCC pop_options

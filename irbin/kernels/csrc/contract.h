@@ -1,0 +1,111 @@
+// What an implementation gives, and in which shape it gets its work: pointers, sizes, nothing else.
+//
+// A kernel counts a *tile*: up to 8 pixels of one output row times up to 2 blocks of 16 output channels
+// (`disagreements`). What happens to the counts comes after, for a run of pixels (`finish_counts`).
+// Only local functions and these plain structs cross between files, so that no instruction set leaks
+// into another's code.
+#pragma once
+
+#include <cstdint>
+
+namespace irbin {
+
+constexpr int kLanes = 16;     // output channels of a block
+constexpr int kMaxPixels = 8;  // of a tile
+constexpr int kMaxBlocks = 2;  // of a tile
+constexpr int kWordBits = 32;
+
+// The activation words that meet a tile's weights. Pixel p, segment s, word j is
+// first[p * pixel_stride + s * segment_stride + j]; strides are in words.
+struct Patches {
+  const uint32_t* first;
+  int64_t pixel_stride;
+  int64_t n_segments;
+  int64_t segment_stride;
+  int64_t segment_words;
+};
+
+// What a processor can do, and its system allows.
+enum Feature : uint32_t { kAvx2 = 1, kAvx512 = 2, kVpopcntdq = 4, kNeon = 8 };
+
+enum class StepKind : int32_t { multiply, add, residual, clamp, prelu };
+
+// One step of an output transform, each rounded to float32 by itself.
+struct Step {
+  StepKind kind;
+  int32_t residual;     // which tensor a residual step adds
+  float low, high;      // of a clamp
+  const float* values;  // per channel, up to a whole block; multiply, add, prelu
+};
+
+// Where results go. Pointers stand at the first pixel and channel 0.
+struct Output {
+  const Step* steps;
+  int64_t n_steps;
+  const float* const* residuals;
+  int64_t residual_stride;  // floats from pixel to pixel, of every residual
+  float* y;                 // or null
+  int64_t y_stride;         // floats from pixel to pixel
+  uint8_t* bits;            // or null
+  int64_t bits_stride;      // bytes from pixel to pixel
+};
+
+// The usual transform: a product and a sum, perhaps a residual, perhaps a clamp.
+struct Affine {
+  const float *multiply, *add;       // per channel
+  const Step *residual, *clamp;      // or null
+};
+
+// For each channel: bit = (dot < lower) xor flip.
+struct Thresholds {
+  const int32_t* lower;  // per channel, up to a whole block
+  const uint8_t* flips;  // a bit per channel, 8 channels a byte
+};
+
+struct Implementation {
+  const char* name;
+  const char* description;
+  uint32_t needs;  // features, added up
+
+  // counts[p * n_blocks * 16 + channel] = popcount(activations xor weights).
+  // weights: (block, word, 16), blocks block_stride words apart. At most 2^24 bits a product.
+  void (*disagreements)(const Patches&, int n_pixels, const uint32_t* weights,
+                        int64_t block_stride, int n_blocks, int32_t* counts);
+
+  // dot = correction − 2·count, then the steps, on channels [channel, channel + n_channels) of pixels
+  // whose counts stand n_blocks * 16 apart. correction points at channel 0 of a row of numbers.
+  void (*finish_counts)(const int32_t* counts, int n_blocks, const int32_t* correction,
+                        int64_t n_pixels, int64_t channel, int64_t n_channels, const Output&);
+
+  // The same dot against thresholds; writes output.bits alone.
+  void (*finish_thresholds)(const int32_t* counts, int n_blocks, const int32_t* correction,
+                            int64_t n_pixels, int64_t channel, int64_t n_channels,
+                            const Thresholds&, const Output&);
+
+  // Counts a tile and finishes it while the counts are in registers: the same results as
+  // `disagreements` and `finish_counts` or `finish_thresholds`, for whole blocks only. Of affine and
+  // thresholds one is null; correction[p] points at channel 0. Null where it would gain nothing.
+  void (*finished_tile)(const Patches&, int n_pixels, const uint32_t* weights,
+                        int64_t block_stride, int n_blocks, const int32_t* const* correction,
+                        int64_t channel, const Affine* affine, const Thresholds* thresholds,
+                        const Output&);
+
+  // The steps on floats, pixel p at x + p * x_stride, channels [0, n_channels).
+  void (*finish_floats)(const float* x, int64_t x_stride, int64_t n_pixels, int64_t n_channels,
+                        const Output&);
+
+  // y[i] = the largest of inputs[k][i]; NaN if one of them is.
+  void (*maximum)(const float* const* inputs, int64_t n_inputs, int64_t n_floats, float* y);
+
+  // Signs of a block of channel planes: pixel p, channel c at x[c * plane + p].
+  void (*pack_planes)(const float* x, int64_t plane, int64_t n_pixels, int64_t n_channels,
+                      uint8_t* bits, int64_t bits_stride);
+
+  // n rounds of the inner loop on registers alone; returns the products (1-bit MACs) computed.
+  int64_t (*register_loop)(int64_t n_rounds);
+};
+
+// Defined where the compiler knows their instructions; `implementations.cpp` lists them.
+extern const Implementation avx512_vpopcntdq, avx512, avx2, neon, portable;
+
+}  // namespace irbin

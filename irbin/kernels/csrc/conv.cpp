@@ -1,0 +1,399 @@
+// How a convolution is cut into tiles, and what its kernels read.
+//
+// The output is a list of *strips*, up to 64 neighboring pixels of a row. A thread takes a range of
+// strips, or of channel blocks, and works through it in pieces whose activations fit the first cache:
+//   in place  no padding, whole words a pixel: the kernel reads the input itself;
+//   padded    whole words a pixel: rows are copied with their zero border, taps of a row lie together;
+//   gathered  else: each pixel's taps are put together byte by byte, so that 9 taps of 16 channels
+//             take 5 words and not 9.
+// Zero padding enters as zero bits, which stand for +1, so each −1 weight there counts as a
+// disagreement too many: correction = K + 2·excess, for each pattern of taps outside the image.
+#include "conv.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include "threads.h"
+
+namespace irbin {
+namespace {
+
+constexpr int64_t kStripPixels = 64;
+constexpr int64_t kPieceBytes = 16 * 1024;  // of activations, half of a first cache
+constexpr int64_t kSlackBytes = 64;         // that copying by 8 bytes may write beyond an end
+constexpr int64_t kWordBytes = 4;
+constexpr int64_t kCacheLine = 64;
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// For each output position the number of its pattern of taps inside, and the patterns.
+std::vector<int32_t> classify(const Axis& axis, std::vector<std::vector<bool>>& patterns) {
+  std::map<std::vector<bool>, int32_t> known;
+  std::vector<int32_t> classes;
+  for (int64_t o = 0; o < axis.out_size(); ++o) {
+    std::vector<bool> inside;
+    for (int64_t k = 0; k < axis.kernel; ++k) {
+      const int64_t at = o * axis.stride + k * axis.dilation - axis.before;
+      inside.push_back(at >= 0 && at < axis.size);
+    }
+    const auto [found, is_new] = known.try_emplace(inside, static_cast<int32_t>(known.size()));
+    if (is_new) patterns.push_back(inside);
+    classes.push_back(found->second);
+  }
+  return classes;
+}
+
+// Memory of the calling thread, kept for its next call. Two buffers: rows, and what is gathered.
+uint8_t* scratch(int which, int64_t n_bytes) {
+  thread_local std::vector<uint8_t> memory[2];
+  std::vector<uint8_t>& mine = memory[which];
+  const auto wanted = static_cast<size_t>(n_bytes + kSlackBytes + kCacheLine);
+  if (mine.size() < wanted) mine.resize(wanted);
+  const auto address = reinterpret_cast<uintptr_t>(mine.data());
+  return mine.data() + (kCacheLine - address % kCacheLine) % kCacheLine;
+}
+
+// Copies 8 bytes at a time and may write up to 7 too many, which the next copy overwrites.
+inline void copy_loosely(uint8_t* to, const uint8_t* from, int64_t n_bytes) {
+  for (int64_t i = 0; i < n_bytes; i += 8) std::memcpy(to + i, from + i, 8);
+}
+
+}  // namespace
+
+// One call of `run`, seen by all its threads.
+struct BinaryConv::Call {
+  const Implementation& implementation;
+  const uint8_t* bits;
+  const float* const* residuals;
+  float* y;
+  uint8_t* y_bits;
+  int64_t height, width;      // of the input; a pointwise call is one long row
+  int64_t out_height, out_width, strip_pixels, strips_a_row;
+  bool in_place;
+};
+
+// Where a strip lies.
+struct BinaryConv::Strip {
+  int64_t image, y, x, n_pixels;
+
+  Strip(const Call& call, int64_t index) {
+    const int64_t row = index / call.strips_a_row;
+    image = row / call.out_height;
+    y = row % call.out_height;
+    x = index % call.strips_a_row * call.strip_pixels;
+    n_pixels = std::min(call.strip_pixels, call.out_width - x);
+  }
+};
+
+// Strips prepared together: output rows [y, y + n_rows) of an image, pixels [x, x + n_pixels).
+struct BinaryConv::Piece {
+  int64_t image, y, n_rows, x, n_pixels;
+  Patches patches;    // of the first pixel
+  int64_t row_words;  // from an output row to the next
+
+  int64_t rows(const Axis& axis) const {  // of the input
+    return (n_rows - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1;
+  }
+  int64_t columns(const Axis& axis) const {
+    return (n_pixels - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1;
+  }
+};
+
+// Where the results from some pixel on go.
+struct BinaryConv::Target {
+  Target(const BinaryConv& conv, const Call& call, int64_t pixel)
+      : residuals(call.residuals, conv.transform_.n_residuals(), pixel, conv.geometry_.out_channels) {
+    const int64_t n = conv.geometry_.out_channels, bits_stride = (n + 7) / 8;
+    out = {conv.transform_.data(), conv.transform_.size(), residuals.data(), n,
+           call.y == nullptr ? nullptr : call.y + pixel * n, n,
+           call.y_bits == nullptr ? nullptr : call.y_bits + pixel * bits_stride, bits_stride};
+  }
+  Target(const Target&) = delete;  // out points into residuals
+
+  Residuals residuals;
+  Output out;
+};
+
+BinaryConv::BinaryConv(const Geometry& geometry, const uint8_t* weight_bits, Transform transform,
+                       const int32_t* lower, const uint8_t* flips)
+    : geometry_(geometry), transform_(std::move(transform)) {
+  const bool whole_words = geometry.groups == 1 && geometry.x.dilation == 1 &&
+                           geometry.group_bytes() % kWordBytes == 0;
+  const Axis &y = geometry.y, &x = geometry.x;
+  const bool bordered = y.before + y.after + x.before + x.after > 0;
+  reading_ = !whole_words ? Reading::gathered : bordered ? Reading::padded : Reading::in_place;
+  affine_ = transform_.affine();
+  pack_weights(weight_bits);
+  count_padding(weight_bits);
+  if (lower != nullptr) {
+    const auto n = static_cast<size_t>(geometry.out_channels);
+    lower_.assign(lower, lower + n);
+    lower_.resize(n + kLanes, INT32_MIN);
+    flips_.assign(flips, flips + (n + 7) / 8);
+    flips_.resize(flips_.size() + 2, 0);
+  }
+}
+
+void BinaryConv::pack_weights(const uint8_t* weight_bits) {
+  const int64_t n_bytes = geometry_.y.kernel * geometry_.x.kernel * geometry_.group_bytes();
+  const int64_t n_group = geometry_.out_channels / geometry_.groups;
+  patch_words_ = ceil_div(n_bytes, kWordBytes);
+  n_blocks_ = ceil_div(n_group, kLanes);
+  const int64_t line_words = kCacheLine / kWordBytes;
+  const int64_t n_words = geometry_.groups * n_blocks_ * patch_words_ * kLanes;
+  weight_memory_.assign(static_cast<size_t>(n_words + line_words), 0);
+  const auto address = reinterpret_cast<uintptr_t>(weight_memory_.data());
+  uint32_t* to = weight_memory_.data() + (kCacheLine - address % kCacheLine) % kCacheLine / kWordBytes;
+  weights_ = to;
+  for (int64_t c = 0; c < geometry_.out_channels; ++c) {
+    const int64_t block = c / n_group * n_blocks_ + c % n_group / kLanes;
+    const int64_t lane = c % n_group % kLanes;
+    for (int64_t i = 0; i < n_bytes; ++i)
+      to[(block * patch_words_ + i / kWordBytes) * kLanes + lane] |=
+          static_cast<uint32_t>(weight_bits[c * n_bytes + i]) << 8 * (i % kWordBytes);
+  }
+}
+
+void BinaryConv::count_padding(const uint8_t* weight_bits) {
+  std::vector<std::vector<bool>> rows, columns;
+  row_class_ = classify(geometry_.y, rows);
+  const std::vector<int32_t> column_class = classify(geometry_.x, columns);
+  const int64_t stride = geometry_.out_channels + kLanes;
+  correction_.assign(rows.size() * columns.size() * static_cast<size_t>(stride), 0);
+  const int64_t n_channels = geometry_.in_channels / geometry_.groups;
+  const int64_t n_bytes = geometry_.group_bytes(), n_taps_x = geometry_.x.kernel;
+  int32_t* to = correction_.data();
+  for (const auto& row : rows)
+    for (const auto& column : columns) {
+      for (int64_t c = 0; c < geometry_.out_channels; ++c) {
+        int64_t depth = 0, excess = 0;
+        for (size_t ky = 0; ky < row.size(); ++ky)
+          for (size_t kx = 0; kx < column.size(); ++kx) {
+            if (row[ky] && column[kx]) {
+              depth += n_channels;
+              continue;
+            }
+            const int64_t tap = static_cast<int64_t>(ky) * n_taps_x + static_cast<int64_t>(kx);
+            const uint8_t* bits =
+                weight_bits + (c * geometry_.y.kernel * n_taps_x + tap) * n_bytes;
+            for (int64_t i = 0; i < n_bytes; ++i) excess += __builtin_popcount(bits[i]);
+          }
+        to[c] = static_cast<int32_t>(depth + 2 * excess);
+      }
+      to += stride;
+    }
+  for (size_t row = 0; row < rows.size(); ++row)
+    for (int32_t column : column_class)
+      correction_of_.push_back(
+          correction_.data() +
+          (static_cast<int64_t>(row * columns.size()) + column) * stride);
+  if (is_pointwise())  // a row of any length
+    correction_of_.assign(kMaxPixels, correction_.data());
+}
+
+void BinaryConv::run(const Implementation& implementation, const uint8_t* bits, int64_t n_images,
+                     const float* const* residuals, float* y, uint8_t* y_bits,
+                     int n_threads) const {
+  const Axis &rows = geometry_.y, &columns = geometry_.x;
+  Call call{implementation, bits, residuals, y, y_bits, rows.size, columns.size,
+            rows.out_size(), columns.out_size(), 0, 0, false};
+  if (is_pointwise()) {
+    call.width = call.out_width = n_images * rows.size * columns.size;
+    call.height = call.out_height = n_images = call.width > 0 ? 1 : 0;
+  }
+  if (n_images == 0 || call.out_height <= 0 || call.out_width <= 0) return;
+  const bool aligned = reinterpret_cast<uintptr_t>(bits) % kWordBytes == 0;
+  call.in_place = reading_ == Reading::in_place && aligned;
+  call.strip_pixels = std::min(call.out_width, kStripPixels);
+  call.strips_a_row = ceil_div(call.out_width, call.strip_pixels);
+
+  // cut along whichever of strips and channel blocks splits more evenly
+  const int64_t n_strips = n_images * call.out_height * call.strips_a_row;
+  const int64_t n_pairs = ceil_div(n_blocks_, kMaxBlocks);
+  const int64_t macs = n_strips * call.strip_pixels * geometry_.out_channels * patch_words_ * kWordBits;
+  const int64_t n_parts = useful_threads(macs, n_threads);
+  const auto evenness = [&](int64_t n) {
+    return static_cast<double>(n) / static_cast<double>(ceil_div(n, n_parts) * n_parts);
+  };
+  const bool by_strip = evenness(n_strips) + 0.05 >= evenness(n_pairs) || geometry_.groups > 1;
+  const int64_t n = by_strip ? n_strips : n_pairs;
+  parallel(static_cast<int>(n_parts), [&](int part) {
+    const int64_t first = n * part / n_parts, last = n * (part + 1) / n_parts;
+    by_strip ? run_part(call, first, last, 0, n_blocks_)
+             : run_part(call, 0, n_strips, first * kMaxBlocks,
+                        std::min(last * kMaxBlocks, n_blocks_));
+  });
+}
+
+void BinaryConv::run_part(const Call& call, int64_t first_strip, int64_t last_strip,
+                          int64_t first_block, int64_t last_block) const {
+  if (first_block >= last_block) return;
+  for (int64_t group = 0; group < geometry_.groups; ++group)
+    for (int64_t begin = first_strip; begin < last_strip;) {
+      const int64_t end = piece_end(call, begin, last_strip);
+      const Piece piece = prepare(call, group, begin, end);
+      for (int64_t block = first_block; block < last_block; block += kMaxBlocks) {
+        const int n_blocks = static_cast<int>(std::min<int64_t>(kMaxBlocks, last_block - block));
+        for (int64_t s = begin; s < end; ++s) {
+          const Strip strip(call, s);
+          Patches patches = piece.patches;
+          patches.first += piece.row_words * (strip.y - piece.y) +
+                           patches.pixel_stride * (strip.x - piece.x);
+          run_strip(call, patches, strip, group, block, n_blocks);
+        }
+      }
+      begin = end;
+    }
+}
+
+// Tiles of a strip are as equal as they can be: 28 pixels are four times 7. Where the implementation
+// cannot finish a tile in registers, all are counted first: their counts stay in the first cache, and
+// are not loaded while their stores are on the way.
+void BinaryConv::run_strip(const Call& call, const Patches& patches, const Strip& strip,
+                           int64_t group, int64_t block, int n_blocks) const {
+  const Implementation& how = call.implementation;
+  const int64_t n_out = geometry_.out_channels, n_group = n_out / geometry_.groups;
+  const int64_t block_words = patch_words_ * kLanes;
+  const uint32_t* weights = weights_ + (group * n_blocks_ + block) * block_words;
+  const int64_t channel = group * n_group + block * kLanes;
+  const int64_t n_channels = std::min<int64_t>(n_blocks * kLanes, n_group - block * kLanes);
+  const Thresholds thresholds{lower_.data(), flips_.data()};
+  const bool in_registers = how.finished_tile != nullptr && n_channels == n_blocks * kLanes &&
+                            (has_thresholds() || affine_.has_value());
+  const bool pointwise = is_pointwise();
+  const int32_t* const* correction = correction_of_.data();
+  if (!pointwise)
+    correction += row_class_[static_cast<size_t>(strip.y)] * call.out_width + strip.x;
+  const int64_t first = (strip.image * call.out_height + strip.y) * call.out_width + strip.x;
+
+  alignas(kCacheLine) int32_t counts[kStripPixels * kMaxBlocks * kLanes];
+  const auto n = static_cast<int>(strip.n_pixels);
+  const int n_tiles = (n + kMaxPixels - 1) / kMaxPixels;
+  const int least = n / n_tiles, n_larger = n % n_tiles;
+  Patches tile = patches;
+  for (int t = 0, x = 0, n_pixels; t < n_tiles; ++t, x += n_pixels) {
+    n_pixels = least + (t < n_larger);
+    tile.first = patches.first + x * patches.pixel_stride;
+    if (in_registers)
+      how.finished_tile(tile, n_pixels, weights, block_words, n_blocks,
+                        correction + (pointwise ? 0 : x), channel,
+                        has_thresholds() ? nullptr : &*affine_, &thresholds,
+                        Target(*this, call, first + x).out);
+    else
+      how.disagreements(tile, n_pixels, weights, block_words, n_blocks,
+                        counts + x * n_blocks * kLanes);
+  }
+  if (in_registers) return;
+  // neighbors with the same taps inside share a correction: mostly all but the first and the last
+  for (int64_t p = 0; p < strip.n_pixels;) {
+    int64_t end = pointwise ? strip.n_pixels : p + 1;
+    while (end < strip.n_pixels && correction[end] == correction[p]) ++end;
+    const Target target(*this, call, first + p);
+    const int32_t* from = counts + p * n_blocks * kLanes;
+    const int32_t* shared = correction[pointwise ? 0 : p];
+    has_thresholds() ? how.finish_thresholds(from, n_blocks, shared, end - p, channel, n_channels,
+                                             thresholds, target.out)
+                     : how.finish_counts(from, n_blocks, shared, end - p, channel, n_channels,
+                                         target.out);
+    p = end;
+  }
+}
+
+// The strips after `first` that are prepared with it: of one image, as many as the cache holds.
+int64_t BinaryConv::piece_end(const Call& call, int64_t first, int64_t last) const {
+  const int64_t bytes_a_strip =
+      reading_ == Reading::gathered
+          ? call.strip_pixels * patch_words_ * kWordBytes
+          : geometry_.y.stride * call.width * geometry_.pixel_bytes() / call.strips_a_row + 1;
+  const int64_t strips_an_image = call.out_height * call.strips_a_row;
+  const int64_t n = std::max<int64_t>(kPieceBytes / bytes_a_strip, 1);
+  return std::min({first + n, last, (first / strips_an_image + 1) * strips_an_image});
+}
+
+BinaryConv::Piece BinaryConv::prepare(const Call& call, int64_t group, int64_t first_strip,
+                                      int64_t last_strip) const {
+  const Strip first(call, first_strip), last(call, last_strip - 1);
+  const Axis &y = geometry_.y, &x = geometry_.x;
+  const int64_t pixel_bytes = geometry_.pixel_bytes(), pixel_words = pixel_bytes / kWordBytes;
+  Piece piece{};
+  piece.image = first.image;
+  piece.y = first.y;
+  piece.n_rows = last.y - first.y + 1;
+  // a piece of several rows is prepared from edge to edge
+  piece.x = piece.n_rows == 1 ? first.x : 0;
+  piece.n_pixels = piece.n_rows == 1 ? last.x + last.n_pixels - first.x : call.out_width;
+  if (call.in_place) {
+    const int64_t row_words = call.width * pixel_words;
+    const int64_t row = piece.image * call.height + piece.y * y.stride;
+    const auto* words = reinterpret_cast<const uint32_t*>(call.bits);
+    piece.patches = {words + row * row_words + piece.x * x.stride * pixel_words,
+                     x.stride * pixel_words, y.kernel, y.dilation * row_words,
+                     x.kernel * pixel_words};
+    piece.row_words = y.stride * row_words;
+    return piece;
+  }
+  const int64_t row_bytes = piece.columns(x) * pixel_bytes;
+  uint8_t* rows = scratch(0, piece.rows(y) * row_bytes);
+  pad_rows(call, piece, rows);
+  if (reading_ != Reading::gathered) {
+    const int64_t row_words = row_bytes / kWordBytes;
+    piece.patches = {reinterpret_cast<const uint32_t*>(rows), x.stride * pixel_words, y.kernel,
+                     y.dilation * row_words, x.kernel * pixel_words};
+    piece.row_words = y.stride * row_words;
+    return piece;
+  }
+  uint8_t* patches = scratch(1, piece.n_rows * piece.n_pixels * patch_words_ * kWordBytes);
+  gather(piece, group, rows, patches);
+  piece.patches = {reinterpret_cast<const uint32_t*>(patches), patch_words_, 1, 0, patch_words_};
+  piece.row_words = piece.n_pixels * patch_words_;
+  return piece;
+}
+
+// What a piece reads of its image, zeros where the border is.
+void BinaryConv::pad_rows(const Call& call, const Piece& piece, uint8_t* to) const {
+  const Axis &y = geometry_.y, &x = geometry_.x;
+  const int64_t pixel_bytes = geometry_.pixel_bytes(), n_columns = piece.columns(x);
+  const int64_t first = piece.x * x.stride - x.before;  // may be negative: in the border
+  const int64_t begin = std::clamp<int64_t>(first, 0, call.width);
+  const int64_t end = std::clamp<int64_t>(first + n_columns, begin, call.width);
+  const auto before = static_cast<size_t>(std::min(begin - first, n_columns) * pixel_bytes);
+  const auto inside = static_cast<size_t>((end - begin) * pixel_bytes);
+  const auto all = static_cast<size_t>(n_columns * pixel_bytes);
+  for (int64_t r = 0; r < piece.rows(y); ++r, to += all) {
+    const int64_t row = piece.y * y.stride - y.before + r;
+    if (row < 0 || row >= call.height) {
+      std::memset(to, 0, all);
+      continue;
+    }
+    std::memset(to, 0, before);
+    const int64_t pixel = (piece.image * call.height + row) * call.width + begin;
+    std::memcpy(to + before, call.bits + pixel * pixel_bytes, inside);
+    std::memset(to + before + inside, 0, all - before - inside);
+  }
+}
+
+void BinaryConv::gather(const Piece& piece, int64_t group, const uint8_t* rows,
+                        uint8_t* to) const {
+  const Axis &y = geometry_.y, &x = geometry_.x;
+  const int64_t pixel_bytes = geometry_.pixel_bytes(), group_bytes = geometry_.group_bytes();
+  const int64_t row_bytes = piece.columns(x) * pixel_bytes;
+  // taps of a row lie together unless others stand between them
+  const bool together = geometry_.groups == 1 && x.dilation == 1;
+  const int64_t runs_a_row = together ? 1 : x.kernel;
+  const int64_t run_bytes = together ? x.kernel * group_bytes : group_bytes;
+  for (int64_t r = 0; r < piece.n_rows; ++r) {
+    const uint8_t* corner = rows + r * y.stride * row_bytes + group * group_bytes;
+    for (int64_t p = 0; p < piece.n_pixels; ++p, corner += x.stride * pixel_bytes) {
+      uint8_t* at = to;
+      for (int64_t ky = 0; ky < y.kernel; ++ky)
+        for (int64_t run = 0; run < runs_a_row; ++run, at += run_bytes)
+          copy_loosely(at, corner + ky * y.dilation * row_bytes + run * x.dilation * pixel_bytes,
+                       run_bytes);
+      std::memset(at, 0, 8);  // the tail of the last word, before the next pixel is written
+      to += patch_words_ * kWordBytes;
+    }
+  }
+}
+
+}  // namespace irbin

@@ -1,0 +1,83 @@
+// A binary convolution made ready to run: weights in blocks, the padding correction, the transform.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "contract.h"
+#include "steps.h"
+
+namespace irbin {
+
+struct Axis {
+  int64_t size, kernel, stride, dilation, before, after;  // before, after: zero padding
+
+  int64_t out_size() const { return (padded() - (kernel - 1) * dilation - 1) / stride + 1; }
+  int64_t padded() const { return size + before + after; }
+  bool is_pointwise() const { return kernel == 1 && stride == 1 && before == 0 && after == 0; }
+};
+
+struct Geometry {
+  Axis y, x;
+  int64_t in_channels, out_channels, groups;
+
+  int64_t group_bytes() const { return (in_channels / groups + 7) / 8; }
+  int64_t pixel_bytes() const { return groups * group_bytes(); }
+  int64_t n_macs() const {  // an image
+    return y.out_size() * x.out_size() * out_channels * (in_channels / groups) * y.kernel * x.kernel;
+  }
+};
+
+// Immutable once made: any number of threads may run one.
+class BinaryConv {
+ public:
+  // weight_bits: (out_channels, kernel_y, kernel_x, group_bytes), as in a packed file.
+  // lower, flips: both null, or as in `Thresholds`, (out_channels,) and (⌈out_channels / 8⌉,).
+  BinaryConv(const Geometry&, const uint8_t* weight_bits, Transform, const int32_t* lower,
+             const uint8_t* flips);
+
+  // bits: (n_images, height, width, pixel_bytes). y: (n_images, out_height, out_width, out_channels)
+  // or null; y_bits likewise with ⌈out_channels / 8⌉ bytes. Residuals have y's shape.
+  void run(const Implementation&, const uint8_t* bits, int64_t n_images,
+           const float* const* residuals, float* y, uint8_t* y_bits, int n_threads) const;
+
+  const Geometry& geometry() const { return geometry_; }
+  const Transform& transform() const { return transform_; }
+  bool has_thresholds() const { return !lower_.empty(); }
+
+ private:
+  enum class Reading { in_place, padded, gathered };
+  struct Call;
+  struct Strip;
+  struct Piece;
+  struct Target;
+
+  bool is_pointwise() const { return geometry_.y.is_pointwise() && geometry_.x.is_pointwise(); }
+  void pack_weights(const uint8_t* weight_bits);
+  void count_padding(const uint8_t* weight_bits);
+  void run_part(const Call&, int64_t first_strip, int64_t last_strip, int64_t first_block,
+                int64_t last_block) const;
+  int64_t piece_end(const Call&, int64_t first_strip, int64_t last_strip) const;
+  Piece prepare(const Call&, int64_t group, int64_t first_strip, int64_t last_strip) const;
+  void pad_rows(const Call&, const Piece&, uint8_t* to) const;
+  void gather(const Piece&, int64_t group, const uint8_t* rows, uint8_t* to) const;
+  void run_strip(const Call&, const Patches&, const Strip&, int64_t group, int64_t block,
+                 int n_blocks) const;
+
+  Geometry geometry_;
+  Transform transform_;
+  std::optional<Affine> affine_;
+  Reading reading_;
+  int64_t patch_words_ = 0;  // of one product, a whole number of words
+  int64_t n_blocks_ = 0;     // of one group
+  std::vector<uint32_t> weight_memory_;
+  const uint32_t* weights_ = nullptr;  // (group, block, word, 16), on a cache line
+  std::vector<int32_t> correction_;    // (class of row and column, out_channels + 16)
+  std::vector<const int32_t*> correction_of_;  // (class of row, out_width), into correction_
+  std::vector<int32_t> row_class_;
+  std::vector<int32_t> lower_;
+  std::vector<uint8_t> flips_;
+};
+
+}  // namespace irbin

@@ -1,0 +1,151 @@
+// What every implementation does the same way, written once over a vector of 16 lanes.
+//
+// Included inside an implementation's target region and its unnamed namespace, after `V` is defined:
+// everything here is local to that file. V::Floats, V::Ints and V's functions are its intrinsics.
+// Steps run outside, pixels inside, so that a step is decoded once for several pixels.
+
+constexpr int kAtOnce = 4;
+
+template <int N>
+inline void apply_steps(V::Floats (&v)[N], const Output& out, int64_t pixel, int64_t channel,
+                        int n_lanes) {
+  for (int64_t s = 0; s < out.n_steps; ++s) {
+    const Step& step = out.steps[s];
+    switch (step.kind) {
+      case StepKind::multiply: {
+        const V::Floats by = V::load(step.values + channel);
+        for (int i = 0; i < N; ++i) v[i] = V::multiply(v[i], by);
+        break;
+      }
+      case StepKind::add: {
+        const V::Floats by = V::load(step.values + channel);
+        for (int i = 0; i < N; ++i) v[i] = V::add(v[i], by);
+        break;
+      }
+      case StepKind::residual: {
+        const float* from = out.residuals[step.residual] + pixel * out.residual_stride + channel;
+        for (int i = 0; i < N; ++i)
+          v[i] = V::add(v[i], V::load_part(from + i * out.residual_stride, n_lanes));
+        break;
+      }
+      case StepKind::clamp: {
+        const V::Floats low = V::all(step.low), high = V::all(step.high);
+        for (int i = 0; i < N; ++i) v[i] = V::clamp(v[i], low, high);
+        break;
+      }
+      case StepKind::prelu: {
+        const V::Floats slope = V::load(step.values + channel);
+        for (int i = 0; i < N; ++i) v[i] = V::prelu(v[i], slope);
+        break;
+      }
+    }
+  }
+}
+
+inline void store_bits(uint8_t* to, uint32_t mask, int n_lanes) {
+  to[0] = static_cast<uint8_t>(mask);
+  if (n_lanes > 8) to[1] = static_cast<uint8_t>(mask >> 8);
+}
+
+template <int N>
+inline void write_out(const V::Floats (&v)[N], const Output& out, int64_t pixel, int64_t channel,
+                      int n_lanes) {
+  const uint32_t used = (1u << n_lanes) - 1;
+  if (out.y != nullptr)
+    for (int i = 0; i < N; ++i)
+      V::store_part(out.y + (pixel + i) * out.y_stride + channel, v[i], n_lanes);
+  if (out.bits != nullptr)
+    for (int i = 0; i < N; ++i)
+      store_bits(out.bits + (pixel + i) * out.bits_stride + channel / 8, V::negative(v[i]) & used,
+                 n_lanes);
+}
+
+inline int lanes_left(int64_t n) { return n < kLanes ? static_cast<int>(n) : kLanes; }
+
+template <int N>
+inline void counts_block(const int32_t* counts, int64_t count_stride, V::Ints correction,
+                         int64_t pixel, int64_t channel, int n_lanes, const Output& out) {
+  V::Floats v[N];
+  for (int i = 0; i < N; ++i) v[i] = V::to_floats(V::dots(counts + i * count_stride, correction));
+  apply_steps<N>(v, out, pixel, channel, n_lanes);
+  write_out<N>(v, out, pixel, channel, n_lanes);
+}
+
+void finish_counts(const int32_t* counts, int n_blocks, const int32_t* correction, int64_t n_pixels,
+                   int64_t channel, int64_t n_channels, const Output& out) {
+  const int64_t stride = n_blocks * kLanes;
+  for (int b = 0; b < n_blocks; ++b) {
+    const int64_t c = channel + b * kLanes;
+    const int n_lanes = lanes_left(channel + n_channels - c);
+    const int32_t* from = counts + b * kLanes;
+    const V::Ints shared = V::load_ints(correction + c);
+    int64_t p = 0;
+    for (; p + kAtOnce <= n_pixels; p += kAtOnce)
+      counts_block<kAtOnce>(from + p * stride, stride, shared, p, c, n_lanes, out);
+    for (; p < n_pixels; ++p)
+      counts_block<1>(from + p * stride, stride, shared, p, c, n_lanes, out);
+  }
+}
+
+void finish_thresholds(const int32_t* counts, int n_blocks, const int32_t* correction,
+                       int64_t n_pixels, int64_t channel, int64_t n_channels,
+                       const Thresholds& against, const Output& out) {
+  for (int b = 0; b < n_blocks; ++b) {
+    const int64_t c = channel + b * kLanes;
+    const int n_lanes = lanes_left(channel + n_channels - c);
+    const uint32_t used = (1u << n_lanes) - 1;
+    const uint32_t flips = against.flips[c / 8] | against.flips[c / 8 + 1] << 8;
+    const V::Ints shared = V::load_ints(correction + c), lower = V::load_ints(against.lower + c);
+    const int32_t* from = counts + b * kLanes;
+    uint8_t* to = out.bits + c / 8;
+    for (int64_t p = 0; p < n_pixels; ++p, from += n_blocks * kLanes, to += out.bits_stride)
+      store_bits(to, (V::less(V::dots(from, shared), lower) ^ flips) & used, n_lanes);
+  }
+}
+
+template <int N>
+inline void floats_block(const float* x, int64_t x_stride, int64_t pixel, int64_t channel,
+                         int n_lanes, const Output& out) {
+  V::Floats v[N];
+  for (int i = 0; i < N; ++i) v[i] = V::load_part(x + i * x_stride, n_lanes);
+  apply_steps<N>(v, out, pixel, channel, n_lanes);
+  write_out<N>(v, out, pixel, channel, n_lanes);
+}
+
+void finish_floats(const float* x, int64_t x_stride, int64_t n_pixels, int64_t n_channels,
+                   const Output& out) {
+  int64_t p = 0;
+  for (; p + kAtOnce <= n_pixels; p += kAtOnce)
+    for (int64_t c = 0; c < n_channels; c += kLanes)
+      floats_block<kAtOnce>(x + p * x_stride + c, x_stride, p, c, lanes_left(n_channels - c), out);
+  for (; p < n_pixels; ++p)
+    for (int64_t c = 0; c < n_channels; c += kLanes)
+      floats_block<1>(x + p * x_stride + c, x_stride, p, c, lanes_left(n_channels - c), out);
+}
+
+void maximum(const float* const* inputs, int64_t n_inputs, int64_t n_floats, float* y) {
+  for (int64_t c = 0; c < n_floats; c += kLanes) {
+    const int n_lanes = lanes_left(n_floats - c);
+    V::Floats largest = V::load_part(inputs[0] + c, n_lanes);
+    for (int64_t k = 1; k < n_inputs; ++k)
+      largest = V::maximum(largest, V::load_part(inputs[k] + c, n_lanes));
+    V::store_part(y + c, largest, n_lanes);
+  }
+}
+
+// 16 pixels at once, a word of up to 32 channels each: lanes are pixels here.
+void pack_planes(const float* x, int64_t plane, int64_t n_pixels, int64_t n_channels, uint8_t* bits,
+                 int64_t bits_stride) {
+  for (int64_t c = 0; c < n_channels; c += kWordBits) {
+    const int n_bits = n_channels - c < kWordBits ? static_cast<int>(n_channels - c) : kWordBits;
+    const int n_bytes = (n_bits + 7) / 8;
+    for (int64_t p = 0; p < n_pixels; p += kLanes) {
+      const int n_lanes = lanes_left(n_pixels - p);
+      uint32_t words[kLanes];
+      V::gather_signs(x + c * plane + p, plane, n_bits, n_lanes, words);
+      for (int i = 0; i < n_lanes; ++i)
+        for (int k = 0; k < n_bytes; ++k)
+          bits[(p + i) * bits_stride + c / 8 + k] = static_cast<uint8_t>(words[i] >> (8 * k));
+    }
+  }
+}

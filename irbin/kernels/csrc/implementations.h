@@ -1,0 +1,18 @@
+// Which implementations there are, and which of them this processor runs.
+#pragma once
+
+#include <vector>
+
+#include "contract.h"
+
+namespace irbin {
+
+// Every implementation compiled in, fastest first.
+const std::vector<const Implementation*>& implementations();
+
+// The features of this processor that its operating system lets programs use.
+uint32_t features();
+
+inline bool is_supported(const Implementation& one) { return (one.needs & ~features()) == 0; }
+
+}  // namespace irbin

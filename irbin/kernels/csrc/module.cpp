@@ -1,0 +1,226 @@
+// The one file that knows Python. Addresses are checked by `irbin/kernels/native.py`, which alone
+// calls this; here the global interpreter lock is let go and sizes are passed on.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/unique_ptr.h>
+#include <nanobind/stl/vector.h>
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "conv.h"
+#include "implementations.h"
+#include "threads.h"
+#include "values.h"
+
+namespace nb = nanobind;
+using namespace irbin;
+
+namespace {
+
+template <class T, int Rank>
+using Array = nb::ndarray<const T, nb::ndim<Rank>, nb::c_contig, nb::device::cpu>;
+using Vector = std::optional<Array<float, 1>>;
+// (kind, residual, low, high, values)
+using StepTuple = std::tuple<int, int, float, float, Vector>;
+// (size, kernel, stride, dilation, before, after)
+using AxisTuple = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t>;
+using Addresses = std::vector<uintptr_t>;
+
+struct Active {
+  std::atomic<const Implementation*> one{nullptr};
+  std::array<std::atomic<uint64_t>, 8> n_calls{};  // in the order of implementations()
+} active;
+
+const Implementation& use_active() {
+  const Implementation* one = active.one.load(std::memory_order_relaxed);
+  if (one == nullptr) throw std::logic_error("no implementation is active");
+  const auto& all = implementations();
+  for (size_t i = 0; i < all.size(); ++i)
+    if (all[i] == one) active.n_calls[i].fetch_add(1, std::memory_order_relaxed);
+  return *one;
+}
+
+const Implementation& find(const std::string& name) {
+  for (const Implementation* one : implementations())
+    if (name == one->name) return *one;
+  throw std::invalid_argument("no implementation is called " + name);
+}
+
+void activate(const std::string& name) {
+  const Implementation& one = find(name);
+  if (!is_supported(one)) throw std::invalid_argument(name + " is not supported here");
+  active.one.store(&one, std::memory_order_relaxed);
+}
+
+std::vector<std::string> needs(const Implementation& one) {
+  std::vector<std::string> names;
+  if (one.needs & kAvx2) names.emplace_back("AVX2");
+  if (one.needs & kAvx512) names.emplace_back("AVX-512 F, BW, DQ, VL");
+  if (one.needs & kVpopcntdq) names.emplace_back("AVX-512 VPOPCNTDQ");
+  if (one.needs & kNeon) names.emplace_back("NEON");
+  return names;
+}
+
+nb::list list_implementations() {
+  nb::list rows;
+  for (const Implementation* one : implementations())
+    rows.append(nb::make_tuple(one->name, one->description, needs(*one), is_supported(*one)));
+  return rows;
+}
+
+nb::dict count_calls() {
+  nb::dict found;
+  for (size_t i = 0; i < implementations().size(); ++i)
+    found[implementations()[i]->name] = active.n_calls[i].load();
+  return found;
+}
+
+int64_t register_loop(const std::string& name, int64_t n_rounds) {
+  const Implementation& one = find(name);
+  if (!is_supported(one)) throw std::invalid_argument(name + " is not supported here");
+  nb::gil_scoped_release release;
+  return one.register_loop(n_rounds);
+}
+
+Transform make_transform(const std::vector<StepTuple>& steps, int64_t n_channels) {
+  Transform made;
+  for (const auto& [kind, residual, low, high, values] : steps) {
+    if (values && static_cast<int64_t>(values->shape(0)) != n_channels)
+      throw std::invalid_argument("a step has another number of channels");
+    if (residual < 0 || residual >= kMaxResiduals) throw std::invalid_argument("too many residuals");
+    made.append(static_cast<StepKind>(kind), residual, low, high,
+                values ? values->data() : nullptr, n_channels);
+  }
+  return made;
+}
+
+Axis make_axis(const AxisTuple& a) {
+  return {std::get<0>(a), std::get<1>(a), std::get<2>(a),
+          std::get<3>(a), std::get<4>(a), std::get<5>(a)};
+}
+
+std::unique_ptr<BinaryConv> make_conv(
+    const AxisTuple& y, const AxisTuple& x, int64_t in_channels, int64_t out_channels,
+    int64_t groups, const Array<uint8_t, 4>& weight_bits, const std::vector<StepTuple>& steps,
+    const std::optional<std::tuple<Array<int32_t, 1>, Array<uint8_t, 1>>>& thresholds) {
+  const Geometry geometry{make_axis(y), make_axis(x), in_channels, out_channels, groups};
+  if (static_cast<int64_t>(weight_bits.size()) !=
+      out_channels * geometry.y.kernel * geometry.x.kernel * geometry.group_bytes())
+    throw std::invalid_argument("the weight has another size");
+  const int32_t* lower = nullptr;
+  const uint8_t* flips = nullptr;
+  if (thresholds) {
+    const auto& [bounds, signs] = *thresholds;
+    if (static_cast<int64_t>(bounds.size()) != out_channels ||
+        static_cast<int64_t>(signs.size()) != (out_channels + 7) / 8)
+      throw std::invalid_argument("thresholds have another size");
+    lower = bounds.data();
+    flips = signs.data();
+  }
+  return std::make_unique<BinaryConv>(geometry, weight_bits.data(),
+                                      make_transform(steps, out_channels), lower, flips);
+}
+
+std::unique_ptr<MaxPool> make_pool(const AxisTuple& y, const AxisTuple& x, int64_t n_channels,
+                                   const std::vector<StepTuple>& before,
+                                   const std::vector<StepTuple>& after) {
+  return std::make_unique<MaxPool>(make_axis(y), make_axis(x), n_channels,
+                                   make_transform(before, n_channels),
+                                   make_transform(after, n_channels));
+}
+
+// Steps on floats whose number of channels is known.
+struct Rows {
+  Transform steps;
+  int64_t n_channels;
+};
+
+std::unique_ptr<Rows> make_rows(int64_t n_channels, const std::vector<StepTuple>& steps) {
+  return std::make_unique<Rows>(Rows{make_transform(steps, n_channels), n_channels});
+}
+
+class Tensors {
+ public:
+  explicit Tensors(const Addresses& addresses) : n_(addresses.size()) {
+    if (n_ > kMaxResiduals) throw std::invalid_argument("too many residuals");
+    for (size_t i = 0; i < n_; ++i) at_[i] = reinterpret_cast<const float*>(addresses[i]);
+  }
+  const float* const* need(int n) const {
+    if (static_cast<int>(n_) < n) throw std::invalid_argument("a residual is missing");
+    return at_;
+  }
+
+ private:
+  const float* at_[kMaxResiduals] = {};
+  size_t n_;
+};
+
+template <class T>
+T* at(uintptr_t address) {
+  return reinterpret_cast<T*>(address);
+}
+
+void run_conv(const BinaryConv& conv, uintptr_t bits, int64_t n_images, const Addresses& residuals,
+              uintptr_t y, uintptr_t y_bits, int n_threads) {
+  const Tensors tensors(residuals);
+  const float* const* from = tensors.need(conv.transform().n_residuals());
+  nb::gil_scoped_release release;
+  conv.run(use_active(), at<const uint8_t>(bits), n_images, from, at<float>(y), at<uint8_t>(y_bits),
+           n_threads);
+}
+
+void run_pool(const MaxPool& pool, uintptr_t x, int64_t n_images, const Addresses& residuals,
+              uintptr_t y, uintptr_t y_bits, int n_threads) {
+  const Tensors tensors(residuals);
+  const float* const* from = tensors.need(pool.after().n_residuals());
+  nb::gil_scoped_release release;
+  pool.run(use_active(), at<const float>(x), n_images, from, at<float>(y), at<uint8_t>(y_bits),
+           n_threads);
+}
+
+void run_rows(const Rows& rows, uintptr_t x, int64_t n_pixels, const Addresses& residuals,
+              uintptr_t y, uintptr_t y_bits, int n_threads) {
+  const Tensors tensors(residuals);
+  const float* const* from = tensors.need(rows.steps.n_residuals());
+  nb::gil_scoped_release release;
+  transform(use_active(), rows.steps, at<const float>(x), n_pixels, rows.n_channels, from,
+            at<float>(y), at<uint8_t>(y_bits), n_threads);
+}
+
+void run_pack_planes(uintptr_t x, int64_t n_images, int64_t n_channels, int64_t n_pixels,
+                     uintptr_t bits, int n_threads) {
+  nb::gil_scoped_release release;
+  pack_planes(use_active(), at<const float>(x), n_images, n_channels, n_pixels, at<uint8_t>(bits),
+              n_threads);
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+  m.doc() = "Native kernels; `irbin.kernels.native` is their face.";
+  m.attr("MAX_RESIDUALS") = kMaxResiduals;
+  m.def("implementations", list_implementations);
+  m.def("activate", activate);
+  m.def("count_calls", count_calls);
+  m.def("register_loop", register_loop);
+  m.def("thread_pool", thread_pool);
+  m.def("pack_planes", run_pack_planes);
+  nb::class_<BinaryConv>(m, "Conv").def("run", run_conv);
+  nb::class_<MaxPool>(m, "MaxPool").def("run", run_pool);
+  nb::class_<Rows>(m, "Rows").def("run", run_rows);
+  m.def("conv", make_conv, nb::arg("y"), nb::arg("x"), nb::arg("in_channels"),
+        nb::arg("out_channels"), nb::arg("groups"), nb::arg("weight_bits"), nb::arg("steps"),
+        nb::arg("thresholds").none());
+  m.def("max_pool", make_pool);
+  m.def("rows", make_rows);
+}

@@ -1,0 +1,61 @@
+// Output transforms and thresholds that own their numbers, padded so that kernels may read a whole
+// block from any channel.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "contract.h"
+
+namespace irbin {
+
+class Transform {
+ public:
+  // values: (n_channels,) for multiply, add and prelu, else null.
+  void append(StepKind kind, int32_t residual, float low, float high, const float* values,
+              int64_t n_channels) {
+    std::vector<float>& held = values_.emplace_back();
+    if (values != nullptr) {
+      held.assign(static_cast<size_t>(n_channels + kLanes), 0.0f);
+      for (int64_t c = 0; c < n_channels; ++c) held[static_cast<size_t>(c)] = values[c];
+    }
+    steps_.push_back({kind, residual, low, high, held.data()});
+    if (kind == StepKind::residual && residual >= n_residuals_) n_residuals_ = residual + 1;
+  }
+  // The usual transform, if it is that; points into this one.
+  std::optional<Affine> affine() const {
+    const Step *s = data(), *const end = s + size();
+    if (size() < 2 || s[0].kind != StepKind::multiply || s[1].kind != StepKind::add) return {};
+    Affine found{s[0].values, s[1].values, nullptr, nullptr};
+    s += 2;
+    if (s < end && s->kind == StepKind::residual) found.residual = s++;
+    if (s < end && s->kind == StepKind::clamp) found.clamp = s++;
+    if (s < end) return {};
+    return found;
+  }
+  const Step* data() const { return steps_.data(); }
+  int64_t size() const { return static_cast<int64_t>(steps_.size()); }
+  int n_residuals() const { return n_residuals_; }
+
+ private:
+  std::vector<Step> steps_;
+  std::vector<std::vector<float>> values_;  // moving one leaves its numbers where they are
+  int n_residuals_ = 0;
+};
+
+constexpr int kMaxResiduals = 4;
+
+// Tensors that residual steps add, shifted to some pixel of an image with n_channels a pixel.
+class Residuals {
+ public:
+  Residuals(const float* const* tensors, int n, int64_t pixel, int64_t n_channels) {
+    for (int i = 0; i < n; ++i) at_[i] = tensors[i] + pixel * n_channels;
+  }
+  const float* const* data() const { return at_; }
+
+ private:
+  const float* at_[kMaxResiduals] = {};
+};
+
+}  // namespace irbin

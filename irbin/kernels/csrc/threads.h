@@ -1,0 +1,19 @@
+// Work shared among threads, on the pool that torch's own operators use where there is one.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+namespace irbin {
+
+// Calls work(i) for every i in [0, n) on up to n threads at once; returns when all are done.
+// `work` must not throw.
+void parallel(int n, const std::function<void(int)>& work);
+
+// How many threads are worth it for so many 1-bit MACs (or as much other work).
+int useful_threads(int64_t n_macs, int n_threads);
+
+// "libgomp.so.1" …, the OpenMP runtime that is shared, or "own" for threads of our own.
+const char* thread_pool();
+
+}  // namespace irbin

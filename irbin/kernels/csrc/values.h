@@ -1,0 +1,48 @@
+// Steps on float values, and maximum pooling with steps before and after it.
+#pragma once
+
+#include <cstdint>
+
+#include "contract.h"
+#include "conv.h"
+#include "steps.h"
+
+namespace irbin {
+
+// x, residuals, y: (n_pixels, n_channels); y_bits: (n_pixels, ⌈n_channels / 8⌉). y or y_bits may be
+// null.
+void transform(const Implementation&, const Transform&, const float* x, int64_t n_pixels,
+               int64_t n_channels, const float* const* residuals, float* y, uint8_t* y_bits,
+               int n_threads);
+
+// x: (n_images, n_channels, n_pixels) to bits (n_images, n_pixels, ⌈n_channels / 8⌉).
+void pack_planes(const Implementation&, const float* x, int64_t n_images, int64_t n_channels,
+                 int64_t n_pixels, uint8_t* bits, int n_threads);
+
+// The largest value of each window, `before` applied to what is pooled, `after` to the result.
+// Immutable once made.
+class MaxPool {
+ public:
+  MaxPool(const Axis& y, const Axis& x, int64_t n_channels, Transform before, Transform after)
+      : y_(y), x_(x), n_channels_(n_channels), before_(std::move(before)),
+        after_(std::move(after)) {}
+
+  // x: (n_images, height, width, n_channels); the rest as in BinaryConv::run.
+  void run(const Implementation&, const float* x, int64_t n_images, const float* const* residuals,
+           float* y, uint8_t* y_bits, int n_threads) const;
+
+  const Axis& y() const { return y_; }
+  const Axis& x() const { return x_; }
+  int64_t n_channels() const { return n_channels_; }
+  const Transform& after() const { return after_; }
+
+ private:
+  struct Rows;
+  void pool_row(const Implementation&, Rows&, int64_t out_row, float* line) const;
+
+  Axis y_, x_;
+  int64_t n_channels_;
+  Transform before_, after_;
+};
+
+}  // namespace irbin

@@ -1,0 +1,162 @@
+"""The native implementations: which there are, which is active, and whether there are any.
+
+`IRBIN_KERNELS=name` forces one; `reference` forces plain NumPy. Without a compiler at install time
+there is no extension module: irbin then computes with the reference, and `notice` says so.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from irbin.errors import UsageError
+
+VARIABLE = "IRBIN_KERNELS"
+REFERENCE = "reference"
+
+
+def _load() -> ModuleType | None:
+    try:
+        return importlib.import_module("irbin.kernels._native")
+    except ImportError:
+        return None
+
+
+_module = _load()
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """A named set of kernels for one family of processors. Made here, read by reports."""
+
+    name: str
+    """What `IRBIN_KERNELS` takes."""
+    description: str
+    """How it computes."""
+    needs: tuple[str, ...]
+    """Instructions it uses beyond the architecture's baseline."""
+    supported: bool
+    """Whether this processor and its operating system have them."""
+    active: bool
+    """Whether it computes now."""
+
+
+class _State:
+    """The name of the active implementation; None until one is needed."""
+
+    active: str | None = None
+
+
+def module() -> Any:
+    """The extension module.
+
+    Raises:
+        UsageError: it was not built.
+    """
+    if _module is None:
+        raise UsageError(
+            "expected native kernels, but irbin was installed without a C++ compiler; "
+            "install one and irbin again"
+        )
+    return _module
+
+
+def implementations() -> tuple[Implementation, ...]:
+    """All of them, fastest first, the reference last.
+
+    Raises:
+        UsageError: see `active`.
+    """
+    now = active()
+    rows = [] if _module is None else _module.implementations()
+    found = [
+        Implementation(name, description, tuple(needs), supported, name == now)
+        for name, description, needs, supported in rows
+    ]
+    words = "plain NumPy, the definition; never chosen while another one is there"
+    return (*found, Implementation(REFERENCE, words, (), True, now == REFERENCE))
+
+
+def active() -> str:
+    """The implementation that computes: the forced one, else the fastest supported.
+
+    Raises:
+        UsageError: `IRBIN_KERNELS` names none, or one that this processor does not run.
+    """
+    if _State.active is None:
+        use(os.environ.get(VARIABLE, "") or _fastest())
+    assert _State.active is not None, "use sets it"
+    return _State.active
+
+
+def use(name: str) -> None:
+    """Makes an implementation the active one, in the whole process.
+
+    Raises:
+        UsageError: there is none of that name, or this processor does not run it.
+    """
+    known = {REFERENCE: True}
+    if _module is not None:
+        known |= {row[0]: row[3] for row in _module.implementations()}
+    if name not in known:
+        names = ", ".join(f"`{n}`" for n in known)
+        raise UsageError(f"`{VARIABLE}`: expected one of {names}, got `{name}`")
+    if not known[name]:
+        raise UsageError(
+            f"`{VARIABLE}`: this processor does not run `{name}`; see `irbin kernels` for "
+            "those it does"
+        )
+    if name != REFERENCE:
+        module().activate(name)
+    _State.active = name
+
+
+@contextmanager
+def using(name: str) -> Iterator[None]:
+    """`use` for a while.
+
+    Raises:
+        UsageError: see `use`.
+    """
+    before = active()
+    use(name)
+    try:
+        yield
+    finally:
+        use(before)
+
+
+def is_native() -> bool:
+    """Whether compiled code computes, and not the reference."""
+    return active() != REFERENCE
+
+
+def notice() -> str:
+    """What a user must know about the kernels; '' if nothing."""
+    if _module is None:
+        return (
+            "irbin was installed without a C++ compiler, so packed networks run on the NumPy "
+            "reference, slowly; install a compiler and irbin again"
+        )
+    return ""
+
+
+def n_calls() -> dict[str, int]:
+    """How often each native implementation has been run in this process."""
+    return {} if _module is None else dict(_module.count_calls())
+
+
+def thread_pool() -> str:
+    """The OpenMP library whose threads are shared with torch, or `own`."""
+    return "none" if _module is None else str(_module.thread_pool())
+
+
+def _fastest() -> str:
+    if _module is None:
+        return REFERENCE
+    return next(row[0] for row in _module.implementations() if row[3])

@@ -1,0 +1,67 @@
+"""What happens to a value after its inner product: a list of steps, each rounded to float32.
+
+The list is the definition of the arithmetic (`docs/format.md`): a product and a sum are two
+roundings, never one. `reference.apply_steps` computes it; the native kernels equal that bit for
+bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+StepKind = Literal["multiply", "add", "residual", "clamp", "prelu"]
+
+SMALLEST_NORMAL = np.finfo(np.float32).smallest_normal
+LARGEST_DOT_EXPONENT = 24
+"""A dot has at most 2^24 products (`docs/format.md`)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One step on values whose channels are innermost. Made by `runtime`, read by the kernels."""
+
+    kind: StepKind
+    """`multiply` and `add` by a number per channel, `residual` adds a tensor, `clamp` to [low,
+    high], `prelu` multiplies what is not positive by a slope per channel."""
+    values: Floats | None = None
+    """(channels,) of multiply, add and prelu."""
+    residual: int = 0
+    """Which of the call's residual tensors is added."""
+    low: float = 0.0
+    """Of a clamp; −inf for none."""
+    high: float = 0.0
+    """Of a clamp; inf for none."""
+
+
+def simplify(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """Fewer steps with the same result, bit for bit.
+
+    A product with ones changes nothing. A product of a dot with powers of two followed by another
+    product is one product with the powers' share moved over, as long as nothing leaves float32's
+    normal range: scaling by a power of two commutes with rounding there.
+
+    Args:
+        steps: first to last, on integers of at most 2^24.
+    """
+    found = list(steps)
+    if len(found) > 1 and found[0].kind == found[1].kind == "multiply":
+        first, second = found[0].values, found[1].values
+        assert first is not None, "a multiply has values"
+        assert second is not None, "a multiply has values"
+        merged = first * second
+        if _powers_commute(first, second, merged):
+            found[:2] = [Step("multiply", merged)]
+    return tuple(s for s in found if not (s.kind == "multiply" and np.all(s.values == 1)))
+
+
+def _powers_commute(powers: Floats, others: Floats, merged: Floats) -> bool:
+    mantissa, exponent = np.frexp(powers)
+    stays = (exponent + LARGEST_DOT_EXPONENT < 127) & (exponent > -126)
+    normal = np.isfinite(merged) & ((np.abs(merged) >= SMALLEST_NORMAL) | (others == 0))
+    return bool(np.all((np.abs(mantissa) == 0.5) & stays & normal))
