@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from irbin.bits import packed_bytes
 from irbin.errors import UsageError
-from irbin.kernels import native, reference
+from irbin.kernels import float_reference, native, reference
 from irbin.kernels.reference import Bits, Border
 from irbin.kernels.steps import Floats, Step
 from irbin.kernels.thresholds import Thresholds
@@ -213,7 +213,7 @@ class ConvKernel(Kernel):
     def _make(self) -> Any:
         y, x = self.geometry.axes()
         return native.module().conv(
-            y, x, self.in_channels, len(self.weight_bits), self.groups, self.weight_bits,
+            y, x, self.in_channels, len(self.weight_bits), self.groups, False, self.weight_bits,
             _tuples(self.steps), self.thresholds,
         )  # fmt: skip
 
@@ -231,6 +231,56 @@ class ConvKernel(Kernel):
             x, self.weight_bits, self.in_channels, stride, border, dilation, self.groups
         )
         y = np.ascontiguousarray(np.moveaxis(dot, 1, -1)).astype(np.float32)
+        return reference.apply_steps(y, self.steps, residuals)
+
+
+class FloatConvKernel(Kernel):
+    """Convolution of floats and its output transform: the layers that stay float, where small.
+
+    Takes float32 (batch, height, width, in_channels); gives (batch, out_height, out_width,
+    out_channels). The order of its sums is fixed, see `float_reference`.
+
+    Args:
+        weight: float32 (out_channels, kernel_height, kernel_width, in_channels).
+        geometry: of the window.
+        steps: from the sum to the result.
+
+    Raises:
+        UsageError: sizes do not fit each other.
+    """
+
+    def __init__(self, weight: Floats, geometry: Geometry, steps: Sequence[Step] = ()) -> None:
+        super().__init__(steps)
+        geometry.check()
+        _check("weight", weight, np.float32, (None, *geometry.kernel, None))
+        if 0 in weight.shape:
+            raise UsageError(f"`weight`: expected channels, got {weight.shape}")
+        _check_steps(steps, len(weight))
+        self.weight, self.geometry = weight, geometry
+
+    @property
+    def n_macs(self) -> int:
+        """Products of one image."""
+        height, width = self.geometry.out_size
+        return self.weight.size * height * width
+
+    def _make(self) -> Any:
+        y, x = self.geometry.axes()
+        n_out, _, _, n_in = self.weight.shape
+        return native.module().conv(
+            y, x, n_in, n_out, 1, True, self.weight.view(np.uint8), _tuples(self.steps), None
+        )
+
+    def _check_input(self, x: NDArray[Any]) -> int:
+        _check("x", x, np.float32, (None, *self.geometry.size, self.weight.shape[3]))
+        return len(x)
+
+    def _out_shape(self, n: int) -> tuple[int, ...]:
+        return (n, *self.geometry.out_size, len(self.weight))
+
+    def _value(self, x: NDArray[Any], residuals: Sequence[Floats]) -> Floats:
+        _, _, stride, border, dilation = self.geometry
+        y = float_reference.conv2d(x, self.weight, stride, border, dilation)
         return reference.apply_steps(y, self.steps, residuals)
 
 
@@ -281,7 +331,7 @@ class PoolKernel(Kernel):
 
     def _value(self, x: NDArray[Any], residuals: Sequence[Floats]) -> Floats:
         _, kernel, stride, border, dilation = self.geometry
-        pooled = reference.max_pool2d(
+        pooled = float_reference.max_pool2d(
             reference.apply_steps(x, self.before, ()), kernel, stride, border, dilation
         )
         return reference.apply_steps(pooled, self.steps, residuals)

@@ -122,7 +122,7 @@ def bconv2d_dot(
     for one in range(groups):
         out = slice(one * n_out // groups, (one + 1) * n_out // groups)
         channels = slice(one * weight_bits.shape[3], (one + 1) * weight_bits.shape[3])
-        patches = _patches(padded[..., channels], inside.shape, stride, dilation)
+        windows = patches(padded[..., channels], inside.shape, stride, dilation)
         excess = _padding_correction(weight_bits[out], inside)
         weights = _to_words(weight_bits[out].reshape(n_out // groups, -1))
         for images in _image_blocks(
@@ -130,7 +130,7 @@ def bconv2d_dot(
         ):
             n_here = images.stop - images.start
             found = _disagreements(
-                _to_words(patches[images].reshape(-1, patches[0, 0, 0].size)), weights
+                _to_words(windows[images].reshape(-1, windows[0, 0, 0].size)), weights
             )
             found = found.reshape(n_out // groups, n_here, *inside.shape[:2]).swapaxes(0, 1)
             dot[images, out] = depth - 2 * (found - excess)
@@ -215,37 +215,6 @@ def apply_steps(
     return y
 
 
-def max_pool2d(
-    x: NDArray[np.float32],
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    border: Border,
-    dilation: tuple[int, int],
-) -> NDArray[np.float32]:
-    """The largest value of each window, NaN if one is in it; what lies outside never wins.
-
-    Args:
-        x: (batch, height, width, channels).
-        kernel: (height, width).
-        stride: (vertical, horizontal).
-        border: padding (left, right, top, bottom).
-        dilation: (vertical, horizontal).
-
-    Returns:
-        (batch, out_height, out_width, channels).
-    """
-    left, right, top, bottom = border
-    around = ((0, 0), (top, bottom), (left, right), (0, 0))
-    padded = np.pad(x, around, constant_values=np.float32(-np.inf))
-    sizes = []
-    for axis in range(2):
-        reach = (kernel[axis] - 1) * dilation[axis] + 1
-        sizes.append((padded.shape[1 + axis] - reach) // stride[axis] + 1)
-    shape = (*sizes, *kernel)
-    windows = _patches(padded, shape, stride, dilation)
-    return windows.max(axis=(3, 4)) if len(x) else np.empty((0, *sizes, x.shape[3]), np.float32)
-
-
 def _power_of_two(scale_log2: NDArray[np.int8]) -> NDArray[np.float32]:
     return np.ldexp(np.float32(1), scale_log2.astype(np.int32))
 
@@ -284,15 +253,15 @@ def _taps_inside(
     return (position >= 0) & (position < size)
 
 
-_Number = TypeVar("_Number", np.uint8, np.float32)
+Number = TypeVar("Number", np.uint8, np.float32)
 
 
-def _patches(
-    padded: NDArray[_Number],
+def patches(
+    padded: NDArray[Number],
     shape: tuple[int, ...],
     stride: tuple[int, int],
     dilation: tuple[int, int],
-) -> NDArray[_Number]:
+) -> NDArray[Number]:
     """Every output's taps, a view (batch, out_h, out_w, kernel_h, kernel_w, packed).
 
     Args:

@@ -1,12 +1,14 @@
 """A packed network that runs: `load` gives an `nn.Module` that needs neither timm nor its source.
 
-Nodes run one after another as the program says. What depends on constants alone is computed once,
-when the model is made; every other value is dropped after its last use.
+What depends on constants alone is computed once, when the model is made. The rest is fused
+(`program/fuse.py`) and planned for each batch size on first use (`runtime/plan.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +18,33 @@ from torch import Tensor, nn
 from irbin.artifact.read import Artifact, read_artifact
 from irbin.artifact.schema import Manifest
 from irbin.errors import ArtifactError, UsageError
+from irbin.program.fuse import FUSIONS, fuse
+from irbin.program.fused import Fused, Item
 from irbin.program.program import Node, Program, Ref, Value
-from irbin.program.types import Dtype
+from irbin.program.types import BATCH, Dtype, TensorType
+from irbin.runtime.layers import make_kernel
 from irbin.runtime.operators import Operation, dtype, operation
+from irbin.runtime.plan import Plan, Values, Watch, Work
+from irbin.runtime.shapes import sizes
 
 Record = Callable[[Node, Any], None]
 """Told of every node and its result, in order."""
 
 BITS_SUFFIX = ".bits"
+PLANNED_SIZES = 4
+"""Batch sizes whose plans are kept."""
+CHUNK_BYTES = 1 << 20
+"""Of the largest result in a part of a batch: what a core's second cache holds."""
 
 
 class PackedModel(nn.Module):
     """A packed network. Has no parameters, computes on the CPU, may be called from several threads.
 
+    Large batches are worked through in parts whose results stay in the cache.
+
     Args:
         artifact: a packed folder in memory.
+        fusions: passes to make, of `program.fuse.FUSIONS`; none of them changes a result.
 
     Attributes:
         manifest: where it came from, its plan and preprocessing.
@@ -39,18 +53,28 @@ class PackedModel(nn.Module):
 
     Raises:
         ArtifactError: this torch lacks an operator, or a node on constants fails.
+        UsageError: `fusions` names a pass that there is not, or `IRBIN_KERNELS` a kernel.
     """
 
-    def __init__(self, artifact: Artifact) -> None:
+    def __init__(self, artifact: Artifact, fusions: Collection[str] = FUSIONS) -> None:
         super().__init__()
         self.manifest: Manifest = artifact.manifest
         self.program: Program = artifact.program
         self.path: str = artifact.path
+        self._origin = (artifact, tuple(fusions))
         self._operations: dict[str, Operation] = {
             op: operation(op) for op in {node.op for node in self.program.nodes}
         }
         self._constants, self._nodes = self._fold(artifact.tensors)
-        self._dropped = _last_uses(self._nodes, self.program)
+        self._work = self._prepare(fusions)
+        self._plain: Work | None = None
+        self._chunk = _chunk(self._work.items, self.program)
+        self._plans: OrderedDict[int, list[Plan]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles as what it was made from."""
+        return type(self), self._origin
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of a batch of images.
@@ -72,29 +96,89 @@ class PackedModel(nn.Module):
 
         Args:
             x: see `forward`.
-            record: told of every node and its result, in order. What depends on constants alone is
-                not among them.
+            record: told of every node and its result, in order, unfused. What depends on constants
+                alone is not among them.
 
         Raises:
             UsageError: the images have another size than the program's.
             ArtifactError: a node fails; it is named.
         """
-        ((name, kind),) = self.program.inputs.items()
-        if x.dim() != len(kind.shape) or tuple(x.shape[1:]) != kind.shape[1:]:
-            sizes = ", ".join(map(str, kind.shape))
-            raise UsageError(f"expected images of shape ({sizes}), got {tuple(x.shape)}")
-        values: dict[str, Any] = {**self._constants, name: x.detach().to("cpu", torch.float32)}
+        images = self._images(x)
         # a caller's autocast would make half-precision values that the program does not name
         with torch.autocast("cpu", enabled=False):
-            for node, dropped in zip(self._nodes, self._dropped, strict=True):
-                result = self._compute(node, values)
-                if record is not None:
-                    record(node, result)
-                values[node.name] = result
-                for done in dropped:
-                    del values[done]
-        y: Tensor = values[self.program.outputs[0]]
+            if record is not None:
+                y = self._run_plain(images, record)
+            else:
+                parts = images.split(self._chunk) if len(images) > self._chunk else (images,)
+                results = [self._run_part(part) for part in parts]
+                y = results[0] if len(results) == 1 else torch.cat(results)
         return y.to(x.device)
+
+    @torch.no_grad()
+    def watch(self, x: Tensor, watch: Watch) -> Tensor:
+        """As `forward`, and tells `watch` of every fused item and its seconds; for benchmarks.
+
+        Raises:
+            UsageError: the images have another size than the program's.
+        """
+        with torch.autocast("cpu", enabled=False):
+            parts = self._images(x).split(self._chunk)
+            return torch.cat([self._run_part(part, watch) for part in parts])
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """What is run, in order: fused kernels, and nodes that torch computes."""
+        return self._work.items
+
+    def _images(self, x: Tensor) -> Tensor:
+        ((_, kind),) = self.program.inputs.items()
+        if x.dim() != len(kind.shape) or tuple(x.shape[1:]) != kind.shape[1:]:
+            shape = ", ".join(map(str, kind.shape))
+            raise UsageError(f"expected images of shape ({shape}), got {tuple(x.shape)}")
+        images = x.detach().to("cpu", torch.float32)
+        if images.dim() == 4:
+            return images.contiguous(memory_format=torch.channels_last)
+        return images
+
+    def _run_part(self, images: Tensor, watch: Watch | None = None) -> Tensor:
+        """A plan is taken, used by this thread alone, and given back."""
+        n = len(images)
+        with self._lock:
+            waiting = self._plans.get(n)
+            plan = waiting.pop() if waiting else None
+        plan = plan or Plan(self._work, n)
+        y = plan.run(images, torch.get_num_threads(), watch)
+        with self._lock:
+            self._plans.setdefault(n, []).append(plan)
+            self._plans.move_to_end(n)
+            while len(self._plans) > PLANNED_SIZES:
+                self._plans.popitem(last=False)
+        return y
+
+    def _run_plain(self, images: Tensor, record: Record) -> Tensor:
+        self._plain = self._plain or self._prepare(())
+        told = record
+
+        def watch(item: Item, values: Values, _: float) -> None:
+            node = item.root if isinstance(item, Fused) else item
+            told(node, values[node.name])
+
+        plan = Plan(self._plain, len(images), keep_apart=True)
+        return plan.run(images, torch.get_num_threads(), watch)
+
+    def _prepare(self, fusions: Collection[str]) -> Work:
+        items = fuse(self.program, self._nodes, fusions)
+        types = {**self.program.inputs, **self.program.constants}
+        types |= {node.name: node.type for node in self.program.nodes}  # type: ignore[misc]
+        kernels = {
+            item.name: make_kernel(item, self._constants, types)
+            for item in items
+            if isinstance(item, Fused)
+        }
+        (source,) = self.program.inputs
+        return Work(
+            items, kernels, self._operations, self._constants, source, self.program.outputs[0]
+        )
 
     @property
     def layer_nodes(self) -> dict[str, tuple[tuple[Node, Node], ...]]:
@@ -127,7 +211,13 @@ class PackedModel(nn.Module):
                 else:
                     nodes.append(node)
         read = {name for node in nodes for name in node.refs()} | set(self.program.outputs)
-        return {name: value for name, value in known.items() if name in read}, nodes
+        kept = {name: value for name, value in known.items() if name in read}
+        for node in nodes:  # as the images are, or torch would turn them round at every call
+            weight = node.args[1] if node.op == "aten.conv2d.default" else None
+            if isinstance(weight, Ref) and weight.name in kept:
+                last = kept[weight.name].contiguous(memory_format=torch.channels_last)
+                kept[weight.name] = last
+        return kept, nodes
 
     def _compute(self, node: Node, values: dict[str, Any]) -> Any:
         args = [_resolve(a, values) for a in node.args]
@@ -140,16 +230,46 @@ class PackedModel(nn.Module):
             raise ArtifactError(f"node `{node.name}` ({node.op}) fails: {what}") from error
 
 
-def load(path: str | Path) -> PackedModel:
+def load(path: str | Path, fusions: Collection[str] = FUSIONS) -> PackedModel:
     """The packed network in a folder, ready to run.
 
     Args:
         path: a folder that `irbin export` wrote.
+        fusions: see `PackedModel`.
 
     Raises:
         ArtifactError: see `read_artifact`.
+        UsageError: see `PackedModel`.
     """
-    return PackedModel(read_artifact(Path(path)))
+    return PackedModel(read_artifact(Path(path)), fusions)
+
+
+def set_num_threads(n: int) -> None:
+    """How many threads packed networks compute on; torch's own operators too, as they share them.
+
+    Raises:
+        UsageError: n is not at least 1.
+    """
+    if n < 1:
+        raise UsageError(f"`n`: expected at least 1 thread, got {n}")
+    torch.set_num_threads(n)
+
+
+def _chunk(items: Collection[Item], program: Program) -> int:
+    """Images to work on at once, so that the largest result of one kernel stays in the cache."""
+    kinds = [item.type for item in items if isinstance(item, Fused) and item.floats is not None]
+    result = {node.name: node.type for node in program.nodes}.get(program.outputs[0])
+    if not isinstance(result, TensorType) or result.shape[:1] != (BATCH,):
+        return 1 << 31  # the result does not come image by image
+    largest = max((_floats_an_image(kind) for kind in kinds), default=1)
+    return max(CHUNK_BYTES // (4 * largest), 1)
+
+
+def _floats_an_image(kind: TensorType) -> int:
+    n = 1
+    for size in sizes(kind, 1):
+        n *= size
+    return n
 
 
 def _resolve(value: Value, values: dict[str, Any]) -> Any:
@@ -158,15 +278,3 @@ def _resolve(value: Value, values: dict[str, Any]) -> Any:
     if isinstance(value, tuple):
         return [_resolve(item, values) for item in value]
     return dtype(value) if isinstance(value, Dtype) else value
-
-
-def _last_uses(nodes: list[Node], program: Program) -> list[tuple[str, ...]]:
-    """For each node, the values that nothing reads after it."""
-    kept = set(program.outputs) | set(program.constants)
-    computed = {node.name for node in nodes} | set(program.inputs)
-    found: list[tuple[str, ...]] = []
-    for node in reversed(nodes):
-        last = {name for name in (*node.refs(), node.name) if name in computed} - kept
-        kept |= last
-        found.append(tuple(sorted(last)))
-    return found[::-1]

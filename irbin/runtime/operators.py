@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from irbin.errors import ArtifactError
-from irbin.kernels import reference
+from irbin.kernels import ops, reference
 from irbin.program.types import Dtype
 from irbin.program.vocabulary import signatures
 
@@ -22,41 +22,10 @@ Operation = Callable[..., Any]
 
 
 def bitpack(x: Tensor, channel_axis: int, groups: int) -> Tensor:
-    """`kernels.reference.bitpack` on tensors."""
-    return torch.from_numpy(reference.bitpack(x.numpy(), channel_axis, groups))
-
-
-def bconv2d(
-    bits: Tensor,
-    weight_bits: Tensor,
-    scale_log2: Tensor | None,
-    bias: Tensor | None,
-    in_channels: int,
-    stride: tuple[int, int],
-    border: tuple[int, int, int, int],
-    dilation: tuple[int, int],
-    groups: int,
-) -> Tensor:
-    """`kernels.reference.bconv2d` on tensors."""
-    y = reference.bconv2d(
-        bits.numpy(), weight_bits.numpy(), _array(scale_log2), _array(bias),
-        in_channels, stride, border, dilation, groups,
-    )  # fmt: skip
-    return torch.from_numpy(y)
-
-
-def bgemm(
-    bits: Tensor,
-    weight_bits: Tensor,
-    scale_log2: Tensor | None,
-    bias: Tensor | None,
-    in_features: int,
-) -> Tensor:
-    """`kernels.reference.bgemm` on tensors."""
-    y = reference.bgemm(
-        bits.numpy(), weight_bits.numpy(), _array(scale_log2), _array(bias), in_features
+    """`kernels.ops.bitpack` on tensors."""
+    return torch.from_numpy(
+        ops.bitpack(x.numpy(), channel_axis, groups, torch.get_num_threads())
     )
-    return torch.from_numpy(y)
 
 
 def bitunpack(weight_bits: Tensor, scale_log2: Tensor | None, in_channels: int) -> Tensor:
@@ -70,10 +39,14 @@ def _array(tensor: Tensor | None) -> NDArray[Any] | None:
     return None if tensor is None else tensor.numpy()
 
 
+def _as_kernel(*_: Any) -> Tensor:
+    raise AssertionError("inner products are run as `program.fused.Fused`")
+
+
 _OWN: dict[str, Operation] = {
     "bitpack": bitpack,
-    "bconv2d": bconv2d,
-    "bgemm": bgemm,
+    "bconv2d": _as_kernel,
+    "bgemm": _as_kernel,
     "bitunpack": bitunpack,
     "getitem": operator.getitem,
     "int_add": operator.add,

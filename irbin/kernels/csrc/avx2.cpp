@@ -6,7 +6,7 @@
 #include "contract.h"
 
 #pragma GCC push_options
-#pragma GCC target("avx2")
+#pragma GCC target("avx2,fma")
 
 namespace irbin {
 namespace {
@@ -49,6 +49,9 @@ struct V {
   }
   static Floats add(const Floats& a, const Floats& b) {
     return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)};
+  }
+  static Floats multiply_add(const Floats& a, const Floats& b, const Floats& c) {
+    return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
   }
   // min and max give their second operand where one is NaN, so a NaN passes
   static Floats clamp(const Floats& v, const Floats& low, const Floats& high) {
@@ -181,7 +184,8 @@ int64_t register_loop(int64_t n_rounds) {
 
 const Implementation avx2{
     "avx2", "popcount by byte shuffle, 256 bits at once", kAvx2, disagreements, finish_counts,
-    finish_thresholds, nullptr, finish_floats, maximum, pack_planes, register_loop};
+    finish_thresholds, nullptr,
+    products, nullptr, finish_floats, maximum, pack_planes, register_loop};
 
 }  // namespace irbin
 

@@ -13,6 +13,7 @@ namespace {
 
 #include "avx512_lanes.inl"
 #include "finish.inl"
+#include "avx512_tile.inl"
 
 struct N {
   static constexpr int kPixels = 8;
@@ -65,11 +66,15 @@ int64_t register_loop(int64_t n_rounds) {
   return n_rounds * n_totals * 512;
 }
 
+#undef EACH_PIXEL
+#undef EACH_BLOCK
+
 }  // namespace
 
 const Implementation avx512{
     "avx512", "popcount by byte shuffle, 512 bits at once", kAvx512, disagreements,
-    finish_counts, finish_thresholds, nullptr, finish_floats, maximum, pack_planes, register_loop};
+    finish_counts, finish_thresholds, nullptr,
+    products, finished_products, finish_floats, maximum, pack_planes, register_loop};
 
 }  // namespace irbin
 

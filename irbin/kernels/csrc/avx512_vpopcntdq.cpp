@@ -13,17 +13,14 @@ namespace {
 
 #include "avx512_lanes.inl"
 #include "finish.inl"
+#include "avx512_tile.inl"
 
 // P·B accumulators of 16 channels stay in registers; a pixel's word is broadcast once for B blocks.
-// Loops over pixels and blocks are unrolled by pragma: else the accumulators go through memory.
-#define EACH_PIXEL _Pragma("GCC unroll 8") for (int p = 0; p < P; ++p)
-#define EACH_BLOCK _Pragma("GCC unroll 2") for (int b = 0; b < B; ++b)
-
+// Counts of a tile, in registers. A pixel's word is broadcast once for B blocks of weights.
 template <int P, int B>
-struct Tile {
-  __m512i total[P][B];  // in registers: 16 channels each
+struct Counts {
+  __m512i total[P][B];
 
-  // A pixel's word is broadcast once for B blocks of weights.
   inline void count(const Patches& patches, const uint32_t* weights, int64_t block_stride) {
     EACH_PIXEL EACH_BLOCK total[p][b] = _mm512_setzero_si512();
     const int64_t stride = patches.pixel_stride, n_words = patches.segment_words;
@@ -53,41 +50,6 @@ struct Tile {
     }
   }
 
-  static inline void store_masks(const uint32_t (&mask)[B], uint8_t* to) {
-    if constexpr (B == 2) {
-      const uint32_t both = mask[0] | mask[1] << kLanes;
-      __builtin_memcpy(to, &both, 4);
-    } else {
-      const auto one = static_cast<uint16_t>(mask[0]);
-      __builtin_memcpy(to, &one, 2);
-    }
-  }
-
-  inline void affine(const Affine& steps, int64_t channel, const Output& out) const {
-    __m512 v[P][B], by[B], plus[B];
-    EACH_BLOCK by[b] = V::load(steps.multiply + channel + b * kLanes);
-    EACH_BLOCK plus[b] = V::load(steps.add + channel + b * kLanes);
-    EACH_PIXEL EACH_BLOCK v[p][b] =
-        V::add(V::multiply(V::to_floats(total[p][b]), by[b]), plus[b]);
-    if (steps.residual != nullptr) {
-      const float* from = out.residuals[steps.residual->residual] + channel;
-      EACH_PIXEL EACH_BLOCK v[p][b] =
-          V::add(v[p][b], V::load(from + p * out.residual_stride + b * kLanes));
-    }
-    if (steps.clamp != nullptr) {
-      const __m512 low = V::all(steps.clamp->low), high = V::all(steps.clamp->high);
-      EACH_PIXEL EACH_BLOCK v[p][b] = V::clamp(v[p][b], low, high);
-    }
-    if (out.y != nullptr)
-      EACH_PIXEL EACH_BLOCK V::store(out.y + channel + p * out.y_stride + b * kLanes, v[p][b]);
-    if (out.bits != nullptr)
-      EACH_PIXEL {
-        uint32_t mask[B];
-        EACH_BLOCK mask[b] = V::negative(v[p][b]);
-        store_masks(mask, out.bits + channel / 8 + p * out.bits_stride);
-      }
-  }
-
   inline void compare(const Thresholds& against, int64_t channel, const Output& out) const {
     __m512i lower[B];
     uint32_t flips[B];
@@ -97,13 +59,10 @@ struct Tile {
     EACH_PIXEL {
       uint32_t mask[B];
       EACH_BLOCK mask[b] = V::less(total[p][b], lower[b]) ^ flips[b];
-      store_masks(mask, out.bits + channel / 8 + p * out.bits_stride);
+      store_masks<B>(mask, out.bits + channel / 8 + p * out.bits_stride);
     }
   }
 };
-
-#undef EACH_PIXEL
-#undef EACH_BLOCK
 
 struct Counting {
   const Patches& patches;
@@ -113,7 +72,7 @@ struct Counting {
 
   template <int P, int B>
   void run() const {
-    Tile<P, B> tile;
+    Counts<P, B> tile;
     tile.count(patches, weights, block_stride);
     tile.store(counts);
   }
@@ -131,32 +90,15 @@ struct Finishing {
 
   template <int P, int B>
   void run() const {
-    Tile<P, B> tile;
+    Counts<P, B> tile;
     tile.count(patches, weights, block_stride);
     tile.correct(correction, channel);
-    affine != nullptr ? tile.affine(*affine, channel, out)
-                      : tile.compare(*thresholds, channel, out);
+    if (affine == nullptr) return tile.compare(*thresholds, channel, out);
+    FloatTile<P, B> values;
+    EACH_PIXEL EACH_BLOCK values.at[p][b] = V::to_floats(tile.total[p][b]);
+    values.finish(*affine, channel, out);
   }
 };
-
-template <int B, class Work>
-void run_pixels(int n_pixels, const Work& work) {
-  switch (n_pixels) {
-    case 1: return work.template run<1, B>();
-    case 2: return work.template run<2, B>();
-    case 3: return work.template run<3, B>();
-    case 4: return work.template run<4, B>();
-    case 5: return work.template run<5, B>();
-    case 6: return work.template run<6, B>();
-    case 7: return work.template run<7, B>();
-    default: return work.template run<8, B>();
-  }
-}
-
-template <class Work>
-void run_tile(int n_pixels, int n_blocks, const Work& work) {
-  n_blocks == 1 ? run_pixels<1>(n_pixels, work) : run_pixels<2>(n_pixels, work);
-}
 
 void disagreements(const Patches& patches, int n_pixels, const uint32_t* weights,
                    int64_t block_stride, int n_blocks, int32_t* counts) {
@@ -187,12 +129,15 @@ int64_t register_loop(int64_t n_rounds) {
   return n_rounds * n_totals * 512;
 }
 
+#undef EACH_PIXEL
+#undef EACH_BLOCK
+
 }  // namespace
 
 const Implementation avx512_vpopcntdq{
     "avx512_vpopcntdq", "xor and popcount of 512 bits an instruction each",
     kAvx512 | kVpopcntdq, disagreements, finish_counts, finish_thresholds, finished_tile,
-    finish_floats, maximum, pack_planes, register_loop};
+    products, finished_products, finish_floats, maximum, pack_planes, register_loop};
 
 }  // namespace irbin
 

@@ -26,7 +26,7 @@ struct Patches {
 };
 
 // What a processor can do, and its system allows.
-enum Feature : uint32_t { kAvx2 = 1, kAvx512 = 2, kVpopcntdq = 4, kNeon = 8 };
+enum Feature : uint32_t { kAvx2 = 1, kAvx512 = 2, kVpopcntdq = 4, kNeon = 8 };  // AVX2 with FMA
 
 enum class StepKind : int32_t { multiply, add, residual, clamp, prelu };
 
@@ -90,9 +90,19 @@ struct Implementation {
                         int64_t channel, const Affine* affine, const Thresholds* thresholds,
                         const Output&);
 
-  // The steps on floats, pixel p at x + p * x_stride, channels [0, n_channels).
-  void (*finish_floats)(const float* x, int64_t x_stride, int64_t n_pixels, int64_t n_channels,
-                        const Output&);
+  // sums[p * n_blocks * 16 + channel] = the words as floats times the weights, summed in order from 0,
+  // each product and sum rounded once (fused multiply-add).
+  void (*products)(const Patches&, int n_pixels, const float* weights, int64_t block_stride,
+                   int n_blocks, float* sums);
+
+  // The same, finished in registers, for whole blocks only; null where it would gain nothing.
+  void (*finished_products)(const Patches&, int n_pixels, const float* weights,
+                            int64_t block_stride, int n_blocks, int64_t channel, const Affine&,
+                            const Output&);
+
+  // The steps on floats, channels [channel, channel + n_channels) of pixel p at x + p * x_stride.
+  void (*finish_floats)(const float* x, int64_t x_stride, int64_t n_pixels, int64_t channel,
+                        int64_t n_channels, const Output&);
 
   // y[i] = the largest of inputs[k][i]; NaN if one of them is.
   void (*maximum)(const float* const* inputs, int64_t n_inputs, int64_t n_floats, float* y);

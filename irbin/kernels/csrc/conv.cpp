@@ -54,17 +54,35 @@ uint8_t* scratch(int which, int64_t n_bytes) {
   return mine.data() + (kCacheLine - address % kCacheLine) % kCacheLine;
 }
 
-// Copies 8 bytes at a time and may write up to 7 too many, which the next copy overwrites.
-inline void copy_loosely(uint8_t* to, const uint8_t* from, int64_t n_bytes) {
-  for (int64_t i = 0; i < n_bytes; i += 8) std::memcpy(to + i, from + i, 8);
+// The bytes of a pixel's taps: `n_rows` times `runs_a_row` runs that lie together.
+struct Taps {
+  int64_t n_rows, row_bytes, runs_a_row, run_stride, run_bytes;
+};
+
+// Puts the taps of a row of pixels together. Copies 8 bytes at a time, kEights of them a run (0: as many
+// as it takes), and may write up to 7 too many, which the next run overwrites.
+template <int kEights>
+void gather_row(const Taps& taps, const uint8_t* corner, int64_t pixel_stride, int64_t n_pixels,
+                int64_t patch_bytes, uint8_t* to) {
+  const int64_t n_eights = kEights > 0 ? kEights : (taps.run_bytes + 7) / 8;
+  for (int64_t p = 0; p < n_pixels; ++p, corner += pixel_stride, to += patch_bytes) {
+    uint8_t* at = to;
+    const uint8_t* row = corner;
+    for (int64_t ky = 0; ky < taps.n_rows; ++ky, row += taps.row_bytes) {
+      const uint8_t* from = row;
+      for (int64_t r = 0; r < taps.runs_a_row; ++r, from += taps.run_stride, at += taps.run_bytes)
+        for (int64_t i = 0; i < n_eights; ++i) std::memcpy(at + 8 * i, from + 8 * i, 8);
+    }
+    std::memset(at, 0, 8);  // the tail of the last word, before the next pixel is written
+  }
 }
 
 }  // namespace
 
 // One call of `run`, seen by all its threads.
-struct BinaryConv::Call {
+struct Conv::Call {
   const Implementation& implementation;
-  const uint8_t* bits;
+  const uint8_t* x;
   const float* const* residuals;
   float* y;
   uint8_t* y_bits;
@@ -74,7 +92,7 @@ struct BinaryConv::Call {
 };
 
 // Where a strip lies.
-struct BinaryConv::Strip {
+struct Conv::Strip {
   int64_t image, y, x, n_pixels;
 
   Strip(const Call& call, int64_t index) {
@@ -87,7 +105,7 @@ struct BinaryConv::Strip {
 };
 
 // Strips prepared together: output rows [y, y + n_rows) of an image, pixels [x, x + n_pixels).
-struct BinaryConv::Piece {
+struct Conv::Piece {
   int64_t image, y, n_rows, x, n_pixels;
   Patches patches;    // of the first pixel
   int64_t row_words;  // from an output row to the next
@@ -101,8 +119,8 @@ struct BinaryConv::Piece {
 };
 
 // Where the results from some pixel on go.
-struct BinaryConv::Target {
-  Target(const BinaryConv& conv, const Call& call, int64_t pixel)
+struct Conv::Target {
+  Target(const Conv& conv, const Call& call, int64_t pixel)
       : residuals(call.residuals, conv.transform_.n_residuals(), pixel, conv.geometry_.out_channels) {
     const int64_t n = conv.geometry_.out_channels, bits_stride = (n + 7) / 8;
     out = {conv.transform_.data(), conv.transform_.size(), residuals.data(), n,
@@ -115,7 +133,7 @@ struct BinaryConv::Target {
   Output out;
 };
 
-BinaryConv::BinaryConv(const Geometry& geometry, const uint8_t* weight_bits, Transform transform,
+Conv::Conv(const Geometry& geometry, const uint8_t* weight_bits, Transform transform,
                        const int32_t* lower, const uint8_t* flips)
     : geometry_(geometry), transform_(std::move(transform)) {
   const bool whole_words = geometry.groups == 1 && geometry.x.dilation == 1 &&
@@ -123,9 +141,9 @@ BinaryConv::BinaryConv(const Geometry& geometry, const uint8_t* weight_bits, Tra
   const Axis &y = geometry.y, &x = geometry.x;
   const bool bordered = y.before + y.after + x.before + x.after > 0;
   reading_ = !whole_words ? Reading::gathered : bordered ? Reading::padded : Reading::in_place;
-  affine_ = transform_.affine();
+  affine_ = transform_.affine(geometry.out_channels);
   pack_weights(weight_bits);
-  count_padding(weight_bits);
+  geometry.floats ? no_padding() : count_padding(weight_bits);
   if (lower != nullptr) {
     const auto n = static_cast<size_t>(geometry.out_channels);
     lower_.assign(lower, lower + n);
@@ -135,7 +153,7 @@ BinaryConv::BinaryConv(const Geometry& geometry, const uint8_t* weight_bits, Tra
   }
 }
 
-void BinaryConv::pack_weights(const uint8_t* weight_bits) {
+void Conv::pack_weights(const uint8_t* weight_bits) {
   const int64_t n_bytes = geometry_.y.kernel * geometry_.x.kernel * geometry_.group_bytes();
   const int64_t n_group = geometry_.out_channels / geometry_.groups;
   patch_words_ = ceil_div(n_bytes, kWordBytes);
@@ -155,7 +173,7 @@ void BinaryConv::pack_weights(const uint8_t* weight_bits) {
   }
 }
 
-void BinaryConv::count_padding(const uint8_t* weight_bits) {
+void Conv::count_padding(const uint8_t* weight_bits) {
   std::vector<std::vector<bool>> rows, columns;
   row_class_ = classify(geometry_.y, rows);
   const std::vector<int32_t> column_class = classify(geometry_.x, columns);
@@ -192,18 +210,25 @@ void BinaryConv::count_padding(const uint8_t* weight_bits) {
     correction_of_.assign(kMaxPixels, correction_.data());
 }
 
-void BinaryConv::run(const Implementation& implementation, const uint8_t* bits, int64_t n_images,
+// Zeros times weights are zeros: nothing to correct.
+void Conv::no_padding() {
+  row_class_.assign(static_cast<size_t>(std::max<int64_t>(geometry_.y.out_size(), 1)), 0);
+  const int64_t width = std::max<int64_t>(geometry_.x.out_size(), kMaxPixels);
+  correction_of_.assign(static_cast<size_t>(width), nullptr);
+}
+
+void Conv::run(const Implementation& implementation, const uint8_t* x, int64_t n_images,
                      const float* const* residuals, float* y, uint8_t* y_bits,
                      int n_threads) const {
   const Axis &rows = geometry_.y, &columns = geometry_.x;
-  Call call{implementation, bits, residuals, y, y_bits, rows.size, columns.size,
+  Call call{implementation, x, residuals, y, y_bits, rows.size, columns.size,
             rows.out_size(), columns.out_size(), 0, 0, false};
   if (is_pointwise()) {
     call.width = call.out_width = n_images * rows.size * columns.size;
     call.height = call.out_height = n_images = call.width > 0 ? 1 : 0;
   }
   if (n_images == 0 || call.out_height <= 0 || call.out_width <= 0) return;
-  const bool aligned = reinterpret_cast<uintptr_t>(bits) % kWordBytes == 0;
+  const bool aligned = reinterpret_cast<uintptr_t>(x) % kWordBytes == 0;
   call.in_place = reading_ == Reading::in_place && aligned;
   call.strip_pixels = std::min(call.out_width, kStripPixels);
   call.strips_a_row = ceil_div(call.out_width, call.strip_pixels);
@@ -226,7 +251,7 @@ void BinaryConv::run(const Implementation& implementation, const uint8_t* bits, 
   });
 }
 
-void BinaryConv::run_part(const Call& call, int64_t first_strip, int64_t last_strip,
+void Conv::run_part(const Call& call, int64_t first_strip, int64_t last_strip,
                           int64_t first_block, int64_t last_block) const {
   if (first_block >= last_block) return;
   for (int64_t group = 0; group < geometry_.groups; ++group)
@@ -248,18 +273,21 @@ void BinaryConv::run_part(const Call& call, int64_t first_strip, int64_t last_st
 }
 
 // Tiles of a strip are as equal as they can be: 28 pixels are four times 7. Where the implementation
-// cannot finish a tile in registers, all are counted first: their counts stay in the first cache, and
+// cannot finish a tile in registers, all are computed first: their sums stay in the first cache, and
 // are not loaded while their stores are on the way.
-void BinaryConv::run_strip(const Call& call, const Patches& patches, const Strip& strip,
-                           int64_t group, int64_t block, int n_blocks) const {
+void Conv::run_strip(const Call& call, const Patches& patches, const Strip& strip, int64_t group,
+                     int64_t block, int n_blocks) const {
   const Implementation& how = call.implementation;
   const int64_t n_out = geometry_.out_channels, n_group = n_out / geometry_.groups;
   const int64_t block_words = patch_words_ * kLanes;
   const uint32_t* weights = weights_ + (group * n_blocks_ + block) * block_words;
+  const auto* float_weights = reinterpret_cast<const float*>(weights);
   const int64_t channel = group * n_group + block * kLanes;
   const int64_t n_channels = std::min<int64_t>(n_blocks * kLanes, n_group - block * kLanes);
   const Thresholds thresholds{lower_.data(), flips_.data()};
-  const bool in_registers = how.finished_tile != nullptr && n_channels == n_blocks * kLanes &&
+  const bool can_finish =
+      geometry_.floats ? how.finished_products != nullptr : how.finished_tile != nullptr;
+  const bool in_registers = can_finish && n_channels == n_blocks * kLanes &&
                             (has_thresholds() || affine_.has_value());
   const bool pointwise = is_pointwise();
   const int32_t* const* correction = correction_of_.data();
@@ -268,6 +296,7 @@ void BinaryConv::run_strip(const Call& call, const Patches& patches, const Strip
   const int64_t first = (strip.image * call.out_height + strip.y) * call.out_width + strip.x;
 
   alignas(kCacheLine) int32_t counts[kStripPixels * kMaxBlocks * kLanes];
+  alignas(kCacheLine) float sums[kStripPixels * kMaxBlocks * kLanes];
   const auto n = static_cast<int>(strip.n_pixels);
   const int n_tiles = (n + kMaxPixels - 1) / kMaxPixels;
   const int least = n / n_tiles, n_larger = n % n_tiles;
@@ -275,20 +304,28 @@ void BinaryConv::run_strip(const Call& call, const Patches& patches, const Strip
   for (int t = 0, x = 0, n_pixels; t < n_tiles; ++t, x += n_pixels) {
     n_pixels = least + (t < n_larger);
     tile.first = patches.first + x * patches.pixel_stride;
-    if (in_registers)
+    const int64_t at = static_cast<int64_t>(x) * n_blocks * kLanes;
+    if (in_registers && geometry_.floats)
+      how.finished_products(tile, n_pixels, float_weights, block_words, n_blocks, channel, *affine_,
+                            Target(*this, call, first + x).out);
+    else if (in_registers)
       how.finished_tile(tile, n_pixels, weights, block_words, n_blocks,
                         correction + (pointwise ? 0 : x), channel,
                         has_thresholds() ? nullptr : &*affine_, &thresholds,
                         Target(*this, call, first + x).out);
+    else if (geometry_.floats)
+      how.products(tile, n_pixels, float_weights, block_words, n_blocks, sums + at);
     else
-      how.disagreements(tile, n_pixels, weights, block_words, n_blocks,
-                        counts + x * n_blocks * kLanes);
+      how.disagreements(tile, n_pixels, weights, block_words, n_blocks, counts + at);
   }
   if (in_registers) return;
+  if (geometry_.floats)
+    return how.finish_floats(sums, n_blocks * kLanes, n, channel, n_channels,
+                             Target(*this, call, first).out);
   // neighbors with the same taps inside share a correction: mostly all but the first and the last
-  for (int64_t p = 0; p < strip.n_pixels;) {
-    int64_t end = pointwise ? strip.n_pixels : p + 1;
-    while (end < strip.n_pixels && correction[end] == correction[p]) ++end;
+  for (int64_t p = 0; p < n;) {
+    int64_t end = pointwise ? n : p + 1;
+    while (end < n && correction[end] == correction[p]) ++end;
     const Target target(*this, call, first + p);
     const int32_t* from = counts + p * n_blocks * kLanes;
     const int32_t* shared = correction[pointwise ? 0 : p];
@@ -301,7 +338,7 @@ void BinaryConv::run_strip(const Call& call, const Patches& patches, const Strip
 }
 
 // The strips after `first` that are prepared with it: of one image, as many as the cache holds.
-int64_t BinaryConv::piece_end(const Call& call, int64_t first, int64_t last) const {
+int64_t Conv::piece_end(const Call& call, int64_t first, int64_t last) const {
   const int64_t bytes_a_strip =
       reading_ == Reading::gathered
           ? call.strip_pixels * patch_words_ * kWordBytes
@@ -311,7 +348,7 @@ int64_t BinaryConv::piece_end(const Call& call, int64_t first, int64_t last) con
   return std::min({first + n, last, (first / strips_an_image + 1) * strips_an_image});
 }
 
-BinaryConv::Piece BinaryConv::prepare(const Call& call, int64_t group, int64_t first_strip,
+Conv::Piece Conv::prepare(const Call& call, int64_t group, int64_t first_strip,
                                       int64_t last_strip) const {
   const Strip first(call, first_strip), last(call, last_strip - 1);
   const Axis &y = geometry_.y, &x = geometry_.x;
@@ -326,7 +363,7 @@ BinaryConv::Piece BinaryConv::prepare(const Call& call, int64_t group, int64_t f
   if (call.in_place) {
     const int64_t row_words = call.width * pixel_words;
     const int64_t row = piece.image * call.height + piece.y * y.stride;
-    const auto* words = reinterpret_cast<const uint32_t*>(call.bits);
+    const auto* words = reinterpret_cast<const uint32_t*>(call.x);
     piece.patches = {words + row * row_words + piece.x * x.stride * pixel_words,
                      x.stride * pixel_words, y.kernel, y.dilation * row_words,
                      x.kernel * pixel_words};
@@ -351,7 +388,7 @@ BinaryConv::Piece BinaryConv::prepare(const Call& call, int64_t group, int64_t f
 }
 
 // What a piece reads of its image, zeros where the border is.
-void BinaryConv::pad_rows(const Call& call, const Piece& piece, uint8_t* to) const {
+void Conv::pad_rows(const Call& call, const Piece& piece, uint8_t* to) const {
   const Axis &y = geometry_.y, &x = geometry_.x;
   const int64_t pixel_bytes = geometry_.pixel_bytes(), n_columns = piece.columns(x);
   const int64_t first = piece.x * x.stride - x.before;  // may be negative: in the border
@@ -368,32 +405,27 @@ void BinaryConv::pad_rows(const Call& call, const Piece& piece, uint8_t* to) con
     }
     std::memset(to, 0, before);
     const int64_t pixel = (piece.image * call.height + row) * call.width + begin;
-    std::memcpy(to + before, call.bits + pixel * pixel_bytes, inside);
+    std::memcpy(to + before, call.x + pixel * pixel_bytes, inside);
     std::memset(to + before + inside, 0, all - before - inside);
   }
 }
 
-void BinaryConv::gather(const Piece& piece, int64_t group, const uint8_t* rows,
+void Conv::gather(const Piece& piece, int64_t group, const uint8_t* rows,
                         uint8_t* to) const {
   const Axis &y = geometry_.y, &x = geometry_.x;
   const int64_t pixel_bytes = geometry_.pixel_bytes(), group_bytes = geometry_.group_bytes();
   const int64_t row_bytes = piece.columns(x) * pixel_bytes;
   // taps of a row lie together unless others stand between them
   const bool together = geometry_.groups == 1 && x.dilation == 1;
-  const int64_t runs_a_row = together ? 1 : x.kernel;
-  const int64_t run_bytes = together ? x.kernel * group_bytes : group_bytes;
-  for (int64_t r = 0; r < piece.n_rows; ++r) {
-    const uint8_t* corner = rows + r * y.stride * row_bytes + group * group_bytes;
-    for (int64_t p = 0; p < piece.n_pixels; ++p, corner += x.stride * pixel_bytes) {
-      uint8_t* at = to;
-      for (int64_t ky = 0; ky < y.kernel; ++ky)
-        for (int64_t run = 0; run < runs_a_row; ++run, at += run_bytes)
-          copy_loosely(at, corner + ky * y.dilation * row_bytes + run * x.dilation * pixel_bytes,
-                       run_bytes);
-      std::memset(at, 0, 8);  // the tail of the last word, before the next pixel is written
-      to += patch_words_ * kWordBytes;
-    }
-  }
+  const Taps taps{y.kernel, y.dilation * row_bytes, together ? 1 : x.kernel,
+                  x.dilation * pixel_bytes, together ? x.kernel * group_bytes : group_bytes};
+  const auto how = taps.run_bytes <= 8    ? gather_row<1>
+                   : taps.run_bytes <= 16 ? gather_row<2>
+                                          : gather_row<0>;
+  const int64_t patch_bytes = patch_words_ * kWordBytes;
+  for (int64_t r = 0; r < piece.n_rows; ++r, to += piece.n_pixels * patch_bytes)
+    how(taps, rows + r * y.stride * row_bytes + group * group_bytes, x.stride * pixel_bytes,
+        piece.n_pixels, patch_bytes, to);
 }
 
 }  // namespace irbin

@@ -1,4 +1,5 @@
-// A binary convolution made ready to run: weights in blocks, the padding correction, the transform.
+// A convolution made ready to run, of signs or of floats: weights in blocks, the padding correction,
+// the transform.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +22,11 @@ struct Axis {
 struct Geometry {
   Axis y, x;
   int64_t in_channels, out_channels, groups;
+  bool floats = false;  // float32 times float32, and not signs
 
-  int64_t group_bytes() const { return (in_channels / groups + 7) / 8; }
+  int64_t group_bytes() const {
+    return floats ? in_channels / groups * 4 : (in_channels / groups + 7) / 8;
+  }
   int64_t pixel_bytes() const { return groups * group_bytes(); }
   int64_t n_macs() const {  // an image
     return y.out_size() * x.out_size() * out_channels * (in_channels / groups) * y.kernel * x.kernel;
@@ -30,16 +34,15 @@ struct Geometry {
 };
 
 // Immutable once made: any number of threads may run one.
-class BinaryConv {
+class Conv {
  public:
-  // weight_bits: (out_channels, kernel_y, kernel_x, group_bytes), as in a packed file.
+  // weights: (out_channels, kernel_y, kernel_x, group_bytes), bits as in a packed file, or floats.
   // lower, flips: both null, or as in `Thresholds`, (out_channels,) and (⌈out_channels / 8⌉,).
-  BinaryConv(const Geometry&, const uint8_t* weight_bits, Transform, const int32_t* lower,
-             const uint8_t* flips);
+  Conv(const Geometry&, const uint8_t* weights, Transform, const int32_t* lower,
+       const uint8_t* flips);
 
-  // bits: (n_images, height, width, pixel_bytes). y: (n_images, out_height, out_width, out_channels)
-  // or null; y_bits likewise with ⌈out_channels / 8⌉ bytes. Residuals have y's shape.
-  void run(const Implementation&, const uint8_t* bits, int64_t n_images,
+  // x: (n_images, height, width, pixel_bytes). y: (n_images, out_height, out_width, out_channels) or null; y_bits likewise with ⌈out_channels / 8⌉ bytes. Residuals have y's shape.
+  void run(const Implementation&, const uint8_t* x, int64_t n_images,
            const float* const* residuals, float* y, uint8_t* y_bits, int n_threads) const;
 
   const Geometry& geometry() const { return geometry_; }
@@ -56,6 +59,7 @@ class BinaryConv {
   bool is_pointwise() const { return geometry_.y.is_pointwise() && geometry_.x.is_pointwise(); }
   void pack_weights(const uint8_t* weight_bits);
   void count_padding(const uint8_t* weight_bits);
+  void no_padding();
   void run_part(const Call&, int64_t first_strip, int64_t last_strip, int64_t first_block,
                 int64_t last_block) const;
   int64_t piece_end(const Call&, int64_t first_strip, int64_t last_strip) const;

@@ -112,15 +112,54 @@ inline void floats_block(const float* x, int64_t x_stride, int64_t pixel, int64_
   write_out<N>(v, out, pixel, channel, n_lanes);
 }
 
-void finish_floats(const float* x, int64_t x_stride, int64_t n_pixels, int64_t n_channels,
-                   const Output& out) {
+void finish_floats(const float* x, int64_t x_stride, int64_t n_pixels, int64_t channel,
+                   int64_t n_channels, const Output& out) {
   int64_t p = 0;
   for (; p + kAtOnce <= n_pixels; p += kAtOnce)
     for (int64_t c = 0; c < n_channels; c += kLanes)
-      floats_block<kAtOnce>(x + p * x_stride + c, x_stride, p, c, lanes_left(n_channels - c), out);
+      floats_block<kAtOnce>(x + p * x_stride + c, x_stride, p, channel + c,
+                            lanes_left(n_channels - c), out);
   for (; p < n_pixels; ++p)
     for (int64_t c = 0; c < n_channels; c += kLanes)
-      floats_block<1>(x + p * x_stride + c, x_stride, p, c, lanes_left(n_channels - c), out);
+      floats_block<1>(x + p * x_stride + c, x_stride, p, channel + c, lanes_left(n_channels - c),
+                      out);
+}
+
+// Float sums of products for N pixels of one block.
+template <int N>
+inline void products_block(const Patches& patches, const float* weights, float* sums,
+                           int64_t sum_stride) {
+  V::Floats total[N];
+#pragma GCC unroll 4
+  for (int i = 0; i < N; ++i) total[i] = V::all(0.0f);
+  const float* segment = reinterpret_cast<const float*>(patches.first);
+  for (int64_t s = 0; s < patches.n_segments; ++s, segment += patches.segment_stride)
+    for (int64_t j = 0; j < patches.segment_words; ++j, weights += kLanes) {
+      const V::Floats weight = V::load(weights);
+#pragma GCC unroll 4
+      for (int i = 0; i < N; ++i)
+        total[i] = V::multiply_add(V::all(segment[i * patches.pixel_stride + j]), weight, total[i]);
+    }
+#pragma GCC unroll 4
+  for (int i = 0; i < N; ++i) V::store(sums + i * sum_stride, total[i]);
+}
+
+void products(const Patches& patches, int n_pixels, const float* weights, int64_t block_stride,
+              int n_blocks, float* sums) {
+  const int64_t stride = n_blocks * kLanes;
+  for (int b = 0; b < n_blocks; ++b)
+    for (int p = 0; p < n_pixels;) {
+      Patches here = patches;
+      here.first += p * patches.pixel_stride;
+      float* to = sums + p * stride + b * kLanes;
+      if (n_pixels - p >= kAtOnce) {
+        products_block<kAtOnce>(here, weights + b * block_stride, to, stride);
+        p += kAtOnce;
+      } else {
+        products_block<1>(here, weights + b * block_stride, to, stride);
+        p += 1;
+      }
+    }
 }
 
 void maximum(const float* const* inputs, int64_t n_inputs, int64_t n_floats, float* y) {

@@ -32,7 +32,7 @@ uint64_t saved_states() {
 }
 
 uint32_t detect() {
-  constexpr uint32_t osxsave = 1u << 27;                                 // leaf 1, ECX
+  constexpr uint32_t osxsave = 1u << 27, fma = 1u << 12;                 // leaf 1, ECX
   constexpr uint32_t avx2_bit = 1u << 5;                                 // leaf 7, EBX
   constexpr uint32_t avx512_bits = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;  // F, DQ, BW, VL
   constexpr uint32_t vpopcntdq_bit = 1u << 14;                           // leaf 7, ECX
@@ -40,8 +40,9 @@ uint32_t detect() {
   uint32_t a = 0, b = 0, c = 0, d = 0, found = 0;
   if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & osxsave)) return 0;
   const uint64_t saved = saved_states();
+  const bool has_fma = (c & fma) != 0;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
-  if ((saved & ymm) == ymm && (b & avx2_bit)) found |= kAvx2;
+  if ((saved & ymm) == ymm && (b & avx2_bit) && has_fma) found |= kAvx2;
   if ((saved & zmm) == zmm && (b & avx512_bits) == avx512_bits) {
     found |= kAvx512;
     if (c & vpopcntdq_bit) found |= kVpopcntdq;

@@ -109,12 +109,13 @@ Axis make_axis(const AxisTuple& a) {
           std::get<3>(a), std::get<4>(a), std::get<5>(a)};
 }
 
-std::unique_ptr<BinaryConv> make_conv(
+std::unique_ptr<Conv> make_conv(
     const AxisTuple& y, const AxisTuple& x, int64_t in_channels, int64_t out_channels,
-    int64_t groups, const Array<uint8_t, 4>& weight_bits, const std::vector<StepTuple>& steps,
+    int64_t groups, bool floats, const Array<uint8_t, 4>& weights,
+    const std::vector<StepTuple>& steps,
     const std::optional<std::tuple<Array<int32_t, 1>, Array<uint8_t, 1>>>& thresholds) {
-  const Geometry geometry{make_axis(y), make_axis(x), in_channels, out_channels, groups};
-  if (static_cast<int64_t>(weight_bits.size()) !=
+  const Geometry geometry{make_axis(y), make_axis(x), in_channels, out_channels, groups, floats};
+  if (static_cast<int64_t>(weights.size()) !=
       out_channels * geometry.y.kernel * geometry.x.kernel * geometry.group_bytes())
     throw std::invalid_argument("the weight has another size");
   const int32_t* lower = nullptr;
@@ -127,7 +128,7 @@ std::unique_ptr<BinaryConv> make_conv(
     lower = bounds.data();
     flips = signs.data();
   }
-  return std::make_unique<BinaryConv>(geometry, weight_bits.data(),
+  return std::make_unique<Conv>(geometry, weights.data(),
                                       make_transform(steps, out_channels), lower, flips);
 }
 
@@ -170,7 +171,7 @@ T* at(uintptr_t address) {
   return reinterpret_cast<T*>(address);
 }
 
-void run_conv(const BinaryConv& conv, uintptr_t bits, int64_t n_images, const Addresses& residuals,
+void run_conv(const Conv& conv, uintptr_t bits, int64_t n_images, const Addresses& residuals,
               uintptr_t y, uintptr_t y_bits, int n_threads) {
   const Tensors tensors(residuals);
   const float* const* from = tensors.need(conv.transform().n_residuals());
@@ -215,11 +216,11 @@ NB_MODULE(_native, m) {
   m.def("register_loop", register_loop);
   m.def("thread_pool", thread_pool);
   m.def("pack_planes", run_pack_planes);
-  nb::class_<BinaryConv>(m, "Conv").def("run", run_conv);
+  nb::class_<Conv>(m, "Conv").def("run", run_conv);
   nb::class_<MaxPool>(m, "MaxPool").def("run", run_pool);
   nb::class_<Rows>(m, "Rows").def("run", run_rows);
   m.def("conv", make_conv, nb::arg("y"), nb::arg("x"), nb::arg("in_channels"),
-        nb::arg("out_channels"), nb::arg("groups"), nb::arg("weight_bits"), nb::arg("steps"),
+        nb::arg("out_channels"), nb::arg("groups"), nb::arg("floats"), nb::arg("weights"), nb::arg("steps"),
         nb::arg("thresholds").none());
   m.def("max_pool", make_pool);
   m.def("rows", make_rows);

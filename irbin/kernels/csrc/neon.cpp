@@ -45,6 +45,10 @@ struct V {
     for (int i = 0; i < kQuarters; ++i) a.q[i] = vaddq_f32(a.q[i], b.q[i]);
     return a;
   }
+  static Floats multiply_add(const Floats& a, const Floats& b, Floats c) {
+    for (int i = 0; i < kQuarters; ++i) c.q[i] = vfmaq_f32(c.q[i], a.q[i], b.q[i]);
+    return c;
+  }
   static Floats clamp(Floats v, const Floats& low, const Floats& high) {
     for (int i = 0; i < kQuarters; ++i)  // FMAX and FMIN let a NaN pass
       v.q[i] = vminq_f32(high.q[i], vmaxq_f32(low.q[i], v.q[i]));
@@ -150,6 +154,7 @@ int64_t register_loop(int64_t n_rounds) {
 
 const Implementation neon{
     "neon", "bits of 128 counted by byte", kNeon, disagreements, finish_counts, finish_thresholds, nullptr,
+    products, nullptr,
     finish_floats, maximum, pack_planes, register_loop};
 
 }  // namespace irbin

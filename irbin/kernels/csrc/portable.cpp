@@ -1,4 +1,5 @@
 // Plain C++ for any processor: the shipping code of last resort, not the definition (reference.py).
+#include <cmath>
 #include <cstdint>
 
 #include "contract.h"
@@ -35,6 +36,10 @@ struct V {
   static Floats add(Floats a, const Floats& b) {
     for (int i = 0; i < kLanes; ++i) a.at[i] += b.at[i];
     return a;
+  }
+  static Floats multiply_add(const Floats& a, const Floats& b, Floats c) {
+    for (int i = 0; i < kLanes; ++i) c.at[i] = std::fma(a.at[i], b.at[i], c.at[i]);
+    return c;
   }
   static Floats clamp(Floats v, const Floats& low, const Floats& high) {
     for (int i = 0; i < kLanes; ++i) {  // written so that a NaN passes
@@ -122,7 +127,8 @@ int64_t register_loop(int64_t n_rounds) {
 }  // namespace
 
 const Implementation portable{
-    "portable", "plain C++", 0, disagreements, finish_counts, finish_thresholds, nullptr, finish_floats,
+    "portable", "plain C++", 0, disagreements, finish_counts, finish_thresholds, nullptr,
+    products, nullptr, finish_floats,
     maximum, pack_planes, register_loop};
 
 }  // namespace irbin

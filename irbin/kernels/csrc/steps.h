@@ -23,12 +23,15 @@ class Transform {
     steps_.push_back({kind, residual, low, high, held.data()});
     if (kind == StepKind::residual && residual >= n_residuals_) n_residuals_ = residual + 1;
   }
-  // The usual transform, if it is that; points into this one.
-  std::optional<Affine> affine() const {
+  // The usual transform, if it is that; points into this one. A product or a sum that is not there is
+  // one with 1 or with −0, which change nothing, not even a zero's sign.
+  std::optional<Affine> affine(int64_t n_channels) {
+    ones_.assign(static_cast<size_t>(n_channels + kLanes), 1.0f);
+    zeros_.assign(static_cast<size_t>(n_channels + kLanes), -0.0f);
+    Affine found{ones_.data(), zeros_.data(), nullptr, nullptr};
     const Step *s = data(), *const end = s + size();
-    if (size() < 2 || s[0].kind != StepKind::multiply || s[1].kind != StepKind::add) return {};
-    Affine found{s[0].values, s[1].values, nullptr, nullptr};
-    s += 2;
+    if (s < end && s->kind == StepKind::multiply) found.multiply = s++->values;
+    if (s < end && s->kind == StepKind::add) found.add = s++->values;
     if (s < end && s->kind == StepKind::residual) found.residual = s++;
     if (s < end && s->kind == StepKind::clamp) found.clamp = s++;
     if (s < end) return {};
@@ -41,6 +44,7 @@ class Transform {
  private:
   std::vector<Step> steps_;
   std::vector<std::vector<float>> values_;  // moving one leaves its numbers where they are
+  std::vector<float> ones_, zeros_;
   int n_residuals_ = 0;
 };
 

@@ -21,7 +21,7 @@ void transform(const Implementation& how, const Transform& steps, const float* x
   parallel(static_cast<int>(n_parts), [&](int part) {
     const int64_t first = n_pixels * part / n_parts, last = n_pixels * (part + 1) / n_parts;
     const Residuals shifted(residuals, steps.n_residuals(), first, n_channels);
-    how.finish_floats(x + first * n_channels, n_channels, last - first, n_channels,
+    how.finish_floats(x + first * n_channels, n_channels, last - first, 0, n_channels,
                       {steps.data(), steps.size(), shifted.data(), n_channels,
                        y == nullptr ? nullptr : y + first * n_channels, n_channels,
                        y_bits == nullptr ? nullptr : y_bits + first * bits_stride, bits_stride});
@@ -64,7 +64,7 @@ struct MaxPool::Rows {
     float* to = kept.data() + slot * width * n_channels;
     if (number[static_cast<size_t>(slot)] != r) {
       const float* const none[kMaxResiduals] = {};
-      how.finish_floats(from, n_channels, width, n_channels,
+      how.finish_floats(from, n_channels, width, 0, n_channels,
                         {steps.data(), steps.size(), none, 0, to, n_channels, nullptr, 0});
       number[static_cast<size_t>(slot)] = r;
     }
@@ -121,7 +121,7 @@ void MaxPool::run(const Implementation& how, const float* x, int64_t n_images,
       pool_row(how, rows, r % out_height, line.data());
       const int64_t pixel = r * out_width;
       const Residuals shifted(residuals, after_.n_residuals(), pixel, n_channels_);
-      how.finish_floats(line.data(), n_channels_, out_width, n_channels_,
+      how.finish_floats(line.data(), n_channels_, out_width, 0, n_channels_,
                         {after_.data(), after_.size(), shifted.data(), n_channels_,
                          y == nullptr ? nullptr : y + pixel * n_channels_, n_channels_,
                          y_bits == nullptr ? nullptr : y_bits + pixel * bits_stride, bits_stride});

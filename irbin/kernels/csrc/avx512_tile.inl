@@ -1,0 +1,102 @@
+// A tile of float values in AVX-512 registers, P pixels × B blocks: sums of products, and what
+// finishes them. Included after avx512_lanes.inl and finish.inl, inside the same region.
+//
+// Loops over pixels and blocks are unrolled by pragma: else the registers go through memory.
+
+#define EACH_PIXEL _Pragma("GCC unroll 8") for (int p = 0; p < P; ++p)
+#define EACH_BLOCK _Pragma("GCC unroll 2") for (int b = 0; b < B; ++b)
+
+template <int B>
+inline void store_masks(const uint32_t (&mask)[B], uint8_t* to) {
+  if constexpr (B == 2) {
+    const uint32_t both = mask[0] | mask[1] << kLanes;
+    __builtin_memcpy(to, &both, 4);
+  } else {
+    const auto one = static_cast<uint16_t>(mask[0]);
+    __builtin_memcpy(to, &one, 2);
+  }
+}
+
+template <int P, int B>
+struct FloatTile {
+  __m512 at[P][B];
+
+  inline void sum(const Patches& patches, const float* weights, int64_t block_stride) {
+    EACH_PIXEL EACH_BLOCK at[p][b] = _mm512_setzero_ps();
+    const int64_t stride = patches.pixel_stride, n_words = patches.segment_words;
+    const float* segment = reinterpret_cast<const float*>(patches.first);
+    for (int64_t s = 0; s < patches.n_segments; ++s, segment += patches.segment_stride)
+      for (int64_t j = 0; j < n_words; ++j, weights += kLanes) {
+        __m512 weight[B];
+        EACH_BLOCK weight[b] = V::load(weights + b * block_stride);
+        EACH_PIXEL {
+          const __m512 word = V::all(segment[p * stride + j]);
+          EACH_BLOCK at[p][b] = V::multiply_add(word, weight[b], at[p][b]);
+        }
+      }
+  }
+
+  inline void finish(const Affine& steps, int64_t channel, const Output& out) {
+    __m512 by[B], plus[B];
+    EACH_BLOCK by[b] = V::load(steps.multiply + channel + b * kLanes);
+    EACH_BLOCK plus[b] = V::load(steps.add + channel + b * kLanes);
+    EACH_PIXEL EACH_BLOCK at[p][b] = V::add(V::multiply(at[p][b], by[b]), plus[b]);
+    if (steps.residual != nullptr) {
+      const float* from = out.residuals[steps.residual->residual] + channel;
+      EACH_PIXEL EACH_BLOCK at[p][b] =
+          V::add(at[p][b], V::load(from + p * out.residual_stride + b * kLanes));
+    }
+    if (steps.clamp != nullptr) {
+      const __m512 low = V::all(steps.clamp->low), high = V::all(steps.clamp->high);
+      EACH_PIXEL EACH_BLOCK at[p][b] = V::clamp(at[p][b], low, high);
+    }
+    if (out.y != nullptr)
+      EACH_PIXEL EACH_BLOCK V::store(out.y + channel + p * out.y_stride + b * kLanes, at[p][b]);
+    if (out.bits != nullptr)
+      EACH_PIXEL {
+        uint32_t mask[B];
+        EACH_BLOCK mask[b] = V::negative(at[p][b]);
+        store_masks<B>(mask, out.bits + channel / 8 + p * out.bits_stride);
+      }
+  }
+};
+
+template <int B, class Work>
+void run_pixels(int n_pixels, const Work& work) {
+  switch (n_pixels) {
+    case 1: return work.template run<1, B>();
+    case 2: return work.template run<2, B>();
+    case 3: return work.template run<3, B>();
+    case 4: return work.template run<4, B>();
+    case 5: return work.template run<5, B>();
+    case 6: return work.template run<6, B>();
+    case 7: return work.template run<7, B>();
+    default: return work.template run<8, B>();
+  }
+}
+
+template <class Work>
+void run_tile(int n_pixels, int n_blocks, const Work& work) {
+  n_blocks == 1 ? run_pixels<1>(n_pixels, work) : run_pixels<2>(n_pixels, work);
+}
+
+struct Multiplying {
+  const Patches& patches;
+  const float* weights;
+  int64_t block_stride, channel;
+  const Affine& affine;
+  const Output& out;
+
+  template <int P, int B>
+  void run() const {
+    FloatTile<P, B> tile;
+    tile.sum(patches, weights, block_stride);
+    tile.finish(affine, channel, out);
+  }
+};
+
+void finished_products(const Patches& patches, int n_pixels, const float* weights,
+                       int64_t block_stride, int n_blocks, int64_t channel, const Affine& affine,
+                       const Output& out) {
+  run_tile(n_pixels, n_blocks, Multiplying{patches, weights, block_stride, channel, affine, out});
+}

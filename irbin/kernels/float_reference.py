@@ -1,0 +1,106 @@
+"""The specification of the float kernels, in plain NumPy: convolution and maximum pooling.
+
+A float convolution adds its products in the order (row, column, channel) of the taps, starting from
+zero, each step one fused multiply-add: rounded once. With the order fixed, every implementation
+gives the same bits for any batch size and number of threads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irbin.kernels.reference import Border, patches
+
+Floats = NDArray[np.float32]
+
+
+def multiply_add(a: Floats, b: Floats, c: Floats) -> Floats:
+    """a·b + c rounded once to float32, as IEEE 754 defines fused multiply-add.
+
+    In double precision the product is exact. The sum is rounded there to odd: where it is inexact,
+    to the neighbor whose last bit is 1, so that rounding once more to float32 cannot be misled by a
+    tie that the first rounding made (Boldo and Melquiond, IEEE Trans. Computers 57(4), 2008).
+    """
+    with np.errstate(all="ignore"):
+        product, addend = a.astype(np.float64) * b, c.astype(np.float64)
+        total = product + addend
+        # what the sum lost (Knuth, TAOCP 2, §4.2.2)
+        back = total - product
+        lost = (product - (total - back)) + (addend - back)
+        bits = np.atleast_1d(total).view(np.int64)
+        moved = np.where((lost > 0) == (total > 0), bits + 1, bits - 1)
+        odd = np.isfinite(bits.view(np.float64)) & (lost != 0) & (bits % 2 == 0)
+        found: Floats = np.where(odd, moved, bits).view(np.float64).astype(np.float32)
+    return found.reshape(np.shape(total))
+
+
+def conv2d(
+    x: Floats,
+    weight: Floats,
+    stride: tuple[int, int] = (1, 1),
+    border: Border = (0, 0, 0, 0),
+    dilation: tuple[int, int] = (1, 1),
+) -> Floats:
+    """Convolution of floats, zeros outside the image.
+
+    Args:
+        x: (batch, height, width, in_channels).
+        weight: (out_channels, kernel_height, kernel_width, in_channels).
+        stride: (vertical, horizontal).
+        border: zero padding (left, right, top, bottom).
+        dilation: (vertical, horizontal).
+
+    Returns:
+        (batch, out_height, out_width, out_channels).
+    """
+    n_out, *kernel, n_in = weight.shape
+    left, right, top, bottom = border
+    padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    shape = (*_out_sizes(padded, (kernel[0], kernel[1]), stride, dilation), *kernel)
+    windows = patches(padded, shape, stride, dilation)
+    y = np.zeros((len(x), *shape[:2], n_out), np.float32)
+    for row in range(kernel[0]):
+        for column in range(kernel[1]):
+            for channel in range(n_in):
+                factor = windows[:, :, :, row, column, channel, None]
+                y = multiply_add(factor, weight[:, row, column, channel], y)
+    return y
+
+
+def max_pool2d(
+    x: NDArray[np.float32],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    border: Border,
+    dilation: tuple[int, int],
+) -> NDArray[np.float32]:
+    """The largest value of each window, NaN if one is in it; what lies outside never wins.
+
+    Args:
+        x: (batch, height, width, channels).
+        kernel: (height, width).
+        stride: (vertical, horizontal).
+        border: padding (left, right, top, bottom).
+        dilation: (vertical, horizontal).
+
+    Returns:
+        (batch, out_height, out_width, channels).
+    """
+    left, right, top, bottom = border
+    around = ((0, 0), (top, bottom), (left, right), (0, 0))
+    padded = np.pad(x, around, constant_values=np.float32(-np.inf))
+    sizes = _out_sizes(padded, kernel, stride, dilation)
+    shape = (*sizes, *kernel)
+    windows = patches(padded, shape, stride, dilation)
+    return windows.max(axis=(3, 4)) if len(x) else np.empty((0, *sizes, x.shape[3]), np.float32)
+
+
+def _out_sizes(
+    padded: Floats, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
+) -> tuple[int, int]:
+    sizes = []
+    for axis in range(2):
+        reach = (kernel[axis] - 1) * dilation[axis] + 1
+        sizes.append((padded.shape[1 + axis] - reach) // stride[axis] + 1)
+    return sizes[0], sizes[1]

@@ -1,0 +1,150 @@
+"""Which nodes are steps of an output transform, and along which axis their channels lie."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+
+from irbin.program.fused import FusedStep, Item
+from irbin.program.types import Node, Ref, TensorType, Value, ValueType
+
+Types = Mapping[str, ValueType]
+
+ARITHMETIC = {"aten.mul.Tensor": "mul", "aten.add.Tensor": "add", "aten.sub.Tensor": "sub"}
+
+
+def as_step(
+    node: Node, value: str, channel_axis: int, types: Types, constants: Collection[str]
+) -> FusedStep | None:
+    """The step that a node makes of `value`, or None if it is not one.
+
+    Args:
+        node: it reads `value` once.
+        value: a float32 tensor.
+        channel_axis: of `value`.
+        types: what names stand for.
+        constants: names whose values are known.
+    """
+    here = types[value]
+    if node.type != here or not isinstance(here, TensorType):
+        return None
+    if node.op in ARITHMETIC:
+        return _arithmetic(node, value, channel_axis, types, constants)
+    if not node.args or node.args[0] != Ref(value):
+        return None
+    if node.op == "aten.prelu.default":
+        slope = node.args[1]
+        if isinstance(slope, Ref) and slope.name in constants:
+            # torch's slope is a vector along axis 1, or one number
+            size = types[slope.name]
+            one = isinstance(size, TensorType) and size.shape == (1,)
+            return FusedStep("prelu", slope.name) if channel_axis == 1 or one else None
+        return None
+    if node.op == "aten.leaky_relu.default":
+        slope = _given(node, 1, "negative_slope", 0.01)
+        return FusedStep("prelu", float(slope)) if _is_number(slope) else None
+    bounds = _bounds(node)
+    if bounds is None or not all(map(_is_number, bounds)):
+        return None
+    low, high = (float(b) for b in bounds if isinstance(b, int | float))
+    return FusedStep("clamp", None, low, high) if low <= high else None
+
+
+def channel_axis_of(
+    value: str, types: Types, readers: Sequence[Item], constants: Collection[str]
+) -> int | None:
+    """Along which axis the reader of a float value sees channels: 1 of four axes, or the last.
+
+    None where nothing tells.
+    """
+    kind = types[value]
+    if not isinstance(kind, TensorType):
+        return None
+    rank = len(kind.shape)
+    axes = (1, 3) if rank == 4 else (rank - 1,)
+    for reader in readers:
+        if not isinstance(reader, Node):
+            continue
+        if reader.op == "bitpack":
+            axis = reader.args[1]
+            return axis if isinstance(axis, int) and axis in axes else None
+        for axis in axes:
+            operand = _other(reader, value) if reader.op in ARITHMETIC else None
+            if isinstance(operand, Ref) and operand.name in constants:
+                if _is_per_channel(types[operand.name], kind, axis):
+                    return axis
+    return axes[0]
+
+
+def _arithmetic(
+    node: Node, value: str, channel_axis: int, types: Types, constants: Collection[str]
+) -> FusedStep | None:
+    """x·c, x + c, x − c, x + y."""
+    operation, here = ARITHMETIC[node.op], types[value]
+    assert isinstance(here, TensorType), "as_step looked"
+    if any(v != 1 for v in node.kwargs.values()) or len(node.args) != 2:
+        return None  # a factor alpha
+    operand = _other(node, value)
+    if operation == "sub" and node.args[0] != Ref(value):
+        return None
+    kind = {"mul": "multiply", "add": "add", "sub": "subtract"}[operation]
+    if _is_number(operand) and isinstance(operand, int | float):
+        return FusedStep(kind, float(operand))  # type: ignore[arg-type]  # one of the three
+    if not isinstance(operand, Ref):
+        return None
+    if operand.name in constants:
+        if _is_per_channel(types[operand.name], here, channel_axis):
+            return FusedStep(kind, operand.name)  # type: ignore[arg-type]  # as above
+        return None
+    if operation == "add" and types[operand.name] == here:
+        return FusedStep("residual", operand.name)
+    return None
+
+
+def _other(node: Node, value: str) -> Value:
+    """The operand of a product or sum that is not `value`."""
+    first, second = node.args[:2]
+    return second if first == Ref(value) else first
+
+
+def _is_per_channel(constant: ValueType, value: TensorType, channel_axis: int) -> bool:
+    """Whether a constant has one number per channel, or one for all, and broadcasts so."""
+    if not isinstance(constant, TensorType) or constant.dtype != "float32":
+        return False
+    rank = len(value.shape)
+    padded = (1,) * (rank - len(constant.shape)) + constant.shape
+    n_channels = value.shape[channel_axis]
+    return len(padded) == rank and all(
+        size == 1 or (axis == channel_axis and size == n_channels)
+        for axis, size in enumerate(padded)
+    )
+
+
+def _bounds(node: Node) -> tuple[Value, Value] | None:
+    """What an activation clamps to."""
+    match node.op:
+        case "aten.relu.default":
+            return 0.0, math.inf
+        case "aten.relu6.default":
+            return 0.0, 6.0
+        case "aten.hardtanh.default":
+            return _given(node, 1, "min_val", -1.0), _given(node, 2, "max_val", 1.0)
+        case "aten.clamp.default":
+            low, high = _given(node, 1, "min", None), _given(node, 2, "max", None)
+            return -math.inf if low is None else low, math.inf if high is None else high
+        case "aten.clamp_min.default":
+            return node.args[1], math.inf
+        case "aten.clamp_max.default":
+            return -math.inf, node.args[1]
+    return None
+
+
+def _given(node: Node, position: int, name: str, default: Value) -> Value:
+    if len(node.args) > position:
+        return node.args[position]
+    return node.kwargs.get(name, default)
+
+
+def _is_number(value: Value) -> bool:
+    """A number that float32 holds as a double would (NaN bounds are left to torch)."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value

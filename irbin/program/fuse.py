@@ -1,0 +1,316 @@
+"""Fusions: passes over a program's nodes, each of which changes no result by a single bit.
+
+    pool       a maximum pooling becomes a call of our kernel
+    transform  elementwise nodes behind a kernel (batch norm's product and sum, bias, residual,
+               activation) become steps of its output transform; in front of a pooling too; and two
+               or more of them behind any other float node become one pass
+    pack       a `bitpack` becomes a second output of the kernel that made its input; a result
+               that nobody reads any more is not written
+    threshold  where only signs are read, integers are compared and nothing is computed
+
+Every pass works on what the one before left and may be left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from irbin.errors import UsageError
+from irbin.program.elementwise import as_step, channel_axis_of
+from irbin.program.fused import Fused, FusedStep, Item
+from irbin.program.program import Program
+from irbin.program.types import Node, Ref, TensorType, Value, ValueType
+
+FUSIONS = ("pool", "transform", "pack", "threshold")
+"""All passes, in the order they are made in."""
+
+CONV, POOL, BITPACK = "aten.conv2d.default", "aten.max_pool2d.default", "bitpack"
+
+SMALL_PRODUCTS = 512
+"""Products of one sum up to which a float convolution is ours: its weights for 32 channels then lie in
+64 KiB. Above, torch's blocking for the cache is better."""
+
+
+@dataclass
+class _Graph:
+    """The items so far, and who reads what."""
+
+    items: list[Item]
+    types: dict[str, ValueType]
+    constants: Collection[str]
+    outputs: tuple[str, ...]
+
+    def readers(self, name: str) -> list[Item]:
+        """Items that read a name, each once."""
+        return [item for item in self.items if name in item.refs()]
+
+    def only_reader(self, name: str) -> Item | None:
+        """The item that alone reads a name once, if the program does not return it."""
+        readers = self.readers(name)
+        if name in self.outputs or len(readers) != 1 or readers[0].refs().count(name) != 1:
+            return None
+        return readers[0]
+
+    def put(self, item: Fused, in_place_of: Item, without: Item | None = None) -> None:
+        """Sets an item where another stood, and takes a third one out."""
+        self.items[_index(self.items, in_place_of)] = item
+        if without is not None:
+            del self.items[_index(self.items, without)]
+
+
+def fuse(
+    program: Program, nodes: Sequence[Node], passes: Collection[str] = FUSIONS
+) -> tuple[Item, ...]:
+    """Carries out the passes.
+
+    Args:
+        program: for its types and outputs.
+        nodes: those that remain to be run, in order; whatever else they read is constant.
+        passes: of `FUSIONS`; without any, kernels still become `Fused` records, one a node.
+
+    Raises:
+        UsageError: there is no such pass.
+    """
+    for name in passes:
+        if name not in FUSIONS:
+            known = ", ".join(f"`{f}`" for f in FUSIONS)
+            raise UsageError(f"`fusions`: expected any of {known}, got `{name}`")
+    types: dict[str, ValueType] = {**program.inputs, **program.constants}
+    types |= {node.name: node.type for node in program.nodes}
+    computed = {*program.inputs, *(node.name for node in nodes)}
+    graph = _Graph(list(nodes), types, types.keys() - computed, program.outputs)
+    _start(graph, with_pools="pool" in passes)
+    if "transform" in passes:
+        _absorb_behind(graph)
+        _gather_floats(graph)
+        _absorb_before_pools(graph)
+    if "pack" in passes:
+        _absorb_packs(graph)
+    if "threshold" in passes:
+        _compare(graph)
+    return tuple(graph.items)
+
+
+def _start(graph: _Graph, *, with_pools: bool) -> None:
+    """Every kernel as a record of its own."""
+    for i, item in enumerate(graph.items):
+        if not isinstance(item, Node) or not isinstance(item.type, TensorType):
+            continue
+        if item.op in ("bconv2d", "bgemm"):
+            axis = 1 if item.op == "bconv2d" else len(item.type.shape) - 1
+            graph.items[i] = _record(item, item.refs()[0], axis)
+        elif item.op == POOL and with_pools and pool_window(item, graph.types) is not None:
+            graph.items[i] = _record(item, item.refs()[0], 1)
+        elif item.op == CONV and conv_window(item, graph.types, graph.constants) is not None:
+            record = _record(item, item.refs()[0], 1)
+            bias = item.args[2] if len(item.args) > 2 else None
+            steps = (FusedStep("add", bias.name),) if isinstance(bias, Ref) else ()
+            graph.items[i] = replace(record, steps=steps)
+
+
+def _record(root: Node, source: str, channel_axis: int, *, is_root: bool = True) -> Fused:
+    assert isinstance(root.type, TensorType), "a kernel has one result"
+    return Fused(
+        root, is_root, source, channel_axis, (), (), root.type, root.name, None, None,
+        threshold=False, absorbed=(root.name,),
+    )  # fmt: skip
+
+
+def _absorb_behind(graph: _Graph) -> None:
+    """Elementwise nodes that alone read a kernel's result."""
+    for item in list(graph.items):
+        if isinstance(item, Fused):
+            _extend(graph, item)
+
+
+def _extend(graph: _Graph, item: Fused) -> Fused:
+    """Takes in what follows, as long as it can."""
+    while item.floats is not None:
+        reader = graph.only_reader(item.floats)
+        step = None
+        if isinstance(reader, Node):
+            step = as_step(reader, item.floats, item.channel_axis, graph.types, graph.constants)
+        if step is None or not isinstance(reader, Node) or _n_residuals(item, step) > MAX_RESIDUALS:
+            break
+        longer = replace(
+            item,
+            steps=(*item.steps, step),
+            floats=reader.name,
+            absorbed=(*item.absorbed, reader.name),
+        )
+        graph.put(longer, in_place_of=reader, without=item)
+        item = longer
+    return item
+
+
+MAX_RESIDUALS = 4
+"""Tensors that one kernel adds at the most, as in csrc/steps.h."""
+
+
+def _n_residuals(item: Fused, step: FusedStep) -> int:
+    return sum(s.kind == "residual" for s in (*item.steps, step))
+
+
+def _gather_floats(graph: _Graph) -> None:
+    """Chains behind float nodes: worth a pass of ours where they are two nodes or more."""
+    for node in list(graph.items):
+        if not isinstance(node, Node) or not _starts_chain(graph, node):
+            continue
+        axis = channel_axis_of(node.name, graph.types, graph.readers(node.name), graph.constants)
+        if axis is None:
+            continue
+        start = replace(_record(node, node.name, axis, is_root=False), absorbed=())
+        reader = graph.only_reader(node.name)
+        if not isinstance(reader, Node):
+            continue
+        step = as_step(reader, node.name, axis, graph.types, graph.constants)
+        if step is None:
+            continue
+        first = replace(start, steps=(step,), floats=reader.name, absorbed=(reader.name,))
+        graph.put(first, in_place_of=reader)
+        grown = _extend(graph, first)
+        if len(grown.steps) + _n_packs(graph, grown) < 2 and not _is_pooled(graph, grown):
+            graph.items[_index(graph.items, grown)] = reader  # torch does one as well
+
+
+def _starts_chain(graph: _Graph, node: Node) -> bool:
+    """Whether a node's result is a float tensor, and is not an elementwise result itself."""
+    kind = node.type
+    return isinstance(kind, TensorType) and kind.dtype == "float32" and len(kind.shape) > 1
+
+
+def _n_packs(graph: _Graph, item: Fused) -> int:
+    return sum(isinstance(r, Node) and r.op == BITPACK for r in graph.readers(item.floats or ""))
+
+
+def _is_pooled(graph: _Graph, item: Fused) -> bool:
+    return any(isinstance(r, Fused) and r.kind == "pool" for r in graph.readers(item.floats or ""))
+
+
+def _absorb_before_pools(graph: _Graph) -> None:
+    """A pass over floats that only a pooling reads is made by the pooling."""
+    for item in list(graph.items):
+        if not isinstance(item, Fused) or item.kind != "rows" or item.channel_axis != 1:
+            continue
+        pool = graph.only_reader(item.floats or "")
+        residual = any(step.kind == "residual" for step in item.steps)
+        if isinstance(pool, Fused) and pool.kind == "pool" and pool.source == item.floats and not residual:
+            merged = replace(
+                pool,
+                source=item.source,
+                before=item.steps,
+                absorbed=(*item.absorbed, *pool.absorbed),
+            )
+            graph.put(merged, in_place_of=pool, without=item)
+
+
+def _absorb_packs(graph: _Graph) -> None:
+    """Signs as a second output; alone, where nobody reads the floats."""
+    for item in list(graph.items):
+        if not isinstance(item, Node) or item.op != BITPACK:
+            continue
+        maker = next((m for m in graph.items if item.refs()[0] in _floats_of(m)), None)
+        if isinstance(maker, Fused) and _can_pack(maker, item):
+            _give_bits(graph, maker, item)
+    for item in list(graph.items):
+        if isinstance(item, Fused) and item.bits is not None and item.floats is not None:
+            if not graph.readers(item.floats) and item.floats not in graph.outputs:
+                graph.put(replace(item, floats=None), in_place_of=item)
+
+
+def _floats_of(item: Item) -> tuple[str, ...]:
+    return (item.floats,) if isinstance(item, Fused) and item.floats is not None else ()
+
+
+def _can_pack(maker: Fused, pack: Node) -> bool:
+    """Whether the bytes that `pack` makes are those a kernel writes: channels in order, no gaps."""
+    _, axis, groups = pack.args
+    n_channels = maker.type.shape[maker.channel_axis]
+    assert isinstance(groups, int), "a Program holds no other"
+    assert isinstance(n_channels, int), "a Program holds no other"
+    fits = groups == 1 or n_channels // groups % 8 == 0
+    if maker.root.op == "bconv2d":  # a group of outputs must end with its byte
+        own_groups = maker.root.args[8]
+        assert isinstance(own_groups, int), "a Program holds no other"
+        fits = fits and (own_groups == 1 or n_channels // own_groups % 8 == 0)
+    return axis == maker.channel_axis and maker.bits is None and fits
+
+
+def _give_bits(graph: _Graph, maker: Fused, pack: Node) -> None:
+    assert isinstance(pack.type, TensorType), "bitpack gives one tensor"
+    packing = replace(
+        maker, bits=pack.name, bits_type=pack.type, absorbed=(*maker.absorbed, pack.name)
+    )
+    graph.put(packing, in_place_of=maker, without=pack)
+
+
+def _compare(graph: _Graph) -> None:
+    for item in list(graph.items):
+        if isinstance(item, Fused) and item.kind == "dot" and item.bits is not None:
+            if item.floats is None and all(step.kind != "residual" for step in item.steps):
+                graph.put(replace(item, threshold=True), in_place_of=item)
+
+
+def conv_window(
+    node: Node, types: Mapping[str, ValueType], constants: Collection[str]
+) -> tuple[tuple[int, int], ...] | None:
+    """(stride, padding, dilation) of a float convolution, or None if it is left to torch.
+
+    Left to torch: groups, weights that are computed, padding by name, and large sums.
+    """
+    source, weight, *rest = node.args
+    if not (isinstance(source, Ref) and isinstance(weight, Ref) and weight.name in constants):
+        return None
+    image, kernel = types[source.name], types[weight.name]
+    bias, stride, padding, dilation, groups = (
+        *rest,
+        *(None, (1, 1), (0, 0), (1, 1), 1)[len(rest) :],
+    )
+    pairs = [_pair(value) for value in (stride, padding, dilation)]
+    found = tuple(pair for pair in pairs if pair is not None)
+    if not isinstance(image, TensorType) or not isinstance(kernel, TensorType):
+        return None
+    if not kernel.is_static or len(image.shape) != 4 or len(found) < 3 or groups != 1:
+        return None
+    floats = image.dtype == kernel.dtype == "float32"
+    if node.kwargs or not floats or not (bias is None or _is_constant(bias, constants)):
+        return None
+    n_products = math.prod(int(size) for size in kernel.shape[1:])
+    return found if n_products <= SMALL_PRODUCTS else None
+
+
+def _is_constant(value: Value, constants: Collection[str]) -> bool:
+    return isinstance(value, Ref) and value.name in constants
+
+
+def pool_window(node: Node, types: Mapping[str, ValueType]) -> tuple[tuple[int, int], ...] | None:
+    """(kernel, stride, padding, dilation) of a maximum pooling, or None if it is not for us.
+
+    Not for us: other than four axes, sizes rounded up, padding as wide as the window.
+    """
+    source, kernel, *rest = node.args
+    kind = types[source.name] if isinstance(source, Ref) else None
+    if not isinstance(kind, TensorType) or len(kind.shape) != 4 or node.kwargs:
+        return None
+    stride, padding, dilation, ceil = (*rest, *((), (0, 0), (1, 1), False)[len(rest) :])
+    pairs = [_pair(kernel), _pair(stride or kernel), _pair(padding), _pair(dilation)]
+    found = tuple(pair for pair in pairs if pair is not None)
+    if len(found) < 4 or ceil or any(p >= k for p, k in zip(found[2], found[0], strict=True)):
+        return None
+    return found
+
+
+def _pair(value: object) -> tuple[int, int] | None:
+    """An `int[2]` argument, which may be one number for both axes."""
+    values = value if isinstance(value, tuple) else (value,)
+    if len(values) == 1:
+        values = (values[0], values[0])
+    if len(values) != 2 or not all(isinstance(v, int) for v in values):
+        return None
+    return values[0], values[1]
+
+
+def _index(items: Sequence[Item], wanted: Item) -> int:
+    return next(i for i, item in enumerate(items) if item is wanted)

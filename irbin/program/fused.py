@@ -1,0 +1,99 @@
+"""What fusing makes of a program's nodes: one record for a kernel and all it does on the way out.
+
+These records live in memory only. A packed folder holds the plain program, which says the same in
+more words; `fuse.py` turns one into the other, `runtime` runs either.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from irbin.program.types import Node, TensorType
+
+Kind = Literal["dot", "conv", "pool", "rows"]
+"""Inner products of signs; a small float convolution; maximum pooling; a pass over floats."""
+
+StepKind = Literal["multiply", "add", "subtract", "residual", "clamp", "prelu"]
+
+
+@dataclass(frozen=True)
+class FusedStep:
+    """One elementwise node, taken into a kernel."""
+
+    kind: StepKind
+    """`residual` adds a tensor, `clamp` keeps within [low, high], the others take a constant."""
+    operand: str | float | None = None
+    """The constant, the residual's name, or a number for all channels."""
+    low: float = 0.0
+    """Of a clamp."""
+    high: float = 0.0
+    """Of a clamp."""
+
+
+@dataclass(frozen=True)
+class Fused:
+    """A kernel call. Made by `fuse`, read by `runtime`."""
+
+    root: Node
+    """`bconv2d`, `bgemm`, `aten.conv2d.default`, `aten.max_pool2d.default`; or the node whose
+    result the steps start from."""
+    is_root: bool
+    """Whether the root is computed here; else torch does that."""
+    source: str
+    """What is read: bits, or the float value that is pooled or goes through the steps."""
+    channel_axis: int
+    """Of the value the steps work on."""
+    before: tuple[FusedStep, ...]
+    """On what is pooled."""
+    steps: tuple[FusedStep, ...]
+    """On the result, in order."""
+    type: TensorType
+    """Of the result, float32."""
+    floats: str | None
+    """Name under which the result is read; None if nobody does."""
+    bits: str | None
+    """Name under which its packed signs are read; None if nobody does."""
+    bits_type: TensorType | None
+    """Of the packed signs."""
+    threshold: bool
+    """Only signs are read and no tensor is added: a comparison of integers may do."""
+    absorbed: tuple[str, ...]
+    """The nodes of the plain program it stands for, in order."""
+
+    @property
+    def kind(self) -> Kind:
+        """Which kernel it is."""
+        if not self.is_root:
+            return "rows"
+        kinds: dict[str, Kind] = {
+            "bconv2d": "dot", "bgemm": "dot",
+            "aten.conv2d.default": "conv", "aten.max_pool2d.default": "pool",
+        }  # fmt: skip
+        return kinds[self.root.op]
+
+    @property
+    def name(self) -> str:
+        """For reports: its last node."""
+        return self.absorbed[-1]
+
+    def refs(self) -> tuple[str, ...]:
+        """Names it reads, constants too."""
+        operands = (s.operand for s in (*self.before, *self.steps))
+        constants = self.root.refs()[1:] if self.kind == "dot" else ()
+        if self.kind == "conv":  # a bias is a step
+            constants = self.root.refs()[1:2]
+        return (self.source, *constants, *(o for o in operands if isinstance(o, str)))
+
+    def results(self) -> tuple[str, ...]:
+        """Names it gives."""
+        return tuple(name for name in (self.floats, self.bits) if name is not None)
+
+
+Item = Node | Fused
+"""One thing to do."""
+
+
+def results(item: Item) -> tuple[str, ...]:
+    """Names an item gives."""
+    return (item.name,) if isinstance(item, Node) else item.results()

@@ -1,0 +1,155 @@
+"""From a fused record to a kernel made ready: its constants looked up, its steps written out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from irbin.errors import ArtifactError
+from irbin.kernels.ops import (
+    ConvKernel,
+    FloatConvKernel,
+    Geometry,
+    Kernel,
+    PoolKernel,
+    RowsKernel,
+    dot_steps,
+    linear_kernel,
+)
+from irbin.kernels.steps import Floats, Step, simplify
+from irbin.kernels.thresholds import find_thresholds
+from irbin.program.fuse import conv_window, pool_window
+from irbin.program.fused import Fused, FusedStep
+from irbin.program.types import Ref, TensorType, Value, ValueType
+
+
+def make_kernel(
+    item: Fused, constants: Mapping[str, Tensor], types: Mapping[str, ValueType]
+) -> Kernel:
+    """The kernel that computes a record's results.
+
+    Args:
+        item: what to compute.
+        constants: by name.
+        types: of everything in the program.
+
+    Raises:
+        ArtifactError: sizes that the program's checks let through do not fit a kernel.
+    """
+    n_channels = item.type.shape[item.channel_axis]
+    assert isinstance(n_channels, int), "only the batch is open"
+    steps = written_out(item.steps, n_channels, constants)
+    try:
+        if item.kind == "dot":
+            return _dot_kernel(item, steps, constants, types)
+        if item.kind == "conv":
+            return _float_conv_kernel(item, steps, constants, types)
+        if item.kind == "pool":
+            before = written_out(item.before, n_channels, constants)
+            return _pool_kernel(item, before, steps, n_channels, types)
+        return RowsKernel(n_channels, simplify_floats(steps))
+    except ValueError as error:
+        raise ArtifactError(f"node `{item.root.name}` ({item.root.op}): {error}") from error
+
+
+def written_out(
+    steps: Sequence[FusedStep], n_channels: int, constants: Mapping[str, Tensor]
+) -> tuple[Step, ...]:
+    """The kernels' steps: constants as vectors, residuals numbered, differences as sums."""
+    found: list[Step] = []
+    n_residuals = 0
+    for step in steps:
+        if step.kind == "residual":
+            found.append(Step("residual", residual=n_residuals))
+            n_residuals += 1
+        elif step.kind == "clamp":
+            found.append(Step("clamp", low=step.low, high=step.high))
+        else:
+            values = _vector(step.operand, n_channels, constants)
+            if step.kind == "subtract":  # x − c = x + (−c), exactly
+                found.append(Step("add", -values))
+            else:
+                found.append(Step(step.kind, values))
+    return tuple(found)
+
+
+def residual_names(item: Fused) -> tuple[str, ...]:
+    """The tensors that residual steps add, in the kernel's order."""
+    return tuple(str(step.operand) for step in item.steps if step.kind == "residual")
+
+
+def simplify_floats(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """`simplify` on values that are no integers: only products with ones go."""
+    return tuple(s for s in steps if not (s.kind == "multiply" and np.all(s.values == 1)))
+
+
+def _dot_kernel(
+    item: Fused,
+    steps: tuple[Step, ...],
+    constants: Mapping[str, Tensor],
+    types: Mapping[str, ValueType],
+) -> ConvKernel:
+    _, weight, scale_log2, bias, depth, *rest = item.root.args
+    weight_bits = _array(weight, constants)
+    assert weight_bits is not None, "a kernel has weights"
+    assert isinstance(depth, int), "a Program holds no other"
+    scale = _array(scale_log2, constants)
+    all_steps = simplify((*dot_steps(scale, _array(bias, constants)), *steps))
+    if item.root.op == "bgemm":
+        limits = find_thresholds(all_steps, depth, len(weight_bits)) if item.threshold else None
+        return linear_kernel(weight_bits, depth, all_steps, limits)
+    stride, border, dilation, groups = rest
+    source = types[item.source]
+    assert isinstance(source, TensorType), "bits are a tensor"
+    size, kernel = source.shape[1:3], weight_bits.shape[1:3]
+    n_products = depth // groups * kernel[0] * kernel[1]  # type: ignore[operator]
+    limits = find_thresholds(all_steps, n_products, len(weight_bits)) if item.threshold else None
+    geometry = Geometry(size, kernel, stride, border, dilation)  # type: ignore[arg-type]  # a Program's
+    return ConvKernel(weight_bits, geometry, depth, groups, all_steps, limits)  # type: ignore[arg-type]
+
+
+def _float_conv_kernel(
+    item: Fused,
+    steps: tuple[Step, ...],
+    constants: Mapping[str, Tensor],
+    types: Mapping[str, ValueType],
+) -> FloatConvKernel:
+    window, source = conv_window(item.root, types, constants), types[item.source]
+    assert window is not None, "`fuse` looked"
+    assert isinstance(source, TensorType), "`fuse` looked"
+    weight = constants[item.root.refs()[1]].permute(0, 2, 3, 1).contiguous().numpy()
+    stride, (down, right), dilation = window
+    border = (right, right, down, down)
+    geometry = Geometry(source.shape[2:], weight.shape[1:3], stride, border, dilation)  # type: ignore[arg-type]
+    return FloatConvKernel(weight, geometry, simplify_floats(steps))
+
+
+def _pool_kernel(
+    item: Fused,
+    before: tuple[Step, ...],
+    steps: tuple[Step, ...],
+    n_channels: int,
+    types: Mapping[str, ValueType],
+) -> PoolKernel:
+    window, source = pool_window(item.root, types), types[item.source]
+    assert window is not None, "`fuse` looked"
+    assert isinstance(source, TensorType), "`fuse` looked"
+    kernel, stride, (down, right), dilation = window
+    border = (right, right, down, down)
+    geometry = Geometry(source.shape[2:], kernel, stride, border, dilation)  # type: ignore[arg-type]
+    return PoolKernel(geometry, n_channels, simplify_floats(before), simplify_floats(steps))
+
+
+def _array(value: Value, constants: Mapping[str, Tensor]) -> np.ndarray | None:  # type: ignore[type-arg]
+    return constants[value.name].contiguous().numpy() if isinstance(value, Ref) else None
+
+
+def _vector(
+    operand: str | float | None, n_channels: int, constants: Mapping[str, Tensor]
+) -> Floats:
+    if isinstance(operand, str):
+        values = constants[operand].contiguous().numpy().reshape(-1)
+        return np.ascontiguousarray(np.broadcast_to(values, (n_channels,)))
+    return np.full(n_channels, operand, np.float32)

@@ -1,0 +1,118 @@
+// What the kernels must compute, in plain loops on ±1 numbers: written from docs/format.md, not from
+// the kernels, and never fast.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "conv.h"
+
+namespace naive {
+
+using irbin::Axis;
+using irbin::Geometry;
+using irbin::kLanes;
+using irbin::StepKind;
+using Floats = std::vector<float>;
+using Bytes = std::vector<uint8_t>;
+using Signs = std::vector<int8_t>;
+
+inline int64_t packed_bytes(int64_t n_signs) { return (n_signs + 7) / 8; }
+
+// (rows, n_channels) to (rows, ⌈n_channels / 8⌉): bit 1 stands for what is negative.
+template <class Number>
+Bytes pack(const std::vector<Number>& x, int64_t n_channels) {
+  const int64_t n_bytes = packed_bytes(n_channels);
+  const int64_t n_rows = n_channels == 0 ? 0 : static_cast<int64_t>(x.size()) / n_channels;
+  Bytes bits(static_cast<size_t>(n_rows * n_bytes), 0);
+  for (int64_t r = 0; r < n_rows; ++r)
+    for (int64_t c = 0; c < n_channels; ++c)
+      if (x[static_cast<size_t>(r * n_channels + c)] < 0)
+        bits[static_cast<size_t>(r * n_bytes + c / 8)] |= static_cast<uint8_t>(1 << c % 8);
+  return bits;
+}
+
+// x: (n_images, height, width, in_channels), w: (out_channels, kernel_y, kernel_x, in_channels /
+// groups); the dots are (n_images, out_height, out_width, out_channels).
+inline std::vector<int32_t> dots(const Geometry& g, int64_t n_images, const Signs& x,
+                                 const Signs& w) {
+  const int64_t n_in = g.in_channels / g.groups, n_out = g.out_channels / g.groups;
+  std::vector<int32_t> found;
+  for (int64_t image = 0; image < n_images; ++image)
+    for (int64_t oy = 0; oy < g.y.out_size(); ++oy)
+      for (int64_t ox = 0; ox < g.x.out_size(); ++ox)
+        for (int64_t o = 0; o < g.out_channels; ++o) {
+          int32_t dot = 0;
+          for (int64_t ky = 0; ky < g.y.kernel; ++ky)
+            for (int64_t kx = 0; kx < g.x.kernel; ++kx) {
+              const int64_t iy = oy * g.y.stride + ky * g.y.dilation - g.y.before;
+              const int64_t ix = ox * g.x.stride + kx * g.x.dilation - g.x.before;
+              if (iy < 0 || iy >= g.y.size || ix < 0 || ix >= g.x.size) continue;
+              const int8_t* a = x.data() + ((image * g.y.size + iy) * g.x.size + ix) * g.in_channels +
+                                o / n_out * n_in;
+              const int8_t* b = w.data() + ((o * g.y.kernel + ky) * g.x.kernel + kx) * n_in;
+              for (int64_t c = 0; c < n_in; ++c) dot += a[c] * b[c];
+            }
+          found.push_back(dot);
+        }
+  return found;
+}
+
+// One step of a transform that owns its numbers.
+struct Step {
+  StepKind kind;
+  Floats values{};  // (channels,) of multiply, add and prelu
+  int32_t residual = 0;
+  float low = 0, high = 0;
+};
+using Steps = std::vector<Step>;
+
+inline float apply(const Step& step, float v, size_t channel, float residual) {
+  switch (step.kind) {
+    case StepKind::multiply: return v * step.values[channel];
+    case StepKind::add: return v + step.values[channel];
+    case StepKind::residual: return v + residual;
+    case StepKind::prelu: return v > 0 ? v : v * step.values[channel];
+    case StepKind::clamp: break;
+  }
+  if (v < step.low) v = step.low;
+  return v > step.high ? step.high : v;
+}
+
+// x: (pixels, n_channels); every residual likewise.
+inline Floats apply(const Steps& steps, Floats x, int64_t n_channels,
+                    const std::vector<Floats>& residuals) {
+  for (size_t i = 0; i < x.size(); ++i)
+    for (const Step& step : steps)
+      x[i] = apply(step, x[i], i % static_cast<size_t>(n_channels),
+                   step.kind == StepKind::residual ? residuals[static_cast<size_t>(step.residual)][i]
+                                                   : 0.0f);
+  return x;
+}
+
+// x: (n_images, height, width, n_channels). A NaN wins, what lies outside never does.
+inline Floats max_pool(const Axis& y, const Axis& x, int64_t n_channels, int64_t n_images,
+                       const Floats& from) {
+  Floats found;
+  for (int64_t image = 0; image < n_images; ++image)
+    for (int64_t oy = 0; oy < y.out_size(); ++oy)
+      for (int64_t ox = 0; ox < x.out_size(); ++ox)
+        for (int64_t c = 0; c < n_channels; ++c) {
+          float largest = -std::numeric_limits<float>::infinity();
+          for (int64_t ky = 0; ky < y.kernel; ++ky)
+            for (int64_t kx = 0; kx < x.kernel; ++kx) {
+              const int64_t iy = oy * y.stride + ky * y.dilation - y.before;
+              const int64_t ix = ox * x.stride + kx * x.dilation - x.before;
+              if (iy < 0 || iy >= y.size || ix < 0 || ix >= x.size) continue;
+              const int64_t at = ((image * y.size + iy) * x.size + ix) * n_channels + c;
+              const float v = from[static_cast<size_t>(at)];
+              if (v > largest || std::isnan(v)) largest = v;  // nothing is larger than a NaN
+            }
+          found.push_back(largest);
+        }
+  return found;
+}
+
+}  // namespace naive
