@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kernels": {"bits", "errors"},
     "runtime": {"artifact", "program", "kernels", "bits", "records", "errors"},
     "agreement": {"evaluation", "binary", "bits", "program", "runtime", "records", "errors"},
+    "peers": {"records", "errors"},
     "report": {"records", "errors"},
     "sources": {"network", "runtime", "records", "errors"},
 }

@@ -121,10 +121,20 @@ class Kernel(ABC):
             self.define(x, residuals, y, y_bits)
 
     def run(
-        self, x: int, n: int, residuals: Sequence[int], y: int, y_bits: int, n_threads: int
+        self,
+        x: int,
+        n: int,
+        residuals: Sequence[int],
+        y: int,
+        y_bits: int,
+        n_threads: int,
+        planes: bool = False,
     ) -> None:
-        """As a call, on addresses that nobody checks; 0 where there is no `y` or `y_bits`."""
-        self._ready().run(x, n, residuals, y, y_bits, n_threads)
+        """As a call, on addresses that nobody checks; 0 where there is no `y` or `y_bits`.
+
+        With `planes`, a float convolution's input is (batch, channels, height, width).
+        """
+        self._ready().run(x, n, residuals, y, y_bits, n_threads, planes)
 
     def define(
         self,
@@ -294,6 +304,8 @@ class PoolKernel(Kernel):
         n_channels: of the image.
         before: steps on what is pooled; they add no residual.
         steps: on the result.
+        producer: a convolution whose output is pooled and goes nowhere else; the kernel then takes
+            what that takes. There are no steps `before`: the convolution has its own.
 
     Raises:
         UsageError: sizes do not fit each other.
@@ -305,6 +317,7 @@ class PoolKernel(Kernel):
         n_channels: int,
         before: Sequence[Step] = (),
         steps: Sequence[Step] = (),
+        producer: ConvKernel | FloatConvKernel | None = None,
     ) -> None:
         super().__init__(steps)
         geometry.check()
@@ -316,14 +329,29 @@ class PoolKernel(Kernel):
             raise UsageError("expected steps without a residual before a pooling")
         _check_steps((*before, *steps), n_channels)
         self.geometry, self.n_channels, self.before = geometry, n_channels, tuple(before)
+        self.producer = producer
+        if producer is not None and (
+            before or producer.n_residuals or producer._out_shape(0)[1:] != self._pooled_shape
+        ):
+            raise UsageError(
+                f"`producer`: expected a convolution to {self._pooled_shape} without residuals, "
+                f"got one to {producer._out_shape(0)[1:]}"
+            )
+
+    @property
+    def _pooled_shape(self) -> tuple[int, int, int]:
+        return (*self.geometry.size, self.n_channels)
 
     def _make(self) -> Any:
         y, x = self.geometry.axes()
         before, after = _tuples(self.before), _tuples(self.steps)
-        return native.module().max_pool(y, x, self.n_channels, before, after)
+        producer = None if self.producer is None else self.producer._ready()
+        return native.module().max_pool(y, x, self.n_channels, before, after, producer)
 
     def _check_input(self, x: NDArray[Any]) -> int:
-        _check("x", x, np.float32, (None, *self.geometry.size, self.n_channels))
+        if self.producer is not None:
+            return self.producer._check_input(x)
+        _check("x", x, np.float32, (None, *self._pooled_shape))
         return len(x)
 
     def _out_shape(self, n: int) -> tuple[int, ...]:
@@ -331,9 +359,10 @@ class PoolKernel(Kernel):
 
     def _value(self, x: NDArray[Any], residuals: Sequence[Floats]) -> Floats:
         _, kernel, stride, border, dilation = self.geometry
-        pooled = float_reference.max_pool2d(
-            reference.apply_steps(x, self.before, ()), kernel, stride, border, dilation
-        )
+        value = reference.apply_steps(x, self.before, ())
+        if self.producer is not None:
+            value = self.producer._value(x, ())
+        pooled = float_reference.max_pool2d(value, kernel, stride, border, dilation)
         return reference.apply_steps(pooled, self.steps, residuals)
 
 

@@ -1,9 +1,10 @@
 """Fusions: passes over a program's nodes, each of which changes no result by a single bit.
 
-    pool       a maximum pooling becomes a call of our kernel
+    pool       a maximum pooling becomes a call of our kernel, which makes what it pools itself, a few
+               rows at a time, if nobody else reads that
     transform  elementwise nodes behind a kernel (batch norm's product and sum, bias, residual,
-               activation) become steps of its output transform; in front of a pooling too; and two
-               or more of them behind any other float node become one pass
+               activation) become steps of its output transform; two or more of them behind any
+               other float node become one pass
     pack       a `bitpack` becomes a second output of the kernel that made its input; a result
                that nobody reads any more is not written
     threshold  where only signs are read, integers are compared and nothing is computed
@@ -85,7 +86,8 @@ def fuse(
     if "transform" in passes:
         _absorb_behind(graph)
         _gather_floats(graph)
-        _absorb_before_pools(graph)
+    if "pool" in passes:
+        _absorb_producers(graph)
     if "pack" in passes:
         _absorb_packs(graph)
     if "threshold" in passes:
@@ -113,7 +115,7 @@ def _start(graph: _Graph, *, with_pools: bool) -> None:
 def _record(root: Node, source: str, channel_axis: int, *, is_root: bool = True) -> Fused:
     assert isinstance(root.type, TensorType), "a kernel has one result"
     return Fused(
-        root, is_root, source, channel_axis, (), (), root.type, root.name, None, None,
+        root, is_root, source, channel_axis, None, (), root.type, root.name, None, None,
         threshold=False, absorbed=(root.name,),
     )  # fmt: skip
 
@@ -189,21 +191,18 @@ def _is_pooled(graph: _Graph, item: Fused) -> bool:
     return any(isinstance(r, Fused) and r.kind == "pool" for r in graph.readers(item.floats or ""))
 
 
-def _absorb_before_pools(graph: _Graph) -> None:
-    """A pass over floats that only a pooling reads is made by the pooling."""
+def _absorb_producers(graph: _Graph) -> None:
+    """What only a pooling reads is made by the pooling."""
     for item in list(graph.items):
-        if not isinstance(item, Fused) or item.kind != "rows" or item.channel_axis != 1:
+        if not isinstance(item, Fused) or item.kind == "pool" or item.channel_axis != 1:
             continue
         pool = graph.only_reader(item.floats or "")
         residual = any(step.kind == "residual" for step in item.steps)
-        if isinstance(pool, Fused) and pool.kind == "pool" and pool.source == item.floats and not residual:
-            merged = replace(
-                pool,
-                source=item.source,
-                before=item.steps,
-                absorbed=(*item.absorbed, *pool.absorbed),
-            )
-            graph.put(merged, in_place_of=pool, without=item)
+        if isinstance(pool, Fused) and pool.kind == "pool" and not residual:
+            if pool.source == item.floats and item.root.op != "bgemm":
+                absorbed = (*item.absorbed, *pool.absorbed)
+                made = replace(pool, source=item.source, producer=item, absorbed=absorbed)
+                graph.put(made, in_place_of=pool, without=item)
 
 
 def _absorb_packs(graph: _Graph) -> None:

@@ -44,8 +44,9 @@ class Fused:
     """What is read: bits, or the float value that is pooled or goes through the steps."""
     channel_axis: int
     """Of the value the steps work on."""
-    before: tuple[FusedStep, ...]
-    """On what is pooled."""
+    producer: Fused | None
+    """Of a pooling: what makes the values it pools, a few rows at a time (`rows` or a
+    convolution). The source is then the producer's."""
     steps: tuple[FusedStep, ...]
     """On the result, in order."""
     type: TensorType
@@ -79,11 +80,17 @@ class Fused:
 
     def refs(self) -> tuple[str, ...]:
         """Names it reads, constants too."""
-        operands = (s.operand for s in (*self.before, *self.steps))
-        constants = self.root.refs()[1:] if self.kind == "dot" else ()
-        if self.kind == "conv":  # a bias is a step
-            constants = self.root.refs()[1:2]
-        return (self.source, *constants, *(o for o in operands if isinstance(o, str)))
+        inner = self.producer.refs()[1:] if self.producer is not None else ()
+        operands = tuple(s.operand for s in self.steps if isinstance(s.operand, str))
+        return (self.source, *self._weights(), *inner, *operands)
+
+    def _weights(self) -> tuple[str, ...]:
+        match self.kind:
+            case "dot":
+                return self.root.refs()[1:]
+            case "conv":  # a bias is a step
+                return self.root.refs()[1:2]
+        return ()
 
     def results(self) -> tuple[str, ...]:
         """Names it gives."""

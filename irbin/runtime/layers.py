@@ -47,8 +47,7 @@ def make_kernel(
         if item.kind == "conv":
             return _float_conv_kernel(item, steps, constants, types)
         if item.kind == "pool":
-            before = written_out(item.before, n_channels, constants)
-            return _pool_kernel(item, before, steps, n_channels, types)
+            return _pool_kernel(item, steps, n_channels, constants, types)
         return RowsKernel(n_channels, simplify_floats(steps))
     except ValueError as error:
         raise ArtifactError(f"node `{item.root.name}` ({item.root.op}): {error}") from error
@@ -128,18 +127,26 @@ def _float_conv_kernel(
 
 def _pool_kernel(
     item: Fused,
-    before: tuple[Step, ...],
     steps: tuple[Step, ...],
     n_channels: int,
+    constants: Mapping[str, Tensor],
     types: Mapping[str, ValueType],
 ) -> PoolKernel:
-    window, source = pool_window(item.root, types), types[item.source]
+    window, pooled = pool_window(item.root, types), types[item.root.refs()[0]]
     assert window is not None, "`fuse` looked"
-    assert isinstance(source, TensorType), "`fuse` looked"
+    assert isinstance(pooled, TensorType), "`fuse` looked"
     kernel, stride, (down, right), dilation = window
     border = (right, right, down, down)
-    geometry = Geometry(source.shape[2:], kernel, stride, border, dilation)  # type: ignore[arg-type]
-    return PoolKernel(geometry, n_channels, simplify_floats(before), simplify_floats(steps))
+    geometry = Geometry(pooled.shape[2:], kernel, stride, border, dilation)  # type: ignore[arg-type]
+    before: tuple[Step, ...] = ()
+    producer = None
+    if item.producer is not None:
+        made = make_kernel(item.producer, constants, types)
+        if isinstance(made, ConvKernel | FloatConvKernel):
+            producer = made
+        else:
+            before = made.steps
+    return PoolKernel(geometry, n_channels, before, simplify_floats(steps), producer)
 
 
 def _array(value: Value, constants: Mapping[str, Tensor]) -> np.ndarray | None:  # type: ignore[type-arg]

@@ -6,6 +6,7 @@ What depends on constants alone is computed once, when the model is made. The re
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection
@@ -68,7 +69,7 @@ class PackedModel(nn.Module):
         self._constants, self._nodes = self._fold(artifact.tensors)
         self._work = self._prepare(fusions)
         self._plain: Work | None = None
-        self._chunk = _chunk(self._work.items, self.program)
+        self._chunk = _chunk(self.program)
         self._plans: OrderedDict[int, list[Plan]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -135,10 +136,7 @@ class PackedModel(nn.Module):
         if x.dim() != len(kind.shape) or tuple(x.shape[1:]) != kind.shape[1:]:
             shape = ", ".join(map(str, kind.shape))
             raise UsageError(f"expected images of shape ({shape}), got {tuple(x.shape)}")
-        images = x.detach().to("cpu", torch.float32)
-        if images.dim() == 4:
-            return images.contiguous(memory_format=torch.channels_last)
-        return images
+        return x.detach().to("cpu", torch.float32)
 
     def _run_part(self, images: Tensor, watch: Watch | None = None) -> Tensor:
         """A plan is taken, used by this thread alone, and given back."""
@@ -255,21 +253,18 @@ def set_num_threads(n: int) -> None:
     torch.set_num_threads(n)
 
 
-def _chunk(items: Collection[Item], program: Program) -> int:
-    """Images to work on at once, so that the largest result of one kernel stays in the cache."""
-    kinds = [item.type for item in items if isinstance(item, Fused) and item.floats is not None]
+def _chunk(program: Program) -> int:
+    """Images to work on at once, so that the largest result of one kernel stays in the cache.
+
+    Asked of the plain program: torch's own operators may round another way in another batch, and
+    fused and unfused networks are to be equal.
+    """
     result = {node.name: node.type for node in program.nodes}.get(program.outputs[0])
     if not isinstance(result, TensorType) or result.shape[:1] != (BATCH,):
         return 1 << 31  # the result does not come image by image
-    largest = max((_floats_an_image(kind) for kind in kinds), default=1)
+    kinds = [node.type for node in program.nodes if node.op in ("bconv2d", "bgemm")]
+    largest = max((math.prod(sizes(k, 1)) for k in kinds if isinstance(k, TensorType)), default=1)
     return max(CHUNK_BYTES // (4 * largest), 1)
-
-
-def _floats_an_image(kind: TensorType) -> int:
-    n = 1
-    for size in sizes(kind, 1):
-        n *= size
-    return n
 
 
 def _resolve(value: Value, values: dict[str, Any]) -> Any:

@@ -177,7 +177,8 @@ def _fused_call(item: Fused, kernel: Kernel, buffers: Mapping[str, Tensor], n: i
     y = buffers.get(item.floats or "")
     bits = buffers.get(item.bits or "")
     names = (item.source, *residual_names(item))
-    source_is_bits = item.kind == "dot"
+    first = item.producer or item  # the one that reads the source
+    source_is_bits, may_be_planes = first.kind == "dot", first.kind == "conv"
     n_rows = n
     if item.root.op == "bgemm" or item.kind == "rows":
         shape = sizes(item.type, n)
@@ -200,10 +201,14 @@ def _fused_call(item: Fused, kernel: Kernel, buffers: Mapping[str, Tensor], n: i
     def found(values: Values, n_threads: int) -> None:
         x, *rest = names
         source = values[x]
-        source = source.contiguous() if source_is_bits else _in_order(source, axis)
+        planes = may_be_planes and source.is_contiguous() and source.shape[1] > 1
+        if source_is_bits or planes:
+            source = source.contiguous()
+        else:
+            source = _in_order(source, axis)
         residuals = [_in_order(values[name], axis) for name in rest]
         at = [r.data_ptr() for r in residuals]
-        run(source.data_ptr(), n_rows, at, y_at, bits_at, n_threads)
+        run(source.data_ptr(), n_rows, at, y_at, bits_at, n_threads, planes)
 
     return found
 
@@ -222,7 +227,8 @@ def _defined_call(
 
     def call(values: Values, _: int) -> None:
         source, *residuals = (values[name] for name in names)
-        x = rows(source, source.dim() - 1) if item.kind == "dot" else rows(source)
+        is_bits = (item.producer or item).kind == "dot"
+        x = rows(source, source.dim() - 1) if is_bits else rows(source)
         made = None if y is None else rows(y)
         packed = None if bits is None else rows(bits, bits.dim() - 1)
         kernel.define(x, [rows(r) for r in residuals], made, packed)

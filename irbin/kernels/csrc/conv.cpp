@@ -88,7 +88,8 @@ struct Conv::Call {
   uint8_t* y_bits;
   int64_t height, width;      // of the input; a pointwise call is one long row
   int64_t out_height, out_width, strip_pixels, strips_a_row;
-  bool in_place;
+  bool in_place, planes;
+  int64_t y_origin = 0;  // the output pixel that y starts with
 };
 
 // Where a strip lies.
@@ -124,7 +125,7 @@ struct Conv::Target {
       : residuals(call.residuals, conv.transform_.n_residuals(), pixel, conv.geometry_.out_channels) {
     const int64_t n = conv.geometry_.out_channels, bits_stride = (n + 7) / 8;
     out = {conv.transform_.data(), conv.transform_.size(), residuals.data(), n,
-           call.y == nullptr ? nullptr : call.y + pixel * n, n,
+           call.y == nullptr ? nullptr : call.y + (pixel - call.y_origin) * n, n,
            call.y_bits == nullptr ? nullptr : call.y_bits + pixel * bits_stride, bits_stride};
   }
   Target(const Target&) = delete;  // out points into residuals
@@ -217,19 +218,36 @@ void Conv::no_padding() {
   correction_of_.assign(static_cast<size_t>(width), nullptr);
 }
 
-void Conv::run(const Implementation& implementation, const uint8_t* x, int64_t n_images,
-                     const float* const* residuals, float* y, uint8_t* y_bits,
-                     int n_threads) const {
+Conv::Call Conv::start(const Implementation& implementation, const uint8_t* x,
+                       const float* const* residuals, float* y, uint8_t* y_bits,
+                       bool planes) const {
   const Axis &rows = geometry_.y, &columns = geometry_.x;
   Call call{implementation, x, residuals, y, y_bits, rows.size, columns.size,
-            rows.out_size(), columns.out_size(), 0, 0, false};
-  if (is_pointwise()) {
+            rows.out_size(), columns.out_size(), 0, 0, false, planes};
+  const bool aligned = reinterpret_cast<uintptr_t>(x) % kWordBytes == 0;
+  call.in_place = reading_ == Reading::in_place && aligned && !planes;
+  return call;
+}
+
+void Conv::run_rows(const Implementation& implementation, const uint8_t* image, int64_t first,
+                    int64_t last, float* y, bool planes) const {
+  Call call = start(implementation, image, nullptr, y, nullptr, planes);
+  call.strip_pixels = std::min(call.out_width, kStripPixels);
+  call.strips_a_row = ceil_div(call.out_width, call.strip_pixels);
+  call.y_origin = first * call.out_width;
+  run_part(call, first * call.strips_a_row, last * call.strips_a_row, 0, n_blocks_);
+}
+
+void Conv::run(const Implementation& implementation, const uint8_t* x, int64_t n_images,
+               const float* const* residuals, float* y, uint8_t* y_bits, int n_threads,
+               bool planes) const {
+  const Axis &rows = geometry_.y, &columns = geometry_.x;
+  Call call = start(implementation, x, residuals, y, y_bits, planes);
+  if (is_pointwise() && !planes) {
     call.width = call.out_width = n_images * rows.size * columns.size;
     call.height = call.out_height = n_images = call.width > 0 ? 1 : 0;
   }
   if (n_images == 0 || call.out_height <= 0 || call.out_width <= 0) return;
-  const bool aligned = reinterpret_cast<uintptr_t>(x) % kWordBytes == 0;
-  call.in_place = reading_ == Reading::in_place && aligned;
   call.strip_pixels = std::min(call.out_width, kStripPixels);
   call.strips_a_row = ceil_div(call.out_width, call.strip_pixels);
 
@@ -394,7 +412,9 @@ void Conv::pad_rows(const Call& call, const Piece& piece, uint8_t* to) const {
   const int64_t first = piece.x * x.stride - x.before;  // may be negative: in the border
   const int64_t begin = std::clamp<int64_t>(first, 0, call.width);
   const int64_t end = std::clamp<int64_t>(first + n_columns, begin, call.width);
-  const auto before = static_cast<size_t>(std::min(begin - first, n_columns) * pixel_bytes);
+  // all of it may lie before the image, or behind: then begin < first
+  const auto before =
+      static_cast<size_t>(std::clamp<int64_t>(begin - first, 0, n_columns) * pixel_bytes);
   const auto inside = static_cast<size_t>((end - begin) * pixel_bytes);
   const auto all = static_cast<size_t>(n_columns * pixel_bytes);
   for (int64_t r = 0; r < piece.rows(y); ++r, to += all) {
@@ -404,9 +424,26 @@ void Conv::pad_rows(const Call& call, const Piece& piece, uint8_t* to) const {
       continue;
     }
     std::memset(to, 0, before);
+    if (call.planes) {
+      interleave(call, piece.image, row, begin, end, to + before);
+      std::memset(to + before + inside, 0, all - before - inside);
+      continue;
+    }
     const int64_t pixel = (piece.image * call.height + row) * call.width + begin;
     std::memcpy(to + before, call.x + pixel * pixel_bytes, inside);
     std::memset(to + before + inside, 0, all - before - inside);
+  }
+}
+
+// Columns [begin, end) of a row from planes, channels innermost.
+void Conv::interleave(const Call& call, int64_t image, int64_t row, int64_t begin, int64_t end,
+                      uint8_t* to) const {
+  const int64_t n = geometry_.in_channels;
+  auto* pixel = reinterpret_cast<float*>(to);
+  for (int64_t c = 0; c < n; ++c) {
+    const float* plane = reinterpret_cast<const float*>(call.x) +
+                         ((image * n + c) * call.height + row) * call.width;
+    for (int64_t x = begin; x < end; ++x) pixel[(x - begin) * n + c] = plane[x];
   }
 }
 

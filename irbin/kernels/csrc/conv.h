@@ -41,9 +41,15 @@ class Conv {
   Conv(const Geometry&, const uint8_t* weights, Transform, const int32_t* lower,
        const uint8_t* flips);
 
-  // x: (n_images, height, width, pixel_bytes). y: (n_images, out_height, out_width, out_channels) or null; y_bits likewise with ⌈out_channels / 8⌉ bytes. Residuals have y's shape.
+  // x: (n_images, height, width, pixel_bytes). y: (n_images, out_height, out_width, out_channels) or null; y_bits likewise with ⌈out_channels / 8⌉ bytes. Residuals have y's shape. With
+  // `planes`, x is (n_images, in_channels, height, width) floats.
   void run(const Implementation&, const uint8_t* x, int64_t n_images,
-           const float* const* residuals, float* y, uint8_t* y_bits, int n_threads) const;
+           const float* const* residuals, float* y, uint8_t* y_bits, int n_threads,
+           bool planes = false) const;
+
+  // Rows [first, last) of one image's output, on this thread, to y, which starts with row `first`.
+  void run_rows(const Implementation&, const uint8_t* image, int64_t first, int64_t last, float* y,
+                bool planes) const;
 
   const Geometry& geometry() const { return geometry_; }
   const Transform& transform() const { return transform_; }
@@ -57,6 +63,10 @@ class Conv {
   struct Target;
 
   bool is_pointwise() const { return geometry_.y.is_pointwise() && geometry_.x.is_pointwise(); }
+  Call start(const Implementation&, const uint8_t* x, const float* const* residuals, float* y,
+             uint8_t* y_bits, bool planes) const;
+  void interleave(const Call&, int64_t image, int64_t row, int64_t begin, int64_t end,
+                  uint8_t* to) const;
   void pack_weights(const uint8_t* weight_bits);
   void count_padding(const uint8_t* weight_bits);
   void no_padding();

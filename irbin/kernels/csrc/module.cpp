@@ -134,10 +134,10 @@ std::unique_ptr<Conv> make_conv(
 
 std::unique_ptr<MaxPool> make_pool(const AxisTuple& y, const AxisTuple& x, int64_t n_channels,
                                    const std::vector<StepTuple>& before,
-                                   const std::vector<StepTuple>& after) {
+                                   const std::vector<StepTuple>& after, const Conv* producer) {
   return std::make_unique<MaxPool>(make_axis(y), make_axis(x), n_channels,
                                    make_transform(before, n_channels),
-                                   make_transform(after, n_channels));
+                                   make_transform(after, n_channels), producer);
 }
 
 // Steps on floats whose number of channels is known.
@@ -171,26 +171,26 @@ T* at(uintptr_t address) {
   return reinterpret_cast<T*>(address);
 }
 
-void run_conv(const Conv& conv, uintptr_t bits, int64_t n_images, const Addresses& residuals,
-              uintptr_t y, uintptr_t y_bits, int n_threads) {
+void run_conv(const Conv& conv, uintptr_t x, int64_t n_images, const Addresses& residuals,
+              uintptr_t y, uintptr_t y_bits, int n_threads, bool planes) {
   const Tensors tensors(residuals);
   const float* const* from = tensors.need(conv.transform().n_residuals());
   nb::gil_scoped_release release;
-  conv.run(use_active(), at<const uint8_t>(bits), n_images, from, at<float>(y), at<uint8_t>(y_bits),
-           n_threads);
+  conv.run(use_active(), at<const uint8_t>(x), n_images, from, at<float>(y), at<uint8_t>(y_bits),
+           n_threads, planes);
 }
 
 void run_pool(const MaxPool& pool, uintptr_t x, int64_t n_images, const Addresses& residuals,
-              uintptr_t y, uintptr_t y_bits, int n_threads) {
+              uintptr_t y, uintptr_t y_bits, int n_threads, bool planes) {
   const Tensors tensors(residuals);
   const float* const* from = tensors.need(pool.after().n_residuals());
   nb::gil_scoped_release release;
-  pool.run(use_active(), at<const float>(x), n_images, from, at<float>(y), at<uint8_t>(y_bits),
-           n_threads);
+  pool.run(use_active(), at<const uint8_t>(x), n_images, from, at<float>(y), at<uint8_t>(y_bits),
+           n_threads, planes);
 }
 
 void run_rows(const Rows& rows, uintptr_t x, int64_t n_pixels, const Addresses& residuals,
-              uintptr_t y, uintptr_t y_bits, int n_threads) {
+              uintptr_t y, uintptr_t y_bits, int n_threads, bool) {
   const Tensors tensors(residuals);
   const float* const* from = tensors.need(rows.steps.n_residuals());
   nb::gil_scoped_release release;
@@ -222,6 +222,7 @@ NB_MODULE(_native, m) {
   m.def("conv", make_conv, nb::arg("y"), nb::arg("x"), nb::arg("in_channels"),
         nb::arg("out_channels"), nb::arg("groups"), nb::arg("floats"), nb::arg("weights"), nb::arg("steps"),
         nb::arg("thresholds").none());
-  m.def("max_pool", make_pool);
+  m.def("max_pool", make_pool, nb::arg("y"), nb::arg("x"), nb::arg("n_channels"),
+        nb::arg("before"), nb::arg("after"), nb::arg("producer").none(), nb::keep_alive<0, 6>());
   m.def("rows", make_rows);
 }

@@ -1,6 +1,7 @@
 #include "values.h"
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "threads.h"
@@ -45,43 +46,55 @@ void pack_planes(const Implementation& how, const float* x, int64_t n_images, in
   });
 }
 
-// The input rows of an image, steps applied once to each, the latest few kept.
+// What is pooled, row by row: read, or computed in batches and kept while windows reach there.
 struct MaxPool::Rows {
-  Rows(const Implementation& implementation, const Transform& transform, const Axis& axis,
-       int64_t n_pixels, int64_t channels)
-      : how(implementation), steps(transform), width(n_pixels), n_channels(channels),
-        n_kept((axis.kernel - 1) * axis.dilation + 1) {
-    if (steps.size() > 0) {
-      kept.resize(static_cast<size_t>(n_kept * width * n_channels));
-      number.assign(static_cast<size_t>(n_kept), -1);
-    }
+  static constexpr int64_t kBatch = 4;  // rows computed at once
+
+  Rows(const Implementation& implementation, const MaxPool& pool, bool from_planes)
+      : how(implementation), pool_(pool), planes(from_planes),
+        row_floats(pool.x_.size * pool.n_channels_) {
+    if (!is_computed()) return;
+    const int64_t reach = (pool.y_.kernel - 1) * pool.y_.dilation + 1;
+    n_batches = (reach + 2 * (kBatch - 1)) / kBatch;  // that a window may touch
+    kept.resize(static_cast<size_t>(n_batches * kBatch * row_floats));
+    number.assign(static_cast<size_t>(n_batches), -1);
   }
+
+  bool is_computed() const { return pool_.producer_ != nullptr || pool_.before_.size() > 0; }
 
   const float* row(int64_t r) {
-    const float* from = image + r * width * n_channels;
-    if (steps.size() == 0) return from;
-    const int64_t slot = r % n_kept;
-    float* to = kept.data() + slot * width * n_channels;
-    if (number[static_cast<size_t>(slot)] != r) {
-      const float* const none[kMaxResiduals] = {};
-      how.finish_floats(from, n_channels, width, 0, n_channels,
-                        {steps.data(), steps.size(), none, 0, to, n_channels, nullptr, 0});
-      number[static_cast<size_t>(slot)] = r;
+    if (!is_computed()) return reinterpret_cast<const float*>(image) + r * row_floats;
+    const int64_t batch = r / kBatch, slot = batch % n_batches;
+    float* to = kept.data() + slot * kBatch * row_floats;
+    if (number[static_cast<size_t>(slot)] != batch) {
+      compute(batch * kBatch, std::min((batch + 1) * kBatch, pool_.y_.size), to);
+      number[static_cast<size_t>(slot)] = batch;
     }
-    return to;
+    return to + r % kBatch * row_floats;
   }
 
-  void start(const float* x) {
+  void compute(int64_t first, int64_t last, float* to) const {
+    if (pool_.producer_ != nullptr)
+      return pool_.producer_->run_rows(how, image, first, last, to, planes);
+    const Transform& steps = pool_.before_;
+    const float* from = reinterpret_cast<const float*>(image) + first * row_floats;
+    const int64_t n = pool_.n_channels_;
+    how.finish_floats(from, n, (last - first) * pool_.x_.size, 0, n,
+                      {steps.data(), steps.size(), nullptr, 0, to, n, nullptr, 0});
+  }
+
+  void start(const uint8_t* x) {
     image = x;
     std::fill(number.begin(), number.end(), -1);
   }
 
   const Implementation& how;
-  const Transform& steps;
-  int64_t width, n_channels, n_kept;
-  const float* image = nullptr;
+  const MaxPool& pool_;
+  bool planes;
+  int64_t row_floats, n_batches = 0;
+  const uint8_t* image = nullptr;
   std::vector<float> kept;
-  std::vector<int64_t> number;  // of the row in each slot
+  std::vector<int64_t> number;  // of the batch in each slot
 };
 
 void MaxPool::pool_row(const Implementation& how, Rows& rows, int64_t out_row, float* line) const {
@@ -98,25 +111,35 @@ void MaxPool::pool_row(const Implementation& how, Rows& rows, int64_t out_row, f
         const int64_t c = o * x_.stride + k * x_.dilation - x_.before;
         if (c >= 0 && c < x_.size) window[static_cast<size_t>(n++)] = row + c * n_channels_;
       }
-    how.maximum(window.data(), n, n_channels_, line + o * n_channels_);
+    if (n > 0)
+      how.maximum(window.data(), n, n_channels_, line + o * n_channels_);
+    else  // taps far apart may all miss the image
+      std::fill_n(line + o * n_channels_, n_channels_, -std::numeric_limits<float>::infinity());
   }
 }
 
-void MaxPool::run(const Implementation& how, const float* x, int64_t n_images,
-                  const float* const* residuals, float* y, uint8_t* y_bits, int n_threads) const {
+void MaxPool::run(const Implementation& how, const uint8_t* x, int64_t n_images,
+                  const float* const* residuals, float* y, uint8_t* y_bits, int n_threads,
+                  bool planes) const {
   const int64_t out_height = y_.out_size(), out_width = x_.out_size();
   const int64_t n_rows = n_images * out_height, bits_stride = (n_channels_ + 7) / 8;
   const int64_t image_floats = y_.size * x_.size * n_channels_;
-  const int64_t n_parts = std::min<int64_t>(
-      useful_threads(n_images * image_floats * kMacsAFloat, n_threads), std::max<int64_t>(n_rows, 1));
+  int64_t image_bytes = image_floats * 4, work = image_floats * kMacsAFloat;
+  if (producer_ != nullptr) {
+    const Geometry& made_by = producer_->geometry();
+    image_bytes = made_by.y.size * made_by.x.size * made_by.pixel_bytes();
+    work += made_by.n_macs() * (made_by.floats ? kWordBits : 1);
+  }
+  const int64_t n_parts = std::min<int64_t>(useful_threads(n_images * work, n_threads),
+                                            std::max<int64_t>(n_rows, 1));
   parallel(static_cast<int>(n_parts), [&](int part) {
-    Rows rows(how, before_, y_, x_.size, n_channels_);
+    Rows rows(how, *this, planes);
     std::vector<float> line(static_cast<size_t>(out_width * n_channels_));
     int64_t image = -1;
     for (int64_t r = n_rows * part / n_parts; r < n_rows * (part + 1) / n_parts; ++r) {
       if (r / out_height != image) {
         image = r / out_height;
-        rows.start(x + image * image_floats);
+        rows.start(x + image * image_bytes);
       }
       pool_row(how, rows, r % out_height, line.data());
       const int64_t pixel = r * out_width;

@@ -1,25 +1,23 @@
 // Every supported implementation against plain loops (naive.h), exactly. No Python and no library:
-// this is what runs under sanitizers and under another processor's emulator (.ci/sanitize, .ci/neon).
+// this is what runs under sanitizers and in another processor's emulator (.ci/sanitize, .ci/neon).
 //
 // What kernels read lies in allocations of exactly its size, where AddressSanitizer sees one byte
 // read too many; what they write holds other values before.
 //
-//     kernel_test [cases]    so many random cases of each kind, 600 by default
-#include <algorithm>
-#include <cstdio>
+//     kernel_test [cases]    so many random cases of each kind, 1500 by default
 #include <cstdlib>
-#include <cstring>
-#include <initializer_list>
-#include <memory>
-#include <random>
-#include <string>
+#include <utility>
 
-#include "implementations.h"
-#include "naive.h"
+#include "check.h"
 #include "values.h"
 
 namespace {
 
+using check::Check;
+using check::Expected;
+using check::Score;
+using draw::Random;
+using draw::Shifted;
 using irbin::Axis;
 using irbin::Conv;
 using irbin::Geometry;
@@ -31,114 +29,6 @@ using naive::Bytes;
 using naive::Floats;
 using naive::Signs;
 using naive::Steps;
-
-// ---- numbers, the same on every machine: the distributions of <random> do not promise that
-
-class Random {
- public:
-  explicit Random(uint64_t seed) : engine_(seed) {}
-
-  int64_t between(int64_t first, int64_t last) {
-    return first + static_cast<int64_t>(engine_() % static_cast<uint64_t>(last - first + 1));
-  }
-  bool chance(int64_t percent) { return between(1, 100) <= percent; }
-  template <class T>
-  T one_of(std::initializer_list<T> all) {
-    return all.begin()[between(0, static_cast<int64_t>(all.size()) - 1)];
-  }
-  // One in eight is a value that arithmetic treats in a way of its own.
-  float number() {
-    constexpr float inf = std::numeric_limits<float>::infinity();
-    constexpr float nan = std::numeric_limits<float>::quiet_NaN();
-    if (between(1, 8) == 1)
-      return one_of({0.0f, -0.0f, 1e-45f, -1e-45f, 1e-38f, 3e38f, -3e38f, inf, -inf, nan, 1.0f});
-    return static_cast<float>(between(-4'000'000, 4'000'000)) * 1e-6f;
-  }
-  Floats numbers(int64_t n) {
-    Floats made(static_cast<size_t>(n));
-    for (float& x : made) x = number();
-    return made;
-  }
-  Signs signs(int64_t n) {
-    Signs made(static_cast<size_t>(n));
-    for (int8_t& x : made) x = engine_() >> 40 & 1 ? 1 : -1;
-    return made;
-  }
-
- private:
-  std::mt19937_64 engine_;
-};
-
-// Bytes that end where their allocation ends and start at an odd address if `shift` is odd.
-class Shifted {
- public:
-  Shifted(const Bytes& from, int64_t shift)
-      : memory_(new uint8_t[from.size() + static_cast<size_t>(shift)]), shift_(shift) {
-    if (!from.empty()) std::memcpy(memory_.get() + shift, from.data(), from.size());
-  }
-  const uint8_t* data() const { return memory_.get() + shift_; }
-
- private:
-  std::unique_ptr<uint8_t[]> memory_;
-  int64_t shift_;
-};
-
-// ---- the score
-
-struct Score {
-  const Implementation* how;
-  int64_t passed = 0, failed = 0;
-};
-
-std::vector<Score> scores() {
-  std::vector<Score> all;
-  for (const Implementation* one : irbin::implementations())
-    if (is_supported(*one)) all.push_back({one});
-  return all;
-}
-
-// The same bits, but for which NaN and which zero it is: where two zeros meet in a maximum or a
-// clamp, processors differ in which of them they keep, and nothing behind it can tell.
-bool same(const Floats& a, const Floats& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](float x, float y) {
-    return x == y || (std::isnan(x) && std::isnan(y));
-  });
-}
-
-struct Wanted {
-  bool y, bits;
-};
-
-class Check {
- public:
-  Check(std::vector<Score>& scores, Random& random) : scores_(scores), random_(random) {}
-
-  Wanted draw_wanted(bool can_pack) {
-    if (!can_pack) return {true, false};
-    return random_.one_of({Wanted{true, false}, Wanted{false, true}, Wanted{true, true}});
-  }
-
-  // run(implementation, y or null, bits or null) must give y, (pixels, n_channels), and its signs.
-  template <class Run>
-  void operator()(const std::string& what, const Floats& y, const Bytes& bits, Wanted wanted,
-                  const Run& run) {
-    for (Score& score : scores_) {
-      Floats found_y(wanted.y ? y.size() : 0, 12345.678f);
-      Bytes found_bits(wanted.bits ? bits.size() : 0, 0xa5);
-      run(*score.how, wanted.y ? found_y.data() : nullptr,
-          wanted.bits ? found_bits.data() : nullptr);
-      const bool ok = (!wanted.y || same(found_y, y)) && (!wanted.bits || found_bits == bits);
-      ++(ok ? score.passed : score.failed);
-      if (!ok && score.failed <= 5)
-        std::printf("FAILED %s: %s, y %d bits %d\n", score.how->name, what.c_str(), wanted.y,
-                    wanted.bits);
-    }
-  }
-
- private:
-  std::vector<Score>& scores_;
-  Random& random_;
-};
 
 // ---- steps
 
@@ -173,6 +63,16 @@ Steps draw_steps(Random& random, int recipe, int64_t n_channels) {
   }
 }
 
+Expected expect(Floats y, int64_t n_channels, bool zeros_alike) {
+  Bytes bits = naive::pack(y, n_channels);
+  return {std::move(y), std::move(bits), zeros_alike};
+}
+
+bool has_clamp(const Steps& steps) {
+  return std::any_of(steps.begin(), steps.end(),
+                     [](const naive::Step& s) { return s.kind == StepKind::clamp; });
+}
+
 // Tensors that the steps' residual steps add.
 std::vector<Floats> draw_residuals(Random& random, const Transform& transform, size_t n_floats) {
   std::vector<Floats> made;
@@ -190,7 +90,7 @@ std::vector<const float*> addresses(const std::vector<Floats>& tensors) {
 // ---- convolution
 
 std::string describe(const Geometry& g, int64_t n_images, int64_t shift, int n_threads) {
-  std::string words = "conv";
+  std::string words = g.floats ? "conv of floats" : "conv of signs";
   for (const Axis* a : {&g.y, &g.x}) {
     words += " (size";
     for (int64_t n : {a->size, a->kernel, a->stride, a->dilation, a->before, a->after})
@@ -210,8 +110,8 @@ struct Problem {
   int n_threads;
 };
 
-void check_steps(Check& check, Random& random, const Problem& problem, const Bytes& weight_bits,
-                 const Shifted& bits, const Floats& dots) {
+void check_steps(Check& check, Random& random, const Problem& problem, const uint8_t* weights,
+                 const uint8_t* x, const Floats& dots) {
   const Geometry& g = problem.geometry;
   const std::string words = describe(g, problem.n_images, problem.shift, problem.n_threads);
   const bool can_pack = g.groups == 1 || g.out_channels / g.groups % 8 == 0;
@@ -219,18 +119,19 @@ void check_steps(Check& check, Random& random, const Problem& problem, const Byt
     const Steps steps = draw_steps(random, recipe, g.out_channels);
     Transform transform = build(steps, g.out_channels);
     const std::vector<Floats> residuals = draw_residuals(random, transform, dots.size());
-    const Floats y = naive::apply(steps, dots, g.out_channels, residuals);
-    const Conv conv(g, weight_bits.data(), std::move(transform), nullptr, nullptr);
-    check(words + " recipe " + std::to_string(recipe), y, naive::pack(y, g.out_channels),
-          check.draw_wanted(can_pack), [&](const Implementation& how, float* to, uint8_t* to_bits) {
-            conv.run(how, bits.data(), problem.n_images, addresses(residuals).data(), to, to_bits,
+    Floats y = naive::apply(steps, dots, g.out_channels, residuals);
+    const Conv conv(g, weights, std::move(transform), nullptr, nullptr);
+    check(words + " recipe " + std::to_string(recipe),
+          expect(std::move(y), g.out_channels, has_clamp(steps)), check.draw_wanted(can_pack),
+          [&](const Implementation& how, float* to, uint8_t* to_bits) {
+            conv.run(how, x, problem.n_images, addresses(residuals).data(), to, to_bits,
                      problem.n_threads);
           });
   }
 }
 
-void check_thresholds(Check& check, Random& random, const Problem& problem,
-                      const Bytes& weight_bits, const Shifted& bits, const Floats& dots) {
+void check_thresholds(Check& check, Random& random, const Problem& problem, const uint8_t* weights,
+                      const uint8_t* x, const Floats& dots) {
   const Geometry& g = problem.geometry;
   if (g.groups > 1 && g.out_channels / g.groups % 8 != 0) return;
   const int64_t depth = g.y.kernel * g.x.kernel * (g.in_channels / g.groups);
@@ -246,15 +147,15 @@ void check_thresholds(Check& check, Random& random, const Problem& problem,
     const size_t c = i % lower.size();
     signs.push_back((dots[i] < static_cast<float>(lower[c])) != (flipped[c] < 0) ? -1 : 1);
   }
-  const Conv conv(g, weight_bits.data(), Transform(), lower.data(), flips.data());
-  check(describe(g, problem.n_images, problem.shift, problem.n_threads) + " thresholds", {},
-        naive::pack(signs, g.out_channels), {false, true},
+  const Conv conv(g, weights, Transform(), lower.data(), flips.data());
+  check(describe(g, problem.n_images, problem.shift, problem.n_threads) + " thresholds",
+        {{}, naive::pack(signs, g.out_channels), false}, {false, true},
         [&](const Implementation& how, float* to, uint8_t* to_bits) {
-          conv.run(how, bits.data(), problem.n_images, nullptr, to, to_bits, problem.n_threads);
+          conv.run(how, x, problem.n_images, nullptr, to, to_bits, problem.n_threads);
         });
 }
 
-void check_conv(Check& check, Random& random, const Problem& problem) {
+void check_signs(Check& check, Random& random, const Problem& problem) {
   const Geometry& g = problem.geometry;
   const int64_t per_group = g.in_channels / g.groups;
   const Signs x = random.signs(problem.n_images * g.y.size * g.x.size * g.in_channels);
@@ -263,8 +164,32 @@ void check_conv(Check& check, Random& random, const Problem& problem) {
   const Bytes weight_bits = naive::pack(w, per_group);
   const std::vector<int32_t> found = naive::dots(g, problem.n_images, x, w);
   const Floats dots(found.begin(), found.end());
-  check_steps(check, random, problem, weight_bits, bits, dots);
-  check_thresholds(check, random, problem, weight_bits, bits, dots);
+  check_steps(check, random, problem, weight_bits.data(), bits.data(), dots);
+  check_thresholds(check, random, problem, weight_bits.data(), bits.data(), dots);
+}
+
+// The same convolution of floats, few of them special or every sum would be NaN; of fewer channels,
+// for std::fma is slow.
+void check_floats(Check& check, Random& random, Problem problem) {
+  Geometry& g = problem.geometry;
+  g.floats = true;
+  g.in_channels = g.groups * naive::packed_bytes(g.in_channels / g.groups);
+  const auto draw = [&](int64_t n) {
+    Floats made = random.numbers(n);
+    for (float& one : made)
+      if (!(std::abs(one) <= 4) && !random.chance(1)) one = 0.75f;
+    return made;
+  };
+  const Floats x = draw(problem.n_images * g.y.size * g.x.size * g.in_channels);
+  const Floats w = draw(g.out_channels * g.y.kernel * g.x.kernel * (g.in_channels / g.groups));
+  check_steps(check, random, problem, reinterpret_cast<const uint8_t*>(w.data()),
+              reinterpret_cast<const uint8_t*>(x.data()),
+              naive::sums(g, problem.n_images, x, w));
+}
+
+void check_conv(Check& check, Random& random, const Problem& problem) {
+  check_signs(check, random, problem);
+  check_floats(check, random, problem);
 }
 
 Axis draw_axis(Random& random, int64_t widest, bool plain) {
@@ -299,8 +224,9 @@ Problem draw_problem(Random& random) {
 std::vector<Problem> chosen_problems() {
   const Axis one{1, 1, 1, 1, 0, 0}, three{7, 3, 1, 1, 1, 1}, row{64, 3, 1, 1, 1, 1};
   return {
-      {{one, {62, 1, 1, 1, 0, 3}, 32, 16, 1}, 1, 0, 1},    // a strip that starts in the border
-      {{one, {1, 1, 1, 1, 70, 70}, 7, 3, 1}, 1, 0, 1},     // strips of border alone
+      {{one, {62, 1, 1, 1, 0, 3}, 4096, 16, 1}, 1, 0, 1},  // a piece that starts in the border
+      {{one, {62, 1, 1, 1, 0, 3}, 1100, 3, 1}, 1, 0, 1},   // … gathered
+      {{one, {1, 1, 1, 1, 150, 150}, 1100, 3, 1}, 1, 0, 1},  // pieces of border alone
       {{{4, 2, 2, 1, 5, 6}, {6, 2, 3, 2, 9, 8}, 64, 33, 1}, 2, 0, 1},  // border wider than reach
       {{three, {9, 3, 1, 1, 1, 1}, 512, 17, 1}, 1, 0, 1},  // more words than byte totals hold
       {{{5, 3, 1, 1, 0, 0}, {9, 3, 1, 1, 0, 0}, 512, 48, 1}, 1, 0, 1},  // the same in place
@@ -320,10 +246,10 @@ void check_rows(Check& check, Random& random, int64_t n_pixels, int64_t n_channe
     const Steps steps = draw_steps(random, recipe, n_channels);
     const Transform transform = build(steps, n_channels);
     const std::vector<Floats> residuals = draw_residuals(random, transform, x.size());
-    const Floats y = naive::apply(steps, x, n_channels, residuals);
+    Floats y = naive::apply(steps, x, n_channels, residuals);
     check("rows " + std::to_string(n_pixels) + " x " + std::to_string(n_channels) + " recipe " +
               std::to_string(recipe),
-          y, naive::pack(y, n_channels), check.draw_wanted(true),
+          expect(std::move(y), n_channels, has_clamp(steps)), check.draw_wanted(true),
           [&](const Implementation& how, float* to, uint8_t* to_bits) {
             irbin::transform(how, transform, x.data(), n_pixels, n_channels,
                              addresses(residuals).data(), to, to_bits, n_threads);
@@ -341,7 +267,7 @@ void check_planes(Check& check, Random& random, int64_t n_images, int64_t n_chan
         turned.push_back(x[static_cast<size_t>((image * n_channels + c) * n_pixels + p)]);
   check("planes " + std::to_string(n_images) + " x " + std::to_string(n_channels) + " x " +
             std::to_string(n_pixels),
-        {}, naive::pack(turned, n_channels), {false, true},
+        {{}, naive::pack(turned, n_channels), false}, {false, true},
         [&](const Implementation& how, float*, uint8_t* to_bits) {
           irbin::pack_planes(how, x.data(), n_images, n_channels, n_pixels, to_bits, n_threads);
         });
@@ -358,10 +284,10 @@ void check_pool(Check& check, Random& random, const Axis& y, const Axis& x, int6
     const Floats pooled = naive::max_pool(y, x, n_channels, n_images,
                                           naive::apply(first, from, n_channels, {}));
     const std::vector<Floats> residuals = draw_residuals(random, after, pooled.size());
-    const Floats result = naive::apply(last, pooled, n_channels, residuals);
+    Floats result = naive::apply(last, pooled, n_channels, residuals);
     const MaxPool pool(y, x, n_channels, build(first, n_channels), std::move(after));
     check(describe({y, x, n_channels, n_channels, 1}, n_images, 0, n_threads) + " as a pooling",
-          result, naive::pack(result, n_channels), check.draw_wanted(true),
+          expect(std::move(result), n_channels, true), check.draw_wanted(true),
           [&](const Implementation& how, float* to, uint8_t* to_bits) {
             pool.run(how, from.data(), n_images, addresses(residuals).data(), to, to_bits,
                      n_threads);
@@ -381,8 +307,8 @@ void check_values(Check& check, Random& random) {
 }  // namespace
 
 int main(int n_arguments, char** arguments) {
-  const int n_cases = n_arguments > 1 ? std::atoi(arguments[1]) : 600;
-  std::vector<Score> all = scores();
+  const int n_cases = n_arguments > 1 ? std::atoi(arguments[1]) : 1500;
+  std::vector<Score> all = check::scores();
   Random random(20200901);
   Check check(all, random);
   for (const Problem& problem : chosen_problems()) check_conv(check, random, problem);

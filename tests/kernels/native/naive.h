@@ -1,5 +1,5 @@
-// What the kernels must compute, in plain loops on ±1 numbers: written from docs/format.md, not from
-// the kernels, and never fast.
+// What the kernels must compute, in plain loops on ±1 numbers: written from docs/format.md, not
+// from the kernels, and never fast.
 #pragma once
 
 #include <cmath>
@@ -50,12 +50,39 @@ inline std::vector<int32_t> dots(const Geometry& g, int64_t n_images, const Sign
               const int64_t iy = oy * g.y.stride + ky * g.y.dilation - g.y.before;
               const int64_t ix = ox * g.x.stride + kx * g.x.dilation - g.x.before;
               if (iy < 0 || iy >= g.y.size || ix < 0 || ix >= g.x.size) continue;
-              const int8_t* a = x.data() + ((image * g.y.size + iy) * g.x.size + ix) * g.in_channels +
-                                o / n_out * n_in;
+              const int64_t pixel = (image * g.y.size + iy) * g.x.size + ix;
+              const int8_t* a = x.data() + pixel * g.in_channels + o / n_out * n_in;
               const int8_t* b = w.data() + ((o * g.y.kernel + ky) * g.x.kernel + kx) * n_in;
               for (int64_t c = 0; c < n_in; ++c) dot += a[c] * b[c];
             }
           found.push_back(dot);
+        }
+  return found;
+}
+
+// The same of floats: products are added in the order (row, column, channel) of the taps, starting
+// from zero, each with one rounding; outside the image are zeros, which are multiplied like others.
+inline Floats sums(const Geometry& g, int64_t n_images, const Floats& x, const Floats& w) {
+  const int64_t n_in = g.in_channels / g.groups, n_out = g.out_channels / g.groups;
+  const Floats zeros(static_cast<size_t>(g.in_channels), 0.0f);
+  Floats found;
+  for (int64_t image = 0; image < n_images; ++image)
+    for (int64_t oy = 0; oy < g.y.out_size(); ++oy)
+      for (int64_t ox = 0; ox < g.x.out_size(); ++ox)
+        for (int64_t o = 0; o < g.out_channels; ++o) {
+          float sum = 0;
+          const float* b = w.data() + o * g.y.kernel * g.x.kernel * n_in;
+          for (int64_t ky = 0; ky < g.y.kernel; ++ky)
+            for (int64_t kx = 0; kx < g.x.kernel; ++kx) {
+              const int64_t iy = oy * g.y.stride + ky * g.y.dilation - g.y.before;
+              const int64_t ix = ox * g.x.stride + kx * g.x.dilation - g.x.before;
+              const bool inside = iy >= 0 && iy < g.y.size && ix >= 0 && ix < g.x.size;
+              const int64_t pixel = (image * g.y.size + iy) * g.x.size + ix;
+              const float* a = (inside ? x.data() + pixel * g.in_channels : zeros.data()) +
+                               o / n_out * n_in;
+              for (int64_t c = 0; c < n_in; ++c, ++b) sum = std::fma(a[c], *b, sum);
+            }
+          found.push_back(sum);
         }
   return found;
 }
@@ -85,10 +112,11 @@ inline float apply(const Step& step, float v, size_t channel, float residual) {
 inline Floats apply(const Steps& steps, Floats x, int64_t n_channels,
                     const std::vector<Floats>& residuals) {
   for (size_t i = 0; i < x.size(); ++i)
-    for (const Step& step : steps)
-      x[i] = apply(step, x[i], i % static_cast<size_t>(n_channels),
-                   step.kind == StepKind::residual ? residuals[static_cast<size_t>(step.residual)][i]
-                                                   : 0.0f);
+    for (const Step& step : steps) {
+      float residual = 0;
+      if (step.kind == StepKind::residual) residual = residuals[static_cast<size_t>(step.residual)][i];
+      x[i] = apply(step, x[i], i % static_cast<size_t>(n_channels), residual);
+    }
   return x;
 }
 
@@ -108,7 +136,7 @@ inline Floats max_pool(const Axis& y, const Axis& x, int64_t n_channels, int64_t
               if (iy < 0 || iy >= y.size || ix < 0 || ix >= x.size) continue;
               const int64_t at = ((image * y.size + iy) * x.size + ix) * n_channels + c;
               const float v = from[static_cast<size_t>(at)];
-              if (v > largest || std::isnan(v)) largest = v;  // nothing is larger than a NaN
+              if (v >= largest || std::isnan(v)) largest = v;  // nothing is >= a NaN
             }
           found.push_back(largest);
         }
