@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from irbin.errors import IrbinError as IrbinError
     from irbin.records import DataOptions as DataOptions
     from irbin.records import SourceOptions as SourceOptions
+    from irbin.benchmarks import benchmark as benchmark
+    from irbin.runtime.model import load as load
+    from irbin.runtime.model import set_num_threads as set_num_threads
     from irbin.sources import open_network as open_network
     from irbin.verbs import compare as compare
     from irbin.verbs import convert as convert
     from irbin.verbs import evaluate as evaluate
     from irbin.verbs import export as export
     from irbin.verbs import finetune as finetune
-    from irbin.verbs import load as load
     from irbin.verbs import plan as plan
 
 __version__ = "0.1.0"
@@ -29,14 +31,16 @@ _HOME = {
     "DataOptions": "irbin.records",
     "IrbinError": "irbin.errors",
     "SourceOptions": "irbin.records",
+    "benchmark": "irbin.benchmarks",
     "compare": "irbin.verbs",
     "convert": "irbin.verbs",
     "evaluate": "irbin.verbs",
     "export": "irbin.verbs",
     "finetune": "irbin.verbs",
-    "load": "irbin.verbs",
+    "load": "irbin.runtime.model",
     "open_network": "irbin.sources",
     "plan": "irbin.verbs",
+    "set_num_threads": "irbin.runtime.model",
 }
 
 __all__ = [
@@ -44,6 +48,7 @@ __all__ = [
     "IrbinError",
     "SourceOptions",
     "__version__",
+    "benchmark",
     "compare",
     "convert",
     "evaluate",
@@ -52,6 +57,7 @@ __all__ = [
     "load",
     "open_network",
     "plan",
+    "set_num_threads",
 ]
 
 

@@ -24,17 +24,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from irbin.errors import IrbinError, UsageError
+from irbin.errors import UsageError
 
 Run = Callable[[Tensor], Any]
 Made = Iterator[tuple[str, str, Run]]
 """The peer's name, the package that computes, and how to run it."""
 
 PEERS = ("torch", "torch-compile", "onnxruntime", "openvino")
-NEEDS: dict[str, tuple[str, ...]] = {
-    "onnxruntime": ("onnx", "onnxscript", "onnxruntime"),
-    "openvino": ("openvino", "nncf"),
-}
+NEEDS = {"onnxruntime": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino", "nncf")}
 """Packages of `irbin[peers]` behind a peer."""
 
 INPUT = "images"
@@ -160,15 +157,10 @@ def _quantize_onnx(plain: Path, quantized: Path, images: Tensor) -> None:
     quant_pre_process(plain, fused)
     feeds = iter([{INPUT: batch} for batch in _calibration(images)])
     quantize_static(
-        fused,
-        quantized,
-        SimpleNamespace(get_next=lambda: next(feeds, None)),
-        quant_format=QuantFormat.QDQ,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        per_channel=True,
-        calibrate_method=CalibrationMethod.MinMax,
-    )
+        fused, quantized, SimpleNamespace(get_next=lambda: next(feeds, None)),
+        quant_format=QuantFormat.QDQ, calibrate_method=CalibrationMethod.MinMax,
+        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, per_channel=True,
+    )  # fmt: skip
 
 
 def _session(path: Path, n_threads: int) -> Run:
@@ -267,8 +259,6 @@ def _taking(name: str) -> Iterator[None]:
     """What a runtime raises over the network becomes one line."""
     try:
         yield
-    except IrbinError:
-        raise
     except Exception as error:
         what = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
         raise UsageError(f"`{name}`: expected to run the network, got {what}") from error

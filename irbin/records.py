@@ -466,6 +466,127 @@ class DemoRecord:
     """From start to end."""
 
 
+@dataclass(frozen=True)
+class Latency:
+    """How long one call took. Made by `timing`, read by reports."""
+
+    median_ms: float
+    """Of all runs."""
+    p10_ms: float
+    """A tenth of the runs were faster."""
+    p90_ms: float
+    """A tenth of the runs were slower."""
+    n_runs: int
+    """Runs that were counted."""
+
+
+@dataclass(frozen=True)
+class BenchEntry:
+    """One network on one runtime. Made by `benchmarks`, read by reports."""
+
+    name: str
+    """`packed`, `float`, or a peer: `onnxruntime int8` …"""
+    version: str
+    """Of the package that ran it."""
+    latency: Latency
+    """Of one batch."""
+    images_per_second: float
+    """Batch size over the median."""
+    peak_bytes: int | None
+    """Memory that loading and running it added to a process; None where it was not measured."""
+
+
+@dataclass(frozen=True)
+class NodeTiming:
+    """One call inside the packed network. Made by `runtime.profile`, read by reports."""
+
+    layer: str
+    """Whose weights it has, or its name in the program."""
+    kernel: str
+    """`bconv2d`, `conv2d`, `max_pool2d` …; `torch …` where torch computes."""
+    steps: tuple[str, ...]
+    """What is fused into it, in order."""
+    shape: tuple[int, ...]
+    """Of its result, without the batch."""
+    median_us: float
+    """Per batch."""
+    binary_macs: int
+    """1-bit multiply-adds per image."""
+    float_macs: int
+    """Float multiply-adds per image."""
+
+
+@dataclass(frozen=True)
+class KernelRate:
+    """A binary convolution against its limit. Made by `kernels.rates`, read by reports."""
+
+    implementation: str
+    """Which kernels."""
+    shape: tuple[int, int, int]
+    """(channels, height, width) in and out of a 3×3 convolution."""
+    output: Literal["floats", "bits", "block"]
+    """What it writes: scaled floats, bits by thresholds, or all that a residual block does."""
+    gmacs: float
+    """10⁹ 1-bit multiply-adds a second, median."""
+    register_gmacs: float
+    """Of the inner loop's operations on registers alone, median, in the same run."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where something was measured. Made by `timing`, read by reports."""
+
+    processor: str
+    """As it calls itself."""
+    n_cores: int
+    """That this process may use."""
+    load: float
+    """Mean number of running processes in the minute before; what else ran."""
+    python: str
+    """Version."""
+    torch: str
+    """Version."""
+    irbin: str
+    """Version."""
+    kernels: str
+    """The active implementation."""
+    thread_pool: str
+    """The OpenMP library whose threads the kernels share with torch, or `own`."""
+
+
+@dataclass(frozen=True)
+class BenchRecord:
+    """A packed network against its float one, and others. Made by `benchmarks`, read by reports."""
+
+    source: str
+    """What was benchmarked."""
+    batch_size: int
+    """Images a call."""
+    n_threads: int
+    """Of every runtime."""
+    input_size: tuple[int, int, int]
+    """(channels, height, width)."""
+    machine: Machine
+    """Where."""
+    entries: tuple[BenchEntry, ...]
+    """The packed network first."""
+    nodes: tuple[NodeTiming, ...]
+    """Of the packed network, in order."""
+    register_gmacs: float
+    """1-bit multiply-adds on registers alone, 10⁹ a second, one thread; nan without kernels."""
+    float_register_gmacs: float
+    """The same for float32."""
+    notes: tuple[str, ...] = ()
+    """What was left out, and why."""
+
+    @property
+    def limit_ms(self) -> float:
+        """What one batch takes if every multiply-add runs at the register-only rate of a thread."""
+        binary = sum(node.binary_macs for node in self.nodes) / self.register_gmacs
+        floats = sum(node.float_macs for node in self.nodes) / self.float_register_gmacs
+        return (binary + floats) / 1e6 * self.batch_size
+
+
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter  # a tenth of a second that `irbin --help` does not need

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from irbin import __version__
+from irbin.cli.bench import bench
 from irbin.cli.console import notes, say
 from irbin.cli.convert import convert
 from irbin.cli.demo import demo
@@ -22,6 +23,7 @@ from irbin.cli.export import export
 from irbin.cli.finetune import finetune
 from irbin.cli.flags import reflow
 from irbin.cli.inspect import inspect
+from irbin.cli.kernels import kernels
 from irbin.errors import IrbinError
 
 TRACEBACK_FLAG, TRACEBACK_VARIABLE = "--traceback", "IRBIN_TRACEBACK"
@@ -49,6 +51,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "finetune": finetune,
     "eval": evaluate,
     "export": export,
+    "bench": bench,
+    "kernels": kernels,
     "demo": demo,
 }
 for _name, _command in COMMANDS.items():

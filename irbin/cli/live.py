@@ -96,6 +96,32 @@ class TrainingDisplay:
         say(self.console, epoch_line(record))
 
 
+@contextmanager
+def stages() -> Iterator[Callable[[str, int, int], None]]:
+    """A line for work in stages, with a count where a stage has one.
+
+    Yields:
+        a function to call with (stage, done, in all); 0 in all where nothing is counted.
+    """
+    console = notes()
+    if not console.is_terminal:
+        told: set[str] = set()
+
+        def tell(stage: str, done: int, total: int) -> None:
+            if stage not in told:
+                say(console, stage)
+                told.add(stage)
+
+        yield tell
+        return
+    with console.status("starting") as status:
+
+        def show(stage: str, done: int, total: int) -> None:
+            status.update(f"{stage} {done}/{total}" if total else stage)
+
+        yield show
+
+
 def _silent(done: int, total: int) -> None:  # the signature is the caller's
     """What counts where nobody watches."""
 

@@ -185,7 +185,8 @@ int64_t register_loop(int64_t n_rounds) {
 const Implementation avx2{
     "avx2", "popcount by byte shuffle, 256 bits at once", kAvx2, disagreements, finish_counts,
     finish_thresholds, nullptr,
-    products, nullptr, finish_floats, maximum, pack_planes, register_loop};
+    products, nullptr, finish_floats, maximum, pack_planes, register_loop,
+    float_register_loop};
 
 }  // namespace irbin
 

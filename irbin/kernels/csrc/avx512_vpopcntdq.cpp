@@ -137,7 +137,8 @@ int64_t register_loop(int64_t n_rounds) {
 const Implementation avx512_vpopcntdq{
     "avx512_vpopcntdq", "xor and popcount of 512 bits an instruction each",
     kAvx512 | kVpopcntdq, disagreements, finish_counts, finish_thresholds, finished_tile,
-    products, finished_products, finish_floats, maximum, pack_planes, register_loop};
+    products, finished_products, finish_floats, maximum, pack_planes, register_loop,
+    float_register_loop};
 
 }  // namespace irbin
 

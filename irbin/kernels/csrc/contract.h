@@ -113,6 +113,9 @@ struct Implementation {
 
   // n rounds of the inner loop on registers alone; returns the products (1-bit MACs) computed.
   int64_t (*register_loop)(int64_t n_rounds);
+
+  // The same for float products.
+  int64_t (*float_register_loop)(int64_t n_rounds);
 };
 
 // Defined where the compiler knows their instructions; `implementations.cpp` lists them.

@@ -188,3 +188,28 @@ void pack_planes(const float* x, int64_t plane, int64_t n_pixels, int64_t n_chan
     }
   }
 }
+
+// Fused multiply-adds on registers alone.
+int64_t float_register_loop(int64_t n_rounds) {
+  constexpr int n_totals = 12;
+  volatile float unknown = 0.5f;  // lanes that the compiler cannot know to be equal
+  float start[kLanes];
+  for (float& lane : start) lane = unknown;
+  V::Floats total[n_totals];
+  const V::Floats a = V::load(start);
+#pragma GCC unroll 12
+  for (int i = 0; i < n_totals; ++i) total[i] = V::multiply(a, V::all(static_cast<float>(i)));
+  for (int64_t r = 0; r < n_rounds; ++r) {
+#pragma GCC unroll 12
+    for (int i = 0; i < n_totals; ++i) total[i] = V::multiply_add(total[i], a, a);
+  }
+  float last[kLanes];
+  float sum = 0;
+  for (int i = 0; i < n_totals; ++i) {
+    V::store(last, total[i]);
+    sum += last[0];
+  }
+  volatile float keep = sum;
+  static_cast<void>(keep);
+  return n_rounds * n_totals * kLanes;
+}

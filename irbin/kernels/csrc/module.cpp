@@ -85,11 +85,11 @@ nb::dict count_calls() {
   return found;
 }
 
-int64_t register_loop(const std::string& name, int64_t n_rounds) {
+int64_t register_loop(const std::string& name, int64_t n_rounds, bool floats) {
   const Implementation& one = find(name);
   if (!is_supported(one)) throw std::invalid_argument(name + " is not supported here");
   nb::gil_scoped_release release;
-  return one.register_loop(n_rounds);
+  return floats ? one.float_register_loop(n_rounds) : one.register_loop(n_rounds);
 }
 
 Transform make_transform(const std::vector<StepTuple>& steps, int64_t n_channels) {

@@ -155,6 +155,7 @@ int64_t register_loop(int64_t n_rounds) {
 const Implementation neon{
     "neon", "bits of 128 counted by byte", kNeon, disagreements, finish_counts, finish_thresholds, nullptr,
     products, nullptr,
-    finish_floats, maximum, pack_planes, register_loop};
+    finish_floats, maximum, pack_planes, register_loop,
+    float_register_loop};
 
 }  // namespace irbin

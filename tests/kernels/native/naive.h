@@ -87,6 +87,18 @@ inline Floats sums(const Geometry& g, int64_t n_images, const Floats& x, const F
   return found;
 }
 
+// (n_images, pixels, n_channels) as (n_images, n_channels, pixels).
+inline Floats planes(const Floats& x, int64_t n_images, int64_t n_channels) {
+  const int64_t n_image = n_images == 0 ? 0 : static_cast<int64_t>(x.size()) / n_images;
+  Floats turned;
+  for (int64_t image = 0; image < n_images; ++image)
+    for (int64_t c = 0; c < n_channels; ++c)
+      for (int64_t p = 0; p < n_image / n_channels; ++p)
+        turned.push_back(x[static_cast<size_t>(image * n_image + p * n_channels + c)]);
+  turned.shrink_to_fit();  // what is read ends where its allocation ends
+  return turned;
+}
+
 // One step of a transform that owns its numbers.
 struct Step {
   StepKind kind;
@@ -114,7 +126,8 @@ inline Floats apply(const Steps& steps, Floats x, int64_t n_channels,
   for (size_t i = 0; i < x.size(); ++i)
     for (const Step& step : steps) {
       float residual = 0;
-      if (step.kind == StepKind::residual) residual = residuals[static_cast<size_t>(step.residual)][i];
+      if (step.kind == StepKind::residual)
+        residual = residuals[static_cast<size_t>(step.residual)][i];
       x[i] = apply(step, x[i], i % static_cast<size_t>(n_channels), residual);
     }
   return x;

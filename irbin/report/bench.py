@@ -1,0 +1,155 @@
+"""A benchmark as tables: networks side by side, the packed one node by node, kernels at their limit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from irbin.records import BenchRecord, JsonValue, KernelRate, Machine, NodeTiming, to_json
+from irbin.report.plan import plain_table
+from irbin.report.units import DASH, byte_size, count, digits, ratio, shape
+
+SMALL_SHARE = 0.005
+"""Nodes below it are added up in one row."""
+
+
+def bench_heading(record: BenchRecord) -> str:
+    """What was run, and how."""
+    plural = "" if record.n_threads == 1 else "s"
+    return (
+        f"{record.source}: batch {record.batch_size} of {shape(record.input_size)}, "
+        f"{record.n_threads} thread{plural}, {record.machine.kernels} kernels"
+    )
+
+
+def machine_line(machine: Machine) -> str:
+    """Where, in one line."""
+    return (
+        f"{machine.processor}, {machine.n_cores} cores, load {machine.load:.2f} before; Python "
+        f"{machine.python}, torch {machine.torch}, irbin {machine.irbin}, threads of "
+        f"{machine.thread_pool}"
+    )
+
+
+def entries_table(record: BenchRecord) -> Table:
+    """A row a network: latency, throughput, memory, and how many times as long as the packed one."""
+    table = plain_table()
+    table.add_column("network", no_wrap=True)
+    for head in ("median ms", "p10", "p90", "images/s", "peak memory", "× packed"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("run by", no_wrap=True)
+    packed = record.entries[0].latency.median_ms
+    for entry in record.entries:
+        found = entry.latency
+        table.add_row(
+            entry.name,
+            digits(found.median_ms),
+            digits(found.p10_ms),
+            digits(found.p90_ms),
+            count(entry.images_per_second),
+            DASH if entry.peak_bytes is None else byte_size(entry.peak_bytes),
+            ratio(found.median_ms, packed),
+            entry.version,
+        )
+    return table
+
+
+def nodes_table(record: BenchRecord) -> Table:
+    """A row a node of the packed network, with its share of the time and its rate."""
+    table = plain_table()
+    for head in ("node", "computed by", "fused into it"):
+        table.add_column(head, overflow="fold")
+    for head in ("output", "µs", "share %", "GMAC/s", "of limit %"):
+        table.add_column(head, justify="right", no_wrap=True)
+    total = sum(node.median_us for node in record.nodes)
+    small: list[NodeTiming] = []
+    for node in record.nodes:
+        if node.median_us < SMALL_SHARE * total and not node.binary_macs:
+            small.append(node)
+            continue
+        table.add_row(
+            node.layer,
+            node.kernel,
+            " ".join(node.steps),
+            shape(node.shape) or DASH,
+            digits(node.median_us),
+            digits(100 * node.median_us / total),
+            *_rate(node, record),
+        )
+    if small:
+        took = sum(node.median_us for node in small)
+        cells = (f"{len(small)} more", "", "", "", digits(took), digits(100 * took / total), "", "")
+        table.add_row(*cells, style="dim")
+    return table
+
+
+def limit_line(record: BenchRecord) -> str:
+    """The whole network against the sum of its parts' limits."""
+    packed = record.entries[0].latency.median_ms
+    binary = sum(node.binary_macs for node in record.nodes)
+    floats = sum(node.float_macs for node in record.nodes)
+    return (
+        f"{count(binary)} 1-bit and {count(floats)} float multiply-adds an image; at the rates of "
+        f"registers alone, {digits(record.register_gmacs)} and "
+        f"{digits(record.float_register_gmacs)} GMAC/s, one thread needs "
+        f"{digits(record.limit_ms)} ms: measured is {ratio(packed, record.limit_ms)} that"
+    )
+
+
+def slower_lines(record: BenchRecord) -> tuple[str, ...]:
+    """What to do where the packed network is no faster than the float one."""
+    packed, *others = record.entries
+    floats = [e for e in others if e.name.startswith("torch fp32")]
+    if not floats or floats[0].latency.median_ms > packed.latency.median_ms:
+        return ()
+    slow = sorted(
+        (n for n in record.nodes if n.binary_macs and _gmacs(n, record) < 4 * record.float_register_gmacs),
+        key=lambda n: -n.median_us,
+    )  # fmt: skip
+    names = ", ".join(f"`{node.layer}`" for node in slow[:5])
+    line = "the packed network is slower than the float one"
+    return (f"{line}; keep {names} float (`--keep`): there binary is no faster" if names else line,)
+
+
+def bench_json(record: BenchRecord) -> dict[str, JsonValue]:
+    """The record with the ratios and limits that its tables show."""
+    value: dict[str, JsonValue] = to_json(record)
+    packed = record.entries[0].latency.median_ms
+    value["ratios"] = {e.name: e.latency.median_ms / packed for e in record.entries[1:]}
+    value["limit_ms"] = record.limit_ms
+    return value
+
+
+def rates_table(found: Sequence[KernelRate]) -> Table:
+    """A row a convolution: rate, limit, and the share of one in the other."""
+    table = plain_table()
+    for head in ("kernels", "3×3 on", "writes"):
+        table.add_column(head, no_wrap=True)
+    for head in ("GMAC/s", "registers alone", "share %"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for rate in found:
+        table.add_row(
+            rate.implementation,
+            shape(rate.shape),
+            rate.output,
+            digits(rate.gmacs),
+            digits(rate.register_gmacs),
+            digits(100 * rate.gmacs / rate.register_gmacs),
+        )
+    return table
+
+
+def _rate(node: NodeTiming, record: BenchRecord) -> tuple[str, str]:
+    """GMAC/s, and the least possible time as a share of the time it took."""
+    n_macs = node.binary_macs + node.float_macs
+    if not n_macs:
+        return "", ""
+    least_us = record.batch_size * (
+        node.binary_macs / record.register_gmacs + node.float_macs / record.float_register_gmacs
+    ) / 1e3  # fmt: skip
+    return digits(_gmacs(node, record)), digits(100 * least_us / node.median_us)
+
+
+def _gmacs(node: NodeTiming, record: BenchRecord) -> float:
+    return record.batch_size * (node.binary_macs + node.float_macs) / node.median_us / 1e3

@@ -1,0 +1,130 @@
+"""A packed network node by node: how long each call takes, and how much it computes."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+from torch import Tensor
+
+from irbin.program.fused import Fused, Item
+from irbin.program.types import Node, TensorType
+from irbin.records import NodeTiming
+from irbin.runtime.model import BITS_SUFFIX, PackedModel
+from irbin.runtime.plan import Values
+from irbin.runtime.shapes import sizes
+
+KERNELS = {"dot": "", "conv": "conv2d", "pool": "max_pool2d", "rows": "steps"}
+"""What a fused call is named; an inner product by its operator."""
+
+
+def profile(model: PackedModel, images: Tensor, n_runs: int) -> tuple[NodeTiming, ...]:
+    """Times every call of the network, in order.
+
+    Args:
+        model: what to run.
+        images: (batch, channels, height, width).
+        n_runs: runs that are counted.
+    """
+    seconds: dict[str, list[float]] = {}
+
+    def watch(item: Item, _: Values, took: float) -> None:
+        run[item.name] = run.get(item.name, 0.0) + took  # a large batch runs in parts
+
+    for counted in (False, False, *[True] * n_runs):
+        run: dict[str, float] = {}
+        model.watch(images, watch)
+        if counted:
+            for name, took in run.items():
+                seconds.setdefault(name, []).append(took)
+    return tuple(
+        _timing(item, statistics.median(seconds[item.name]), model)
+        for item in model.items
+        if item.name in seconds
+    )
+
+
+def macs(item: Item, model: PackedModel) -> tuple[int, int]:
+    """(1-bit, float) multiply-adds an image of a call."""
+    if isinstance(item, Node):
+        return 0, _float_macs(item, model)
+    inner = macs(item.producer, model) if item.producer is not None else (0, 0)
+    own = 0
+    if item.kind in ("dot", "conv"):
+        weight = model.program.constants[item.root.refs()[1]].shape
+        pixels = _numel(item.type) // int(weight[0])
+        if item.kind == "conv":
+            return inner[0], inner[1] + pixels * _product(weight)
+        depth = item.root.args[4]
+        assert isinstance(depth, int), "a Program holds no other"
+        groups = item.root.args[8] if item.root.op == "bconv2d" else 1
+        assert isinstance(groups, int), "a Program holds no other"
+        own = pixels * _product(weight[:-1]) * (depth // groups)
+    return inner[0] + own, inner[1]
+
+
+def _timing(item: Item, seconds: float, model: PackedModel) -> NodeTiming:
+    binary_macs, float_macs = macs(item, model)
+    kind = item.type
+    shape: tuple[int, ...] = ()
+    if isinstance(kind, TensorType):
+        shape = tuple(size for size in kind.shape if isinstance(size, int))
+    if isinstance(item, Node):
+        kernel, steps = f"torch {_short(item.op)}", ()
+    else:
+        kernel, steps = _kernel_name(item), _steps(item)
+    return NodeTiming(
+        _layer(item, model), kernel, steps, shape, 1e6 * seconds, binary_macs, float_macs
+    )
+
+
+def _kernel_name(item: Fused) -> str:
+    own = KERNELS[item.kind] or item.root.op
+    return f"{_kernel_name(item.producer)} + {own}" if item.producer is not None else own
+
+
+def _steps(item: Fused) -> tuple[str, ...]:
+    inner = _steps(item.producer) if item.producer is not None else ()
+    steps: tuple[str, ...] = tuple(step.kind for step in item.steps)
+    if item.threshold:
+        return (*inner, "threshold")
+    return (*inner, *steps, *(("pack",) if item.bits is not None else ()))
+
+
+def _layer(item: Item, model: PackedModel) -> str:
+    if isinstance(item, Fused) and item.producer is not None:
+        return _layer(item.producer, model)
+    node = item.root if isinstance(item, Fused) and item.is_root else item
+    named = [name for name in node.refs() if name in model.program.constants]
+    if not named:
+        return item.name
+    return named[0].removesuffix(BITS_SUFFIX).removesuffix(".weight")
+
+
+def _float_macs(node: Node, model: PackedModel) -> int:
+    """Of torch's convolutions and linear layers; products of activations are not counted."""
+    constants = model.program.constants
+    weights = [constants[name] for name in node.refs() if name in constants]
+    if not isinstance(node.type, TensorType) or not weights:
+        return 0
+    match _short(node.op):
+        case "conv1d" | "conv2d" | "conv3d":
+            return _numel(node.type) * _product(weights[0].shape[1:])
+        case "linear":
+            return _numel(node.type) * int(weights[0].shape[1])
+        case "addmm":
+            return _numel(node.type) * int(weights[-1].shape[0])
+    return 0
+
+
+def _short(op: str) -> str:
+    return op.split(".")[1] if op.startswith("aten.") else op
+
+
+def _numel(kind: TensorType) -> int:
+    """Numbers an image; sizes that depend on the batch count as their share of one."""
+    return math.prod(sizes(kind, 1))
+
+
+def _product(shape: tuple[int | str, ...]) -> int:
+    return math.prod(int(size) for size in shape)

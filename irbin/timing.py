@@ -1,0 +1,103 @@
+"""Time and memory, measured so that two of them can be compared.
+
+Runs are interleaved: a few calls of one, a few of the next, round after round, so that whatever else
+the machine does falls on all alike. The first call of each turn warms the caches and is not counted.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+from irbin import __version__
+from irbin.kernels import native
+from irbin.records import Latency, Machine
+
+CALLS_A_TURN = 4
+"""The first is not counted."""
+
+Report = Callable[[int, int], None]
+"""Told of rounds done and rounds in all."""
+
+
+def interleaved(
+    calls: Mapping[str, Callable[[], object]], n_runs: int, report: Report | None = None
+) -> dict[str, Latency]:
+    """How long each call takes, in turns.
+
+    Args:
+        calls: by name.
+        n_runs: counted runs of each, at least.
+        report: told of progress.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    counted = CALLS_A_TURN - 1
+    n_rounds = -(-n_runs // counted)
+    for done in range(n_rounds):
+        for name, call in calls.items():
+            turn = [_seconds(call) for _ in range(CALLS_A_TURN)]
+            seconds[name] += turn[1:]
+        if report is not None:
+            report(done + 1, n_rounds)
+    return {name: latency(found) for name, found in seconds.items()}
+
+
+def latency(seconds: list[float]) -> Latency:
+    """Median and tenths of some runs."""
+    cuts = statistics.quantiles(seconds, n=10, method="inclusive") if len(seconds) > 1 else None
+    low, high = (cuts[0], cuts[-1]) if cuts else (seconds[0], seconds[0])
+    return Latency(1e3 * statistics.median(seconds), 1e3 * low, 1e3 * high, len(seconds))
+
+
+def machine() -> Machine:
+    """This one, now."""
+    return Machine(
+        processor=_processor(),
+        n_cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        load=os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan"),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        irbin=__version__,
+        kernels=native.active(),
+        thread_pool=native.thread_pool(),
+    )  # fmt: skip
+
+
+def peak_bytes(module: str, arguments: list[str]) -> int | None:
+    """Memory that a program adds to a fresh process, as the program itself prints it.
+
+    Args:
+        module: run as `python -m MODULE`; its last line of output is a number of bytes.
+        arguments: its command line.
+
+    Returns:
+        None where the process cannot tell (it ends with another line).
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False
+    )
+    lines = done.stdout.split()
+    return int(lines[-1]) if done.returncode == 0 and lines and lines[-1].isdigit() else None
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.startswith(("model name", "Model")):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

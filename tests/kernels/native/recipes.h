@@ -1,0 +1,76 @@
+// Output transforms to try: the usual ones, which have code of their own, and odd ones.
+#pragma once
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "check.h"
+
+namespace recipes {
+
+using check::Expected;
+using draw::Random;
+using irbin::StepKind;
+using irbin::Transform;
+using naive::Bytes;
+using naive::Floats;
+using naive::Steps;
+
+inline Transform build(const Steps& steps, int64_t n_channels) {
+  Transform made;
+  for (const naive::Step& s : steps)
+    made.append(s.kind, s.residual, s.low, s.high, s.values.empty() ? nullptr : s.values.data(),
+                n_channels);
+  return made;
+}
+
+enum Recipe { none, product, affine, relu6, prelu, two_residuals, before, n_recipes };
+
+inline Steps draw_steps(Random& random, int recipe, int64_t n_channels) {
+  constexpr float inf = std::numeric_limits<float>::infinity();
+  const auto per_channel = [&](StepKind kind) {
+    return naive::Step{kind, random.numbers(n_channels)};
+  };
+  const naive::Step first{StepKind::residual, {}, 0}, second{StepKind::residual, {}, 1};
+  const naive::Step clamp{StepKind::clamp, {}, 0, random.one_of({0.0f, -1.5f, -inf}),
+                          random.one_of({6.0f, inf})};
+  switch (recipe) {
+    case product: return {per_channel(StepKind::multiply)};
+    case affine: return {per_channel(StepKind::multiply), per_channel(StepKind::add)};
+    case relu6:
+      return {per_channel(StepKind::multiply), per_channel(StepKind::add), first, clamp};
+    case prelu: return {per_channel(StepKind::prelu)};
+    case two_residuals:
+      return {second, per_channel(StepKind::prelu), first, per_channel(StepKind::add), clamp};
+    case before: return {per_channel(StepKind::multiply), per_channel(StepKind::add), clamp};
+    default: return {};
+  }
+}
+
+inline Expected expect(Floats y, int64_t n_channels, bool zeros_alike) {
+  Bytes bits = naive::pack(y, n_channels);
+  return {std::move(y), std::move(bits), zeros_alike};
+}
+
+inline bool has_clamp(const Steps& steps) {
+  return std::any_of(steps.begin(), steps.end(),
+                     [](const naive::Step& s) { return s.kind == StepKind::clamp; });
+}
+
+// Tensors that the steps' residual steps add.
+inline std::vector<Floats> draw_residuals(Random& random, const Transform& transform,
+                                          size_t n_floats) {
+  std::vector<Floats> made;
+  for (int i = 0; i < transform.n_residuals(); ++i)
+    made.push_back(random.numbers(static_cast<int64_t>(n_floats)));
+  return made;
+}
+
+inline std::vector<const float*> addresses(const std::vector<Floats>& tensors) {
+  std::vector<const float*> found;
+  for (const Floats& tensor : tensors) found.push_back(tensor.data());
+  return found;
+}
+
+}  // namespace recipes
