@@ -11,10 +11,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from irbin.benchmarks import benchmark as benchmark
     from irbin.errors import IrbinError as IrbinError
     from irbin.records import DataOptions as DataOptions
     from irbin.records import SourceOptions as SourceOptions
-    from irbin.benchmarks import benchmark as benchmark
     from irbin.runtime.model import load as load
     from irbin.runtime.model import set_num_threads as set_num_threads
     from irbin.sources import open_network as open_network

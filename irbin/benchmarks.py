@@ -45,8 +45,8 @@ def benchmark(
 ) -> BenchRecord:
     """Times a packed network, its nodes, its float network, and other runtimes on that.
 
-    The time of a network does not depend on its weights, so the float network is built anew, without
-    its checkpoint, and a float source is converted in memory. Images are random.
+    The time of a network does not depend on its weights, so the float network is built anew,
+    without its checkpoint, and a float source is converted in memory. Images are random.
 
     Args:
         source: a packed folder; or a network to convert, lower and run from memory.
@@ -76,7 +76,7 @@ def benchmark(
         calls, versions = _calls(model, record, images, against, n_threads, notes, report)
         times = interleaved(calls, n_runs, _stage(report, "timing"))
         nodes = profile(model, images, n_runs)
-        peaks = _peaks(source, record, batch_size, n_threads, report) if memory else {}
+        peaks = _peaks(source, batch_size, n_threads, report) if memory else {}
         entries = tuple(
             _entry(name, versions[name], times[name], batch_size, peaks.get(name)) for name in calls
         )
@@ -148,11 +148,7 @@ def _bound(run: Callable[[Tensor], object], images: Tensor) -> Callable[[], obje
 
 
 def _peaks(
-    source: Source | PackedModel,
-    record: SourceRecord,
-    batch_size: int,
-    n_threads: int,
-    report: Report | None,
+    source: Source | PackedModel, batch_size: int, n_threads: int, report: Report | None
 ) -> dict[str, int | None]:
     """Peak memory of the packed and the float network, each in a process of its own."""
     if not isinstance(source, str | Path) or not Path(source).is_dir():

@@ -1,4 +1,4 @@
-"""`python -m irbin.memory packed|float FOLDER BATCH THREADS`: the memory a network adds to a process.
+"""The memory a network adds: `python -m irbin.memory packed|float FOLDER BATCH THREADS`.
 
 Run by `irbin bench` in a process of its own. Prints the highest resident size while the network is
 loaded and run, less that of the process before, in bytes; nothing where the system does not tell.

@@ -1,7 +1,8 @@
 """Time and memory, measured so that two of them can be compared.
 
-Runs are interleaved: a few calls of one, a few of the next, round after round, so that whatever else
-the machine does falls on all alike. The first call of each turn warms the caches and is not counted.
+Runs are interleaved: a few calls of one, a few of the next, round after round, so that whatever
+else the machine does falls on all alike. The first call of each turn warms the caches and is not
+counted.
 """
 
 from __future__ import annotations
@@ -61,14 +62,14 @@ def machine() -> Machine:
     """This one, now."""
     return Machine(
         processor=_processor(),
-        n_cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        n_cores=_n_cores(),
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan"),
         python=platform.python_version(),
         torch=torch.__version__,
         irbin=__version__,
         kernels=native.active(),
         thread_pool=native.thread_pool(),
-    )  # fmt: skip
+    )
 
 
 def peak_bytes(module: str, arguments: list[str]) -> int | None:
@@ -92,6 +93,12 @@ def _seconds(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
+
+
+def _n_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _processor() -> str:

@@ -24,9 +24,10 @@ def kernels(
 ) -> None:
     """List the implementations of the binary kernels.
 
-    For each: what it needs, whether this processor runs it, and which one is active. IRBIN_KERNELS=name
-    forces one. With --rates, ResNet-18's four binary convolutions are timed on one thread with every
-    supported implementation, beside a loop of the same instructions on registers alone.
+    For each: what it needs, whether this processor runs it, and which one is active.
+    IRBIN_KERNELS=name forces one. With --rates, ResNet-18's four binary convolutions are timed on
+    one thread with every supported implementation, beside a loop of the same instructions on
+    registers alone.
     """
     check_json_target(json_to)
     from irbin.kernels import native

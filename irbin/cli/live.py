@@ -107,7 +107,7 @@ def stages() -> Iterator[Callable[[str, int, int], None]]:
     if not console.is_terminal:
         told: set[str] = set()
 
-        def tell(stage: str, done: int, total: int) -> None:
+        def tell(stage: str, *_: int) -> None:
             if stage not in told:
                 say(console, stage)
                 told.add(stage)

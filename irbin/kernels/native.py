@@ -159,4 +159,4 @@ def thread_pool() -> str:
 def _fastest() -> str:
     if _module is None:
         return REFERENCE
-    return next(row[0] for row in _module.implementations() if row[3])
+    return next(str(row[0]) for row in _module.implementations() if row[3])

@@ -482,7 +482,11 @@ def bgemm(
     _check("bits", bits, np.uint8, (*bits.shape[:-1], packed_bytes(in_features)))
     y = np.empty((*bits.shape[:-1], len(weight_bits)), np.float32)
     kernel(
-        bits.reshape(-1, 1, 1, bits.shape[-1]), (), y.reshape(-1, 1, 1, y.shape[-1]), None, n_threads
+        bits.reshape(-1, 1, 1, bits.shape[-1]),
+        (),
+        y.reshape(-1, 1, 1, y.shape[-1]),
+        None,
+        n_threads,
     )
     return y
 

@@ -203,15 +203,15 @@ def apply_steps(
     with np.errstate(all="ignore"):  # infinities and NaN are values like others
         for step in steps:
             if step.kind == "multiply":
-                y = y * step.values
+                y = y * step.vector
             elif step.kind == "add":
-                y = y + step.values
+                y = y + step.vector
             elif step.kind == "residual":
                 y = y + residuals[step.residual]
             elif step.kind == "clamp":  # a NaN passes
                 y = np.minimum(np.maximum(y, np.float32(step.low)), np.float32(step.high))
             else:
-                y = np.where(y > 0, y, y * step.values)
+                y = np.where(y > 0, y, y * step.vector)
     return y
 
 
@@ -271,11 +271,16 @@ def patches(
         dilation: (vertical, horizontal).
     """
     image, down, right, byte = padded.strides
-    steps = (down * stride[0], right * stride[1], down * dilation[0], right * dilation[1])
+    between: tuple[int, ...] = (
+        down * stride[0],
+        right * stride[1],
+        down * dilation[0],
+        right * dilation[1],
+    )
     return np.lib.stride_tricks.as_strided(
         padded,
         (len(padded), *shape, padded.shape[3]),
-        (image, *steps, byte),
+        (image, *between, byte),
         writeable=False,
     )
 

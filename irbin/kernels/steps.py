@@ -38,6 +38,12 @@ class Step:
     high: float = 0.0
     """Of a clamp; inf for none."""
 
+    @property
+    def vector(self) -> Floats:
+        """The values of a step that has some."""
+        assert self.values is not None, "multiply, add and prelu have values"
+        return self.values
+
 
 def simplify(steps: Sequence[Step]) -> tuple[Step, ...]:
     """Fewer steps with the same result, bit for bit.
@@ -51,9 +57,7 @@ def simplify(steps: Sequence[Step]) -> tuple[Step, ...]:
     """
     found = list(steps)
     if len(found) > 1 and found[0].kind == found[1].kind == "multiply":
-        first, second = found[0].values, found[1].values
-        assert first is not None, "a multiply has values"
-        assert second is not None, "a multiply has values"
+        first, second = found[0].vector, found[1].vector
         merged = first * second
         if _powers_commute(first, second, merged):
             found[:2] = [Step("multiply", merged)]

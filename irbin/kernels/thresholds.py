@@ -39,7 +39,8 @@ def find_thresholds(steps: Sequence[Step], depth: int, n_channels: int) -> Thres
 
     def is_high(dot: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Whether a dot is on the upper side of its channel's threshold."""
-        return (apply_steps(dot.astype(np.float32), steps, ()) < 0) != rises
+        negative = apply_steps(dot.astype(np.float32), steps, ()) < 0
+        return np.not_equal(negative, rises)
 
     low = np.full(n_channels, -depth, np.int32)  # the threshold is in [low, high]
     high = np.full(n_channels, depth + 1, np.int32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from typing import TypeGuard
 
 from irbin.program.fused import FusedStep, Item
 from irbin.program.types import Node, Ref, TensorType, Value, ValueType
@@ -44,9 +45,9 @@ def as_step(
         slope = _given(node, 1, "negative_slope", 0.01)
         return FusedStep("prelu", float(slope)) if _is_number(slope) else None
     bounds = _bounds(node)
-    if bounds is None or not all(map(_is_number, bounds)):
+    if bounds is None or not (_is_number(bounds[0]) and _is_number(bounds[1])):
         return None
-    low, high = (float(b) for b in bounds if isinstance(b, int | float))
+    low, high = float(bounds[0]), float(bounds[1])
     return FusedStep("clamp", None, low, high) if low <= high else None
 
 
@@ -70,9 +71,9 @@ def channel_axis_of(
             return axis if isinstance(axis, int) and axis in axes else None
         for axis in axes:
             operand = _other(reader, value) if reader.op in ARITHMETIC else None
-            if isinstance(operand, Ref) and operand.name in constants:
-                if _is_per_channel(types[operand.name], kind, axis):
-                    return axis
+            name = operand.name if isinstance(operand, Ref) else ""
+            if name in constants and _is_per_channel(types[name], kind, axis):
+                return axis
     return axes[0]
 
 
@@ -88,7 +89,7 @@ def _arithmetic(
     if operation == "sub" and node.args[0] != Ref(value):
         return None
     kind = {"mul": "multiply", "add": "add", "sub": "subtract"}[operation]
-    if _is_number(operand) and isinstance(operand, int | float):
+    if _is_number(operand):
         return FusedStep(kind, float(operand))  # type: ignore[arg-type]  # one of the three
     if not isinstance(operand, Ref):
         return None
@@ -145,6 +146,6 @@ def _given(node: Node, position: int, name: str, default: Value) -> Value:
     return node.kwargs.get(name, default)
 
 
-def _is_number(value: Value) -> bool:
+def _is_number(value: Value) -> TypeGuard[int | float]:
     """A number that float32 holds as a double would (NaN bounds are left to torch)."""
     return isinstance(value, int | float) and not isinstance(value, bool) and value == value

@@ -1,7 +1,7 @@
 """Fusions: passes over a program's nodes, each of which changes no result by a single bit.
 
-    pool       a maximum pooling becomes a call of our kernel, which makes what it pools itself, a few
-               rows at a time, if nobody else reads that
+    pool       a maximum pooling becomes a call of our kernel, which makes what it pools itself, a
+               few rows at a time, if nobody else reads that
     transform  elementwise nodes behind a kernel (batch norm's product and sum, bias, residual,
                activation) become steps of its output transform; two or more of them behind any
                other float node become one pass
@@ -30,8 +30,8 @@ FUSIONS = ("pool", "transform", "pack", "threshold")
 CONV, POOL, BITPACK = "aten.conv2d.default", "aten.max_pool2d.default", "bitpack"
 
 SMALL_PRODUCTS = 512
-"""Products of one sum up to which a float convolution is ours: its weights for 32 channels then lie in
-64 KiB. Above, torch's blocking for the cache is better."""
+"""Products of one sum up to which a float convolution is ours: its weights for 32 channels then lie
+in 64 KiB. Above, torch's blocking for the cache is better."""
 
 
 @dataclass
@@ -158,7 +158,7 @@ def _n_residuals(item: Fused, step: FusedStep) -> int:
 def _gather_floats(graph: _Graph) -> None:
     """Chains behind float nodes: worth a pass of ours where they are two nodes or more."""
     for node in list(graph.items):
-        if not isinstance(node, Node) or not _starts_chain(graph, node):
+        if not isinstance(node, Node) or not _starts_chain(node):
             continue
         axis = channel_axis_of(node.name, graph.types, graph.readers(node.name), graph.constants)
         if axis is None:
@@ -177,7 +177,7 @@ def _gather_floats(graph: _Graph) -> None:
             graph.items[_index(graph.items, grown)] = reader  # torch does one as well
 
 
-def _starts_chain(graph: _Graph, node: Node) -> bool:
+def _starts_chain(node: Node) -> bool:
     """Whether a node's result is a float tensor, and is not an elementwise result itself."""
     kind = node.type
     return isinstance(kind, TensorType) and kind.dtype == "float32" and len(kind.shape) > 1
@@ -198,11 +198,12 @@ def _absorb_producers(graph: _Graph) -> None:
             continue
         pool = graph.only_reader(item.floats or "")
         residual = any(step.kind == "residual" for step in item.steps)
-        if isinstance(pool, Fused) and pool.kind == "pool" and not residual:
-            if pool.source == item.floats and item.root.op != "bgemm":
-                absorbed = (*item.absorbed, *pool.absorbed)
-                made = replace(pool, source=item.source, producer=item, absorbed=absorbed)
-                graph.put(made, in_place_of=pool, without=item)
+        if not isinstance(pool, Fused) or pool.kind != "pool" or residual:
+            continue
+        if pool.source == item.floats and item.root.op != "bgemm":
+            absorbed = (*item.absorbed, *pool.absorbed)
+            made = replace(pool, source=item.source, producer=item, absorbed=absorbed)
+            graph.put(made, in_place_of=pool, without=item)
 
 
 def _absorb_packs(graph: _Graph) -> None:
@@ -214,9 +215,10 @@ def _absorb_packs(graph: _Graph) -> None:
         if isinstance(maker, Fused) and _can_pack(maker, item):
             _give_bits(graph, maker, item)
     for item in list(graph.items):
-        if isinstance(item, Fused) and item.bits is not None and item.floats is not None:
-            if not graph.readers(item.floats) and item.floats not in graph.outputs:
-                graph.put(replace(item, floats=None), in_place_of=item)
+        if not isinstance(item, Fused) or item.bits is None or item.floats is None:
+            continue
+        if not graph.readers(item.floats) and item.floats not in graph.outputs:
+            graph.put(replace(item, floats=None), in_place_of=item)
 
 
 def _floats_of(item: Item) -> tuple[str, ...]:
@@ -247,9 +249,10 @@ def _give_bits(graph: _Graph, maker: Fused, pack: Node) -> None:
 
 def _compare(graph: _Graph) -> None:
     for item in list(graph.items):
-        if isinstance(item, Fused) and item.kind == "dot" and item.bits is not None:
-            if item.floats is None and all(step.kind != "residual" for step in item.steps):
-                graph.put(replace(item, threshold=True), in_place_of=item)
+        if not isinstance(item, Fused) or item.kind != "dot" or item.bits is None:
+            continue
+        if item.floats is None and all(step.kind != "residual" for step in item.steps):
+            graph.put(replace(item, threshold=True), in_place_of=item)
 
 
 def conv_window(
@@ -263,10 +266,8 @@ def conv_window(
     if not (isinstance(source, Ref) and isinstance(weight, Ref) and weight.name in constants):
         return None
     image, kernel = types[source.name], types[weight.name]
-    bias, stride, padding, dilation, groups = (
-        *rest,
-        *(None, (1, 1), (0, 0), (1, 1), 1)[len(rest) :],
-    )
+    defaults: tuple[Value, ...] = (None, (1, 1), (0, 0), (1, 1), 1)
+    bias, stride, padding, dilation, groups = (*rest, *defaults[len(rest) :])
     pairs = [_pair(value) for value in (stride, padding, dilation)]
     found = tuple(pair for pair in pairs if pair is not None)
     if not isinstance(image, TensorType) or not isinstance(kernel, TensorType):
@@ -293,7 +294,8 @@ def pool_window(node: Node, types: Mapping[str, ValueType]) -> tuple[tuple[int, 
     kind = types[source.name] if isinstance(source, Ref) else None
     if not isinstance(kind, TensorType) or len(kind.shape) != 4 or node.kwargs:
         return None
-    stride, padding, dilation, ceil = (*rest, *((), (0, 0), (1, 1), False)[len(rest) :])
+    defaults: tuple[Value, ...] = ((), (0, 0), (1, 1), False)
+    stride, padding, dilation, ceil = (*rest, *defaults[len(rest) :])
     pairs = [_pair(kernel), _pair(stride or kernel), _pair(padding), _pair(dilation)]
     found = tuple(pair for pair in pairs if pair is not None)
     if len(found) < 4 or ceil or any(p >= k for p, k in zip(found[2], found[0], strict=True)):

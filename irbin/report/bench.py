@@ -1,4 +1,4 @@
-"""A benchmark as tables: networks side by side, the packed one node by node, kernels at their limit."""
+"""A benchmark as tables: networks side by side, the packed one by node, kernels at their limit."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from irbin.records import BenchRecord, JsonValue, KernelRate, Machine, NodeTimin
 from irbin.report.plan import plain_table
 from irbin.report.units import DASH, byte_size, count, digits, ratio, shape
 
+SLOW = 4
+"""A binary layer whose rate is below so many times the float limit is worth naming."""
 SMALL_SHARE = 0.005
 """Nodes below it are added up in one row."""
 
@@ -33,7 +35,7 @@ def machine_line(machine: Machine) -> str:
 
 
 def entries_table(record: BenchRecord) -> Table:
-    """A row a network: latency, throughput, memory, and how many times as long as the packed one."""
+    """A row a network: latency, throughput, memory, and its time in times of the packed one."""
     table = plain_table()
     table.add_column("network", no_wrap=True)
     for head in ("median ms", "p10", "p90", "images/s", "peak memory", "× packed"):
@@ -103,10 +105,9 @@ def slower_lines(record: BenchRecord) -> tuple[str, ...]:
     floats = [e for e in others if e.name.startswith("torch fp32")]
     if not floats or floats[0].latency.median_ms > packed.latency.median_ms:
         return ()
-    slow = sorted(
-        (n for n in record.nodes if n.binary_macs and _gmacs(n, record) < 4 * record.float_register_gmacs),
-        key=lambda n: -n.median_us,
-    )  # fmt: skip
+    bar = SLOW * record.float_register_gmacs
+    slow = [node for node in record.nodes if node.binary_macs and _gmacs(node, record) < bar]
+    slow.sort(key=lambda node: -node.median_us)
     names = ", ".join(f"`{node.layer}`" for node in slow[:5])
     line = "the packed network is slower than the float one"
     return (f"{line}; keep {names} float (`--keep`): there binary is no faster" if names else line,)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from irbin.errors import ArtifactError
@@ -149,7 +151,7 @@ def _pool_kernel(
     return PoolKernel(geometry, n_channels, before, simplify_floats(steps), producer)
 
 
-def _array(value: Value, constants: Mapping[str, Tensor]) -> np.ndarray | None:  # type: ignore[type-arg]
+def _array(value: Value, constants: Mapping[str, Tensor]) -> NDArray[Any] | None:
     return constants[value.name].contiguous().numpy() if isinstance(value, Ref) else None
 
 

@@ -110,7 +110,7 @@ class PackedModel(nn.Module):
             if record is not None:
                 y = self._run_plain(images, record)
             else:
-                parts = images.split(self._chunk) if len(images) > self._chunk else (images,)
+                parts = torch.split(images, self._chunk) if len(images) > self._chunk else (images,)
                 results = [self._run_part(part) for part in parts]
                 y = results[0] if len(results) == 1 else torch.cat(results)
         return y.to(x.device)
@@ -123,7 +123,7 @@ class PackedModel(nn.Module):
             UsageError: the images have another size than the program's.
         """
         with torch.autocast("cpu", enabled=False):
-            parts = self._images(x).split(self._chunk)
+            parts = torch.split(self._images(x), self._chunk)
             return torch.cat([self._run_part(part, watch) for part in parts])
 
     @property

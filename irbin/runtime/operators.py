@@ -23,9 +23,7 @@ Operation = Callable[..., Any]
 
 def bitpack(x: Tensor, channel_axis: int, groups: int) -> Tensor:
     """`kernels.ops.bitpack` on tensors."""
-    return torch.from_numpy(
-        ops.bitpack(x.numpy(), channel_axis, groups, torch.get_num_threads())
-    )
+    return torch.from_numpy(ops.bitpack(x.numpy(), channel_axis, groups, torch.get_num_threads()))
 
 
 def bitunpack(weight_bits: Tensor, scale_log2: Tensor | None, in_channels: int) -> Tensor:

@@ -202,10 +202,8 @@ def _fused_call(item: Fused, kernel: Kernel, buffers: Mapping[str, Tensor], n: i
         x, *rest = names
         source = values[x]
         planes = may_be_planes and source.is_contiguous() and source.shape[1] > 1
-        if source_is_bits or planes:
-            source = source.contiguous()
-        else:
-            source = _in_order(source, axis)
+        ready = source_is_bits or planes
+        source = source.contiguous() if ready else _in_order(source, axis)
         residuals = [_in_order(values[name], axis) for name in rest]
         at = [r.data_ptr() for r in residuals]
         run(source.data_ptr(), n_rows, at, y_at, bits_at, n_threads, planes)
@@ -283,7 +281,7 @@ def _last_uses(work: Work) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = []
     for item in reversed(work.items):
         own = results(item) if isinstance(item, Node) else ()
-        last = {name for name in (*item.refs(), *own)} - kept
+        last = {*item.refs(), *own} - kept
         kept |= last
         found.append(tuple(sorted(last)))
     return found[::-1]

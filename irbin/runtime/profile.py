@@ -69,10 +69,8 @@ def _timing(item: Item, seconds: float, model: PackedModel) -> NodeTiming:
     shape: tuple[int, ...] = ()
     if isinstance(kind, TensorType):
         shape = tuple(size for size in kind.shape if isinstance(size, int))
-    if isinstance(item, Node):
-        kernel, steps = f"torch {_short(item.op)}", ()
-    else:
-        kernel, steps = _kernel_name(item), _steps(item)
+    kernel = f"torch {_short(item.op)}" if isinstance(item, Node) else _kernel_name(item)
+    steps = () if isinstance(item, Node) else _steps(item)
     return NodeTiming(
         _layer(item, model), kernel, steps, shape, 1e6 * seconds, binary_macs, float_macs
     )

@@ -31,7 +31,9 @@ def _evaluate(text: str, n: int) -> int:
     try:
         return _value(ast.parse(text, mode="eval").body, n)
     except (SyntaxError, KeyError, ZeroDivisionError, RecursionError, MemoryError) as error:
-        raise ArtifactError(f"expected a size that is a sum or product of N, got `{text}`") from error
+        raise ArtifactError(
+            f"expected a size that is a sum or product of N, got `{text}`"
+        ) from error
 
 
 def _value(node: ast.expr, n: int) -> int:

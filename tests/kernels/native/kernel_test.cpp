@@ -238,9 +238,10 @@ void check_values(Check& check, Random& random) {
   const int64_t n_channels = random.one_of({1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97});
   const int n_threads = static_cast<int>(random.between(1, 2));
   check_rows(check, random, random.between(0, 11), n_channels, n_threads);
-  check_planes(check, random, random.between(0, 2), n_channels, random.between(0, 150), n_threads);
+  const int64_t n_images = random.between(0, 2);
+  check_planes(check, random, n_images, n_channels, random.between(0, 150), n_threads);
   const Pooling pooling{draw_axis(random, 7, false), draw_axis(random, 12, random.chance(30)),
-                        n_channels, random.between(0, 2), n_threads};
+                        n_channels, n_images, n_threads};
   check_pool(check, random, pooling);
   Geometry g{draw_axis(random, 12, false), draw_axis(random, 12, random.chance(30)), 0, 0, 1};
   if (random.chance(10)) g.x.size += 60;  // rows of several strips
