@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from irbin.cli.console import check_json_target, notes, results, say, write_json
+from irbin.cli.flags import flat
 from irbin.cli.live import counting
 from irbin.cli.options import Json
 from irbin.records import JsonValue, KernelRate, to_json
@@ -15,6 +16,7 @@ from irbin.report.bench import rates_table
 from irbin.report.plan import plain_table
 
 
+@flat
 def kernels(
     rates: Annotated[
         bool,

@@ -15,7 +15,8 @@ import numpy as np
 
 from irbin.bits import pack
 from irbin.kernels import native
-from irbin.kernels.ops import ConvKernel, Geometry
+from irbin.kernels.convolution import ConvKernel
+from irbin.kernels.geometry import Geometry
 from irbin.kernels.steps import Step
 from irbin.records import KernelRate
 

@@ -34,12 +34,13 @@ def as_step(
     if not node.args or node.args[0] != Ref(value):
         return None
     if node.op == "aten.prelu.default":
-        slope = node.args[1]
+        slope = _given(node, 1, "weight", None)
         if isinstance(slope, Ref) and slope.name in constants:
             # torch's slope is a vector along axis 1, or one number
-            size = types[slope.name]
-            one = isinstance(size, TensorType) and size.shape == (1,)
-            return FusedStep("prelu", slope.name) if channel_axis == 1 or one else None
+            one = TensorType("float32", (1,))
+            vector = TensorType("float32", (here.shape[channel_axis],))
+            fits = types[slope.name] in ((one, vector) if channel_axis == 1 else (one,))
+            return FusedStep("prelu", slope.name) if fits else None
         return None
     if node.op == "aten.leaky_relu.default":
         slope = _given(node, 1, "negative_slope", 0.01)
@@ -62,7 +63,9 @@ def channel_axis_of(
     if not isinstance(kind, TensorType):
         return None
     rank = len(kind.shape)
-    axes = (1, 3) if rank == 4 else (rank - 1,)
+    axes = [a for a in ((1, 3) if rank == 4 else (rank - 1,)) if isinstance(kind.shape[a], int)]
+    if not axes:
+        return None  # channels that depend on the batch
     for reader in readers:
         if not isinstance(reader, Node):
             continue
@@ -104,7 +107,7 @@ def _arithmetic(
 
 def _other(node: Node, value: str) -> Value:
     """The operand of a product or sum that is not `value`."""
-    first, second = node.args[:2]
+    first, second = (*node.args, None, None)[:2]
     return second if first == Ref(value) else first
 
 
@@ -132,11 +135,13 @@ def _bounds(node: Node) -> tuple[Value, Value] | None:
             return _given(node, 1, "min_val", -1.0), _given(node, 2, "max_val", 1.0)
         case "aten.clamp.default":
             low, high = _given(node, 1, "min", None), _given(node, 2, "max", None)
+            if low is None and high is None:
+                return None  # torch refuses
             return -math.inf if low is None else low, math.inf if high is None else high
         case "aten.clamp_min.default":
-            return node.args[1], math.inf
+            return _given(node, 1, "min", None), math.inf
         case "aten.clamp_max.default":
-            return -math.inf, node.args[1]
+            return -math.inf, _given(node, 1, "max", None)
     return None
 
 

@@ -10,16 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from irbin.errors import ArtifactError
-from irbin.kernels.ops import (
-    ConvKernel,
-    FloatConvKernel,
-    Geometry,
-    Kernel,
-    PoolKernel,
-    RowsKernel,
-    dot_steps,
-    linear_kernel,
-)
+from irbin.kernels.convolution import ConvKernel, FloatConvKernel, dot_steps, linear_kernel
+from irbin.kernels.geometry import Geometry
+from irbin.kernels.kernel import Kernel
+from irbin.kernels.passes import PoolKernel, RowsKernel
 from irbin.kernels.steps import Floats, Step, simplify
 from irbin.kernels.thresholds import find_thresholds
 from irbin.program.fuse import conv_window, pool_window

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from irbin.errors import ArtifactError
 from irbin.kernels import native
-from irbin.kernels.ops import Kernel
+from irbin.kernels.kernel import Kernel
 from irbin.program.fused import Fused, Item, results
-from irbin.program.types import Dtype, Node, Ref, TensorType, Value
+from irbin.program.types import Dtype, Node, Ref, TensorType, Value, ValueType
 from irbin.runtime.buffers import Need, place
 from irbin.runtime.layers import residual_names
 from irbin.runtime.operators import Operation, dtype
@@ -29,6 +29,10 @@ Call = Callable[[Values, int], None]
 """Does one item: reads and writes values by name, on at most so many threads."""
 Watch = Callable[[Item, Values, float], None]
 """Told of every item after it is done, with all values there are and its seconds."""
+
+
+ANY_LAYOUT = ("bitpack", "aten.sym_size.int")
+"""Operators that give the same however their input lies in memory; our kernels do too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +65,13 @@ class Plan:
     def __init__(self, work: Work, n: int, *, keep_apart: bool = False) -> None:
         self.work, self.n = work, n
         self._last = _last_uses(work)
+        self._constants_at = {
+            c.untyped_storage().data_ptr() for c in work.constants.values() if isinstance(c, Tensor)
+        }
+        self._is_read_by_torch = any(
+            isinstance(item, Node) and item.op not in ANY_LAYOUT and work.source in item.refs()
+            for item in work.items
+        )
         self._is_final = keep_apart
         self._views: dict[str, set[str]] = {}
         self._buffers = self._apart()
@@ -79,14 +90,14 @@ class Plan:
         """The result for n images; its memory is the caller's.
 
         Args:
-            x: float32 (n, channels, height, width), channels-last.
+            x: float32 (n, channels, height, width).
             n_threads: for our kernels.
             watch: told of every item.
 
         Raises:
             ArtifactError: an item fails; it is named.
         """
-        values: Values = {self.work.source: x, **self._buffers}
+        values: Values = {self.work.source: self._laid_out(x), **self._buffers}
         if self.work.output in self.work.constants:
             values[self.work.output] = self.work.constants[self.work.output]
         item: Item | None = None
@@ -103,16 +114,28 @@ class Plan:
         except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
             raise _named(item, error) from error
         y: Tensor = values[self.work.output]
-        if any(_shares(y, buffer) for buffer in self._buffers.values()) or _shares(y, x):
+        if self._is_ours(y) or _shares(y, x):
             y = y.clone()
         if not self._is_final:
             self._settle()
         return y
 
+    def _laid_out(self, x: Tensor) -> Tensor:
+        """The images channels-last, if torch reads them: it rounds by how they lie in memory."""
+        if not self._is_read_by_torch:
+            return x
+        return _in_order(x, 1 if x.dim() == 4 else x.dim() - 1)
+
+    def _is_ours(self, y: Tensor) -> bool:
+        """Whether a tensor lies in memory of this plan, or of the model's constants."""
+        if y.untyped_storage().data_ptr() in self._constants_at:
+            return True
+        return any(_shares(y, buffer) for buffer in self._buffers.values())
+
     def _settle(self) -> None:
         """Lays results out in one block, now that it is known who needs them how long."""
         offsets, total = place(self._needs())
-        block = torch.empty(total, dtype=torch.uint8)
+        block = torch.empty(total, dtype=torch.uint8, device="cpu")
         self._buffers = {
             name: _view(block, offsets[name], buffer) for name, buffer in self._buffers.items()
         }
@@ -132,12 +155,17 @@ class Plan:
                     last[owner] = max(last.get(owner, -1), last.get(name, -1))
         needs = []
         for i, item in enumerate(items):
-            over = residual_names(item) if isinstance(item, Fused) else ()
+            over = self._overwritable(item) if isinstance(item, Fused) else ()
             for name in results(item):
                 if name in self._buffers:
                     n_bytes = self._buffers[name].nbytes
                     needs.append(Need(name, n_bytes, i, max(last.get(name, i), i), over))
         return needs
+
+    def _overwritable(self, item: Fused) -> tuple[str, ...]:
+        """What it adds, unless it also reads it at other places: windows reach further back."""
+        source = {item.source, *self._views.get(item.source, ())}
+        return tuple(name for name in residual_names(item) if name not in source)
 
     def _look_for_views(self, item: Item, values: Values) -> None:
         """Notes whether torch's result lies in a result of ours."""
@@ -158,21 +186,31 @@ class Plan:
             if item.floats is not None:
                 shape = sizes(item.type, self.n)
                 layout = _layout(item.type, item.channel_axis)
-                found[item.floats] = torch.empty(shape, memory_format=layout)
+                found[item.floats] = torch.empty(
+                    shape, dtype=torch.float32, device="cpu", memory_format=layout
+                )
             if item.bits is not None and item.bits_type is not None:
-                found[item.bits] = torch.empty(sizes(item.bits_type, self.n), dtype=torch.uint8)
+                shape = sizes(item.bits_type, self.n)
+                found[item.bits] = torch.empty(shape, dtype=torch.uint8, device="cpu")
         return found
 
     def _make_calls(self) -> list[Call]:
+        types = {item.name: item.type for item in self.work.items if isinstance(item, Node)}
         return [
-            _fused_call(item, self.work.kernels[item.name], self._buffers, self.n)
+            _fused_call(item, self.work.kernels[item.name], self._buffers, types, self.n)
             if isinstance(item, Fused)
             else _node_call(item, self.work.operations[item.op], self.work.constants)
             for item in self.work.items
         ]
 
 
-def _fused_call(item: Fused, kernel: Kernel, buffers: Mapping[str, Tensor], n: int) -> Call:
+def _fused_call(
+    item: Fused,
+    kernel: Kernel,
+    buffers: Mapping[str, Tensor],
+    types: Mapping[str, ValueType],
+    n: int,
+) -> Call:
     """A kernel's call: addresses of planned results are looked up now, those of torch's later."""
     y = buffers.get(item.floats or "")
     bits = buffers.get(item.bits or "")
@@ -190,7 +228,10 @@ def _fused_call(item: Fused, kernel: Kernel, buffers: Mapping[str, Tensor], n: i
     y_at = 0 if y is None else y.data_ptr()
     bits_at = 0 if bits is None else bits.data_ptr()
     run, axis = kernel.run, item.channel_axis
-    if all(name in buffers for name in names):
+    ready = [name in buffers and _is_in_order(buffers[name], axis) for name in names]
+    if source_is_bits:
+        ready[0] = item.source in buffers
+    if all(ready):
         x_at, *residuals_at = (buffers[name].data_ptr() for name in names)
 
         def planned(_: Values, n_threads: int) -> None:
@@ -198,7 +239,12 @@ def _fused_call(item: Fused, kernel: Kernel, buffers: Mapping[str, Tensor], n: i
 
         return planned
 
+    # a kernel looks at nothing but addresses, and a file may declare what it likes
+    declared = [(name, _declared(types[name], n)) for name in names if name in types]
+
     def found(values: Values, n_threads: int) -> None:
+        for name, kind in declared:
+            _check_is(name, values[name], kind)
         x, *rest = names
         source = values[x]
         planes = may_be_planes and source.is_contiguous() and source.shape[1] > 1
@@ -297,6 +343,21 @@ def _in_order(x: Tensor, channel_axis: int) -> Tensor:
     if channel_axis == x.dim() - 1:
         return x.contiguous()
     return x.contiguous(memory_format=torch.channels_last)
+
+
+def _is_in_order(x: Tensor, channel_axis: int) -> bool:
+    return _in_order(x, channel_axis).data_ptr() == x.data_ptr()
+
+
+def _declared(kind: ValueType, n: int) -> tuple[torch.dtype, tuple[int, ...]]:
+    assert isinstance(kind, TensorType), "a kernel reads tensors"
+    return dtype(Dtype(kind.dtype)), sizes(kind, n)
+
+
+def _check_is(name: str, value: Any, kind: tuple[torch.dtype, tuple[int, ...]]) -> None:
+    found = (value.dtype, value.shape) if isinstance(value, Tensor) else type(value).__name__
+    if found != kind:
+        raise ValueError(f"`{name}` is declared as {kind}, but torch gives {found}")
 
 
 def _view(block: Tensor, offset: int, like: Tensor) -> Tensor:

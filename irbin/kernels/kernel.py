@@ -1,0 +1,165 @@
+"""What all kernels share: a layer made ready once, then called with arrays or with addresses.
+
+Calls with arrays are checked, every one; `run` takes bare addresses, for a caller that planned its
+buffers. Activations are channels-last: (batch, height, width, channels), bits innermost in bytes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irbin.bits import packed_bytes
+from irbin.errors import UsageError
+from irbin.kernels import native, reference
+from irbin.kernels.reference import Bits
+from irbin.kernels.steps import Floats, Step
+
+_KINDS = ("multiply", "add", "residual", "clamp", "prelu")
+"""In the order of `StepKind` in csrc/contract.h."""
+
+
+class Kernel(ABC):
+    """A layer made ready; immutable, callable from any number of threads."""
+
+    n_residuals: int
+    _native: Any = None
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self.steps = tuple(steps)
+        self.n_residuals = 1 + max((s.residual for s in steps if s.kind == "residual"), default=-1)
+
+    def __call__(
+        self,
+        x: NDArray[Any],
+        residuals: Sequence[Floats] = (),
+        y: Floats | None = None,
+        y_bits: Bits | None = None,
+        n_threads: int = 1,
+    ) -> None:
+        """Computes into `y`, `y_bits` or both.
+
+        Args:
+            x: bits or floats, see the class.
+            residuals: what residual steps add, of y's shape.
+            y: float32 (…, channels), written.
+            y_bits: uint8 (…, ⌈channels / 8⌉), signs of y, written.
+            n_threads: at most so many.
+
+        Raises:
+            UsageError: an array has another type or shape, or is not contiguous or aligned.
+        """
+        n = self._check_input(x)
+        shape = self._out_shape(n)
+        bits_shape = (*shape[:-1], packed_bytes(shape[-1]))
+        if y is None and y_bits is None:
+            raise UsageError("expected `y`, `y_bits` or both, got neither")
+        if len(residuals) != self.n_residuals:
+            raise UsageError(f"expected {self.n_residuals} residuals, got {len(residuals)}")
+        for i, residual in enumerate(residuals):
+            check_array(f"residuals[{i}]", residual, np.float32, shape)
+        if y is not None:
+            check_array("y", y, np.float32, shape, written=True)
+        if y_bits is not None:
+            check_array("y_bits", y_bits, np.uint8, bits_shape, written=True)
+        if native.is_native():
+            self.run(
+                address(x), n, [address(r) for r in residuals],
+                0 if y is None else address(y), 0 if y_bits is None else address(y_bits),
+                n_threads,
+            )  # fmt: skip
+        else:
+            self.define(x, residuals, y, y_bits)
+
+    def run(
+        self,
+        x: int,
+        n: int,
+        residuals: Sequence[int],
+        y: int,
+        y_bits: int,
+        n_threads: int,
+        planes: bool = False,
+    ) -> None:
+        """As a call, on addresses that nobody checks; 0 where there is no `y` or `y_bits`.
+
+        With `planes`, a float convolution's input is (batch, channels, height, width).
+        """
+        self._ready().run(x, n, residuals, y, y_bits, n_threads, planes)
+
+    def define(
+        self,
+        x: NDArray[Any],
+        residuals: Sequence[Floats],
+        y: Floats | None,
+        y_bits: Bits | None,
+    ) -> None:
+        """As a call, by the reference."""
+        value = self._value(x, residuals)
+        if y is not None:
+            y[...] = value
+        if y_bits is not None:
+            y_bits[...] = reference.bitpack(value, value.ndim - 1)
+
+    def _ready(self) -> Any:
+        if self._native is None:  # two threads may both make one: the same
+            native.active()
+            self._native = self._make()
+        return self._native
+
+    @abstractmethod
+    def _make(self) -> Any: ...
+
+    @abstractmethod
+    def _check_input(self, x: NDArray[Any]) -> int: ...
+
+    @abstractmethod
+    def _out_shape(self, n: int) -> tuple[int, ...]: ...
+
+    @abstractmethod
+    def _value(self, x: NDArray[Any], residuals: Sequence[Floats]) -> Floats: ...
+
+
+def step_tuples(steps: Sequence[Step]) -> list[tuple[Any, ...]]:
+    """Steps as the extension module takes them."""
+    return [(_KINDS.index(s.kind), s.residual, s.low, s.high, s.values) for s in steps]
+
+
+def check_steps(steps: Sequence[Step], n_channels: int) -> None:
+    """Raises UsageError for steps with another number of channels."""
+    for step in steps:
+        if step.values is not None:
+            check_array(f"values of `{step.kind}`", step.values, np.float32, (n_channels,))
+
+
+def check_array(
+    name: str,
+    array: NDArray[Any],
+    dtype: type[np.generic],
+    shape: Sequence[int | None],
+    *,
+    written: bool = False,
+) -> None:
+    """Raises UsageError for what kernels cannot read; None in `shape` stands for any size."""
+    fits = array.ndim == len(shape) and all(
+        wanted in (None, found) for wanted, found in zip(shape, array.shape, strict=True)
+    )
+    if array.dtype != dtype or not fits:
+        sizes = ", ".join("any" if size is None else str(size) for size in shape)
+        raise UsageError(
+            f"`{name}`: expected {dtype.__name__} ({sizes}), got {array.dtype} {array.shape}"
+        )
+    if not (array.flags.c_contiguous and array.flags.aligned):
+        raise UsageError(f"`{name}`: expected a contiguous, aligned array; copy it first")
+    if written and not array.flags.writeable:
+        raise UsageError(f"`{name}`: expected an array that may be written")
+
+
+def address(array: NDArray[Any]) -> int:
+    """Where an array's numbers begin."""
+    address: int = array.__array_interface__["data"][0]
+    return address

@@ -1,0 +1,97 @@
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from irbin.records import BenchEntry, BenchRecord, KernelRate, Latency, Machine, NodeTiming
+from irbin.report import bench
+from irbin.report.jsonout import dumps
+
+MACHINE = Machine("CPU X", 2, 0.25, "3.11", "2.14", "0.1.0", "avx2", "libgomp.so.1")
+
+
+def entry(name: str, ms: float, peak: int | None = None) -> BenchEntry:
+    return BenchEntry(name, f"{name} 1.0", Latency(ms, ms / 2, ms * 2, 30), 1000 / ms, peak)
+
+
+@pytest.fixture
+def record() -> BenchRecord:
+    nodes = (
+        NodeTiming("conv1", "conv2d + max_pool2d", ("multiply",), (64, 56, 56), 500, 0, 10**7),
+        NodeTiming("layer1", "bconv2d", ("multiply", "add"), (64, 56, 56), 100, 10**8, 0),
+        NodeTiming("flat", "torch reshape", (), (64,), 1, 0, 0),
+        NodeTiming("size", "torch sym_size", (), (), 2, 0, 0),
+    )
+    entries = (entry("packed", 5.0, 10**7), entry("torch fp32", 50.0), entry("openvino int8", 10.0))
+    return BenchRecord("net", 1, 1, (3, 224, 224), MACHINE, entries, nodes, 1000.0, 50.0)
+
+
+def test_limit_is_the_sum_of_both_kinds_at_their_rates(record):
+    # 1e8 / 1e12 s + 1e7 / 5e10 s
+    assert record.limit_ms == pytest.approx(0.1 + 0.2)
+    assert replace(record, batch_size=4).limit_ms == pytest.approx(4 * 0.3)
+
+
+def test_ratios_are_in_times_of_the_packed_network(record, render):
+    text = render(bench.entries_table(record), 120)
+    rows = {line.split()[0]: line for line in text.splitlines() if line}
+    assert "10.0×" in rows["torch"]
+    assert "2.00×" in rows["openvino"]
+    assert "10.0 MB" in rows["packed"]
+    assert "–" in rows["torch"]
+
+
+def test_nodes_show_share_rate_and_limit(record, render):
+    rows = render(bench.nodes_table(record), 140).splitlines()
+    conv = next(row for row in rows if row.startswith("conv1"))
+    assert conv.split()[-3:] == ["82.9", "20.0", "40.0"]  # 500/603; 1e7/500 µs; 200/500 µs
+    layer = next(row for row in rows if row.startswith("layer1"))
+    assert layer.split()[-2:] == ["1,000", "100"]
+
+
+def test_what_takes_next_to_no_time_is_one_row(record, render):
+    text = render(bench.nodes_table(record), 140)
+    assert "2 more" in text
+    assert "reshape" not in text
+
+
+def test_a_line_says_how_far_the_limit_is(record):
+    line = bench.limit_line(record)
+    assert "0.30 ms" in line
+    assert line.endswith("measured is 16.7× that")
+
+
+def test_nothing_is_advised_where_packed_is_faster(record):
+    assert bench.slower_lines(record) == ()
+
+
+def test_slow_binary_layers_are_named_where_packed_is_slower(record):
+    slow = replace(record.nodes[1], median_us=10_000, layer="depthwise")
+    slower = replace(
+        record, nodes=(*record.nodes, slow), entries=(entry("packed", 60.0), *record.entries[1:])
+    )
+    (line,) = bench.slower_lines(slower)
+    assert "keep `depthwise` float (`--keep`)" in line
+    assert "layer1" not in line
+
+
+def test_json_has_the_ratios_and_no_nan(record):
+    without = replace(record, register_gmacs=math.nan, float_register_gmacs=math.nan)
+    value = json.loads(dumps(bench.bench_json(without)))
+    assert value["ratios"] == {"torch fp32": 10.0, "openvino int8": 2.0}
+    assert value["limit_ms"] is None
+    assert value["machine"]["processor"] == "CPU X"
+
+
+def test_heading_and_machine_name_what_a_reader_needs(record):
+    assert bench.bench_heading(record) == "net: batch 1 of 3×224×224, 1 thread, avx2 kernels"
+    assert "2 threads" in bench.bench_heading(replace(record, n_threads=2))
+    line = bench.machine_line(MACHINE)
+    for word in ("CPU X", "2 cores", "load 0.25", "torch 2.14", "libgomp.so.1"):
+        assert word in line
+
+
+def test_rates_are_shares_of_their_own_limit(render):
+    found = (KernelRate("avx2", (64, 56, 56), "bits", 300.0, 400.0),)
+    assert render(bench.rates_table(found), 100).split()[-3:] == ["300", "400", "75.0"]

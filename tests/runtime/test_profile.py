@@ -1,0 +1,77 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from irbin.artifact.read import Artifact
+from irbin.artifact.schema import Manifest
+from irbin.binary.anneal import EdePhase
+from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method
+from irbin.program.lower import lower
+from irbin.records import Plan, PlanOptions, Preprocessing, SourceRecord
+from irbin.runtime.model import PackedModel
+from irbin.runtime.profile import profile
+
+MANIFEST = Manifest(
+    "0", "float32", SourceRecord("s", "timm:s", 2, Preprocessing((3, 16, 16))),
+    Plan(PlanOptions(), (), (3, 16, 16), 0, 0, 0),
+)  # fmt: skip
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        conv = nn.Conv2d(16, 16, 3, padding=1, bias=False, groups=2)
+        self.block = BinaryConv2d.from_float(conv, Method(), EdePhase())
+        self.norm = nn.BatchNorm2d(16)
+        self.large = nn.Conv2d(16, 8, 7, padding=3, bias=False)  # torch's: 784 products a sum
+        self.fc = BinaryLinear.from_float(nn.Linear(8, 6), Method(), EdePhase())
+        self.head = nn.Linear(6, 5)
+
+    def forward(self, x):
+        x = F.max_pool2d(self.stem(x), 2)
+        x = F.hardtanh(self.norm(self.block(x)))
+        return self.head(self.fc(self.large(x).mean((2, 3))))
+
+
+@pytest.fixture(scope="module")
+def model():
+    lowered = lower(Net().eval(), (3, 16, 16))
+    return PackedModel(Artifact("", MANIFEST, lowered.program, lowered.tensors))
+
+
+def test_every_multiply_add_is_counted_where_it_is_computed(model):
+    nodes = {node.layer: node for node in profile(model, torch.randn(2, 3, 16, 16), 1)}
+    assert nodes["stem"].float_macs == 16 * 16 * 16 * 3 * 9
+    assert nodes["block"].binary_macs == 8 * 8 * 16 * (16 // 2) * 9
+    assert nodes["large"].float_macs == 8 * 8 * 8 * 16 * 49
+    assert nodes["fc"].binary_macs == 6 * 8
+    assert nodes["head"].float_macs == 5 * 6
+    counted = {"stem", "block", "large", "fc", "head"}
+    assert all(n.binary_macs + n.float_macs == 0 for k, n in nodes.items() if k not in counted)
+
+
+def test_names_say_who_computes_and_what_is_fused(model):
+    nodes = {node.layer: node for node in profile(model, torch.randn(1, 3, 16, 16), 1)}
+    assert nodes["stem"].kernel == "conv2d + max_pool2d"
+    assert nodes["stem"].steps == ("pack",)
+    assert nodes["block"].kernel == "bconv2d"
+    assert nodes["block"].steps == ("multiply", "add", "clamp")
+    assert nodes["large"].kernel == "torch conv2d"
+    assert nodes["fc"].kernel == "bgemm"
+
+
+def test_nodes_come_in_the_order_they_run_and_take_time(model):
+    nodes = profile(model, torch.randn(1, 3, 16, 16), 2)
+    order = [n.layer for n in nodes if n.layer in ("stem", "block", "large", "fc", "head")]
+    assert order == ["stem", "block", "large", "fc", "head"]
+    assert all(node.median_us > 0 for node in nodes)
+
+
+def test_a_batch_that_runs_in_parts_is_one_run(model, monkeypatch):
+    alone = profile(model, torch.randn(1, 3, 16, 16), 1)
+    monkeypatch.setattr(model, "_chunk", 1)
+    assert [n.layer for n in profile(model, torch.randn(3, 3, 16, 16), 1)] == [
+        n.layer for n in alone
+    ]

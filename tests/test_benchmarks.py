@@ -1,0 +1,83 @@
+"""The benchmark on a small network: what it holds, not how fast it is."""
+
+import pytest
+import torch
+
+import irbin
+from irbin import benchmarks, memory
+from irbin.errors import UsageError
+from irbin.records import SourceOptions
+
+PLAN = {"shortcut": "bireal"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("bench")
+    irbin.convert("paper:resnet20", path / "converted", **PLAN)
+    irbin.export(path / "converted", path / "packed")
+    return path
+
+
+@pytest.fixture(scope="module")
+def record(folder):
+    return irbin.benchmark(folder / "packed", n_runs=2, batch_size=2, n_threads=1)
+
+
+class TestOfAPackedFolder:
+    def test_the_packed_network_comes_first_then_its_float_one(self, record):
+        assert [entry.name for entry in record.entries] == ["packed", "torch fp32"]
+        assert all(entry.latency.median_ms > 0 for entry in record.entries)
+
+    def test_throughput_is_the_batch_over_the_median(self, record):
+        for entry in record.entries:
+            expected = 2e3 / entry.latency.median_ms
+            assert entry.images_per_second == pytest.approx(expected)
+
+    def test_multiply_adds_are_those_of_the_plan(self, record, folder):
+        plan = irbin.plan(folder / "converted")
+        assert sum(node.binary_macs for node in record.nodes) == plan.binary_macs
+        assert sum(node.float_macs for node in record.nodes) == plan.float_macs
+
+    def test_memory_is_measured_where_the_system_tells(self, record):
+        if memory.STATUS.is_file():
+            assert all(entry.peak_bytes is not None for entry in record.entries)
+        else:
+            assert all(entry.peak_bytes is None for entry in record.entries)
+
+    def test_threads_are_as_they_were_afterwards(self, folder):
+        before = torch.get_num_threads()
+        irbin.benchmark(folder / "packed", n_runs=1, n_threads=before + 1, memory=False)
+        assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("source", ["paper:resnet20", "converted"])
+def test_a_network_is_converted_and_lowered_in_memory(folder, source):
+    name = folder / source if source == "converted" else source
+    options = {} if source == "converted" else PLAN
+    found = irbin.benchmark(name, n_runs=1, n_threads=1, **options)
+    assert sum(node.binary_macs for node in found.nodes) > 0
+    assert found.entries[0].peak_bytes is None  # no other process can open it by name
+
+
+def test_options_of_the_source_are_taken(folder):
+    options = SourceOptions(num_classes=7)
+    found = irbin.benchmark("paper:resnet20", source_options=options, n_runs=1, memory=False)
+    assert found.nodes[-1].shape == (7,)
+
+
+def test_an_unknown_peer_is_told_before_anything_runs(folder):
+    with pytest.raises(UsageError, match="tensorrt"):
+        irbin.benchmark(folder / "packed", against=["tensorrt"], n_runs=1)
+
+
+def test_a_float_network_that_cannot_be_built_is_a_note(folder, monkeypatch):
+    def gone(_):
+        raise irbin.IrbinError("its code is gone")
+
+    monkeypatch.setattr(benchmarks, "build", gone)
+    found = irbin.benchmark(folder / "packed", n_runs=1, memory=False)
+    assert [entry.name for entry in found.entries] == ["packed"]
+    assert found.notes == (
+        "the float network cannot be built, so there is nothing to compare: its code is gone",
+    )
