@@ -600,6 +600,12 @@ def to_json(record: object) -> JsonValue:
     return _adapter(kind).dump_python(record, mode="json")
 
 
+def changed_fields(record: object) -> JsonValue:
+    """As `to_json`, without fields that hold their default."""
+    kind: Any = type(record)
+    return _adapter(kind).dump_python(record, mode="json", exclude_defaults=True)
+
+
 def from_json(kind: type[_T], value: JsonValue, where: str) -> _T:
     """The record of type `kind` behind JSON values.
 

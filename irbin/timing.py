@@ -2,7 +2,7 @@
 
 Runs are interleaved: a few calls of one, a few of the next, round after round, so that whatever
 else the machine does falls on all alike. The first call of each turn warms the caches and is not
-counted.
+counted; a pause before it lets the other runtime's threads fall asleep.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from irbin.records import Latency, Machine
 
 CALLS_A_TURN = 4
 """The first is not counted."""
+PAUSE = 0.02
+"""Seconds before each turn: threads of the one before may still spin, waiting for work."""
 
 Report = Callable[[int, int], None]
 """Told of rounds done and rounds in all."""
@@ -44,6 +46,7 @@ def interleaved(
     n_rounds = -(-n_runs // counted)
     for done in range(n_rounds):
         for name, call in calls.items():
+            time.sleep(PAUSE)
             turn = [_seconds(call) for _ in range(CALLS_A_TURN)]
             seconds[name] += turn[1:]
         if report is not None:

@@ -32,9 +32,14 @@ def test_calls_take_turns_and_the_first_of_each_turn_is_not_counted():
     assert told == [(1, 2), (2, 2)]
 
 
+def takes_nothing(_: float) -> None:
+    pass
+
+
 def test_the_slow_call_is_the_slow_one(monkeypatch):
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(timing.time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(timing.time, "sleep", takes_nothing)
 
     def takes(seconds: float):
         def call() -> None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from pydantic import TypeAdapter, ValidationError
-
+from irbin.artifact.decode import decode
 from irbin.errors import ArtifactError
 from irbin.program.types import TensorType
-from irbin.records import FloatDtype, JsonValue, Plan, SourceRecord
+from irbin.records import FloatDtype, JsonValue, Plan, SourceRecord, changed_fields
 
 FORMAT: Final = "irbin-packed"
 FORMAT_VERSION = 1
@@ -42,12 +41,9 @@ class Manifest:
     """See `FORMAT_VERSION`."""
 
 
-_MANIFEST = TypeAdapter(Manifest)
-
-
 def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
     """Plain JSON values; fields of inner records that hold their default are left out."""
-    found: dict[str, Any] = _MANIFEST.dump_python(manifest, mode="json", exclude_defaults=True)
+    found: dict[str, Any] = changed_fields(manifest)
     return {"format": manifest.format, "format_version": manifest.format_version, **found}
 
 
@@ -70,11 +66,10 @@ def manifest_from_json(value: JsonValue, where: str) -> Manifest:
             "irbin that wrote it, or export the network again"
         )
     try:
-        return _MANIFEST.validate_python(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ArtifactError(f"{where}: at `{place}`: {first['msg']}") from error
+        manifest: Manifest = decode(Manifest, value, "")
+    except ArtifactError as error:
+        raise ArtifactError(f"{where}: {error}") from error
+    return manifest
 
 
 def stored_dtype(kind: TensorType, float_dtype: FloatDtype) -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from irbin.errors import UsageError
 from irbin.program.elementwise import as_step, channel_axis_of
@@ -34,18 +34,25 @@ SMALL_PRODUCTS = 512
 in 64 KiB. Above, torch's blocking for the cache is better."""
 
 
-@dataclass
 class _Graph:
     """The items so far, and who reads what."""
 
-    items: list[Item]
-    types: dict[str, ValueType]
-    constants: Collection[str]
-    outputs: tuple[str, ...]
+    def __init__(
+        self,
+        items: Sequence[Item],
+        types: dict[str, ValueType],
+        constants: Collection[str],
+        outputs: tuple[str, ...],
+    ) -> None:
+        self.items = list(items)
+        self.types, self.constants, self.outputs = types, constants, outputs
+        self._readers: dict[str, list[Item]] = {}
+        for item in items:
+            self._read(item)
 
     def readers(self, name: str) -> list[Item]:
-        """Items that read a name, each once."""
-        return [item for item in self.items if name in item.refs()]
+        """Items that read a name, each once, in no order."""
+        return self._readers.get(name, [])
 
     def only_reader(self, name: str) -> Item | None:
         """The item that alone reads a name once, if the program does not return it."""
@@ -54,11 +61,22 @@ class _Graph:
             return None
         return readers[0]
 
-    def put(self, item: Fused, in_place_of: Item, without: Item | None = None) -> None:
+    def put(self, item: Item, in_place_of: Item, without: Item | None = None) -> None:
         """Sets an item where another stood, and takes a third one out."""
         self.items[_index(self.items, in_place_of)] = item
+        self._forget(in_place_of)
         if without is not None:
             del self.items[_index(self.items, without)]
+            self._forget(without)
+        self._read(item)
+
+    def _read(self, item: Item) -> None:
+        for name in set(item.refs()):
+            self._readers.setdefault(name, []).append(item)
+
+    def _forget(self, item: Item) -> None:
+        for name in set(item.refs()):
+            self._readers[name] = [one for one in self._readers[name] if one is not item]
 
 
 def fuse(
@@ -81,7 +99,7 @@ def fuse(
     types: dict[str, ValueType] = {**program.inputs, **program.constants}
     types |= {node.name: node.type for node in program.nodes}
     computed = {*program.inputs, *(node.name for node in nodes)}
-    graph = _Graph(list(nodes), types, types.keys() - computed, program.outputs)
+    graph = _Graph(nodes, types, types.keys() - computed, program.outputs)
     _start(graph, with_pools="pool" in passes)
     if "transform" in passes:
         _absorb_behind(graph)
@@ -97,19 +115,19 @@ def fuse(
 
 def _start(graph: _Graph, *, with_pools: bool) -> None:
     """Every kernel as a record of its own."""
-    for i, item in enumerate(graph.items):
+    for item in list(graph.items):
         if not isinstance(item, Node) or not isinstance(item.type, TensorType):
             continue
         if item.op in ("bconv2d", "bgemm"):
             axis = 1 if item.op == "bconv2d" else len(item.type.shape) - 1
-            graph.items[i] = _record(item, item.refs()[0], axis)
+            graph.put(_record(item, item.refs()[0], axis), in_place_of=item)
         elif item.op == POOL and with_pools and pool_window(item, graph.types) is not None:
-            graph.items[i] = _record(item, item.refs()[0], 1)
+            graph.put(_record(item, item.refs()[0], 1), in_place_of=item)
         elif item.op == CONV and conv_window(item, graph.types, graph.constants) is not None:
             record = _record(item, item.refs()[0], 1)
             bias = item.args[2] if len(item.args) > 2 else None
             steps = (FusedStep("add", bias.name),) if isinstance(bias, Ref) else ()
-            graph.items[i] = replace(record, steps=steps)
+            graph.put(replace(record, steps=steps), in_place_of=item)
 
 
 def _record(root: Node, source: str, channel_axis: int, *, is_root: bool = True) -> Fused:
@@ -174,7 +192,7 @@ def _gather_floats(graph: _Graph) -> None:
         graph.put(first, in_place_of=reader)
         grown = _extend(graph, first)
         if len(grown.steps) + _n_packs(graph, grown) < 2 and not _is_pooled(graph, grown):
-            graph.items[_index(graph.items, grown)] = reader  # torch does one as well
+            graph.put(reader, in_place_of=grown)  # torch does one as well
 
 
 def _starts_chain(node: Node) -> bool:
@@ -260,8 +278,11 @@ def conv_window(
 ) -> tuple[tuple[int, int], ...] | None:
     """(stride, padding, dilation) of a float convolution, or None if it is left to torch.
 
-    Left to torch: groups, weights that are computed, padding by name, and large sums.
+    Left to torch: groups, weights that are computed, padding by name, large sums, and sizes that do
+    not fit each other.
     """
+    if node.kwargs:
+        return None
     source, weight, *rest = node.args
     if not (isinstance(source, Ref) and isinstance(weight, Ref) and weight.name in constants):
         return None
@@ -272,27 +293,44 @@ def conv_window(
     found = tuple(pair for pair in pairs if pair is not None)
     if not isinstance(image, TensorType) or not isinstance(kernel, TensorType):
         return None
-    if not kernel.is_static or len(image.shape) != 4 or len(found) < 3 or groups != 1:
+    if not kernel.is_static or len(kernel.shape) != 4 or len(found) < 3 or groups != 1:
         return None
-    floats = image.dtype == kernel.dtype == "float32"
-    if node.kwargs or not floats or not (bias is None or _is_constant(bias, constants)):
+    n_out, n_in, *size = (int(size) for size in kernel.shape)
+    vector = TensorType("float32", (n_out,))
+    has_fitting_bias = bias is None or (
+        isinstance(bias, Ref) and bias.name in constants and types[bias.name] == vector
+    )
+    if kernel.dtype != "float32" or image.shape[1:2] != (n_in,) or not has_fitting_bias:
         return None
-    n_products = math.prod(int(size) for size in kernel.shape[1:])
-    return found if n_products <= SMALL_PRODUCTS else None
+    if node.type != _result_type(image, n_out, ((size[0], size[1]), *found)):
+        return None
+    return found if n_in * math.prod(size) <= SMALL_PRODUCTS else None
 
 
-def _is_constant(value: Value, constants: Collection[str]) -> bool:
-    return isinstance(value, Ref) and value.name in constants
+def _result_type(
+    image: TensorType, n_out: int | str, window: Sequence[tuple[int, int]]
+) -> TensorType | None:
+    """What a window (kernel, stride, padding, dilation) gives; None for no float image."""
+    if image.dtype != "float32" or len(image.shape) != 4:
+        return None
+    sizes = []
+    for size, kernel, stride, padding, dilation in zip(image.shape[2:], *window, strict=True):
+        if not isinstance(size, int) or min(kernel, stride, dilation) < 1 or padding < 0:
+            return None
+        sizes.append((size + 2 * padding - (kernel - 1) * dilation - 1) // stride + 1)
+    return TensorType("float32", (*image.shape[:1], n_out, *sizes)) if min(sizes) > 0 else None
 
 
 def pool_window(node: Node, types: Mapping[str, ValueType]) -> tuple[tuple[int, int], ...] | None:
     """(kernel, stride, padding, dilation) of a maximum pooling, or None if it is not for us.
 
-    Not for us: other than four axes, sizes rounded up, padding as wide as the window.
+    Not for us: other than float32 of four axes, sizes rounded up, padding as wide as the window.
     """
+    if node.kwargs:
+        return None
     source, kernel, *rest = node.args
     kind = types[source.name] if isinstance(source, Ref) else None
-    if not isinstance(kind, TensorType) or len(kind.shape) != 4 or node.kwargs:
+    if not isinstance(kind, TensorType) or len(kind.shape) != 4:
         return None
     defaults: tuple[Value, ...] = ((), (0, 0), (1, 1), False)
     stride, padding, dilation, ceil = (*rest, *defaults[len(rest) :])
@@ -300,7 +338,7 @@ def pool_window(node: Node, types: Mapping[str, ValueType]) -> tuple[tuple[int, 
     found = tuple(pair for pair in pairs if pair is not None)
     if len(found) < 4 or ceil or any(p >= k for p, k in zip(found[2], found[0], strict=True)):
         return None
-    return found
+    return found if node.type == _result_type(kind, kind.shape[1], found) else None
 
 
 def _pair(value: object) -> tuple[int, int] | None:

@@ -36,8 +36,8 @@ def make_kernel(
     """
     n_channels = item.type.shape[item.channel_axis]
     assert isinstance(n_channels, int), "only the batch is open"
-    steps = written_out(item.steps, n_channels, constants)
     try:
+        steps = written_out(item.steps, n_channels, constants)
         if item.kind == "dot":
             return _dot_kernel(item, steps, constants, types)
         if item.kind == "conv":
@@ -155,4 +155,5 @@ def _vector(
     if isinstance(operand, str):
         values = constants[operand].contiguous().numpy().reshape(-1)
         return np.ascontiguousarray(np.broadcast_to(values, (n_channels,)))
-    return np.full(n_channels, operand, np.float32)
+    with np.errstate(over="ignore"):  # as torch, which makes infinity of it
+        return np.full(n_channels, operand, np.float32)

@@ -200,9 +200,10 @@ class PackedModel(nn.Module):
 
     def _fold(self, tensors: dict[str, Tensor]) -> tuple[dict[str, Any], list[Node]]:
         """Constants and results of nodes on them, as far as read later; and the other nodes."""
-        known: dict[str, Any] = dict(tensors)
+        # copied out of the file's pages, where nothing is aligned
+        known: dict[str, Any] = {name: tensor.clone() for name, tensor in tensors.items()}
         nodes: list[Node] = []
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
             for node in self.program.nodes:
                 if all(name in known for name in node.refs()):
                     known[node.name] = self._compute(node, known)
@@ -211,7 +212,8 @@ class PackedModel(nn.Module):
         read = {name for node in nodes for name in node.refs()} | set(self.program.outputs)
         kept = {name: value for name, value in known.items() if name in read}
         for node in nodes:  # as the images are, or torch would turn them round at every call
-            weight = node.args[1] if node.op == "aten.conv2d.default" else None
+            has_weight = node.op == "aten.conv2d.default" and len(node.args) > 1
+            weight = node.args[1] if has_weight else None
             if isinstance(weight, Ref) and weight.name in kept:
                 last = kept[weight.name].contiguous(memory_format=torch.channels_last)
                 kept[weight.name] = last
@@ -221,11 +223,16 @@ class PackedModel(nn.Module):
         args = [_resolve(a, values) for a in node.args]
         kwargs = {name: _resolve(v, values) for name, v in node.kwargs.items()}
         try:
-            return self._operations[node.op](*args, **kwargs)
+            found = self._operations[node.op](*args, **kwargs)
         except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
             text = str(error).strip().splitlines()
             what = text[0] if text else type(error).__name__
             raise ArtifactError(f"node `{node.name}` ({node.op}) fails: {what}") from error
+        if isinstance(found, Tensor):
+            kind = TensorType(str(found.dtype).removeprefix("torch."), tuple(found.shape))
+            if kind != node.type:
+                raise ArtifactError(f"node `{node.name}` ({node.op}) gives {kind}, not {node.type}")
+        return found
 
 
 def load(path: str | Path, fusions: Collection[str] = FUSIONS) -> PackedModel:

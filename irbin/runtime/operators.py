@@ -37,14 +37,21 @@ def _array(tensor: Tensor | None) -> NDArray[Any] | None:
     return None if tensor is None else tensor.numpy()
 
 
-def _as_kernel(*_: Any) -> Tensor:
-    raise AssertionError("inner products are run as `program.fused.Fused`")
+def _inner_product(kernel: Callable[..., NDArray[Any]]) -> Operation:
+    """`kernels.ops.bconv2d` or `bgemm` on tensors; for constants, others are run as `Fused`."""
+
+    def run(bits: Tensor, weight_bits: Tensor, *rest: Any) -> Tensor:
+        values = (bits, weight_bits, *rest)
+        arrays = (v.contiguous().numpy() if isinstance(v, Tensor) else v for v in values)
+        return torch.from_numpy(kernel(*arrays))
+
+    return run
 
 
 _OWN: dict[str, Operation] = {
     "bitpack": bitpack,
-    "bconv2d": _as_kernel,
-    "bgemm": _as_kernel,
+    "bconv2d": _inner_product(ops.bconv2d),
+    "bgemm": _inner_product(ops.bgemm),
     "bitunpack": bitunpack,
     "getitem": operator.getitem,
     "int_add": operator.add,

@@ -51,7 +51,7 @@ def macs(item: Item, model: PackedModel) -> tuple[int, int]:
     inner = macs(item.producer, model) if item.producer is not None else (0, 0)
     own = 0
     if item.kind in ("dot", "conv"):
-        weight = model.program.constants[item.root.refs()[1]].shape
+        weight = _weight_shape(item.root.refs()[1], model)
         pixels = _numel(item.type) // int(weight[0])
         if item.kind == "conv":
             return inner[0], inner[1] + pixels * _product(weight)
@@ -61,6 +61,14 @@ def macs(item: Item, model: PackedModel) -> tuple[int, int]:
         assert isinstance(groups, int), "a Program holds no other"
         own = pixels * _product(weight[:-1]) * (depth // groups)
     return inner[0] + own, inner[1]
+
+
+def _weight_shape(name: str, model: PackedModel) -> tuple[int | str, ...]:
+    """Of a constant, or of what is computed of constants: a 1w32a layer's unpacked weight."""
+    computed = {node.name: node.type for node in model.program.nodes}
+    kind = model.program.constants.get(name) or computed[name]
+    assert isinstance(kind, TensorType), "a weight is one tensor"
+    return kind.shape
 
 
 def _timing(item: Item, seconds: float, model: PackedModel) -> NodeTiming:

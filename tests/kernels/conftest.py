@@ -9,9 +9,7 @@ import pytest
 from irbin.kernels import native
 
 NAMES = [
-    one.name
-    for one in native.implementations()
-    if one.supported and one.name != native.REFERENCE
+    one.name for one in native.implementations() if one.supported and one.name != native.REFERENCE
 ]
 
 

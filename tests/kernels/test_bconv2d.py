@@ -132,9 +132,7 @@ def test_bits_may_start_at_any_address(kernel, offset):
 
 
 def test_depthwise():
-    assert_equals_definition(
-        Problem(2, (6, 6), 12, 12, (3, 3), (2, 2), (1, 1, 1, 1), groups=12)
-    )
+    assert_equals_definition(Problem(2, (6, 6), 12, 12, (3, 3), (2, 2), (1, 1, 1, 1), groups=12))
 
 
 @pytest.mark.parametrize("bias", [False, True], ids=["no bias", "bias"])

@@ -34,11 +34,11 @@ def test_any_axis_of_any_shape_packs_as_defined(shape, axis, seed, n_threads):
     assert np.array_equal(ops.bitpack(x, axis, 1, n_threads), reference.bitpack(x, axis))
 
 
-@pytest.mark.parametrize("n_pixels", [1, 2, 15, 16, 17, 63, 64, 65, 150])
 @pytest.mark.parametrize("n_channels", BORDERS)
-def test_planes_pack_as_defined(n_channels, n_pixels):
-    x = tricky(2, n_channels, n_pixels, 1)
-    assert np.array_equal(ops.bitpack(x, 1), reference.bitpack(x, 1))
+def test_planes_pack_as_defined(n_channels):
+    for n_pixels in (1, 2, 15, 16, 17, 63, 64, 65, 150):
+        x = tricky(2, n_channels, n_pixels, 1)
+        assert np.array_equal(ops.bitpack(x, 1), reference.bitpack(x, 1))
 
 
 @pytest.mark.parametrize("n_channels", BORDERS)
