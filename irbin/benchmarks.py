@@ -17,7 +17,15 @@ from irbin.network.network import Network
 from irbin.network.source import build
 from irbin.peers import make_peers
 from irbin.program.lower import lower
-from irbin.records import BenchEntry, BenchRecord, Latency, NodeTiming, SourceOptions, SourceRecord
+from irbin.records import (
+    BenchEntry,
+    BenchRecord,
+    FloatMath,
+    Latency,
+    NodeTiming,
+    SourceOptions,
+    SourceRecord,
+)
 from irbin.runtime.model import PackedModel
 from irbin.runtime.profile import profile
 from irbin.sources import Source, name_of, open_any
@@ -40,6 +48,7 @@ def benchmark(
     n_runs: int = 30,
     against: Sequence[str] = (),
     memory: bool = True,
+    float_math: FloatMath = "float32",
     report: Report | None = None,
     **options: Any,
 ) -> BenchRecord:
@@ -55,6 +64,7 @@ def benchmark(
         n_threads: of every runtime; None takes torch's present number.
         n_runs: counted runs of each.
         against: of `peers.PEERS`.
+        float_math: of the packed network's small float convolutions, see `PackedModel`.
         memory: also measure peak memory, of sources that a fresh process can open by name.
         report: told of progress.
         options: fields of `PlanOptions`, for a float source.
@@ -67,7 +77,7 @@ def benchmark(
     n_threads = n_threads or before
     torch.set_num_threads(n_threads)
     try:
-        model = _packed(source, source_options, options)
+        model = _packed(source, source_options, options, float_math)
         record = model.manifest.source
         images = torch.randn(
             batch_size, *record.preprocessing.input_size, generator=torch.Generator().manual_seed(0)
@@ -80,21 +90,26 @@ def benchmark(
         entries = tuple(
             _entry(name, versions[name], times[name], batch_size, peaks.get(name)) for name in calls
         )
+        if float_math != "float32":
+            notes.append(f"small float convolutions of the packed network in {float_math}")
         return _record(source, record, batch_size, n_threads, entries, nodes, notes)
     finally:
         torch.set_num_threads(before)
 
 
 def _packed(
-    source: Source | PackedModel, source_options: SourceOptions | None, options: dict[str, Any]
+    source: Source | PackedModel,
+    source_options: SourceOptions | None,
+    options: dict[str, Any],
+    float_math: FloatMath,
 ) -> PackedModel:
     """The packed network behind whatever was named."""
     network = open_any(source, source_options)
     if isinstance(network, PackedModel):
-        return network
+        return network.with_float_math(float_math)
     if network.plan is None:
         network = convert(network, **options)
-    return _from_memory(network)
+    return _from_memory(network).with_float_math(float_math)
 
 
 def _from_memory(network: Network) -> PackedModel:

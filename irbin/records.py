@@ -20,6 +20,7 @@ Activation = Literal["hardtanh", "prelu", "keep"]
 Shortcut = Literal["none", "bireal"]
 NetworkForm = Literal["float", "binary", "packed"]
 FloatDtype = Literal["float32", "float16", "bfloat16"]
+FloatMath = Literal["float32", "bfloat16"]
 JsonValue = Any
 
 _T = TypeVar("_T")

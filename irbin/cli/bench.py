@@ -10,6 +10,7 @@ from irbin.cli.console import check_json_target, json_alone, notes, results, say
 from irbin.cli.flags import flat, given
 from irbin.cli.live import stages
 from irbin.cli.options import Json, PlanFlags, Source, SourceFlags
+from irbin.records import FloatMath
 from irbin.report.bench import (
     bench_heading,
     bench_json,
@@ -44,6 +45,12 @@ def bench(
             "comma-separated (pip install 'irbin[peers]').",
         ),
     ] = "",
+    float_math: Annotated[
+        FloatMath,
+        typer.Option(
+            help="Of the packed network's small float convolutions; bfloat16 changes results."
+        ),
+    ] = "float32",
     memory: Annotated[
         bool, typer.Option("--memory/--no-memory", help="Measure a packed folder's peak memory.")
     ] = True,
@@ -70,6 +77,7 @@ def bench(
             n_runs=runs,
             against=peers,
             memory=memory,
+            float_math=float_math,
             report=report,
             **given(plan),
         )

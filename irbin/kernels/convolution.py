@@ -72,8 +72,8 @@ class ConvKernel(Kernel):
     def _make(self) -> Any:
         y, x = self.geometry.axes()
         return native.module().conv(
-            y, x, self.in_channels, len(self.weight_bits), self.groups, False, self.weight_bits,
-            step_tuples(self.steps), self.thresholds,
+            y, x, self.in_channels, len(self.weight_bits), self.groups, False, False,
+            self.weight_bits, step_tuples(self.steps), self.thresholds,
         )  # fmt: skip
 
     def _check_input(self, x: NDArray[Any]) -> int:
@@ -103,19 +103,28 @@ class FloatConvKernel(Kernel):
         weight: float32 (out_channels, kernel_height, kernel_width, in_channels).
         geometry: of the window.
         steps: from the sum to the result.
+        bfloat16: round image and weight to bfloat16 first, where the processor and the sizes allow
+            it: another result, off by up to 2⁻⁷ of each product, in about half of the time.
 
     Raises:
         UsageError: sizes do not fit each other.
     """
 
-    def __init__(self, weight: Floats, geometry: Geometry, steps: Sequence[Step] = ()) -> None:
+    def __init__(
+        self,
+        weight: Floats,
+        geometry: Geometry,
+        steps: Sequence[Step] = (),
+        *,
+        bfloat16: bool = False,
+    ) -> None:
         super().__init__(steps)
         geometry.check()
         check_array("weight", weight, np.float32, (None, *geometry.kernel, None))
         if 0 in weight.shape:
             raise UsageError(f"`weight`: expected channels, got {weight.shape}")
         check_steps(steps, len(weight))
-        self.weight, self.geometry = weight, geometry
+        self.weight, self.geometry, self.bfloat16 = weight, geometry, bfloat16
 
     @property
     def n_macs(self) -> int:
@@ -127,7 +136,16 @@ class FloatConvKernel(Kernel):
         y, x = self.geometry.axes()
         n_out, _, _, n_in = self.weight.shape
         return native.module().conv(
-            y, x, n_in, n_out, 1, True, self.weight.view(np.uint8), step_tuples(self.steps), None
+            y,
+            x,
+            n_in,
+            n_out,
+            1,
+            True,
+            self.bfloat16,
+            self.weight.view(np.uint8),
+            step_tuples(self.steps),
+            None,
         )
 
     def _check_input(self, x: NDArray[Any]) -> int:

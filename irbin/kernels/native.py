@@ -136,6 +136,11 @@ def is_native() -> bool:
     return active() != REFERENCE
 
 
+def has_bfloat16() -> bool:
+    """Whether float convolutions can be computed in bfloat16 here."""
+    return is_native() and bool(module().has_bfloat16())
+
+
 def notice() -> str:
     """What a user must know about the kernels; '' if nothing."""
     if _module is None:

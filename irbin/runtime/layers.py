@@ -19,10 +19,14 @@ from irbin.kernels.thresholds import find_thresholds
 from irbin.program.fuse import conv_window, pool_window
 from irbin.program.fused import Fused, FusedStep
 from irbin.program.types import Ref, TensorType, Value, ValueType
+from irbin.records import FloatMath
 
 
 def make_kernel(
-    item: Fused, constants: Mapping[str, Tensor], types: Mapping[str, ValueType]
+    item: Fused,
+    constants: Mapping[str, Tensor],
+    types: Mapping[str, ValueType],
+    float_math: FloatMath = "float32",
 ) -> Kernel:
     """The kernel that computes a record's results.
 
@@ -30,6 +34,7 @@ def make_kernel(
         item: what to compute.
         constants: by name.
         types: of everything in the program.
+        float_math: of float convolutions.
 
     Raises:
         ArtifactError: sizes that the program's checks let through do not fit a kernel.
@@ -41,9 +46,9 @@ def make_kernel(
         if item.kind == "dot":
             return _dot_kernel(item, steps, constants, types)
         if item.kind == "conv":
-            return _float_conv_kernel(item, steps, constants, types)
+            return _float_conv_kernel(item, steps, constants, types, float_math)
         if item.kind == "pool":
-            return _pool_kernel(item, steps, n_channels, constants, types)
+            return _pool_kernel(item, steps, n_channels, constants, types, float_math)
         return RowsKernel(n_channels, simplify_floats(steps))
     except ValueError as error:
         raise ArtifactError(f"node `{item.root.name}` ({item.root.op}): {error}") from error
@@ -110,6 +115,7 @@ def _float_conv_kernel(
     steps: tuple[Step, ...],
     constants: Mapping[str, Tensor],
     types: Mapping[str, ValueType],
+    float_math: FloatMath,
 ) -> FloatConvKernel:
     window, source = conv_window(item.root, types, constants), types[item.source]
     assert window is not None, "`fuse` looked"
@@ -118,7 +124,8 @@ def _float_conv_kernel(
     stride, (down, right), dilation = window
     border = (right, right, down, down)
     geometry = Geometry(source.shape[2:], weight.shape[1:3], stride, border, dilation)  # type: ignore[arg-type]
-    return FloatConvKernel(weight, geometry, simplify_floats(steps))
+    narrow = float_math == "bfloat16"
+    return FloatConvKernel(weight, geometry, simplify_floats(steps), bfloat16=narrow)
 
 
 def _pool_kernel(
@@ -127,6 +134,7 @@ def _pool_kernel(
     n_channels: int,
     constants: Mapping[str, Tensor],
     types: Mapping[str, ValueType],
+    float_math: FloatMath,
 ) -> PoolKernel:
     window, pooled = pool_window(item.root, types), types[item.root.refs()[0]]
     assert window is not None, "`fuse` looked"
@@ -137,7 +145,7 @@ def _pool_kernel(
     before: tuple[Step, ...] = ()
     producer = None
     if item.producer is not None:
-        made = make_kernel(item.producer, constants, types)
+        made = make_kernel(item.producer, constants, types, float_math)
         if isinstance(made, ConvKernel | FloatConvKernel):
             producer = made
         else:

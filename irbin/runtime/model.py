@@ -19,10 +19,12 @@ from torch import Tensor, nn
 from irbin.artifact.read import Artifact, read_artifact
 from irbin.artifact.schema import Manifest
 from irbin.errors import ArtifactError, UsageError
+from irbin.kernels import native
 from irbin.program.fuse import FUSIONS, fuse
 from irbin.program.fused import Fused, Item
 from irbin.program.program import Node, Program, Ref, Value
 from irbin.program.types import BATCH, Dtype, TensorType
+from irbin.records import FloatMath
 from irbin.runtime.layers import make_kernel
 from irbin.runtime.operators import Operation, dtype, operation
 from irbin.runtime.plan import Plan, Values, Watch, Work
@@ -46,6 +48,9 @@ class PackedModel(nn.Module):
     Args:
         artifact: a packed folder in memory.
         fusions: passes to make, of `program.fuse.FUSIONS`; none of them changes a result.
+        float_math: `bfloat16` rounds the inputs and weights of small float convolutions (the stem,
+            1×1 shortcuts), which changes results and takes about half of their time; it needs a
+            processor with AVX-512 BF16.
 
     Attributes:
         manifest: where it came from, its plan and preprocessing.
@@ -54,15 +59,27 @@ class PackedModel(nn.Module):
 
     Raises:
         ArtifactError: this torch lacks an operator, or a node on constants fails.
-        UsageError: `fusions` names a pass that there is not, or `IRBIN_KERNELS` a kernel.
+        UsageError: `fusions` names a pass that there is not, `IRBIN_KERNELS` a kernel, or
+            `float_math` what this processor does not do.
     """
 
-    def __init__(self, artifact: Artifact, fusions: Collection[str] = FUSIONS) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        fusions: Collection[str] = FUSIONS,
+        float_math: FloatMath = "float32",
+    ) -> None:
         super().__init__()
         self.manifest: Manifest = artifact.manifest
         self.program: Program = artifact.program
         self.path: str = artifact.path
-        self._origin = (artifact, tuple(fusions))
+        if float_math == "bfloat16" and not native.has_bfloat16():
+            raise UsageError(
+                "`float_math`: expected `float32`, since this processor or its kernels have no "
+                "bfloat16, got `bfloat16`"
+            )
+        self._float_math: FloatMath = float_math
+        self._origin = (artifact, tuple(fusions), float_math)
         self._operations: dict[str, Operation] = {
             op: operation(op) for op in {node.op for node in self.program.nodes}
         }
@@ -126,6 +143,17 @@ class PackedModel(nn.Module):
             parts = torch.split(self._images(x), self._chunk)
             return torch.cat([self._run_part(part, watch) for part in parts])
 
+    def with_float_math(self, float_math: FloatMath) -> PackedModel:
+        """This network, or one like it that computes its small float convolutions so.
+
+        Raises:
+            UsageError: this processor does not.
+        """
+        if float_math == self._float_math:
+            return self
+        artifact, fusions, _ = self._origin
+        return PackedModel(artifact, fusions, float_math)
+
     @property
     def items(self) -> tuple[Item, ...]:
         """What is run, in order: fused kernels, and nodes that torch computes."""
@@ -169,7 +197,7 @@ class PackedModel(nn.Module):
         types = {**self.program.inputs, **self.program.constants}
         types |= {node.name: node.type for node in self.program.nodes}  # type: ignore[misc]
         kernels = {
-            item.name: make_kernel(item, self._constants, types)
+            item.name: make_kernel(item, self._constants, types, self._float_math)
             for item in items
             if isinstance(item, Fused)
         }
@@ -235,18 +263,23 @@ class PackedModel(nn.Module):
         return found
 
 
-def load(path: str | Path, fusions: Collection[str] = FUSIONS) -> PackedModel:
+def load(
+    path: str | Path,
+    fusions: Collection[str] = FUSIONS,
+    float_math: FloatMath = "float32",
+) -> PackedModel:
     """The packed network in a folder, ready to run.
 
     Args:
         path: a folder that `irbin export` wrote.
         fusions: see `PackedModel`.
+        float_math: see `PackedModel`.
 
     Raises:
         ArtifactError: see `read_artifact`.
         UsageError: see `PackedModel`.
     """
-    return PackedModel(read_artifact(Path(path)), fusions)
+    return PackedModel(read_artifact(Path(path)), fusions, float_math)
 
 
 def set_num_threads(n: int) -> None:

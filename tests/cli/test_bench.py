@@ -53,7 +53,8 @@ def test_options_arrive_and_only_given_plan_options_are_handed_on(run, calls) ->
     assert done.code == 0
     assert calls == [("packed", {
         "source_options": SourceOptions(), "batch_size": 2, "n_threads": 1, "n_runs": 5,
-        "against": ("torch-compile", "openvino"), "memory": False, "shortcut": "bireal",
+        "against": ("torch-compile", "openvino"), "memory": False, "float_math": "float32",
+        "shortcut": "bireal",
     })]  # fmt: skip
 
 

@@ -75,6 +75,7 @@ def test_a_product_with_ones_goes_away():
 
 def test_powers_of_two_move_into_the_next_product():
     first, second, bias = Step("multiply", powers(0, -9, 3)), Step("multiply", usual(1)), usual(2)
+    second.vector[0] = 0
     product, add = simplify([first, second, Step("add", bias)])
     assert product.kind == "multiply"
     assert np.array_equal(product.values, first.values * second.values)
@@ -88,9 +89,10 @@ def test_powers_of_two_move_into_the_next_product():
         (powers(0, -9, 3), np.full(N_CHANNELS, 1e-40, np.float32)),
         (np.full(N_CHANNELS, 2.0**-100, np.float32), np.full(N_CHANNELS, 1e-10, np.float32)),
         (np.full(N_CHANNELS, 2.0**110, np.float32), usual(1)),
+        (np.full(N_CHANNELS, 2.0**100, np.float32), np.full(N_CHANNELS, 3e38, np.float32)),
         (powers(0, -9, 3), np.full(N_CHANNELS, np.nan, np.float32)),
     ],
-    ids=["no powers", "denormal", "underflow", "overflow", "nan"],
+    ids=["no powers", "denormal", "underflow", "overflow", "infinite product", "nan"],
 )
 def test_other_products_stay_two(first, second):
     steps = (Step("multiply", first), Step("multiply", second))

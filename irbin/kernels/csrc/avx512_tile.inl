@@ -1,5 +1,5 @@
 // A tile of float values in AVX-512 registers, P pixels × B blocks: sums of products, and what
-// finishes them. Included after avx512_lanes.inl and finish.inl, inside the same region.
+// finishes them. Included after avx512_lanes.inl, inside the same region.
 //
 // Loops over pixels and blocks are unrolled by pragma: else the registers go through memory.
 
@@ -95,7 +95,7 @@ struct Multiplying {
   }
 };
 
-void finished_products(const Patches& patches, int n_pixels, const float* weights,
+[[maybe_unused]] void finished_products(const Patches& patches, int n_pixels, const float* weights,
                        int64_t block_stride, int n_blocks, int64_t channel, const Affine& affine,
                        const Output& out) {
   run_tile(n_pixels, n_blocks, Multiplying{patches, weights, block_stride, channel, affine, out});

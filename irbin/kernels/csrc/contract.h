@@ -26,7 +26,7 @@ struct Patches {
 };
 
 // What a processor can do, and its system allows.
-enum Feature : uint32_t { kAvx2 = 1, kAvx512 = 2, kVpopcntdq = 4, kNeon = 8 };  // AVX2 with FMA
+enum Feature : uint32_t { kAvx2 = 1, kAvx512 = 2, kVpopcntdq = 4, kNeon = 8, kBf16 = 16 };  // AVX2 with FMA
 
 enum class StepKind : int32_t { multiply, add, residual, clamp, prelu };
 
@@ -117,6 +117,18 @@ struct Implementation {
   // The same for float products.
   int64_t (*float_register_loop)(int64_t n_rounds);
 };
+
+// Float convolutions in bfloat16, for those who ask for it; needs kBf16.
+struct BfloatKernels {
+  // As Implementation::finished_products, on words that are pairs of bfloat16; whole blocks only.
+  void (*finished)(const Patches&, int n_pixels, const uint32_t* weights, int64_t block_stride,
+                   int n_blocks, int64_t channel, const Affine&, const Output&);
+
+  // Rounds to nearest, ties to even.
+  void (*narrow)(const float* x, int64_t n, uint16_t* to);
+};
+
+extern const BfloatKernels avx512_bf16;
 
 // Defined where the compiler knows their instructions; `implementations.cpp` lists them.
 extern const Implementation avx512_vpopcntdq, avx512, avx2, neon, portable;

@@ -14,13 +14,14 @@
 #include <cstring>
 #include <map>
 
+#include "implementations.h"
 #include "threads.h"
 
 namespace irbin {
 namespace {
 
 constexpr int64_t kStripPixels = 64;
-constexpr int64_t kPieceBytes = 16 * 1024;  // of activations, half of a first cache
+constexpr int64_t kPieceBytes = 32 * 1024;  // of activations, half of a first cache
 constexpr int64_t kSlackBytes = 64;         // that copying by 8 bytes may write beyond an end
 constexpr int64_t kWordBytes = 4;
 constexpr int64_t kCacheLine = 64;
@@ -146,12 +147,16 @@ struct Conv::Target {
 Conv::Conv(const Geometry& geometry, const uint8_t* weight_bits, Transform transform,
                        const int32_t* lower, const uint8_t* flips)
     : geometry_(geometry), transform_(std::move(transform)) {
+  affine_ = transform_.affine(geometry.out_channels);
+  geometry_.bfloats =
+      geometry.bfloats && geometry.can_use_bfloats() && affine_.has_value();
   const bool whole_words = geometry.groups == 1 && geometry.x.dilation == 1 &&
                            geometry.group_bytes() % kWordBytes == 0;
   const Axis &y = geometry.y, &x = geometry.x;
   const bool bordered = y.before + y.after + x.before + x.after > 0;
-  reading_ = !whole_words ? Reading::gathered : bordered ? Reading::padded : Reading::in_place;
-  affine_ = transform_.affine(geometry.out_channels);
+  reading_ = !whole_words                     ? Reading::gathered
+             : bordered || geometry_.bfloats ? Reading::padded
+                                             : Reading::in_place;
   pack_weights(weight_bits);
   geometry.floats ? no_padding() : count_padding(weight_bits);
   if (lower != nullptr) {
@@ -163,8 +168,30 @@ Conv::Conv(const Geometry& geometry, const uint8_t* weight_bits, Transform trans
   }
 }
 
+bool Geometry::can_use_bfloats() const {
+  return floats && bfloat_kernels() != nullptr && groups == 1 && x.dilation == 1 &&
+         out_channels % kLanes == 0 && x.stride * in_channels % 2 == 0;
+}
+
+// A row of taps is a whole number of pairs; a pair that is half empty has 0 for a weight.
+std::vector<uint8_t> Conv::narrowed(const uint8_t* weights) const {
+  const int64_t n_row = geometry_.x.kernel * geometry_.in_channels, n_even = n_row + n_row % 2;
+  const int64_t n_rows = geometry_.out_channels * geometry_.y.kernel;
+  std::vector<uint8_t> pairs(static_cast<size_t>(n_rows * n_even * 2), 0);
+  for (int64_t r = 0; r < n_rows; ++r)
+    bfloat_kernels()->narrow(reinterpret_cast<const float*>(weights) + r * n_row, n_row,
+                             reinterpret_cast<uint16_t*>(pairs.data()) + r * n_even);
+  return pairs;
+}
+
 void Conv::pack_weights(const uint8_t* weight_bits) {
-  const int64_t n_bytes = geometry_.y.kernel * geometry_.x.kernel * geometry_.group_bytes();
+  int64_t n_bytes = geometry_.y.kernel * geometry_.x.kernel * geometry_.group_bytes();
+  std::vector<uint8_t> pairs;
+  if (geometry_.bfloats) {
+    pairs = narrowed(weight_bits);
+    weight_bits = pairs.data();
+    n_bytes = static_cast<int64_t>(pairs.size()) / geometry_.out_channels;
+  }
   const int64_t n_group = geometry_.out_channels / geometry_.groups;
   patch_words_ = ceil_div(n_bytes, kWordBytes);
   n_blocks_ = ceil_div(n_group, kLanes);
@@ -313,7 +340,8 @@ void Conv::run_strip(const Call& call, const Patches& patches, const Strip& stri
   const int64_t n_channels = std::min<int64_t>(n_blocks * kLanes, n_group - block * kLanes);
   const Thresholds thresholds{lower_.data(), flips_.data()};
   const bool can_finish =
-      geometry_.floats ? how.finished_products != nullptr : how.finished_tile != nullptr;
+      geometry_.floats ? geometry_.bfloats || how.finished_products != nullptr
+                       : how.finished_tile != nullptr;
   const bool in_registers = can_finish && n_channels == n_blocks * kLanes &&
                             (has_thresholds() || affine_.has_value());
   const bool pointwise = is_pointwise();
@@ -332,7 +360,10 @@ void Conv::run_strip(const Call& call, const Patches& patches, const Strip& stri
     n_pixels = least + (t < n_larger);
     tile.first = patches.first + x * patches.pixel_stride;
     const int64_t at = static_cast<int64_t>(x) * n_blocks * kLanes;
-    if (in_registers && geometry_.floats)
+    if (in_registers && geometry_.bfloats)
+      bfloat_kernels()->finished(tile, n_pixels, weights, block_words, n_blocks, channel, *affine_,
+                                 Target(*this, call, first + x).out);
+    else if (in_registers && geometry_.floats)
       how.finished_products(tile, n_pixels, float_weights, block_words, n_blocks, channel, *affine_,
                             Target(*this, call, first + x).out);
     else if (in_registers)
@@ -397,13 +428,14 @@ Conv::Piece Conv::prepare(const Call& call, int64_t group, int64_t first_strip,
     piece.row_words = y.stride * row_words;
     return piece;
   }
-  const int64_t row_bytes = piece.columns(x) * pixel_bytes;
+  const int64_t copied_bytes = geometry_.copied_pixel_bytes();
+  const int64_t row_bytes = ceil_div(piece.columns(x) * copied_bytes, kWordBytes) * kWordBytes;
   uint8_t* rows = scratch(0, piece.rows(y) * row_bytes);
   pad_rows(call, piece, rows);
   if (reading_ != Reading::gathered) {
     const int64_t row_words = row_bytes / kWordBytes;
-    piece.patches = {reinterpret_cast<const uint32_t*>(rows), x.stride * pixel_words, y.kernel,
-                     y.dilation * row_words, x.kernel * pixel_words};
+    piece.patches = {reinterpret_cast<const uint32_t*>(rows), x.stride * copied_bytes / kWordBytes,
+                     y.kernel, y.dilation * row_words, patch_words_ / y.kernel};
     piece.row_words = y.stride * row_words;
     return piece;
   }
@@ -417,7 +449,7 @@ Conv::Piece Conv::prepare(const Call& call, int64_t group, int64_t first_strip,
 // What a piece reads of its image, zeros where the border is.
 void Conv::pad_rows(const Call& call, const Piece& piece, uint8_t* to) const {
   const Axis &y = geometry_.y, &x = geometry_.x;
-  const int64_t pixel_bytes = geometry_.pixel_bytes(), n_columns = piece.columns(x);
+  const int64_t pixel_bytes = geometry_.copied_pixel_bytes(), n_columns = piece.columns(x);
   const int64_t first = piece.x * x.stride - x.before;  // may be negative: in the border
   const int64_t begin = std::clamp<int64_t>(first, 0, call.width);
   const int64_t end = std::clamp<int64_t>(first + n_columns, begin, call.width);
@@ -425,7 +457,9 @@ void Conv::pad_rows(const Call& call, const Piece& piece, uint8_t* to) const {
   const auto before =
       static_cast<size_t>(std::clamp<int64_t>(begin - first, 0, n_columns) * pixel_bytes);
   const auto inside = static_cast<size_t>((end - begin) * pixel_bytes);
-  const auto all = static_cast<size_t>(n_columns * pixel_bytes);
+  // the last word of a row may be half full; a last row's is read one word further
+  const auto all = static_cast<size_t>(ceil_div(n_columns * pixel_bytes, kWordBytes) * kWordBytes);
+  if (geometry_.bfloats) std::memset(to + static_cast<size_t>(piece.rows(y)) * all, 0, kWordBytes);
   for (int64_t r = 0; r < piece.rows(y); ++r, to += all) {
     const int64_t row = piece.y * y.stride - y.before + r;
     if (row < 0 || row >= call.height) {
@@ -433,15 +467,26 @@ void Conv::pad_rows(const Call& call, const Piece& piece, uint8_t* to) const {
       continue;
     }
     std::memset(to, 0, before);
-    if (call.planes) {
-      interleave(call, piece.image, row, begin, end, to + before);
-      std::memset(to + before + inside, 0, all - before - inside);
-      continue;
-    }
-    const int64_t pixel = (piece.image * call.height + row) * call.width + begin;
-    std::memcpy(to + before, call.x + pixel * pixel_bytes, inside);
+    copy_row(call, piece.image, row, begin, end, to + before);
     std::memset(to + before + inside, 0, all - before - inside);
   }
+}
+
+// Columns [begin, end) of a row, channels innermost, narrowed where that is asked for.
+void Conv::copy_row(const Call& call, int64_t image, int64_t row, int64_t begin, int64_t end,
+                    uint8_t* to) const {
+  const int64_t pixel_bytes = geometry_.pixel_bytes(), n_bytes = (end - begin) * pixel_bytes;
+  const uint8_t* from = call.x + ((image * call.height + row) * call.width + begin) * pixel_bytes;
+  if (call.planes) {
+    uint8_t* woven = geometry_.bfloats ? scratch(1, n_bytes) : to;
+    interleave(call, image, row, begin, end, woven);
+    from = woven;
+  }
+  if (geometry_.bfloats)
+    bfloat_kernels()->narrow(reinterpret_cast<const float*>(from), n_bytes / 4,
+                             reinterpret_cast<uint16_t*>(to));
+  else if (from != to)
+    std::memcpy(to, from, static_cast<size_t>(n_bytes));
 }
 
 // Columns [begin, end) of a row from planes, channels innermost.

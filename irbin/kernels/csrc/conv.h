@@ -22,12 +22,16 @@ struct Axis {
 struct Geometry {
   Axis y, x;
   int64_t in_channels, out_channels, groups;
-  bool floats = false;  // float32 times float32, and not signs
+  bool floats = false;   // float32 times float32, and not signs
+  bool bfloats = false;  // both rounded to bfloat16 first; only with floats, see can_use_bfloats
 
   int64_t group_bytes() const {
     return floats ? in_channels / groups * 4 : (in_channels / groups + 7) / 8;
   }
   int64_t pixel_bytes() const { return groups * group_bytes(); }
+  int64_t copied_pixel_bytes() const { return bfloats ? pixel_bytes() / 2 : pixel_bytes(); }
+  // Whether this processor has them, blocks are whole and pixels start on words.
+  bool can_use_bfloats() const;
   int64_t n_macs() const {  // an image
     return y.out_size() * x.out_size() * out_channels * (in_channels / groups) * y.kernel * x.kernel;
   }
@@ -65,9 +69,12 @@ class Conv {
   bool is_pointwise() const { return geometry_.y.is_pointwise() && geometry_.x.is_pointwise(); }
   Call start(const Implementation&, const uint8_t* x, const float* const* residuals, float* y,
              uint8_t* y_bits, bool planes) const;
+  void copy_row(const Call&, int64_t image, int64_t row, int64_t begin, int64_t end,
+                uint8_t* to) const;
   void interleave(const Call&, int64_t image, int64_t row, int64_t begin, int64_t end,
                   uint8_t* to) const;
   void pack_weights(const uint8_t* weight_bits);
+  std::vector<uint8_t> narrowed(const uint8_t* weights) const;
   void count_padding(const uint8_t* weight_bits);
   void no_padding();
   void run_part(const Call&, int64_t first_strip, int64_t last_strip, int64_t first_block,

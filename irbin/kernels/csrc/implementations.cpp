@@ -19,6 +19,13 @@ const std::vector<const Implementation*>& implementations() {
   return all;
 }
 
+const BfloatKernels* bfloat_kernels() {
+#if defined(IRBIN_X86)
+  if (features() & kBf16) return &avx512_bf16;
+#endif
+  return nullptr;
+}
+
 #if defined(IRBIN_X86)
 
 namespace {
@@ -36,6 +43,7 @@ uint32_t detect() {
   constexpr uint32_t avx2_bit = 1u << 5;                                 // leaf 7, EBX
   constexpr uint32_t avx512_bits = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;  // F, DQ, BW, VL
   constexpr uint32_t vpopcntdq_bit = 1u << 14;                           // leaf 7, ECX
+  constexpr uint32_t bf16_bit = 1u << 5;                                 // leaf 7.1, EAX
   constexpr uint64_t ymm = 0x6, zmm = 0xe6;  // SSE and AVX; opmask and both halves of ZMM too
   uint32_t a = 0, b = 0, c = 0, d = 0, found = 0;
   if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & osxsave)) return 0;
@@ -46,6 +54,7 @@ uint32_t detect() {
   if ((saved & zmm) == zmm && (b & avx512_bits) == avx512_bits) {
     found |= kAvx512;
     if (c & vpopcntdq_bit) found |= kVpopcntdq;
+    if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & bf16_bit)) found |= kBf16;
   }
   return found;
 }

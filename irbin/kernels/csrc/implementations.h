@@ -13,6 +13,9 @@ const std::vector<const Implementation*>& implementations();
 // The features of this processor that its operating system lets programs use.
 uint32_t features();
 
+// Null where this processor has none.
+const BfloatKernels* bfloat_kernels();
+
 inline bool is_supported(const Implementation& one) { return (one.needs & ~features()) == 0; }
 
 }  // namespace irbin

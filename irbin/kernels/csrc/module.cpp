@@ -111,10 +111,10 @@ Axis make_axis(const AxisTuple& a) {
 
 std::unique_ptr<Conv> make_conv(
     const AxisTuple& y, const AxisTuple& x, int64_t in_channels, int64_t out_channels,
-    int64_t groups, bool floats, const Array<uint8_t, 4>& weights,
+    int64_t groups, bool floats, bool bfloats, const Array<uint8_t, 4>& weights,
     const std::vector<StepTuple>& steps,
     const std::optional<std::tuple<Array<int32_t, 1>, Array<uint8_t, 1>>>& thresholds) {
-  const Geometry geometry{make_axis(y), make_axis(x), in_channels, out_channels, groups, floats};
+  const Geometry geometry{make_axis(y), make_axis(x), in_channels, out_channels, groups, floats, bfloats};
   if (static_cast<int64_t>(weights.size()) !=
       out_channels * geometry.y.kernel * geometry.x.kernel * geometry.group_bytes())
     throw std::invalid_argument("the weight has another size");
@@ -215,12 +215,13 @@ NB_MODULE(_native, m) {
   m.def("count_calls", count_calls);
   m.def("register_loop", register_loop);
   m.def("thread_pool", thread_pool);
+  m.def("has_bfloat16", [] { return bfloat_kernels() != nullptr; });
   m.def("pack_planes", run_pack_planes);
   nb::class_<Conv>(m, "Conv").def("run", run_conv);
   nb::class_<MaxPool>(m, "MaxPool").def("run", run_pool);
   nb::class_<Rows>(m, "Rows").def("run", run_rows);
   m.def("conv", make_conv, nb::arg("y"), nb::arg("x"), nb::arg("in_channels"),
-        nb::arg("out_channels"), nb::arg("groups"), nb::arg("floats"), nb::arg("weights"), nb::arg("steps"),
+        nb::arg("out_channels"), nb::arg("groups"), nb::arg("floats"), nb::arg("bfloats"), nb::arg("weights"), nb::arg("steps"),
         nb::arg("thresholds").none());
   m.def("max_pool", make_pool, nb::arg("y"), nb::arg("x"), nb::arg("n_channels"),
         nb::arg("before"), nb::arg("after"), nb::arg("producer").none(), nb::keep_alive<0, 6>());

@@ -1,0 +1,419 @@
+"""Fused = unfused, exactly: the output, and every value that both compute.
+
+The plain program, run node by node, is the definition. Every combination of passes, on every
+implementation that this processor runs, must give its bits, on the first call (results apart) and
+on later ones (results in shared memory).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import combinations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from irbin.artifact.read import Artifact
+from irbin.artifact.schema import Manifest
+from irbin.binary.anneal import EdePhase
+from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method
+from irbin.kernels import native
+from irbin.network.paper import PadShortcut
+from irbin.program.fuse import FUSIONS
+from irbin.program.fused import Fused, results
+from irbin.program.lower import lower
+from irbin.records import Plan, PlanOptions, Preprocessing, SourceRecord
+from irbin.runtime import model as model_file
+from irbin.runtime.model import PackedModel
+
+MANIFEST = Manifest(
+    "0", "float32", SourceRecord("s", "timm:s", 2, Preprocessing()),
+    Plan(PlanOptions(), (), (3, 8, 8), 0, 0, 0),
+)  # fmt: skip
+SUBSETS = [kept for n in range(5) for kept in combinations(FUSIONS, n)]
+IMPLEMENTATIONS = [one.name for one in native.implementations() if one.supported]
+
+
+def binary(layer: nn.Module, **settings) -> nn.Module:
+    kind = BinaryConv2d if isinstance(layer, nn.Conv2d) else BinaryLinear
+    return kind.from_float(layer, Method(**settings), EdePhase())
+
+
+def conv3(n_in: int, n_out: int, stride: int = 1, bias: bool = False, **settings) -> nn.Conv2d:
+    return nn.Conv2d(n_in, n_out, 3, stride, padding=1, bias=bias, **settings)
+
+
+def norm(n: int, kind=nn.BatchNorm2d) -> nn.Module:
+    """As after training: statistics of sums of signs, factors of both signs."""
+    made = kind(n)
+    nn.init.normal_(made.running_mean, std=3)
+    nn.init.uniform_(made.running_var, 0.5, 30)
+    nn.init.normal_(made.weight)
+    nn.init.normal_(made.bias)
+    return made
+
+
+class Activated(nn.Module):
+    """act(norm(body(x)) + shortcut(x)): a block of Bi-Real Net."""
+
+    def __init__(self, body, act, shortcut=None):
+        super().__init__()
+        n_out = body.out_channels
+        self.body, self.norm, self.act = body, norm(n_out), act
+        self.shortcut = shortcut or nn.Identity()
+
+    def forward(self, x):
+        return self.act(self.norm(self.body(x)) + self.shortcut(x))
+
+
+class Head(nn.Module):
+    def __init__(self, n_in):
+        super().__init__()
+        self.norm, self.linear = norm(n_in, nn.BatchNorm1d), nn.Linear(n_in, 5)
+
+    def forward(self, x):
+        return self.linear(self.norm(x.mean((2, 3))))
+
+
+def residual(act) -> nn.Module:
+    """12 channels, so that bytes have tails; the second block is the output of nothing else."""
+    return nn.Sequential(
+        conv3(3, 12), norm(12), act(),
+        Activated(binary(conv3(12, 12)), act()),
+        Activated(binary(conv3(12, 12)), act()),
+        Head(12),
+    )  # fmt: skip
+
+
+def prelus() -> nn.Module:
+    """Slopes per channel and one for all, in front of the sum and behind it; a negative slope."""
+
+    class Block(nn.Module):
+        def __init__(self, n_slopes):
+            super().__init__()
+            self.conv, self.norm = binary(conv3(12, 12, bias=True)), norm(12)
+            self.prelu, self.after = nn.PReLU(n_slopes), nn.PReLU(12)
+            nn.init.normal_(self.prelu.weight)
+            nn.init.uniform_(self.after.weight)
+
+        def forward(self, x):
+            return self.after(x + self.prelu(self.norm(self.conv(x))))
+
+    return nn.Sequential(conv3(3, 12, bias=True), norm(12), Block(1), Block(12), Head(12))
+
+
+def vgg() -> nn.Module:
+    """conv → pool → norm → act, as in VGG-Small; signs alone are read between the layers."""
+    act = nn.Hardtanh()
+    return nn.Sequential(
+        conv3(3, 16), norm(16), act,
+        binary(conv3(16, 16)), nn.MaxPool2d(2), norm(16), act,
+        binary(conv3(16, 24, bias=True)), norm(24), act,
+        binary(conv3(24, 10)), nn.MaxPool2d(3, 1, 1), norm(10), act,
+        nn.Flatten(), binary(nn.Linear(160, 9)), norm(9, nn.BatchNorm1d), act, nn.Linear(9, 5),
+    )  # fmt: skip
+
+
+def pooled_stem() -> nn.Module:
+    """ImageNet's stem; the pooling makes its convolution's rows itself."""
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 7, 2, 3, bias=False), norm(8), nn.ReLU(), nn.MaxPool2d(3, 2, 1),
+        Activated(binary(conv3(8, 8)), nn.Hardtanh()),
+        Activated(binary(conv3(8, 8)), nn.Identity()),
+        nn.MaxPool2d(2), nn.ReLU(), Head(8),
+    )  # fmt: skip
+
+
+def grouped() -> nn.Module:
+    """Groups that end on bytes, groups that do not, and depthwise; a stride, a dilation."""
+    act = nn.Hardtanh()
+    return nn.Sequential(
+        conv3(3, 16), norm(16), act,
+        Activated(binary(conv3(16, 16, groups=2)), act),
+        binary(conv3(16, 12, groups=4)), norm(12), act,
+        Activated(binary(conv3(12, 12, groups=12)), act),
+        binary(nn.Conv2d(12, 8, 3, (2, 1), padding=(0, 2), dilation=(1, 2))), norm(8), act,
+        binary(nn.Conv2d(8, 6, (2, 3), groups=2)), Head(6),
+    )  # fmt: skip
+
+
+def shortcuts() -> nn.Module:
+    """Strides with a pooled 1×1 shortcut that stays float, with one of stride 2, and with pads."""
+    pooled = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(8, 16, 1, bias=False), norm(16))
+    strided = nn.Sequential(nn.Conv2d(16, 20, 1, 2, bias=False), norm(20))
+    act = nn.Hardtanh()
+    return nn.Sequential(
+        conv3(3, 8), norm(8), act,
+        Activated(binary(conv3(8, 16, 2)), act, pooled),
+        Activated(binary(conv3(16, 20, 2)), act, strided),
+        Activated(binary(conv3(20, 26, 2)), act, PadShortcut(20, 26, 2)),
+        Head(26),
+    )  # fmt: skip
+
+
+class Tokens(nn.Module):
+    """A small vision transformer with binary linear layers: channels are the last axis."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 12, 2, 2)
+        self.place = nn.Parameter(torch.randn(1, 17, 12))
+        self.first = nn.Parameter(torch.randn(1, 1, 12))
+        self.norms = nn.ModuleList(nn.LayerNorm(12) for _ in range(3))
+        self.qkv, self.mix = binary(nn.Linear(12, 36)), binary(nn.Linear(12, 12))
+        self.up, self.down = binary(nn.Linear(12, 20)), binary(nn.Linear(20, 12, bias=False))
+        self.factor, self.head = nn.Parameter(torch.randn(12)), nn.Linear(12, 5)
+
+    def forward(self, x):
+        n = x.shape[0]
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = torch.cat((self.first.expand(n, -1, -1), x), 1) + self.place
+        q, k, v = self.qkv(self.norms[0](x)).reshape(n, 17, 3, 2, 6).permute(2, 0, 3, 1, 4)
+        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, 17, 12)
+        x = x + self.mix(y) * self.factor
+        x = x + self.down(F.gelu(self.up(self.norms[1](x)))) * self.factor
+        return self.head(self.norms[2](x)[:, 0])
+
+
+def float_scales() -> nn.Module:
+    """The plain binarizer keeps its scale as floats; 1w32a keeps the activations."""
+    return nn.Sequential(
+        conv3(3, 12), norm(12), nn.Hardtanh(),
+        Activated(binary(conv3(12, 12, bias=True), binarizer="plain"), nn.Hardtanh()),
+        binary(conv3(12, 8, bias=True), binary_activations=False), norm(8), nn.ReLU(),
+        binary(conv3(8, 8, groups=2), binarizer="plain", binary_activations=False), nn.ReLU6(),
+        nn.Flatten(), binary(nn.Linear(512, 9), binarizer="plain"), nn.LeakyReLU(0.3),
+        binary(nn.Linear(9, 5), binary_activations=False),
+    )  # fmt: skip
+
+
+class Views(nn.Module):
+    """Parts of early results that torch reads last, long after the kernels have."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = conv3(3, 16)
+        self.convs = nn.ModuleList(binary(conv3(16, 16)) for _ in range(4))
+        self.norms = nn.ModuleList(norm(16) for _ in range(4))
+
+    def forward(self, x):
+        x = F.relu(self.stem(x))
+        part, turned = x[:, ::2, 1:], x.permute(0, 2, 3, 1)
+        flat, (low, high) = x.flatten(2).transpose(1, 2), x.split(8, 1)
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = F.hardtanh(norm(conv(x)) + x)
+        seen = (x, part, high + low, turned)
+        return torch.cat((*(one.flatten(1) for one in seen), flat.amax(2)), 1)
+
+
+class Sums(nn.Module):
+    """A tensor added twice, one that the kernel reads as well, more sums than one kernel takes."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.point = conv3(3, 36), nn.Conv2d(36, 36, 1)
+        self.a, self.b = binary(conv3(36, 36)), binary(conv3(36, 36))
+
+    def forward(self, x):
+        x = F.relu(self.stem(x))
+        x = (self.point(x) + x) * 0.5  # every channel of a pixel reads all of x there
+        y = F.hardtanh(self.a(x) * 0.1 + x + x)
+        z = (F.max_pool2d(y, 3, 1, 1) + y - 0.25) * 2  # windows reach over
+        y = self.b(z) + z + x + y + z + x  # five
+        return F.hardtanh(y).mean((2, 3))
+
+
+class OtherAxes(nn.Module):
+    """Linear layers on the last of four axes, beside kernels whose channels are the second."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.conv = conv3(3, 8), binary(conv3(8, 8))
+        self.linear, self.last = binary(nn.Linear(8, 8)), binary(nn.Linear(8, 8))
+        self.float_conv = conv3(8, 6)
+        self.factor, self.offset = nn.Parameter(torch.randn(8, 1, 1)), nn.Parameter(torch.randn(8))
+
+    def forward(self, x):
+        x = F.hardtanh(self.stem(x))
+        y = self.conv(x) + self.linear(x)
+        y = F.relu(y * self.factor) * self.offset + self.offset
+        y = F.max_pool2d(self.last(y), 2) + F.hardtanh(F.avg_pool2d(y, 2) * self.factor)
+        y = F.hardtanh(y[..., [0, 1, 3, 2]] * self.factor) * self.offset[:4] + self.offset[:4]
+        return self.float_conv(self.linear(F.pad(y, (2, 2)))).flatten(1)
+
+
+class Stages(nn.Module):
+    """What a kernel begins with comes from torch, in whatever order its pixels lie in memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.late, self.conv = norm(3), norm(12), binary(conv3(12, 12))
+        self.group = nn.GroupNorm(2, 12)
+
+    def forward(self, x):
+        y = F.relu(self.norm(F.avg_pool2d(x, 2)))
+        y = torch.cat((y, F.max_pool2d(x, 2), y.flip(3), x[:, :, ::2, ::2]), 1)
+        y = self.conv(F.hardtanh(self.late(torch.roll(y, 1, 1)))) + y
+        return self.group(F.max_pool2d(F.relu(torch.sin(y) * 3), 2)).mean((2, 3))
+
+
+def returned(kind: str) -> nn.Module:
+    class Returned(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = binary(conv3(3, 4))
+
+        def forward(self, x):
+            if kind == "image":
+                return x
+            y = F.relu(self.conv(x))
+            return y if kind == "result" else y.permute(0, 2, 3, 1)[:, 1:]
+
+    return Returned()
+
+
+NETWORKS = {
+    "hardtanh": lambda: residual(nn.Hardtanh),
+    "relu": lambda: residual(nn.ReLU),
+    "prelu": prelus,
+    "vgg": vgg,
+    "pooled stem": pooled_stem,
+    "grouped": grouped,
+    "shortcuts": shortcuts,
+    "tokens": Tokens,
+    "float scales": float_scales,
+    "views": Views,
+    "sums": Sums,
+    "other axes": OtherAxes,
+    "stages": Stages,
+    "an image": lambda: returned("image"),
+    "a result": lambda: returned("result"),
+    "a view": lambda: returned("view"),
+}
+SIZE = (3, 8, 8)
+
+
+@cache
+def trained(name: str) -> nn.Module:
+    torch.manual_seed(sum(map(ord, name)))
+    return NETWORKS[name]().eval()
+
+
+@cache
+def artifact(name: str, size=SIZE) -> Artifact:
+    lowered = lower(trained(name), size)
+    return Artifact("", MANIFEST, lowered.program, lowered.tensors)
+
+
+def images(n: int, size=SIZE) -> torch.Tensor:
+    return torch.randn(n, *size, generator=torch.Generator().manual_seed(n))
+
+
+def seen(model: PackedModel, x: torch.Tensor) -> dict[str, list]:
+    """Every value that the second call computes, by name, part by part; its result as ``."""
+    found: dict[str, list] = {}
+
+    def watch(item, values, _):
+        for name in results(item):
+            found.setdefault(name, []).append(copied(values[name]))
+
+    first = model(x)
+    found[""] = [first, model.watch(x, watch), model(x)]
+    return found
+
+
+def copied(value):
+    if isinstance(value, list | tuple):
+        return [copied(one) for one in value]
+    return value.clone() if isinstance(value, torch.Tensor) else value
+
+
+def same(one, other) -> bool:
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
+@pytest.fixture(params=IMPLEMENTATIONS)
+def implementation(request):
+    with native.using(request.param):
+        yield request.param
+
+
+@cache
+def wanted(name: str, n: int, n_threads: int, size=SIZE) -> dict[str, list]:
+    """What the plain program gives, on plain C++."""
+    assert torch.get_num_threads() == n_threads
+    with native.using(IMPLEMENTATIONS[-2]):
+        return seen(PackedModel(artifact(name, size), ()), images(n, size))
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    """Chunks of a few images, so that 17 of them are worked through in parts, the last one short."""
+    monkeypatch.setattr(model_file, "CHUNK_BYTES", 30_000)
+
+
+def check(name: str, passes, ns, n_threads: int, size=SIZE) -> None:
+    model = PackedModel(artifact(name, size), passes)
+    for n in ns:
+        plain, fused = wanted(name, n, n_threads, size), seen(model, images(n, size))
+        different = [key for key in fused if not same(fused[key], plain[key])]
+        assert not different, f"{passes}, {n} images"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_combination_of_passes_gives_the_plain_programs_bits(
+    name, implementation, small_parts
+):
+    for passes in SUBSETS:
+        # the definition is slow
+        large = (17,) if implementation != native.REFERENCE or passes == FUSIONS else ()
+        check(name, passes, (0, 1, 3, *large), 1)
+
+
+@pytest.fixture
+def two_threads():
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("name", ["hardtanh", "vgg large", "pooled stem", "stages"])
+def test_threads_share_the_work_and_change_no_bit(name, two_threads):
+    """Images large enough for the kernels to split: some millions of products a thread."""
+    size = (3, 32, 32)
+    for implementation in IMPLEMENTATIONS[:-1]:
+        with native.using(implementation):
+            for passes in (FUSIONS, (), *(tuple(set(FUSIONS) - {one}) for one in FUSIONS)):
+                check(name, passes, (17,), 2, size)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_equals_the_trained_network_within_rounding(name):
+    x = images(3)
+    found, net = PackedModel(artifact(name))(x), trained(name)
+    assert torch.allclose(found, net(x), rtol=1e-4, atol=1e-4)
+
+
+def test_the_networks_hold_every_kind_of_record():
+    items = [
+        item
+        for name in NETWORKS
+        for item in PackedModel(artifact(name)).items
+        if isinstance(item, Fused)
+    ]
+    assert {item.kind for item in items} == {"dot", "conv", "pool", "rows"}
+    assert {item.producer and item.producer.kind for item in items if item.kind == "pool"} == {
+        None, "dot", "conv", "rows",
+    }  # fmt: skip
+    assert {item.root.op for item in items if item.threshold} == {"bconv2d", "bgemm"}
+    kinds = {"multiply", "add", "subtract", "residual", "clamp", "prelu"}
+    assert {step.kind for item in items for step in item.steps} == kinds
+    both = {item.kind for item in items if item.floats is not None and item.bits is not None}
+    assert both == {"dot", "conv", "pool", "rows"}
+    assert max(sum(s.kind == "residual" for s in item.steps) for item in items) == 4
