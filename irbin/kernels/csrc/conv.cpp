@@ -512,7 +512,7 @@ void Conv::gather(const Piece& piece, int64_t group, const uint8_t* rows,
                         uint8_t* to) const {
   const Axis &y = geometry_.y, &x = geometry_.x;
   const int64_t pixel_bytes = geometry_.pixel_bytes(), group_bytes = geometry_.group_bytes();
-  const int64_t row_bytes = piece.columns(x) * pixel_bytes;
+  const int64_t row_bytes = ceil_div(piece.columns(x) * pixel_bytes, kWordBytes) * kWordBytes;
   // taps of a row lie together unless others stand between them
   const bool together = geometry_.groups == 1 && x.dilation == 1;
   const Taps taps{y.kernel, y.dilation * row_bytes, together ? 1 : x.kernel,
