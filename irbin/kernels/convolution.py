@@ -59,7 +59,10 @@ class ConvKernel(Kernel):
         self.weight_bits, self.geometry, self.in_channels = weight_bits, geometry, in_channels
         self.groups, self.thresholds = groups, thresholds
         self.can_pack = groups == 1 or n_out // groups % 8 == 0
-        """Whether `y_bits` may be asked for: a group of outputs must end with its byte."""
+        self.can_give_y = thresholds is None
+        if thresholds is not None:
+            check_array("lower", thresholds[0], np.int32, (n_out,))
+            check_array("flips", thresholds[1], np.uint8, (packed_bytes(n_out),))
 
     @property
     def n_macs(self) -> int:
@@ -104,7 +107,9 @@ class FloatConvKernel(Kernel):
         geometry: of the window.
         steps: from the sum to the result.
         bfloat16: round image and weight to bfloat16 first, where the processor and the sizes allow
-            it: another result, off by up to 2⁻⁷ of each product, in about half of the time.
+            it: another result, off by up to 2⁻⁷ of each product, in about half of the time. Where a
+            row of taps has an odd number of floats, a NaN or infinity in the pixel behind it makes
+            the result NaN.
 
     Raises:
         UsageError: sizes do not fit each other.

@@ -22,11 +22,18 @@ from irbin.kernels.steps import Floats, Step
 _KINDS = ("multiply", "add", "residual", "clamp", "prelu")
 """In the order of `StepKind` in csrc/contract.h."""
 
+MAX_RESIDUALS = 4
+"""As in csrc/steps.h."""
+
 
 class Kernel(ABC):
     """A layer made ready; immutable, callable from any number of threads."""
 
     n_residuals: int
+    can_give_y: bool = True
+    """Whether `y` may be asked for: thresholds know signs alone."""
+    can_pack: bool = True
+    """Whether `y_bits` may be asked for: a group of outputs must end with its byte."""
     _native: Any = None
 
     def __init__(self, steps: Sequence[Step]) -> None:
@@ -58,6 +65,10 @@ class Kernel(ABC):
         bits_shape = (*shape[:-1], packed_bytes(shape[-1]))
         if y is None and y_bits is None:
             raise UsageError("expected `y`, `y_bits` or both, got neither")
+        if y is not None and not self.can_give_y:
+            raise UsageError("expected `y_bits` alone from a kernel with thresholds, got `y`")
+        if y_bits is not None and not self.can_pack:
+            raise UsageError("expected groups of whole bytes to give `y_bits`, got others")
         if len(residuals) != self.n_residuals:
             raise UsageError(f"expected {self.n_residuals} residuals, got {len(residuals)}")
         for i, residual in enumerate(residuals):
@@ -130,10 +141,16 @@ def step_tuples(steps: Sequence[Step]) -> list[tuple[Any, ...]]:
 
 
 def check_steps(steps: Sequence[Step], n_channels: int) -> None:
-    """Raises UsageError for steps with another number of channels."""
+    """Raises UsageError for steps with another number of channels, or what they do not take."""
     for step in steps:
-        if step.values is not None:
-            check_array(f"values of `{step.kind}`", step.values, np.float32, (n_channels,))
+        if not 0 <= step.residual < MAX_RESIDUALS:
+            raise UsageError(
+                f"`residual`: expected a number below {MAX_RESIDUALS}, got {step.residual}"
+            )
+        if step.kind in ("multiply", "add", "prelu"):
+            if step.values is None:
+                raise UsageError(f"`{step.kind}`: expected values, got None")
+            check_array(step.kind, step.values, np.float32, (n_channels,))
 
 
 def check_array(

@@ -38,6 +38,7 @@ def bitpack(x: Floats, channel_axis: int, groups: int = 1, n_threads: int = 1) -
             f"`x`: expected channels on axis {channel_axis} in {groups} groups, got {x.shape}"
         )
     n_channels = x.shape[channel_axis]
+    x = np.require(x, requirements="A")
     if not native.is_native() or not n_channels or (groups > 1 and n_channels // groups % 8):
         return reference.bitpack(x, channel_axis, groups)
     outer = (*x.shape[:channel_axis], *x.shape[channel_axis + 1 :])

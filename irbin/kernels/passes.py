@@ -53,11 +53,14 @@ class PoolKernel(Kernel):
         self.geometry, self.n_channels, self.before = geometry, n_channels, tuple(before)
         self.producer = producer
         if producer is not None and (
-            before or producer.n_residuals or producer._out_shape(0)[1:] != self._pooled_shape
+            before
+            or producer.n_residuals
+            or not producer.can_give_y
+            or producer._out_shape(0)[1:] != self._pooled_shape
         ):
             raise UsageError(
-                f"`producer`: expected a convolution to {self._pooled_shape} without residuals, "
-                f"got one to {producer._out_shape(0)[1:]}"
+                f"`producer`: expected a convolution to {self._pooled_shape} without residuals "
+                f"or thresholds, got one to {producer._out_shape(0)[1:]}"
             )
 
     @property

@@ -58,7 +58,8 @@ def simplify(steps: Sequence[Step]) -> tuple[Step, ...]:
     found = list(steps)
     if len(found) > 1 and found[0].kind == found[1].kind == "multiply":
         first, second = found[0].vector, found[1].vector
-        merged = first * second
+        with np.errstate(all="ignore"):
+            merged = first * second
         if _powers_commute(first, second, merged):
             found[:2] = [Step("multiply", merged)]
     return tuple(s for s in found if not (s.kind == "multiply" and np.all(s.values == 1)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -279,6 +280,8 @@ def load(
         ArtifactError: see `read_artifact`.
         UsageError: see `PackedModel`.
     """
+    if native.notice():
+        warnings.warn(native.notice(), stacklevel=2)  # Python shows it once a place
     return PackedModel(read_artifact(Path(path)), fusions, float_math)
 
 

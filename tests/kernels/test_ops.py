@@ -15,6 +15,7 @@ from irbin.kernels.geometry import Geometry
 from irbin.kernels.kernel import Kernel
 from irbin.kernels.passes import PoolKernel, RowsKernel
 from irbin.kernels.steps import Step
+from irbin.kernels.thresholds import find_thresholds
 
 WINDOW = Geometry((3, 4), (2, 2))
 WEIGHT = np.zeros((5, 2, 2, 2), np.uint8)
@@ -179,11 +180,14 @@ def test_any_number_of_threads_computes(n_threads: int) -> None:
         (lambda: PoolKernel(WINDOW, 5, [Step("residual")]),
          "expected steps without a residual before a pooling"),
         (lambda: PoolKernel(WINDOW, 5, producer=conv()),
-         "`producer`: expected a convolution to (3, 4, 5) without residuals, got one to (2, 3, 5)"),
+         "`producer`: expected a convolution to (3, 4, 5) without residuals or "
+         "thresholds, got one to (2, 3, 5)"),
         (lambda: PoolKernel(Geometry((2, 3), (1, 1)), 5, producer=conv(Step("residual"))),
-         "`producer`: expected a convolution to (2, 3, 5) without residuals, got one to (2, 3, 5)"),
+         "`producer`: expected a convolution to (2, 3, 5) without residuals or "
+         "thresholds, got one to (2, 3, 5)"),
         (lambda: PoolKernel(Geometry((2, 3), (1, 1)), 5, [ADD], producer=conv()),
-         "`producer`: expected a convolution to (2, 3, 5) without residuals, got one to (2, 3, 5)"),
+         "`producer`: expected a convolution to (2, 3, 5) without residuals or "
+         "thresholds, got one to (2, 3, 5)"),
     ],
     ids=[
         "image smaller than the window", "stride 0", "negative border", "in_channels in groups",
@@ -210,10 +214,61 @@ def test_a_kernel_of_other_sizes_is_told(make: Callable[[], Kernel], expected: s
     ids=["convolution", "float convolution", "pooling", "before a pooling", "rows"],
 )
 def test_a_step_of_other_channels_is_told(make: Callable[[list[Step]], Kernel], kind: Any) -> None:
+    assert message(lambda: make([Step(kind)])) == f"`{kind}`: expected values, got None"
     for values, found in ((floats(4), "float32 (4,)"), (np.zeros(5), "float64 (5,)")):
         told = message(lambda values=values: make([Step(kind, values)]))
-        assert told.startswith("`values of ")
-        assert told.endswith(f": expected float32 (5), got {found}")
+        assert told == f"`{kind}`: expected float32 (5), got {found}"
+
+
+@pytest.mark.parametrize("residual", [-1, 4])
+def test_a_residual_beyond_the_fourth_is_told(residual: int) -> None:
+    assert message(lambda: RowsKernel(5, [Step("residual", residual=residual)])) == (
+        f"`residual`: expected a number below 4, got {residual}"
+    )
+
+
+class TestThresholds:
+    def test_y_is_not_to_be_had(self) -> None:
+        kernel = ConvKernel(WEIGHT, WINDOW, 9, thresholds=find_thresholds((), 36, 5))
+        for y_bits in (None, octets(2, 2, 3, 1)):
+            assert (
+                message(
+                    lambda bits=y_bits: kernel(octets(2, 3, 4, 2), (), floats(2, 2, 3, 5), bits)
+                )
+                == "expected `y_bits` alone from a kernel with thresholds, got `y`"
+            )
+
+    def test_others_channels_are_told(self) -> None:
+        lower, flips = np.zeros(5, np.int32), octets(1)
+        assert (
+            message(lambda: ConvKernel(WEIGHT, WINDOW, 9, thresholds=(lower[:4], flips)))
+            == "`lower`: expected int32 (5), got int32 (4,)"
+        )
+        assert (
+            message(lambda: ConvKernel(WEIGHT, WINDOW, 9, thresholds=(lower, octets(2))))
+            == "`flips`: expected uint8 (1), got uint8 (2,)"
+        )
+
+    def test_nothing_pools_them(self) -> None:
+        producer = ConvKernel(WEIGHT, WINDOW, 9, thresholds=find_thresholds((), 36, 5))
+        assert message(lambda: PoolKernel(Geometry((2, 3), (1, 1)), 5, producer=producer)) == (
+            "`producer`: expected a convolution to (2, 3, 5) without residuals or thresholds, "
+            "got one to (2, 3, 5)"
+        )
+
+
+def test_bits_of_groups_that_share_a_byte_are_not_to_be_had() -> None:
+    kernel = ConvKernel(octets(6, 1, 1, 1), Geometry((2, 2), (1, 1)), 8, 2)
+    assert message(lambda: kernel(octets(1, 2, 2, 2), (), None, octets(1, 2, 2, 1))) == (
+        "expected groups of whole bytes to give `y_bits`, got others"
+    )
+
+
+def test_misaligned_floats_pack_as_their_copy() -> None:
+    for axis in (1, 2):
+        x = misaligned((2, 9, 3))
+        x[...] = np.random.default_rng(0).standard_normal(x.shape)
+        assert np.array_equal(ops.bitpack(x, axis), ops.bitpack(x.copy(), axis))
 
 
 @pytest.mark.parametrize(

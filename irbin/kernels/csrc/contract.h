@@ -83,8 +83,8 @@ struct Implementation {
                             const Thresholds&, const Output&);
 
   // Counts a tile and finishes it while the counts are in registers: the same results as
-  // `disagreements` and `finish_counts` or `finish_thresholds`, for whole blocks only. Of affine and
-  // thresholds one is null; correction[p] points at channel 0. Null where it would gain nothing.
+  // `disagreements` and `finish_counts` or `finish_thresholds`, for whole blocks only. Without
+  // affine, thresholds are used; correction[p] points at channel 0. Null where it would gain nothing.
   void (*finished_tile)(const Patches&, int n_pixels, const uint32_t* weights,
                         int64_t block_stride, int n_blocks, const int32_t* const* correction,
                         int64_t channel, const Affine* affine, const Thresholds* thresholds,

@@ -191,16 +191,16 @@ void pack_planes(const float* x, int64_t plane, int64_t n_pixels, int64_t n_chan
 
 // Fused multiply-adds on registers alone.
 int64_t float_register_loop(int64_t n_rounds) {
-  constexpr int n_totals = 12;
+  constexpr int n_totals = 6;  // enough for the latency, few enough for 16 registers of 8 lanes
   volatile float unknown = 0.5f;  // lanes that the compiler cannot know to be equal
   float start[kLanes];
   for (float& lane : start) lane = unknown;
   V::Floats total[n_totals];
   const V::Floats a = V::load(start);
-#pragma GCC unroll 12
+#pragma GCC unroll 6
   for (int i = 0; i < n_totals; ++i) total[i] = V::multiply(a, V::all(static_cast<float>(i)));
   for (int64_t r = 0; r < n_rounds; ++r) {
-#pragma GCC unroll 12
+#pragma GCC unroll 6
     for (int i = 0; i < n_totals; ++i) total[i] = V::multiply_add(total[i], a, a);
   }
   float last[kLanes];

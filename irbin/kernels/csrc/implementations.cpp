@@ -1,6 +1,6 @@
 #include "implementations.h"
 
-#if defined(__x86_64__) || defined(__i386__)
+#if defined(__x86_64__)
 #include <cpuid.h>
 #define IRBIN_X86 1
 #endif

@@ -12,6 +12,10 @@ namespace irbin {
 
 class Transform {
  public:
+  Transform() = default;
+  Transform(Transform&&) = default;
+  Transform(const Transform&) = delete;  // its steps point at its own numbers
+
   // values: (n_channels,) for multiply, add and prelu, else null.
   void append(StepKind kind, int32_t residual, float low, float high, const float* values,
               int64_t n_channels) {

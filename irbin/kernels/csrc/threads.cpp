@@ -11,6 +11,10 @@
 #include <thread>
 #include <vector>
 
+#if defined(__unix__) || defined(__APPLE__)
+#include <unistd.h>
+#endif
+
 #if defined(__linux__)
 #include <dlfcn.h>
 #include <link.h>
@@ -80,11 +84,27 @@ const OpenMp& openmp() {
   return known;
 }
 
+int64_t process() {
+#if defined(__unix__) || defined(__APPLE__)
+  return getpid();
+#else
+  return 1;
+#endif
+}
+
 // A pool for processes without OpenMP: workers sleep until there is a job, and help one at a time.
 class Pool {
  public:
   static Pool& get() {
-    static Pool* pool = new Pool;  // never destroyed: its workers may outlive static destructors
+    // never destroyed: workers may outlive static destructors, and are not there in a forked child
+    static std::mutex lock;
+    static Pool* pool = nullptr;
+    static int64_t owner = 0;
+    const std::lock_guard guard(lock);
+    if (pool == nullptr || owner != process()) {
+      pool = new Pool;
+      owner = process();
+    }
     return *pool;
   }
 
