@@ -1,0 +1,65 @@
+"""Threads of our own, in processes without torch; with torch, its OpenMP library's."""
+
+import subprocess
+import sys
+
+CONVOLVE = """
+import sys
+import numpy as np
+from irbin.kernels import native, reference
+from irbin.kernels.ops import bconv2d
+
+random = np.random.default_rng(0)
+bits = reference.bitpack(random.standard_normal((2, 64, 40, 40)).astype(np.float32), 1)
+weight = reference.bitpack(random.standard_normal((48, 64, 3, 3)).astype(np.float32), 1)
+
+def same(n_threads):
+    found = bconv2d(bits, weight, None, None, 64, border=(1, 1, 1, 1), n_threads=n_threads)
+    return np.array_equal(found, wanted)
+
+wanted = bconv2d(bits, weight, None, None, 64, border=(1, 1, 1, 1))
+"""
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", CONVOLVE + code],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_without_torch_threads_are_our_own_and_give_the_same():
+    done = run("assert 'torch' not in sys.modules; print(native.thread_pool(), same(3), same(2))")
+    assert done.stdout == "own True True\n", done.stderr
+
+
+def test_a_forked_child_gets_threads_of_its_own():
+    code = """
+import os
+assert same(2)
+child = os.fork()
+if child == 0:
+    os._exit(0 if same(2) else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert run(code).stdout == "0\n"
+
+
+def test_several_callers_at_once_get_their_own_results():
+    code = """
+import threading
+results = []
+threads = [threading.Thread(target=lambda: results.append(same(2))) for _ in range(6)]
+for t in threads: t.start()
+for t in threads: t.join()
+print(results == [True] * 6)
+"""
+    assert run(code).stdout == "True\n"
+
+
+def test_with_torch_its_openmp_library_is_shared():
+    done = run("import torch; print(same(2), native.thread_pool())")
+    shown = done.stdout.split()
+    assert shown[0] == "True"
+    # a torch without OpenMP leaves us with our own
+    assert shown[1].startswith(("libgomp", "libiomp", "libomp")) or shown[1] == "own"
