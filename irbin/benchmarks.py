@@ -64,7 +64,7 @@ def benchmark(
         n_threads: of every runtime; None takes torch's present number.
         n_runs: counted runs of each.
         against: of `peers.PEERS`.
-        float_math: of the packed network's small float convolutions, see `PackedModel`.
+        float_math: of the packed network's float convolutions, see `PackedModel`.
         memory: also measure peak memory, of sources that a fresh process can open by name.
         report: told of progress.
         options: fields of `PlanOptions`, for a float source.
@@ -91,7 +91,7 @@ def benchmark(
             _entry(name, versions[name], times[name], batch_size, peaks.get(name)) for name in calls
         )
         if float_math != "float32":
-            notes.append(f"small float convolutions of the packed network in {float_math}")
+            notes.append(f"float convolutions of the packed network in {float_math}")
         return _record(source, record, batch_size, n_threads, entries, nodes, notes)
     finally:
         torch.set_num_threads(before)

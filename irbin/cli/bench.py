@@ -47,9 +47,7 @@ def bench(
     ] = "",
     float_math: Annotated[
         FloatMath,
-        typer.Option(
-            help="Of the packed network's small float convolutions; bfloat16 changes results."
-        ),
+        typer.Option(help="Of the packed network's float convolutions; bfloat16 changes results."),
     ] = "float32",
     memory: Annotated[
         bool, typer.Option("--memory/--no-memory", help="Measure a packed folder's peak memory.")

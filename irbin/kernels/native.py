@@ -136,6 +136,14 @@ def is_native() -> bool:
     return active() != REFERENCE
 
 
+def is_fast_at_floats() -> bool:
+    """Whether float convolutions are worth computing here, and not by torch.
+
+    Not where each fused multiply-add is a function's call (`portable`) or several of NumPy's.
+    """
+    return active() not in (REFERENCE, "portable")
+
+
 def has_bfloat16() -> bool:
     """Whether float convolutions can be computed in bfloat16 here."""
     return is_native() and bool(module().has_bfloat16())

@@ -14,24 +14,20 @@ Every pass works on what the one before left and may be left out.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from irbin.errors import UsageError
 from irbin.program.elementwise import as_step, channel_axis_of
 from irbin.program.fused import Fused, FusedStep, Item
 from irbin.program.program import Program
-from irbin.program.types import Node, Ref, TensorType, Value, ValueType
+from irbin.program.types import Node, Ref, TensorType, ValueType
+from irbin.program.windows import conv_window, pool_window
 
 FUSIONS = ("pool", "transform", "pack", "threshold")
 """All passes, in the order they are made in."""
 
 CONV, POOL, BITPACK = "aten.conv2d.default", "aten.max_pool2d.default", "bitpack"
-
-SMALL_PRODUCTS = 512
-"""Products of one sum up to which a float convolution is ours: its weights for 32 channels then lie
-in 64 KiB. Above, torch's blocking for the cache is better."""
 
 
 class _Graph:
@@ -80,7 +76,11 @@ class _Graph:
 
 
 def fuse(
-    program: Program, nodes: Sequence[Node], passes: Collection[str] = FUSIONS
+    program: Program,
+    nodes: Sequence[Node],
+    passes: Collection[str] = FUSIONS,
+    *,
+    float_convs: bool = True,
 ) -> tuple[Item, ...]:
     """Carries out the passes.
 
@@ -88,6 +88,7 @@ def fuse(
         program: for its types and outputs.
         nodes: those that remain to be run, in order; whatever else they read is constant.
         passes: of `FUSIONS`; without any, kernels still become `Fused` records, one a node.
+        float_convs: whether our kernels compute float convolutions, or torch does.
 
     Raises:
         UsageError: there is no such pass.
@@ -100,7 +101,7 @@ def fuse(
     types |= {node.name: node.type for node in program.nodes}
     computed = {*program.inputs, *(node.name for node in nodes)}
     graph = _Graph(nodes, types, types.keys() - computed, program.outputs)
-    _start(graph, with_pools="pool" in passes)
+    _start(graph, with_pools="pool" in passes, with_convs=float_convs)
     if "transform" in passes:
         _absorb_behind(graph)
         _gather_floats(graph)
@@ -113,7 +114,7 @@ def fuse(
     return tuple(graph.items)
 
 
-def _start(graph: _Graph, *, with_pools: bool) -> None:
+def _start(graph: _Graph, *, with_pools: bool, with_convs: bool) -> None:
     """Every kernel as a record of its own."""
     for item in list(graph.items):
         if not isinstance(item, Node) or not isinstance(item.type, TensorType):
@@ -123,7 +124,11 @@ def _start(graph: _Graph, *, with_pools: bool) -> None:
             graph.put(_record(item, item.refs()[0], axis), in_place_of=item)
         elif item.op == POOL and with_pools and pool_window(item, graph.types) is not None:
             graph.put(_record(item, item.refs()[0], 1), in_place_of=item)
-        elif item.op == CONV and conv_window(item, graph.types, graph.constants) is not None:
+        elif (
+            item.op == CONV
+            and with_convs
+            and conv_window(item, graph.types, graph.constants) is not None
+        ):
             record = _record(item, item.refs()[0], 1)
             bias = item.args[2] if len(item.args) > 2 else None
             steps = (FusedStep("add", bias.name),) if isinstance(bias, Ref) else ()
@@ -271,84 +276,6 @@ def _compare(graph: _Graph) -> None:
             continue
         if item.floats is None and all(step.kind != "residual" for step in item.steps):
             graph.put(replace(item, threshold=True), in_place_of=item)
-
-
-def conv_window(
-    node: Node, types: Mapping[str, ValueType], constants: Collection[str]
-) -> tuple[tuple[int, int], ...] | None:
-    """(stride, padding, dilation) of a float convolution, or None if it is left to torch.
-
-    Left to torch: groups, weights that are computed, padding by name, large sums, and sizes that do
-    not fit each other.
-    """
-    if node.kwargs:
-        return None
-    source, weight, *rest = node.args
-    if not (isinstance(source, Ref) and isinstance(weight, Ref) and weight.name in constants):
-        return None
-    image, kernel = types[source.name], types[weight.name]
-    defaults: tuple[Value, ...] = (None, (1, 1), (0, 0), (1, 1), 1)
-    bias, stride, padding, dilation, groups = (*rest, *defaults[len(rest) :])
-    pairs = [_pair(value) for value in (stride, padding, dilation)]
-    found = tuple(pair for pair in pairs if pair is not None)
-    if not isinstance(image, TensorType) or not isinstance(kernel, TensorType):
-        return None
-    if not kernel.is_static or len(kernel.shape) != 4 or len(found) < 3 or groups != 1:
-        return None
-    n_out, n_in, *size = (int(size) for size in kernel.shape)
-    vector = TensorType("float32", (n_out,))
-    has_fitting_bias = bias is None or (
-        isinstance(bias, Ref) and bias.name in constants and types[bias.name] == vector
-    )
-    if kernel.dtype != "float32" or image.shape[1:2] != (n_in,) or not has_fitting_bias:
-        return None
-    if node.type != _result_type(image, n_out, ((size[0], size[1]), *found)):
-        return None
-    return found if n_in * math.prod(size) <= SMALL_PRODUCTS else None
-
-
-def _result_type(
-    image: TensorType, n_out: int | str, window: Sequence[tuple[int, int]]
-) -> TensorType | None:
-    """What a window (kernel, stride, padding, dilation) gives; None for no float image."""
-    if image.dtype != "float32" or len(image.shape) != 4:
-        return None
-    sizes = []
-    for size, kernel, stride, padding, dilation in zip(image.shape[2:], *window, strict=True):
-        if not isinstance(size, int) or min(kernel, stride, dilation) < 1 or padding < 0:
-            return None
-        sizes.append((size + 2 * padding - (kernel - 1) * dilation - 1) // stride + 1)
-    return TensorType("float32", (*image.shape[:1], n_out, *sizes)) if min(sizes) > 0 else None
-
-
-def pool_window(node: Node, types: Mapping[str, ValueType]) -> tuple[tuple[int, int], ...] | None:
-    """(kernel, stride, padding, dilation) of a maximum pooling, or None if it is not for us.
-
-    Not for us: other than float32 of four axes, sizes rounded up, padding as wide as the window.
-    """
-    if node.kwargs:
-        return None
-    source, kernel, *rest = node.args
-    kind = types[source.name] if isinstance(source, Ref) else None
-    if not isinstance(kind, TensorType) or len(kind.shape) != 4:
-        return None
-    defaults: tuple[Value, ...] = ((), (0, 0), (1, 1), False)
-    stride, padding, dilation, ceil = (*rest, *defaults[len(rest) :])
-    pairs = [_pair(kernel), _pair(stride or kernel), _pair(padding), _pair(dilation)]
-    found = tuple(pair for pair in pairs if pair is not None)
-    if len(found) < 4 or ceil or any(p >= k for p, k in zip(found[2], found[0], strict=True)):
-        return None
-    return found if node.type == _result_type(kind, kind.shape[1], found) else None
-
-
-def _pair(value: object) -> tuple[int, int] | None:
-    """An `int[2]` argument, which may be one number for both axes."""
-    values = value if isinstance(value, tuple) else (value,)
-    if len(values) == 1:
-        values = (values[0], values[0])
-    if len(values) != 2 or not all(isinstance(v, int) for v in values):
-        return None
-    return values[0], values[1]
 
 
 def _index(items: Sequence[Item], wanted: Item) -> int:

@@ -12,7 +12,7 @@ from typing import Literal
 from irbin.program.types import Node, TensorType
 
 Kind = Literal["dot", "conv", "pool", "rows"]
-"""Inner products of signs; a small float convolution; maximum pooling; a pass over floats."""
+"""Inner products of signs; a float convolution; maximum pooling; a pass over floats."""
 
 StepKind = Literal["multiply", "add", "subtract", "residual", "clamp", "prelu"]
 

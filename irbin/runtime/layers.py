@@ -16,9 +16,9 @@ from irbin.kernels.kernel import Kernel
 from irbin.kernels.passes import PoolKernel, RowsKernel
 from irbin.kernels.steps import Floats, Step, simplify
 from irbin.kernels.thresholds import find_thresholds
-from irbin.program.fuse import conv_window, pool_window
 from irbin.program.fused import Fused, FusedStep
 from irbin.program.types import Ref, TensorType, Value, ValueType
+from irbin.program.windows import conv_window, pool_window
 from irbin.records import FloatMath
 
 

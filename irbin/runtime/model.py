@@ -26,9 +26,10 @@ from irbin.program.fused import Fused, Item
 from irbin.program.program import Node, Program, Ref, Value
 from irbin.program.types import BATCH, Dtype, TensorType
 from irbin.records import FloatMath
+from irbin.runtime.calls import Values
 from irbin.runtime.layers import make_kernel
 from irbin.runtime.operators import Operation, dtype, operation
-from irbin.runtime.plan import Plan, Values, Watch, Work
+from irbin.runtime.plan import Plan, Watch, Work
 from irbin.runtime.shapes import sizes
 
 Record = Callable[[Node, Any], None]
@@ -49,9 +50,11 @@ class PackedModel(nn.Module):
     Args:
         artifact: a packed folder in memory.
         fusions: passes to make, of `program.fuse.FUSIONS`; none of them changes a result.
-        float_math: `bfloat16` rounds the inputs and weights of small float convolutions (the stem,
-            1×1 shortcuts), which changes results and takes about half of their time; it needs a
+        float_math: `bfloat16` rounds the inputs and weights of float convolutions (the stem, 1×1
+            shortcuts), which changes results and takes about half of their time; it needs a
             processor with AVX-512 BF16.
+        float_convs: whether our kernels compute the float convolutions, with the same bits for any
+            batch, thread and implementation; or torch does. None: where the active one is fast.
 
     Attributes:
         manifest: where it came from, its plan and preprocessing.
@@ -69,6 +72,7 @@ class PackedModel(nn.Module):
         artifact: Artifact,
         fusions: Collection[str] = FUSIONS,
         float_math: FloatMath = "float32",
+        float_convs: bool | None = None,
     ) -> None:
         super().__init__()
         self.manifest: Manifest = artifact.manifest
@@ -80,7 +84,8 @@ class PackedModel(nn.Module):
                 "bfloat16, got `bfloat16`"
             )
         self._float_math: FloatMath = float_math
-        self._origin = (artifact, tuple(fusions), float_math)
+        self._float_convs = native.is_fast_at_floats() if float_convs is None else float_convs
+        self._origin = (artifact, tuple(fusions), float_math, self._float_convs)
         self._operations: dict[str, Operation] = {
             op: operation(op) for op in {node.op for node in self.program.nodes}
         }
@@ -145,15 +150,15 @@ class PackedModel(nn.Module):
             return torch.cat([self._run_part(part, watch) for part in parts])
 
     def with_float_math(self, float_math: FloatMath) -> PackedModel:
-        """This network, or one like it that computes its small float convolutions so.
+        """This network, or one like it that computes its float convolutions so.
 
         Raises:
             UsageError: this processor does not.
         """
         if float_math == self._float_math:
             return self
-        artifact, fusions, _ = self._origin
-        return PackedModel(artifact, fusions, float_math)
+        artifact, fusions, _, float_convs = self._origin
+        return PackedModel(artifact, fusions, float_math, float_convs)
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -194,7 +199,7 @@ class PackedModel(nn.Module):
         return plan.run(images, torch.get_num_threads(), watch)
 
     def _prepare(self, fusions: Collection[str]) -> Work:
-        items = fuse(self.program, self._nodes, fusions)
+        items = fuse(self.program, self._nodes, fusions, float_convs=self._float_convs)
         types = {**self.program.inputs, **self.program.constants}
         types |= {node.name: node.type for node in self.program.nodes}  # type: ignore[misc]
         kernels = {

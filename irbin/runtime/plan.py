@@ -7,7 +7,7 @@ torch's results are views of ours; then one block of memory is laid out for all 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,18 +15,15 @@ import torch
 from torch import Tensor
 
 from irbin.errors import ArtifactError
-from irbin.kernels import native
 from irbin.kernels.kernel import Kernel
 from irbin.program.fused import Fused, Item, results
-from irbin.program.types import Dtype, Node, Ref, TensorType, Value, ValueType
+from irbin.program.types import Node, TensorType
 from irbin.runtime.buffers import Need, place
+from irbin.runtime.calls import Call, Values, fused_call, in_order, node_call
 from irbin.runtime.layers import residual_names
-from irbin.runtime.operators import Operation, dtype
+from irbin.runtime.operators import Operation
 from irbin.runtime.shapes import sizes
 
-Values = dict[str, Any]
-Call = Callable[[Values, int], None]
-"""Does one item: reads and writes values by name, on at most so many threads."""
 Watch = Callable[[Item, Values, float], None]
 """Told of every item after it is done, with all values there are and its seconds."""
 
@@ -124,7 +121,7 @@ class Plan:
         """The images channels-last, if torch reads them: it rounds by how they lie in memory."""
         if not self._is_read_by_torch:
             return x
-        return _in_order(x, 1 if x.dim() == 4 else x.dim() - 1)
+        return in_order(x, 1 if x.dim() == 4 else x.dim() - 1)
 
     def _is_ours(self, y: Tensor) -> bool:
         """Whether a tensor lies in memory of this plan, or of the model's constants."""
@@ -197,128 +194,11 @@ class Plan:
     def _make_calls(self) -> list[Call]:
         types = {item.name: item.type for item in self.work.items if isinstance(item, Node)}
         return [
-            _fused_call(item, self.work.kernels[item.name], self._buffers, types, self.n)
+            fused_call(item, self.work.kernels[item.name], self._buffers, types, self.n)
             if isinstance(item, Fused)
-            else _node_call(item, self.work.operations[item.op], self.work.constants)
+            else node_call(item, self.work.operations[item.op], self.work.constants)
             for item in self.work.items
         ]
-
-
-def _fused_call(
-    item: Fused,
-    kernel: Kernel,
-    buffers: Mapping[str, Tensor],
-    types: Mapping[str, ValueType],
-    n: int,
-) -> Call:
-    """A kernel's call: addresses of planned results are looked up now, those of torch's later."""
-    y = buffers.get(item.floats or "")
-    bits = buffers.get(item.bits or "")
-    names = (item.source, *residual_names(item))
-    first = item.producer or item  # the one that reads the source
-    source_is_bits, may_be_planes = first.kind == "dot", first.kind == "conv"
-    n_rows = n
-    if item.root.op == "bgemm" or item.kind == "rows":
-        shape = sizes(item.type, n)
-        n_rows = 1
-        for axis, size in enumerate(shape):
-            n_rows *= size if axis != item.channel_axis else 1
-    if not native.is_native():
-        return _defined_call(item, kernel, names, y, bits)
-    y_at = 0 if y is None else y.data_ptr()
-    bits_at = 0 if bits is None else bits.data_ptr()
-    run, axis = kernel.run, item.channel_axis
-    ready = [name in buffers and _is_in_order(buffers[name], axis) for name in names]
-    if source_is_bits:
-        ready[0] = item.source in buffers
-    if all(ready):
-        x_at, *residuals_at = (buffers[name].data_ptr() for name in names)
-
-        def planned(_: Values, n_threads: int) -> None:
-            run(x_at, n_rows, residuals_at, y_at, bits_at, n_threads)
-
-        return planned
-
-    # a kernel looks at nothing but addresses, and a file may declare what it likes
-    declared = [(name, _declared(types[name], n)) for name in names if name in types]
-
-    def found(values: Values, n_threads: int) -> None:
-        for name, kind in declared:
-            _check_is(name, values[name], kind)
-        x, *rest = names
-        source = values[x]
-        planes = may_be_planes and source.is_contiguous() and source.shape[1] > 1
-        ready = source_is_bits or planes
-        source = source.contiguous() if ready else _in_order(source, axis)
-        residuals = [_in_order(values[name], axis) for name in rest]
-        at = [r.data_ptr() for r in residuals]
-        run(source.data_ptr(), n_rows, at, y_at, bits_at, n_threads, planes)
-
-    return found
-
-
-def _defined_call(
-    item: Fused, kernel: Kernel, names: Sequence[str], y: Tensor | None, bits: Tensor | None
-) -> Call:
-    """The same by the reference, on arrays."""
-    axis = item.channel_axis
-
-    def rows(tensor: Tensor, at: int = axis) -> Any:
-        last = _in_order(tensor, at).movedim(at, -1).numpy()
-        if item.root.op == "bgemm":
-            return last.reshape(-1, 1, 1, last.shape[-1])
-        return last if item.kind != "rows" else last.reshape(-1, last.shape[-1])
-
-    def call(values: Values, _: int) -> None:
-        source, *residuals = (values[name] for name in names)
-        is_bits = (item.producer or item).kind == "dot"
-        x = rows(source, source.dim() - 1) if is_bits else rows(source)
-        made = None if y is None else rows(y)
-        packed = None if bits is None else rows(bits, bits.dim() - 1)
-        kernel.define(x, [rows(r) for r in residuals], made, packed)
-
-    return call
-
-
-def _node_call(node: Node, operation: Operation, constants: Mapping[str, Any]) -> Call:
-    """A torch operator's call, constants filled in now."""
-    name = node.name
-    args = [_resolve(a, constants) for a in node.args]
-    kwargs = {key: _resolve(v, constants) for key, v in node.kwargs.items()}
-    first, *rest = args if args else (None,)
-    if isinstance(first, Ref) and not any(map(_is_open, (*rest, *kwargs.values()))):
-        source = first.name
-
-        def unary(values: Values, _: int) -> None:
-            values[name] = operation(values[source], *rest, **kwargs)
-
-        return unary
-
-    def call(values: Values, _: int) -> None:
-        values[name] = operation(
-            *(_fill(a, values) for a in args), **{k: _fill(v, values) for k, v in kwargs.items()}
-        )
-
-    return call
-
-
-def _resolve(value: Value, constants: Mapping[str, Any]) -> Any:
-    """Constants in place of their names; other references stay."""
-    if isinstance(value, Ref):
-        return constants.get(value.name, value)
-    if isinstance(value, tuple):
-        return [_resolve(item, constants) for item in value]
-    return dtype(value) if isinstance(value, Dtype) else value
-
-
-def _is_open(value: Any) -> bool:
-    return isinstance(value, Ref) or (isinstance(value, list) and any(map(_is_open, value)))
-
-
-def _fill(value: Any, values: Values) -> Any:
-    if isinstance(value, Ref):
-        return values[value.name]
-    return [_fill(item, values) for item in value] if isinstance(value, list) else value
 
 
 def _last_uses(work: Work) -> list[tuple[str, ...]]:
@@ -336,28 +216,6 @@ def _last_uses(work: Work) -> list[tuple[str, ...]]:
 def _layout(kind: TensorType, channel_axis: int) -> torch.memory_format:
     last = channel_axis == len(kind.shape) - 1
     return torch.contiguous_format if last else torch.channels_last
-
-
-def _in_order(x: Tensor, channel_axis: int) -> Tensor:
-    """The tensor with its channels innermost in memory."""
-    if channel_axis == x.dim() - 1:
-        return x.contiguous()
-    return x.contiguous(memory_format=torch.channels_last)
-
-
-def _is_in_order(x: Tensor, channel_axis: int) -> bool:
-    return _in_order(x, channel_axis).data_ptr() == x.data_ptr()
-
-
-def _declared(kind: ValueType, n: int) -> tuple[torch.dtype, tuple[int, ...]]:
-    assert isinstance(kind, TensorType), "a kernel reads tensors"
-    return dtype(Dtype(kind.dtype)), sizes(kind, n)
-
-
-def _check_is(name: str, value: Any, kind: tuple[torch.dtype, tuple[int, ...]]) -> None:
-    found = (value.dtype, value.shape) if isinstance(value, Tensor) else type(value).__name__
-    if found != kind:
-        raise ValueError(f"`{name}` is declared as {kind}, but torch gives {found}")
 
 
 def _view(block: Tensor, offset: int, like: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ from torch import Tensor
 from irbin.program.fused import Fused, Item
 from irbin.program.types import Node, TensorType
 from irbin.records import NodeTiming
+from irbin.runtime.calls import Values
 from irbin.runtime.model import BITS_SUFFIX, PackedModel
-from irbin.runtime.plan import Values
 from irbin.runtime.shapes import sizes
 
 KERNELS = {"dot": "", "conv": "conv2d", "pool": "max_pool2d", "rows": "steps"}

@@ -21,7 +21,9 @@ namespace irbin {
 namespace {
 
 constexpr int64_t kStripPixels = 64;
-constexpr int64_t kPieceBytes = 32 * 1024;  // of activations, half of a first cache
+constexpr int64_t kPieceBytes = 32 * 1024;  // of activations, what a first cache holds
+constexpr int64_t kLargePieceBytes = 256 * 1024;  // where weights are larger than that: they are read
+                                                  // once a piece, from far away
 constexpr int64_t kSlackBytes = 64;         // that copying by 8 bytes may write beyond an end
 constexpr int64_t kWordBytes = 4;
 constexpr int64_t kCacheLine = 64;
@@ -402,7 +404,9 @@ int64_t Conv::piece_end(const Call& call, int64_t first, int64_t last) const {
           ? call.strip_pixels * patch_words_ * kWordBytes
           : geometry_.y.stride * call.width * geometry_.pixel_bytes() / call.strips_a_row + 1;
   const int64_t strips_an_image = call.out_height * call.strips_a_row;
-  const int64_t n = std::max<int64_t>(kPieceBytes / bytes_a_strip, 1);
+  const int64_t weight_bytes = n_blocks_ * patch_words_ * kLanes * kWordBytes;
+  const int64_t piece_bytes = weight_bytes > kLargePieceBytes ? kLargePieceBytes : kPieceBytes;
+  const int64_t n = std::max<int64_t>(piece_bytes / bytes_a_strip, 1);
   return std::min({first + n, last, (first / strips_an_image + 1) * strips_an_image});
 }
 
