@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from irbin.records import DataOptions as DataOptions
     from irbin.records import SourceOptions as SourceOptions
     from irbin.runtime.model import load as load
-    from irbin.runtime.model import set_num_threads as set_num_threads
+    from irbin.runtime.threads import set_num_threads as set_num_threads
     from irbin.sources import open_network as open_network
     from irbin.verbs import compare as compare
     from irbin.verbs import convert as convert
@@ -40,7 +40,7 @@ _HOME = {
     "load": "irbin.runtime.model",
     "open_network": "irbin.sources",
     "plan": "irbin.verbs",
-    "set_num_threads": "irbin.runtime.model",
+    "set_num_threads": "irbin.runtime.threads",
 }
 
 __all__ = [

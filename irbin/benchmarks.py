@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from irbin.artifact.read import Artifact
 from irbin.artifact.schema import Manifest
 from irbin.errors import IrbinError
 from irbin.kernels import native, rates
+from irbin.network.folder import folder_kind
 from irbin.network.network import Network
 from irbin.network.source import build
 from irbin.peers import make_peers
@@ -27,9 +29,9 @@ from irbin.records import (
     SourceRecord,
 )
 from irbin.runtime.model import PackedModel
-from irbin.runtime.profile import profile
+from irbin.runtime.profile import overhead, profile
 from irbin.sources import Source, name_of, open_any
-from irbin.timing import interleaved, machine, peak_bytes
+from irbin.timing import interleaved, load_ms, machine, peak_bytes
 from irbin.verbs import convert
 
 Report = Callable[[str, int, int], None]
@@ -65,7 +67,7 @@ def benchmark(
         n_runs: counted runs of each.
         against: of `peers.PEERS`.
         float_math: of the packed network's float convolutions, see `PackedModel`.
-        memory: also measure peak memory, of sources that a fresh process can open by name.
+        memory: also measure peak memory and loading time of a packed folder, in fresh processes.
         report: told of progress.
         options: fields of `PlanOptions`, for a float source.
 
@@ -87,12 +89,15 @@ def benchmark(
         times = interleaved(calls, n_runs, _stage(report, "timing"))
         nodes = profile(model, images, n_runs)
         peaks = _peaks(source, batch_size, n_threads, report) if memory else {}
+        idle = overhead(model, images, n_runs) if native.is_native() else float("nan")
+        loading = load_ms(str(source)) if memory and _is_folder(source) else None
         entries = tuple(
             _entry(name, versions[name], times[name], batch_size, peaks.get(name)) for name in calls
         )
         if float_math != "float32":
             notes.append(f"float convolutions of the packed network in {float_math}")
-        return _record(source, record, batch_size, n_threads, entries, nodes, notes)
+        found = _record(source, record, batch_size, n_threads, entries, nodes, notes)
+        return replace(found, overhead_us=idle, load_ms=loading)
     finally:
         torch.set_num_threads(before)
 
@@ -166,7 +171,7 @@ def _peaks(
     source: Source | PackedModel, batch_size: int, n_threads: int, report: Report | None
 ) -> dict[str, int | None]:
     """Peak memory of the packed and the float network, each in a process of its own."""
-    if not isinstance(source, str | Path) or not Path(source).is_dir():
+    if not _is_folder(source):
         return {}
     if report is not None:
         report("measuring memory", 0, 0)
@@ -175,6 +180,10 @@ def _peaks(
         PACKED: peak_bytes(MEMORY_PROGRAM, [PACKED, str(source), *sizes]),
         "torch fp32": peak_bytes(MEMORY_PROGRAM, [FLOAT, str(source), *sizes]),
     }
+
+
+def _is_folder(source: Source | PackedModel) -> bool:
+    return isinstance(source, str | Path) and folder_kind(Path(source)) == "packed"
 
 
 def _entry(

@@ -577,6 +577,11 @@ class BenchRecord:
     """1-bit multiply-adds on registers alone, 10⁹ a second, one thread; nan without kernels."""
     float_register_gmacs: float
     """The same for float32."""
+    overhead_us: float = float("nan")
+    """What Python takes to call all kernels of one batch, measured with kernels that do nothing."""
+    load_ms: float | None = None
+    """From `irbin.load` to a network that can run, in a fresh process that imported irbin and
+    torch; None where there is no folder to load."""
     notes: tuple[str, ...] = ()
     """What was left out, and why."""
 

@@ -92,6 +92,31 @@ def peak_bytes(module: str, arguments: list[str]) -> int | None:
     return int(lines[-1]) if done.returncode == 0 and lines and lines[-1].isdigit() else None
 
 
+LOADING = """
+import irbin, torch, sys, time
+start = time.perf_counter()
+irbin.load(sys.argv[1])
+print(1e3 * (time.perf_counter() - start))
+"""
+
+
+def load_ms(folder: str, n_runs: int = 5) -> float | None:
+    """Milliseconds to load a packed folder in a fresh process; None if that fails.
+
+    Args:
+        folder: a packed folder.
+        n_runs: processes; the median is taken.
+    """
+    command = [sys.executable, "-c", LOADING, folder]
+    found = []
+    for _ in range(n_runs):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            return None
+        found.append(float(done.stdout.split()[-1]))
+    return statistics.median(found)
+
+
 def _seconds(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()

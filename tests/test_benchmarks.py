@@ -45,6 +45,13 @@ class TestOfAPackedFolder:
         else:
             assert all(entry.peak_bytes is None for entry in record.entries)
 
+    def test_calling_takes_less_than_running(self, record):
+        assert 0 < record.overhead_us < 1e3 * record.entries[0].latency.median_ms
+
+    def test_loading_is_measured_in_a_fresh_process(self, record):
+        assert record.load_ms is not None
+        assert record.load_ms > 0
+
     def test_threads_are_as_they_were_afterwards(self, folder):
         before = torch.get_num_threads()
         irbin.benchmark(folder / "packed", n_runs=1, n_threads=before + 1, memory=False)
@@ -58,6 +65,7 @@ def test_a_network_is_converted_and_lowered_in_memory(folder, source):
     found = irbin.benchmark(name, n_runs=1, n_threads=1, **options)
     assert sum(node.binary_macs for node in found.nodes) > 0
     assert found.entries[0].peak_bytes is None  # no other process can open it by name
+    assert found.load_ms is None
 
 
 def test_options_of_the_source_are_taken(folder):

@@ -60,6 +60,10 @@ def test_machine_says_what_runs_here():
     assert found.processor
 
 
+def test_loading_that_fails_is_no_time(tmp_path):
+    assert timing.load_ms(str(tmp_path), 1) is None
+
+
 class TestPeakBytes:
     def said(self, monkeypatch, text: str, code: int = 0):
         done = subprocess.CompletedProcess([], code, text, "")

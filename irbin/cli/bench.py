@@ -18,6 +18,7 @@ from irbin.report.bench import (
     limit_line,
     machine_line,
     nodes_table,
+    overhead_lines,
     slower_lines,
 )
 
@@ -50,7 +51,8 @@ def bench(
         typer.Option(help="Of the packed network's float convolutions; bfloat16 changes results."),
     ] = "float32",
     memory: Annotated[
-        bool, typer.Option("--memory/--no-memory", help="Measure a packed folder's peak memory.")
+        bool,
+        typer.Option("--memory/--no-memory", help="Measure a packed folder's memory and loading."),
     ] = True,
     json_to: Json = None,
 ) -> None:
@@ -85,6 +87,8 @@ def bench(
     screen.print()
     screen.print(nodes_table(record))
     say(screen, limit_line(record))
+    for line in overhead_lines(record):
+        say(screen, line)
     for line in (*slower_lines(record), *record.notes):
         say(screen, line, style="yellow")
     say(notes(), machine_line(record.machine), style="dim")

@@ -99,6 +99,20 @@ def limit_line(record: BenchRecord) -> str:
     )
 
 
+def overhead_lines(record: BenchRecord) -> tuple[str, ...]:
+    """What is neither computing nor waiting for memory: calling, and loading."""
+    lines = []
+    if record.overhead_us == record.overhead_us:
+        share = record.overhead_us / 10 / record.entries[0].latency.median_ms
+        lines.append(
+            f"Python takes {digits(record.overhead_us)} µs to call the kernels, "
+            f"{digits(share)} % of the time"
+        )
+    if record.load_ms is not None:
+        lines.append(f"loading takes {digits(record.load_ms)} ms in a fresh process")
+    return tuple(lines)
+
+
 def slower_lines(record: BenchRecord) -> tuple[str, ...]:
     """What to do where the packed network is no faster than the float one."""
     packed, *others = record.entries

@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,23 @@ class PackedModel(nn.Module):
         with torch.autocast("cpu", enabled=False):
             parts = torch.split(self._images(x), self._chunk)
             return torch.cat([self._run_part(part, watch) for part in parts])
+
+    @torch.no_grad()
+    def idle_seconds(self, x: Tensor, idle: Any, n_runs: int) -> list[float]:
+        """Seconds between torch's nodes where every kernel is `idle`; for `runtime.profile`."""
+        parts = torch.split(self._images(x), self._chunk)
+        kernels = dict.fromkeys(self._work.kernels, idle)
+        plan = Plan(replace(self._work, kernels=kernels), len(parts[0]))
+        found: list[float] = []
+
+        def watch(item: Item, _: Values, seconds: float) -> None:
+            if isinstance(item, Fused):
+                found[-1] += seconds
+
+        for _ in range(n_runs + 2):  # the first two look for views, and warm up
+            found.append(0.0)
+            plan.run(parts[0], 1, watch)
+        return [len(parts) * seconds for seconds in found[2:]]
 
     def with_float_math(self, float_math: FloatMath) -> PackedModel:
         """This network, or one like it that computes its float convolutions so.
@@ -288,17 +306,6 @@ def load(
     if native.notice():
         warnings.warn(native.notice(), stacklevel=2)  # Python shows it once a place
     return PackedModel(read_artifact(Path(path)), fusions, float_math)
-
-
-def set_num_threads(n: int) -> None:
-    """How many threads packed networks compute on; torch's own operators too, as they share them.
-
-    Raises:
-        UsageError: n is not at least 1.
-    """
-    if n < 1:
-        raise UsageError(f"`n`: expected at least 1 thread, got {n}")
-    torch.set_num_threads(n)
 
 
 def _chunk(program: Program) -> int:

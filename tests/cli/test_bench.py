@@ -24,7 +24,7 @@ RECORD = BenchRecord(
         BenchEntry("torch fp32", "2", Latency(8, 8, 8, 30), 250, None),
     ),
     (NodeTiming("layer1.0.conv1", "bconv2d", ("multiply",), (8, 4, 4), 900, 10**6, 0),),
-    1000, 50, ("a note",),
+    1000, 50, notes=("a note",),
 )  # fmt: skip
 
 

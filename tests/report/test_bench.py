@@ -76,6 +76,14 @@ def test_slow_binary_layers_are_named_where_packed_is_slower(record):
     assert "layer1" not in line
 
 
+def test_overhead_is_told_with_its_share_and_loading_where_measured(record):
+    assert bench.overhead_lines(record) == ()
+    (line,) = bench.overhead_lines(replace(record, overhead_us=50.0))
+    assert line == "Python takes 50.0 µs to call the kernels, 1.00 % of the time"
+    lines = bench.overhead_lines(replace(record, load_ms=75.0))
+    assert lines == ("loading takes 75.0 ms in a fresh process",)
+
+
 def test_json_has_the_ratios_and_no_nan(record):
     without = replace(record, register_gmacs=math.nan, float_register_gmacs=math.nan)
     value = json.loads(dumps(bench.bench_json(without)))

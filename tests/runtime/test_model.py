@@ -1,6 +1,10 @@
 """The packed network against the trained one: integers exactly, floats within rounding."""
 
+import copy
+import pickle
 import threading
+from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,11 +18,15 @@ from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method, binary_layers
 from irbin.errors import ArtifactError, UsageError
 from irbin.kernels import reference
+from irbin.program.fused import Fused, results
 from irbin.program.lower import lower
 from irbin.program.program import Program
 from irbin.program.types import Node, Ref, TensorType
 from irbin.records import Plan, PlanOptions, Preprocessing, SourceRecord
-from irbin.runtime.model import PackedModel
+from irbin.runtime import model as runtime_model
+from irbin.runtime import plan as runtime_plan
+from irbin.runtime.model import PLANNED_SIZES, PackedModel
+from irbin.runtime.threads import set_num_threads
 
 MANIFEST = Manifest(
     "0", "float32", SourceRecord("s", "timm:s", 2, Preprocessing()),
@@ -26,9 +34,13 @@ MANIFEST = Manifest(
 )  # fmt: skip
 
 
-def packed(net: nn.Module, input_size) -> PackedModel:
+def artifact_of(net: nn.Module, input_size) -> Artifact:
     lowered = lower(net, input_size)
-    return PackedModel(Artifact("", MANIFEST, lowered.program, lowered.tensors))
+    return Artifact("", MANIFEST, lowered.program, lowered.tensors)
+
+
+def packed(net: nn.Module, input_size) -> PackedModel:
+    return PackedModel(artifact_of(net, input_size))
 
 
 def binarized(layer: nn.Module, method: Method | None = None) -> nn.Module:
@@ -131,9 +143,13 @@ class Residual(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def residual():
-    net = Residual().eval()
-    return net, packed(net, (3, 8, 8))
+def artifact():
+    return artifact_of(Residual().eval(), (3, 8, 8))
+
+
+@pytest.fixture(scope="module")
+def residual(artifact):
+    return Residual().eval(), PackedModel(artifact)
 
 
 class TestWholeNetwork:
@@ -237,3 +253,238 @@ def test_recorded_bits_are_the_reference_packing_of_the_recorded_float(residual)
     ((pack, _),) = residual[1].layer_nodes["conv2"]
     bits = reference.bitpack(values[pack.args[0].name].numpy(), 1, 2)
     assert np.array_equal(bits, values[pack.name].numpy())
+
+
+class TestMemory:
+    @pytest.mark.parametrize("n", [2, 30])
+    def test_results_are_the_callers(self, artifact, n, monkeypatch):
+        monkeypatch.setattr("irbin.runtime.model.CHUNK_BYTES", 40_000)
+        model, xs = PackedModel(artifact), torch.randn(2, n, 3, 8, 8)
+        first = model(xs[0])
+        wanted = first.clone()
+        second = model(xs[1])
+        assert torch.equal(first, wanted)
+        second.zero_()
+        first.add_(1)
+        assert torch.equal(model(xs[0]), wanted)
+
+    def test_a_constant_that_is_returned_stays_what_it_is(self):
+        class Constant(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.constant = nn.Parameter(torch.randn(1, 4))
+
+            def forward(self, x):
+                return self.constant.expand(x.shape[0], -1)
+
+        model = packed(Constant(), (3, 4, 4))
+        x = torch.zeros(1, 3, 4, 4)
+        wanted = model(x).clone()
+        model(x).add_(1)
+        assert torch.equal(model(x), wanted)
+
+    def test_plans_are_kept_for_the_latest_few_sizes(self, artifact, monkeypatch):
+        made = []
+
+        def plan(work, n, **settings):
+            made.append(n)
+            return runtime_plan.Plan(work, n, **settings)
+
+        monkeypatch.setattr(runtime_model, "Plan", plan)
+        model = PackedModel(artifact)
+        sizes = [*range(1, PLANNED_SIZES + 2)]
+        for n in sizes:
+            model(torch.zeros(n, 3, 8, 8))
+        assert made == sizes
+        for n in sizes[::-1][:-1] + sizes[1:]:
+            model(torch.zeros(n, 3, 8, 8))
+        assert made == sizes
+        model(torch.zeros(1, 3, 8, 8))  # the first has been given up, now the second is
+        model(torch.zeros(3, 3, 8, 8))
+        assert made == [*sizes, 1]
+        model(torch.zeros(2, 3, 8, 8))
+        assert made == [*sizes, 1, 2]
+
+
+class TestCallers:
+    def test_threads_with_batches_of_many_sizes_get_their_own_answers(self, artifact):
+        """More sizes than plans are kept for, so that some are made while others run."""
+        model = PackedModel(artifact)
+        batches = [torch.randn(n, 3, 8, 8) for n in (1, 2, 3, 5, 8, 13, 2, 1)]
+        wanted = [PackedModel(artifact)(x) for x in batches]
+        right = [0] * len(batches)
+        start = threading.Barrier(len(batches))
+
+        def work(i):
+            start.wait()
+            for _ in range(5):
+                right[i] += torch.equal(model(batches[i]), wanted[i])
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(len(batches))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert right == [5] * len(batches)
+
+    @pytest.mark.parametrize("is_used", [False, True], ids=["new", "used"])
+    @pytest.mark.parametrize(
+        "copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))],
+        ids=["deepcopy", "pickle"],
+    )  # fmt: skip
+    def test_a_copy_gives_the_same_answers(self, artifact, copied, is_used):
+        x = torch.randn(3, 3, 8, 8)
+        model = PackedModel(replace(artifact, path="a folder"), ("transform", "pack"))
+        if is_used:
+            model(x)
+        other = copied(model)
+        assert torch.equal(other(x), model(x))
+        assert other.items == model.items
+        assert other.program == model.program
+        assert (other.path, other.manifest) == (model.path, model.manifest)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda x: x.contiguous(memory_format=torch.channels_last),
+            lambda x: torch.stack((x, x), -1)[..., 0],
+            lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
+            lambda x: torch.cat((x, x), 1)[:, :3],
+            lambda x: x.double(),
+            lambda x: x.bfloat16(),
+            lambda x: x.half(),
+            lambda x: x.double().contiguous(memory_format=torch.channels_last),
+            lambda x: x[:1].expand(3, -1, -1, -1),
+        ],
+        ids=["channels-last", "strided", "turned", "part", "float64", "bfloat16", "float16",
+             "float64 channels-last", "expanded"],
+    )  # fmt: skip
+    def test_images_give_what_their_contiguous_float32_copies_give(self, artifact, change):
+        for float_convs in (True, False):
+            model = PackedModel(artifact, float_convs=float_convs)
+            x = change(torch.randn(3, 3, 8, 8))
+            assert torch.equal(model(x), model(x.float().contiguous()))
+
+    @pytest.mark.parametrize("is_made_there", [True, False])
+    @pytest.mark.parametrize(
+        "mode", [torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)],
+        ids=["inference mode", "autocast"],
+    )  # fmt: skip
+    def test_modes_do_not_matter(self, mode, is_made_there):
+        """Constants are multiplied when the model is made."""
+
+        class Product(nn.Module):
+            def __init__(self):
+                super().__init__()
+                torch.manual_seed(0)
+                self.a, self.b = nn.Linear(12, 9), nn.Linear(9, 7)
+                self.conv = binarized(nn.Conv2d(3, 12, 3))
+
+            def forward(self, x):
+                return self.conv(x).mean((2, 3)) @ (self.a.weight.mT @ self.b.weight.mT)
+
+        artifact = artifact_of(Product(), (3, 8, 8))
+        x = torch.randn(2, 3, 8, 8)
+        wanted = PackedModel(artifact)(x)
+        with mode() if is_made_there else nullcontext():
+            model = PackedModel(artifact)
+        with mode():
+            there = [model(x), model(x)]
+        found = [*there, model(x)]
+        assert all(torch.equal(one, wanted) for one in found)
+        assert not found[-1].is_inference()
+        found[-1].requires_grad_().sum().backward()
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_there_is_at_least_one_thread(n):
+    before = torch.get_num_threads()
+    with pytest.raises(UsageError, match=rf"^`n`: expected at least 1 thread, got {n}$"):
+        set_num_threads(n)
+    assert torch.get_num_threads() == before
+
+
+def test_threads_are_torchs():
+    try:
+        set_num_threads(2)
+        assert torch.get_num_threads() == 2
+    finally:
+        set_num_threads(1)
+    assert torch.get_num_threads() == 1
+
+
+class TestWatch:
+    @pytest.mark.parametrize(("n", "n_parts"), [(0, 1), (2, 1), (9, 1), (10, 2), (19, 3)])
+    def test_tells_of_every_item_once_a_part(self, artifact, monkeypatch, n, n_parts):
+        monkeypatch.setattr(runtime_model, "CHUNK_BYTES", 9 * 4 * 12 * 8 * 8)
+        model, told = PackedModel(artifact), []
+        x = torch.randn(n, 3, 8, 8)
+        y = model.watch(
+            x, lambda item, values, _: told.append((item, len(values[item_name(item)])))
+        )
+        assert [item for item, _ in told] == [*model.items] * n_parts
+        parts = [part for _, part in told[:: len(model.items)]]
+        assert sum(parts) == n
+        assert max(parts) <= 9
+        assert torch.equal(y, model(x))
+
+    def test_a_batch_that_gives_no_result_an_image_is_one_part(self, monkeypatch):
+        class Mixed(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.conv = binarized(nn.Conv2d(3, 4, 3))
+
+            def forward(self, x):
+                return self.conv(x).sum(0)
+
+        monkeypatch.setattr(runtime_model, "CHUNK_BYTES", 1)
+        net = Mixed()
+        model, told = packed(net, (3, 5, 5)), []
+        x = torch.randn(9, 3, 5, 5)
+        y = model.watch(x, lambda item, *_: told.append(item))
+        assert told == [*model.items]
+        assert torch.allclose(y, net(x), atol=1e-5)
+
+
+def item_name(item) -> str:
+    return results(item)[0]
+
+
+class TestConstants:
+    @pytest.mark.parametrize("kind", ["linear", "conv"])
+    def test_a_binary_layer_of_a_constant_is_computed_once(self, kind):
+        class Table(nn.Module):
+            """As swin v2's position biases."""
+
+            def __init__(self):
+                super().__init__()
+                torch.manual_seed(0)
+                layer = nn.Linear(5, 7) if kind == "linear" else nn.Conv2d(5, 7, 3)
+                shape = (3, 5) if kind == "linear" else (2, 5, 4, 4)
+                self.layer, self.table = binarized(layer), nn.Parameter(torch.randn(shape))
+
+            def forward(self, x):
+                return x[:, 0, :7, :7] * self.layer(self.table).flatten(1)[0, :7]
+
+        net = Table()
+        model = packed(net, (3, 8, 8))
+        x = torch.randn(2, 3, 8, 8)
+        assert torch.allclose(model(x), net(x), atol=1e-6)
+        assert not [item for item in model.items if isinstance(item, Fused)]
+
+    def test_what_is_computed_of_constants_is_what_the_file_declares(self):
+        """A kernel takes its weight's size from there."""
+        x = TensorType("float32", ("N", 2, 4, 4))
+        w = TensorType("float32", (2, 2, 3, 3))
+        declared = TensorType("float32", (2, 2, 2, 3))
+        nodes = (
+            Node("r", "aten.relu.default", (Ref("w"),), {}, declared),
+            Node("y", "aten.conv2d.default", (Ref("x"), Ref("r")), {},
+                 TensorType("float32", ("N", 2, 3, 2))),
+        )  # fmt: skip
+        program = Program({"x": x}, {"w": w}, nodes, ("y",))
+        message = (
+            r"^node `r` \(aten\.relu\.default\) gives float32\[2,2,3,3\], not float32\[2,2,2,3\]$"
+        )
+        with pytest.raises(ArtifactError, match=message):
+            PackedModel(Artifact("", MANIFEST, program, {"w": torch.zeros(2, 2, 3, 3)}))

@@ -10,7 +10,7 @@ from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method
 from irbin.program.lower import lower
 from irbin.records import Plan, PlanOptions, Preprocessing, SourceRecord
 from irbin.runtime.model import PackedModel
-from irbin.runtime.profile import profile
+from irbin.runtime.profile import overhead, profile
 
 MANIFEST = Manifest(
     "0", "float32", SourceRecord("s", "timm:s", 2, Preprocessing((3, 16, 16))),
@@ -25,7 +25,7 @@ class Net(nn.Module):
         conv = nn.Conv2d(16, 16, 3, padding=1, bias=False, groups=2)
         self.block = BinaryConv2d.from_float(conv, Method(), EdePhase())
         self.norm = nn.BatchNorm2d(16)
-        self.large = nn.Conv2d(16, 8, 7, padding=3, bias=False)  # torch's: 784 products a sum
+        self.large = nn.Conv2d(16, 8, 7, padding=3, bias=False, groups=2)  # torch's
         self.fc = BinaryLinear.from_float(nn.Linear(8, 6), Method(), EdePhase())
         self.head = nn.Linear(6, 5)
 
@@ -45,7 +45,7 @@ def test_every_multiply_add_is_counted_where_it_is_computed(model):
     nodes = {node.layer: node for node in profile(model, torch.randn(2, 3, 16, 16), 1)}
     assert nodes["stem"].float_macs == 16 * 16 * 16 * 3 * 9
     assert nodes["block"].binary_macs == 8 * 8 * 16 * (16 // 2) * 9
-    assert nodes["large"].float_macs == 8 * 8 * 8 * 16 * 49
+    assert nodes["large"].float_macs == 8 * 8 * 8 * (16 // 2) * 49
     assert nodes["fc"].binary_macs == 6 * 8
     assert nodes["head"].float_macs == 5 * 6
     counted = {"stem", "block", "large", "fc", "head"}
@@ -67,6 +67,20 @@ def test_nodes_come_in_the_order_they_run_and_take_time(model):
     order = [n.layer for n in nodes if n.layer in ("stem", "block", "large", "fc", "head")]
     assert order == ["stem", "block", "large", "fc", "head"]
     assert all(node.median_us > 0 for node in nodes)
+
+
+def test_overhead_calls_every_kernel_and_computes_nothing(model):
+    called = []
+
+    class Idle:
+        def run(self, *_: object) -> None:
+            called.append(1)
+
+    seconds = model.idle_seconds(torch.randn(1, 3, 16, 16), Idle(), 3)
+    n_kernels = sum(hasattr(item, "root") for item in model.items)
+    assert len(called) == 5 * n_kernels
+    assert len(seconds) == 3
+    assert overhead(model, torch.randn(1, 3, 16, 16), 3) > 0
 
 
 def test_a_batch_that_runs_in_parts_is_one_run(model, monkeypatch):
