@@ -112,7 +112,8 @@ def vgg() -> nn.Module:
         binary(conv3(16, 16)), nn.MaxPool2d(2), norm(16), act,
         binary(conv3(16, 24, bias=True)), norm(24), act,
         binary(conv3(24, 10)), nn.MaxPool2d(3, 1, 1), norm(10), act,
-        nn.Flatten(), binary(nn.Linear(160, 9)), norm(9, nn.BatchNorm1d), act, nn.Linear(9, 5),
+        nn.Flatten(), binary(nn.Linear(160, 9)), norm(9, nn.BatchNorm1d), act,
+        binary(nn.Linear(9, 7)), norm(7, nn.BatchNorm1d), act, nn.Linear(7, 5),
     )  # fmt: skip
 
 
@@ -345,23 +346,25 @@ def implementation(request):
 
 
 @cache
-def wanted(name: str, n: int, n_threads: int, size=SIZE) -> dict[str, list]:
+def wanted(name: str, n: int, n_threads: int, size=SIZE, float_convs=True) -> dict[str, list]:
     """What the plain program gives, on plain C++."""
     assert torch.get_num_threads() == n_threads
     with native.using(IMPLEMENTATIONS[-2]):
-        return seen(PackedModel(artifact(name, size), ()), images(n, size))
+        model = PackedModel(artifact(name, size), (), float_convs=float_convs)
+        return seen(model, images(n, size))
 
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    """Chunks of a few images, so that 17 of them are worked through in parts, the last one short."""
+    """So that 17 images are worked through in parts, the last one short."""
     monkeypatch.setattr(model_file, "CHUNK_BYTES", 30_000)
 
 
-def check(name: str, passes, ns, n_threads: int, size=SIZE) -> None:
-    model = PackedModel(artifact(name, size), passes)
+def check(name: str, passes, ns, n_threads: int, size=SIZE, float_convs=True) -> None:
+    model = PackedModel(artifact(name, size), passes, float_convs=float_convs)
     for n in ns:
-        plain, fused = wanted(name, n, n_threads, size), seen(model, images(n, size))
+        plain = wanted(name, n, n_threads, size, float_convs)
+        fused = seen(model, images(n, size))
         different = [key for key in fused if not same(fused[key], plain[key])]
         assert not different, f"{passes}, {n} images"
 
@@ -376,6 +379,13 @@ def test_every_combination_of_passes_gives_the_plain_programs_bits(
         check(name, passes, (0, 1, 3, *large), 1)
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_same_where_torch_computes_the_float_convolutions(name, small_parts):
+    with native.using(IMPLEMENTATIONS[0]):
+        for passes in SUBSETS:
+            check(name, passes, (3, 17), 1, float_convs=False)
+
+
 @pytest.fixture
 def two_threads():
     torch.set_num_threads(2)
@@ -383,7 +393,7 @@ def two_threads():
     torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize("name", ["hardtanh", "vgg large", "pooled stem", "stages"])
+@pytest.mark.parametrize("name", ["hardtanh", "grouped", "pooled stem", "shortcuts"])
 def test_threads_share_the_work_and_change_no_bit(name, two_threads):
     """Images large enough for the kernels to split: some millions of products a thread."""
     size = (3, 32, 32)
@@ -393,18 +403,46 @@ def test_threads_share_the_work_and_change_no_bit(name, two_threads):
                 check(name, passes, (17,), 2, size)
 
 
+class Sums2d(nn.Module):
+    """Torch sums in the order in which numbers lie in memory: kernels must not change that."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.group = norm(6), nn.GroupNorm(2, 6)
+
+    def forward(self, x):
+        y = F.relu(self.norm(F.avg_pool2d(x, 2)))
+        z = self.group(F.max_pool2d(x, 2))
+        up = F.interpolate(F.relu(F.avg_pool2d(x, 2) * 1.1 + 0.2), scale_factor=2, mode="bilinear")
+        return torch.cat((y.mean((2, 3)), z.mean((2, 3)), up.mean((2, 3))), 1)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_torch_sums_in_the_same_order_behind_a_kernel(layout):
+    torch.manual_seed(0)
+    lowered = lower(Sums2d().eval(), (6, 34, 34))
+    packed = Artifact("", MANIFEST, lowered.program, lowered.tensors)
+    x = torch.randn(3, 6, 34, 34)
+    plain = PackedModel(packed, ())(x)
+    for passes in SUBSETS:
+        model = PackedModel(packed, passes)
+        for _ in range(2):
+            assert torch.equal(model(x.contiguous(memory_format=layout)), plain)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_equals_the_trained_network_within_rounding(name):
     x = images(3)
-    found, net = PackedModel(artifact(name))(x), trained(name)
-    assert torch.allclose(found, net(x), rtol=1e-4, atol=1e-4)
+    for float_convs in (True, False):
+        found = PackedModel(artifact(name), float_convs=float_convs)(x)
+        assert torch.allclose(found, trained(name)(x), rtol=1e-4, atol=1e-4)
 
 
 def test_the_networks_hold_every_kind_of_record():
     items = [
         item
         for name in NETWORKS
-        for item in PackedModel(artifact(name)).items
+        for item in PackedModel(artifact(name), float_convs=True).items
         if isinstance(item, Fused)
     ]
     assert {item.kind for item in items} == {"dot", "conv", "pool", "rows"}
