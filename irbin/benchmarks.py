@@ -203,7 +203,7 @@ def _record(
 ) -> BenchRecord:
     limits = [float("nan")] * 2
     if native.is_native():
-        limits = [rates.register_rate(native.active(), floats=f) for f in (False, True)]
+        limits = [rates.median_register_rate(native.active(), floats=f) for f in (False, True)]
     return BenchRecord(
         source=name_of(source),
         batch_size=batch_size,

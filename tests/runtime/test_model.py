@@ -306,6 +306,22 @@ class TestMemory:
         assert made == [*sizes, 1, 2]
 
 
+class Product(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = nn.Linear(12, 9), nn.Linear(9, 7)
+        self.conv = binarized(nn.Conv2d(3, 12, 3))
+
+    def forward(self, x):
+        return self.conv(x).mean((2, 3)) @ (self.a.weight.mT @ self.b.weight.mT)
+
+
+@pytest.fixture(scope="module")
+def product():
+    return artifact_of(Product(), (3, 8, 8))
+
+
 class TestCallers:
     def test_threads_with_batches_of_many_sizes_get_their_own_answers(self, artifact):
         """More sizes than plans are kept for, so that some are made while others run."""
@@ -370,24 +386,12 @@ class TestCallers:
         "mode", [torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)],
         ids=["inference mode", "autocast"],
     )  # fmt: skip
-    def test_modes_do_not_matter(self, mode, is_made_there):
+    def test_modes_do_not_matter(self, product, mode, is_made_there):
         """Constants are multiplied when the model is made."""
-
-        class Product(nn.Module):
-            def __init__(self):
-                super().__init__()
-                torch.manual_seed(0)
-                self.a, self.b = nn.Linear(12, 9), nn.Linear(9, 7)
-                self.conv = binarized(nn.Conv2d(3, 12, 3))
-
-            def forward(self, x):
-                return self.conv(x).mean((2, 3)) @ (self.a.weight.mT @ self.b.weight.mT)
-
-        artifact = artifact_of(Product(), (3, 8, 8))
         x = torch.randn(2, 3, 8, 8)
-        wanted = PackedModel(artifact)(x)
+        wanted = PackedModel(product)(x)
         with mode() if is_made_there else nullcontext():
-            model = PackedModel(artifact)
+            model = PackedModel(product)
         with mode():
             there = [model(x), model(x)]
         found = [*there, model(x)]

@@ -115,11 +115,12 @@ void disagreements(const Patches& patches, int n_pixels, const uint32_t* weights
 }
 
 int64_t register_loop(int64_t n_rounds) {
-  uint32_t total[kLanes] = {}, word = 0x1234567;
-  for (int64_t i = 0; i < n_rounds; ++i) {
-    asm volatile("" : "+r"(word));
-    for (int c = 0; c < kLanes; ++c) total[c] += popcount(word ^ static_cast<uint32_t>(c));
-  }
+  uint32_t total[kLanes] = {}, weights[kLanes];
+  volatile uint32_t unknown = 0x1234567;
+  for (uint32_t& weight : weights) weight = unknown;
+  uint32_t word = unknown;
+  for (int64_t i = 0; i < n_rounds; ++i, word = word * 5 + 1)  // another word, or it is done once
+    for (int c = 0; c < kLanes; ++c) total[c] += popcount(word ^ weights[c]);
   for (uint32_t t : total) asm volatile("" : : "r"(t));
   return n_rounds * kLanes * kWordBits;
 }
