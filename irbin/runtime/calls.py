@@ -20,6 +20,8 @@ Values = dict[str, Any]
 """What there is so far, by name."""
 Call = Callable[[Values, int], None]
 """Does one item: reads and writes values by name, on at most so many threads."""
+Declared = tuple[torch.dtype, tuple[int, ...]]
+"""What a file says of a value, for one batch size."""
 
 
 def fused_call(
@@ -41,8 +43,10 @@ def fused_call(
         n_rows = 1
         for axis, size in enumerate(shape):
             n_rows *= size if axis != item.channel_axis else 1
+    # a kernel looks at nothing but addresses, and a file may declare what it likes
+    declared = [(name, _declared(types[name], n)) for name in names if name in types]
     if not native.is_native():
-        return _defined_call(item, kernel, names, y, bits)
+        return _defined_call(item, kernel, names, declared, y, bits)
     y_at = 0 if y is None else y.data_ptr()
     bits_at = 0 if bits is None else bits.data_ptr()
     run, axis = kernel.run, item.channel_axis
@@ -56,9 +60,6 @@ def fused_call(
             run(x_at, n_rows, residuals_at, y_at, bits_at, n_threads)
 
         return planned
-
-    # a kernel looks at nothing but addresses, and a file may declare what it likes
-    declared = [(name, _declared(types[name], n)) for name in names if name in types]
 
     def found(values: Values, n_threads: int) -> None:
         for name, kind in declared:
@@ -76,7 +77,12 @@ def fused_call(
 
 
 def _defined_call(
-    item: Fused, kernel: Kernel, names: Sequence[str], y: Tensor | None, bits: Tensor | None
+    item: Fused,
+    kernel: Kernel,
+    names: Sequence[str],
+    declared: Sequence[tuple[str, Declared]],
+    y: Tensor | None,
+    bits: Tensor | None,
 ) -> Call:
     """The same by the reference, on arrays."""
     axis = item.channel_axis
@@ -88,6 +94,8 @@ def _defined_call(
         return last if item.kind != "rows" else last.reshape(-1, last.shape[-1])
 
     def call(values: Values, _: int) -> None:
+        for name, kind in declared:
+            _check_is(name, values[name], kind)
         source, *residuals = (values[name] for name in names)
         is_bits = (item.producer or item).kind == "dot"
         x = rows(source, source.dim() - 1) if is_bits else rows(source)
@@ -150,12 +158,12 @@ def _is_in_order(x: Tensor, channel_axis: int) -> bool:
     return in_order(x, channel_axis).data_ptr() == x.data_ptr()
 
 
-def _declared(kind: ValueType, n: int) -> tuple[torch.dtype, tuple[int, ...]]:
+def _declared(kind: ValueType, n: int) -> Declared:
     assert isinstance(kind, TensorType), "a kernel reads tensors"
     return dtype(Dtype(kind.dtype)), sizes(kind, n)
 
 
-def _check_is(name: str, value: Any, kind: tuple[torch.dtype, tuple[int, ...]]) -> None:
+def _check_is(name: str, value: Any, kind: Declared) -> None:
     found = (value.dtype, value.shape) if isinstance(value, Tensor) else type(value).__name__
     if found != kind:
         raise ValueError(f"`{name}` is declared as {kind}, but torch gives {found}")

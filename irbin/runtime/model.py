@@ -50,7 +50,7 @@ class PackedModel(nn.Module):
 
     Args:
         artifact: a packed folder in memory.
-        fusions: passes to make, of `program.fuse.FUSIONS`; none of them changes a result.
+        fusions: passes to make, of `program.fuse.FUSIONS`; none changes a result in float32.
         float_math: `bfloat16` rounds the inputs and weights of float convolutions (the stem, 1×1
             shortcuts), which changes results and takes about half of their time; it needs a
             processor with AVX-512 BF16.

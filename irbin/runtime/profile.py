@@ -8,7 +8,7 @@ import statistics
 from torch import Tensor
 
 from irbin.program.fused import Fused, Item
-from irbin.program.types import Node, TensorType
+from irbin.program.types import Node, Ref, TensorType
 from irbin.records import NodeTiming
 from irbin.runtime.calls import Values
 from irbin.runtime.model import BITS_SUFFIX, PackedModel
@@ -121,7 +121,9 @@ def _layer(item: Item, model: PackedModel) -> str:
     if isinstance(item, Fused) and item.producer is not None:
         return _layer(item.producer, model)
     node = item.root if isinstance(item, Fused) and item.is_root else item
-    named = [name for name in node.refs() if name in model.program.constants]
+    unpacked = {n.name: n.refs()[0] for n in model.program.nodes if n.op == "bitunpack"}
+    named = [unpacked.get(name, name) for name in node.refs()]
+    named = [name for name in named if name in model.program.constants]
     if not named:
         return item.name
     return named[0].removesuffix(BITS_SUFFIX).removesuffix(".weight")
@@ -129,18 +131,16 @@ def _layer(item: Item, model: PackedModel) -> str:
 
 def _float_macs(node: Node, model: PackedModel) -> int:
     """Of torch's convolutions and linear layers; products of activations are not counted."""
-    constants = model.program.constants
-    weights = [constants[name] for name in node.refs() if name in constants]
-    if not isinstance(node.type, TensorType) or not weights:
+    position = {"conv1d": 1, "conv2d": 1, "conv3d": 1, "linear": 1, "addmm": 2}
+    short = _short(node.op)
+    weight = node.args[position[short]] if short in position else None
+    if not isinstance(weight, Ref) or not isinstance(node.type, TensorType):
         return 0
-    match _short(node.op):
-        case "conv1d" | "conv2d" | "conv3d":
-            return _numel(node.type) * _product(weights[0].shape[1:])
-        case "linear":
-            return _numel(node.type) * int(weights[0].shape[1])
-        case "addmm":
-            return _numel(node.type) * int(weights[-1].shape[0])
-    return 0
+    shape = _weight_shape(weight.name, model)
+    if not all(isinstance(size, int) for size in shape):
+        return 0  # computed from the images
+    depth = int(shape[0]) if short == "addmm" else _product(shape[1:])
+    return _numel(node.type) * depth
 
 
 def _short(op: str) -> str:

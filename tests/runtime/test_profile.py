@@ -52,6 +52,16 @@ def test_every_multiply_add_is_counted_where_it_is_computed(model):
     assert all(n.binary_macs + n.float_macs == 0 for k, n in nodes.items() if k not in counted)
 
 
+def test_layers_of_unpacked_weights_have_their_names_and_multiply_adds():
+    method = Method(binary_activations=False)
+    conv = nn.Conv2d(3, 8, 3, groups=1)
+    net = nn.Sequential(BinaryConv2d.from_float(conv, method, EdePhase()))
+    lowered = lower(net, (3, 16, 16))
+    model = PackedModel(Artifact("", MANIFEST, lowered.program, lowered.tensors))
+    (node,) = (n for n in profile(model, torch.randn(1, 3, 16, 16), 1) if n.float_macs)
+    assert (node.layer, node.float_macs) == ("0", 14 * 14 * 8 * 3 * 9)
+
+
 def test_names_say_who_computes_and_what_is_fused(model):
     nodes = {node.layer: node for node in profile(model, torch.randn(1, 3, 16, 16), 1)}
     assert nodes["stem"].kernel == "conv2d + max_pool2d"
