@@ -212,7 +212,7 @@ def evaluate(
     dataset = open_dataset(data, data.val_split, record.preprocessing, training=False)
     check_classes(record, dataset)
     module, kind = _runnable(network)
-    if kind == "packed":  # its binary nodes run in NumPy, on the CPU, in float32
+    if kind == "packed":  # it runs on the CPU, in float32
         device, amp = "cpu", None
     return evaluate_model(
         module.to(device),

@@ -105,7 +105,7 @@ def overhead_lines(record: BenchRecord) -> tuple[str, ...]:
     if record.overhead_us == record.overhead_us:
         share = record.overhead_us / 10 / record.entries[0].latency.median_ms
         lines.append(
-            f"Python takes {digits(record.overhead_us)} µs to call the kernels, "
+            f"calling the kernels takes {digits(record.overhead_us)} µs, "
             f"{digits(share)} % of the time"
         )
     if record.load_ms is not None:

@@ -79,7 +79,7 @@ def test_slow_binary_layers_are_named_where_packed_is_slower(record):
 def test_overhead_is_told_with_its_share_and_loading_where_measured(record):
     assert bench.overhead_lines(record) == ()
     (line,) = bench.overhead_lines(replace(record, overhead_us=50.0))
-    assert line == "Python takes 50.0 µs to call the kernels, 1.00 % of the time"
+    assert line == "calling the kernels takes 50.0 µs, 1.00 % of the time"
     lines = bench.overhead_lines(replace(record, load_ms=75.0))
     assert lines == ("loading takes 75.0 ms in a fresh process",)
 
