@@ -89,9 +89,14 @@ _Layers = dict[str, BinaryConv2d | BinaryLinear]
 
 
 def _shared_layers(binary: nn.Module, packed: PackedModel) -> _Layers:
-    """The binary layers whose inputs are bits, in the packed network's order."""
-    trained, order = binary_layers(binary), list(packed.layer_nodes)
+    """The binary layers whose inputs are bits, in the packed network's order.
+
+    One that reads constants alone is computed when the network is loaded: it has nothing to show.
+    """
+    trained, nodes = binary_layers(binary), packed.layer_nodes
+    order = [n for n, pairs in nodes.items() if any(packed.is_run(bits) for bits, _ in pairs)]
     with_bits = {n for n, layer in trained.items() if layer.method.binary_activations}
+    with_bits -= nodes.keys() - set(order)
     if with_bits != set(order):
         odd = sorted(with_bits ^ set(order))
         raise UsageError(

@@ -130,3 +130,23 @@ def test_another_network_is_refused(pair):
 def test_no_image_is_refused(pair):
     with pytest.raises(UsageError, match="expected at least one image"):
         compare(*pair, images(0))
+
+
+def test_a_layer_that_reads_constants_alone_has_nothing_to_show():
+    class Table(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("table", torch.randn(5, 9))
+            self.constant = BinaryLinear.from_float(nn.Linear(9, 12), Method(), EdePhase())
+            self.seen = BinaryLinear.from_float(nn.Linear(12, 4), Method(), EdePhase())
+
+        def forward(self, x):
+            return self.seen(
+                x.mean((1, 2, 3), keepdim=True)[..., 0, 0] * self.constant(self.table)[0]
+            )
+
+    torch.manual_seed(0)
+    net = Table().eval()
+    agreement = compare(net, packed(net), images(4))
+    assert [layer.name for layer in agreement.layers] == ["seen"]
+    assert agreement.equal_top1 == 100

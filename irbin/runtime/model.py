@@ -183,6 +183,10 @@ class PackedModel(nn.Module):
         """What is run, in order: fused kernels, and nodes that torch computes."""
         return self._work.items
 
+    def is_run(self, node: Node) -> bool:
+        """Whether a node depends on the images, and is not computed once."""
+        return any(node is one for one in self._nodes)
+
     def _images(self, x: Tensor) -> Tensor:
         ((_, kind),) = self.program.inputs.items()
         if x.dim() != len(kind.shape) or tuple(x.shape[1:]) != kind.shape[1:]:
