@@ -578,8 +578,8 @@ class BenchRecord:
     float_register_gmacs: float
     """The same for float32."""
     overhead_us: float = float("nan")
-    """What it takes to call all kernels of one batch, measured with kernels that do nothing: Python,
-    and bringing torch's results into the kernels' order."""
+    """What it takes to call all kernels of one batch, measured with kernels that do nothing:
+    Python, and bringing torch's results into the kernels' order."""
     load_ms: float | None = None
     """From `irbin.load` to a network that can run, in a fresh process that imported irbin and
     torch; None where there is no folder to load."""
