@@ -1,4 +1,4 @@
-"""Convolutions made ready to run: of signs, and of floats where they are small."""
+"""Convolutions made ready to run: of signs, and of floats."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from irbin.kernels import native
 from irbin.kernels.kernel import Kernel
-from irbin.program.fused import Fused
+from irbin.program.fused import Fused, Item
 from irbin.program.types import Dtype, Node, Ref, TensorType, Value, ValueType
 from irbin.runtime.layers import residual_names
 from irbin.runtime.operators import Operation, dtype
@@ -109,8 +109,8 @@ def _defined_call(
 def node_call(node: Node, operation: Operation, constants: Mapping[str, Any]) -> Call:
     """A torch operator's call, constants filled in now."""
     name = node.name
-    args = [_resolve(a, constants) for a in node.args]
-    kwargs = {key: _resolve(v, constants) for key, v in node.kwargs.items()}
+    args = [resolve(a, constants) for a in node.args]
+    kwargs = {key: resolve(v, constants) for key, v in node.kwargs.items()}
     first, *rest = args if args else (None,)
     if isinstance(first, Ref) and not any(map(_is_open, (*rest, *kwargs.values()))):
         source = first.name
@@ -128,12 +128,12 @@ def node_call(node: Node, operation: Operation, constants: Mapping[str, Any]) ->
     return call
 
 
-def _resolve(value: Value, constants: Mapping[str, Any]) -> Any:
+def resolve(value: Value, constants: Mapping[str, Any]) -> Any:
     """Constants in place of their names; other references stay."""
     if isinstance(value, Ref):
         return constants.get(value.name, value)
     if isinstance(value, tuple):
-        return [_resolve(item, constants) for item in value]
+        return [resolve(item, constants) for item in value]
     return dtype(value) if isinstance(value, Dtype) else value
 
 
@@ -167,3 +167,12 @@ def _check_is(name: str, value: Any, kind: Declared) -> None:
     found = (value.dtype, value.shape) if isinstance(value, Tensor) else type(value).__name__
     if found != kind:
         raise ValueError(f"`{name}` is declared as {kind}, but torch gives {found}")
+
+
+def failure(item: Item | None, error: Exception) -> str:
+    """One line for what an item raised; None stands for the program as a whole."""
+    text = str(error).strip().splitlines()
+    what = text[0] if text else type(error).__name__
+    node = item.root if isinstance(item, Fused) else item
+    where = "the program" if node is None else f"node `{node.name}` ({node.op})"
+    return f"{where} fails: {what}"

@@ -24,12 +24,12 @@ from irbin.errors import ArtifactError, UsageError
 from irbin.kernels import native
 from irbin.program.fuse import FUSIONS, fuse
 from irbin.program.fused import Fused, Item
-from irbin.program.program import Node, Program, Ref, Value
-from irbin.program.types import BATCH, Dtype, TensorType
+from irbin.program.program import Node, Program, Ref
+from irbin.program.types import BATCH, TensorType
 from irbin.records import FloatMath
-from irbin.runtime.calls import Values
+from irbin.runtime.calls import Values, failure, resolve
 from irbin.runtime.layers import make_kernel
-from irbin.runtime.operators import Operation, dtype, operation
+from irbin.runtime.operators import Operation, operation
 from irbin.runtime.plan import Plan, Watch, Work
 from irbin.runtime.shapes import sizes
 
@@ -276,14 +276,12 @@ class PackedModel(nn.Module):
         return kept, nodes
 
     def _compute(self, node: Node, values: dict[str, Any]) -> Any:
-        args = [_resolve(a, values) for a in node.args]
-        kwargs = {name: _resolve(v, values) for name, v in node.kwargs.items()}
+        args = [resolve(a, values) for a in node.args]
+        kwargs = {name: resolve(v, values) for name, v in node.kwargs.items()}
         try:
             found = self._operations[node.op](*args, **kwargs)
         except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
-            text = str(error).strip().splitlines()
-            what = text[0] if text else type(error).__name__
-            raise ArtifactError(f"node `{node.name}` ({node.op}) fails: {what}") from error
+            raise ArtifactError(failure(node, error)) from error
         if isinstance(found, Tensor):
             kind = TensorType(str(found.dtype).removeprefix("torch."), tuple(found.shape))
             if kind != node.type:
@@ -324,11 +322,3 @@ def _chunk(program: Program) -> int:
     kinds = [node.type for node in program.nodes if node.op in ("bconv2d", "bgemm")]
     largest = max((math.prod(sizes(k, 1)) for k in kinds if isinstance(k, TensorType)), default=1)
     return max(CHUNK_BYTES // (4 * largest), 1)
-
-
-def _resolve(value: Value, values: dict[str, Any]) -> Any:
-    if isinstance(value, Ref):
-        return values[value.name]
-    if isinstance(value, tuple):
-        return [_resolve(item, values) for item in value]
-    return dtype(value) if isinstance(value, Dtype) else value

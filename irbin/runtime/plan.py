@@ -19,7 +19,7 @@ from irbin.kernels.kernel import Kernel
 from irbin.program.fused import Fused, Item, results
 from irbin.program.types import Node, TensorType
 from irbin.runtime.buffers import Need, place
-from irbin.runtime.calls import Call, Values, fused_call, in_order, node_call
+from irbin.runtime.calls import Call, Values, failure, fused_call, in_order, node_call
 from irbin.runtime.layers import residual_names
 from irbin.runtime.operators import Operation
 from irbin.runtime.shapes import sizes
@@ -109,7 +109,7 @@ class Plan:
                 for name in done:
                     del values[name]
         except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
-            raise _named(item, error) from error
+            raise ArtifactError(failure(item, error)) from error
         y: Tensor = values[self.work.output]
         if self._is_ours(y) or _shares(y, x):
             y = y.clone()
@@ -227,11 +227,3 @@ def _view(block: Tensor, offset: int, like: Tensor) -> Tensor:
 def _shares(one: Tensor, other: Tensor) -> bool:
     a, b = one.untyped_storage(), other.untyped_storage()
     return a.data_ptr() == b.data_ptr() and a.nbytes() > 0
-
-
-def _named(item: Item | None, error: Exception) -> ArtifactError:
-    text = str(error).strip().splitlines()
-    what = text[0] if text else type(error).__name__
-    node = item.root if isinstance(item, Fused) else item
-    where = "the program" if node is None else f"node `{node.name}` ({node.op})"
-    return ArtifactError(f"{where} fails: {what}")

@@ -543,3 +543,10 @@ class TestTrainedNetwork:
             "mean",
             "linear",
         ]
+
+
+def test_kernels_add_as_many_tensors_as_fusing_gives_them():
+    """One number in three rooms, none of which may import the next."""
+    from irbin.kernels import kernel, native
+
+    assert MAX_RESIDUALS == kernel.MAX_RESIDUALS == native.module().MAX_RESIDUALS

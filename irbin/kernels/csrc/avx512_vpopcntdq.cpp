@@ -15,7 +15,6 @@ namespace {
 #include "finish.inl"
 #include "avx512_tile.inl"
 
-// P·B accumulators of 16 channels stay in registers; a pixel's word is broadcast once for B blocks.
 // Counts of a tile, in registers. A pixel's word is broadcast once for B blocks of weights.
 template <int P, int B>
 struct Counts {
