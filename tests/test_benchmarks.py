@@ -5,8 +5,11 @@ import torch
 
 import irbin
 from irbin import benchmarks, memory
+from irbin.artifact.read import read_artifact
 from irbin.errors import UsageError
+from irbin.kernels import native
 from irbin.records import SourceOptions
+from irbin.runtime.model import PackedModel
 
 PLAN = {"shortcut": "bireal"}
 
@@ -89,3 +92,15 @@ def test_a_float_network_that_cannot_be_built_is_a_note(folder, monkeypatch):
     assert found.notes == (
         "the float network cannot be built, so there is nothing to compare: its code is gone",
     )
+
+
+def test_loading_without_compiled_kernels_says_so_and_computes_the_same(folder, monkeypatch):
+    images = torch.randn(2, 3, 32, 32)
+    # torch's own convolutions in both: the reference leaves float ones to it
+    path = folder / "packed"
+    wanted = PackedModel(read_artifact(path), float_convs=False)(images)
+    monkeypatch.setattr(native, "_module", None)
+    monkeypatch.setattr(native._State, "active", None)
+    with pytest.warns(UserWarning, match="installed without a C\\+\\+ compiler"):
+        model = irbin.load(path)
+    assert torch.equal(model(images), wanted)
