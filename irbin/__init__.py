@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from irbin.benchmarks import benchmark as benchmark
     from irbin.errors import IrbinError as IrbinError
+    from irbin.estimation import estimate as estimate
     from irbin.records import DataOptions as DataOptions
     from irbin.records import SourceOptions as SourceOptions
     from irbin.runtime.model import load as load
     from irbin.runtime.threads import set_num_threads as set_num_threads
+    from irbin.sensitivity import analyze as analyze
     from irbin.sources import open_network as open_network
     from irbin.verbs import compare as compare
     from irbin.verbs import convert as convert
@@ -31,9 +33,11 @@ _HOME = {
     "DataOptions": "irbin.records",
     "IrbinError": "irbin.errors",
     "SourceOptions": "irbin.records",
+    "analyze": "irbin.sensitivity",
     "benchmark": "irbin.benchmarks",
     "compare": "irbin.verbs",
     "convert": "irbin.verbs",
+    "estimate": "irbin.estimation",
     "evaluate": "irbin.verbs",
     "export": "irbin.verbs",
     "finetune": "irbin.verbs",
@@ -48,9 +52,11 @@ __all__ = [
     "IrbinError",
     "SourceOptions",
     "__version__",
+    "analyze",
     "benchmark",
     "compare",
     "convert",
+    "estimate",
     "evaluate",
     "export",
     "finetune",

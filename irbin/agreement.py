@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, binary_layers
 from irbin.bits import unpack
@@ -50,6 +51,9 @@ class _Batch:
 def compare(binary: nn.Module, packed: PackedModel, batches: Iterable[Tensor]) -> Agreement:
     """Runs both networks on the same images and counts what differs.
 
+    Of a classifier the best classes are compared and every difference is explained; of a backbone
+    only values and signs.
+
     Args:
         binary: the trained network that `packed` was exported from; runs in eval mode on its own
             device, and left in the mode it was in.
@@ -57,8 +61,10 @@ def compare(binary: nn.Module, packed: PackedModel, batches: Iterable[Tensor]) -
         batches: (batch, channels, height, width) each; all images are compared.
 
     Raises:
-        UsageError: there is no image, or the two networks do not have the same binary layers.
+        UsageError: there is no image, or the two networks do not have the same binary layers or
+            outputs.
     """
+    is_classifier = packed.manifest.source.num_classes > 0
     layers = _shared_layers(binary, packed)
     flips: dict[str, _Flips] = defaultdict(_Flips)
     disagreements: list[Disagreement] = []
@@ -69,16 +75,19 @@ def compare(binary: nn.Module, packed: PackedModel, batches: Iterable[Tensor]) -
         batch = _Batch(images)
         wanted, found = _run_both(binary, packed, batch, layers)
         first = _count_flips(batch, layers, flips)
-        max_difference = max(max_difference, (wanted - found).abs().max().item())
-        different = (wanted.argmax(1) != found.argmax(1)).nonzero().flatten().tolist()
-        for i in different:
-            disagreements.append(_explain(n_images + i, wanted[i], found[i], first.get(i)))
+        max_difference = max(max_difference, _largest_difference(wanted, found))
+        if is_classifier:
+            (logits,), (packed_logits,) = wanted, found
+            different = (logits.argmax(1) != packed_logits.argmax(1)).nonzero().flatten()
+            for i in different.tolist():
+                explained = _explain(n_images + i, logits[i], packed_logits[i], first.get(i))
+                disagreements.append(explained)
         n_images += len(images)
     if n_images == 0:
         raise UsageError("`batches`: expected at least one image to compare on, got none")
     return Agreement(
         n_images=n_images,
-        equal_top1=100 * (1 - len(disagreements) / n_images),
+        equal_top1=100 * (1 - len(disagreements) / n_images) if is_classifier else None,
         max_difference=max_difference,
         layers=tuple(LayerAgreement(name, **vars(flips[name])) for name in layers),
         disagreements=tuple(disagreements),
@@ -108,8 +117,8 @@ def _shared_layers(binary: nn.Module, packed: PackedModel) -> _Layers:
 
 def _run_both(
     binary: nn.Module, packed: PackedModel, batch: _Batch, layers: _Layers
-) -> tuple[Tensor, Tensor]:
-    """Logits of the trained and of the packed network, float64 on the CPU; fills `batch`."""
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Outputs of the trained and of the packed network, float64 on the CPU; fills `batch`."""
     device = next(iter(binary.parameters())).device
     with evaluating(binary), _listening(layers, batch.inputs), torch.no_grad():
         wanted = binary(batch.images.to(device))
@@ -120,7 +129,26 @@ def _run_both(
             batch.bits[layer_of[node.name]].append(value.numpy())
 
     found = packed.run(batch.images, record)
-    return wanted.cpu().double(), found.cpu().double()
+    return _outputs(wanted), _outputs(found)
+
+
+def _outputs(returned: Any) -> list[Tensor]:
+    """The tensors in what a network returned, in the order in which a program has them."""
+    return [tensor.cpu().double() for tensor in tree_leaves(returned)]
+
+
+def _largest_difference(wanted: list[Tensor], found: list[Tensor]) -> float:
+    if [t.shape for t in wanted] != [t.shape for t in found]:
+        raise UsageError(
+            "expected the packed network to be an export of the trained one; the trained one "
+            f"returns {_shapes(wanted)}, the packed one {_shapes(found)}"
+        )
+    pairs = zip(wanted, found, strict=True)
+    return max((a - b).abs().max().item() for a, b in pairs if a.numel())
+
+
+def _shapes(tensors: list[Tensor]) -> str:
+    return ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
 
 
 @contextmanager

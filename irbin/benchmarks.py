@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from irbin.artifact.read import Artifact
 from irbin.artifact.schema import Manifest
 from irbin.errors import IrbinError
+from irbin.estimation import estimate
 from irbin.kernels import native, rates
 from irbin.network.folder import folder_kind
 from irbin.network.network import Network
@@ -97,6 +98,8 @@ def benchmark(
         if float_math != "float32":
             notes.append(f"float convolutions of the packed network in {float_math}")
         found = _record(source, record, batch_size, n_threads, entries, nodes, notes)
+        if batch_size == n_threads == 1:
+            found = replace(found, estimated_speed_up=estimate(model.manifest.plan).speed_up)
         return replace(found, overhead_us=idle, load_ms=loading)
     finally:
         torch.set_num_threads(before)

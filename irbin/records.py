@@ -21,6 +21,9 @@ Shortcut = Literal["none", "bireal"]
 NetworkForm = Literal["float", "binary", "packed"]
 FloatDtype = Literal["float32", "float16", "bfloat16"]
 FloatMath = Literal["float32", "bfloat16"]
+Grouping = Literal["layer", "block"]
+Ranking = Literal["bytes", "time"]
+BudgetKind = Literal["bytes", "latency", "drop"]
 JsonValue = Any
 
 _T = TypeVar("_T")
@@ -54,7 +57,7 @@ class SourceOptions:
     pretrained: bool = True
     """Load the weights that a timm or torchvision name comes with."""
     num_classes: int | None = None
-    """Outputs of the classifier; None takes the source's."""
+    """Outputs of the classifier, 0 for none; None takes the source's."""
     in_chans: int | None = None
     """Image channels; None takes the source's."""
     input_size: tuple[int, int, int] | None = None
@@ -63,6 +66,16 @@ class SourceOptions:
     """Further arguments of the factory."""
     use_ema: bool = False
     """Prefer the averaged weights of a training checkpoint."""
+    reparameterize: bool = False
+    """Fuse multi-branch blocks (RepVGG, MobileOne …) once the weights are loaded."""
+    state_key: str | None = None
+    """Dotted keys of the weights in a checkpoint file that holds several, or a prefix of names."""
+    remap: bool = False
+    """Match a checkpoint file's tensors by their order where their names do not fit."""
+
+    def __post_init__(self) -> None:
+        # lists for tuples, as in every folder that this network will be built from again
+        object.__setattr__(self, "model_kwargs", _as_in_json(self.model_kwargs))
 
 
 @dataclass(frozen=True)
@@ -113,6 +126,12 @@ class SourceRecord:
     """File or tag the weights came from."""
     class_names: tuple[str, ...] | None = None
     """In the order of the outputs, where known."""
+    state_key: str | None = None
+    """Where in the checkpoint file the weights lie, if that had to be said."""
+    remap: bool = False
+    """The checkpoint file's tensors may be matched by their order."""
+    reparameterized: bool = False
+    """Multi-branch blocks were fused once the weights were loaded."""
 
 
 LayerKind = Literal["conv2d", "linear", "other"]
@@ -163,6 +182,13 @@ class LayerRecord:
     """Class or function name of the first thing that reads its output; shown with `--json`."""
     is_gate: bool = False
     """Part of a squeeze-excite gate: between a global pooling and the product it controls."""
+    has_gain: bool = False
+    """Its weight is standardized and scaled by a learned gain per output channel."""
+    keeps_size: bool = False
+    """Its output's size matters: no norm behind it absorbs a scale, and nothing in the source
+    standardizes its weight."""
+    unseen: str = ""
+    """Why tracing does not see it; its facts then come from a recorded run alone. '' if it does."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +209,11 @@ class LayerGraph:
     float16`."""
     activation_channels: dict[str, int] = field(default_factory=dict)
     """Channels of every activation named in `layers`; 1 where a slope per channel does not fit."""
+    other_macs: int = 0
+    """Multiply-adds per image of products of activations, as in attention: in no layer, never
+    binary. 0 also in folders written before they were counted."""
+    n_fusable: int = 0
+    """Layers that fusing multi-branch blocks would save (`--reparameterize`)."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +236,7 @@ class Decision:
         n = 1
         for size in self.layer.weight_shape:
             n *= size
-        return n + self.layer.has_bias * self.layer.weight_shape[0]
+        return n + (self.layer.has_bias + self.layer.has_gain) * self.layer.weight_shape[0]
 
     @property
     def float_bytes(self) -> int:
@@ -252,6 +283,10 @@ class Plan:
     """See `LayerGraph.n_other_floats`."""
     activation_channels: dict[str, int] = field(default_factory=dict)
     """See `LayerGraph.activation_channels`."""
+    other_macs: int = 0
+    """See `LayerGraph.other_macs`."""
+    n_fusable: int = 0
+    """See `LayerGraph.n_fusable`."""
 
     @property
     def binary_names(self) -> tuple[str, ...]:
@@ -277,6 +312,11 @@ class Plan:
         return sum(d.layer.n_macs for d in self.decisions if not d.binary)
 
     @property
+    def n_macs(self) -> int:
+        """Multiply-adds per image, products of activations included."""
+        return self.binary_macs + self.float_macs + self.other_macs
+
+    @property
     def float_bytes(self) -> int:
         """The float network's parameters as float32."""
         return sum(d.float_bytes for d in self.decisions) + 4 * self.n_other_params
@@ -289,9 +329,41 @@ class Plan:
         n_floats = self.n_other_floats
         for d in (d for d in self.decisions if d.packed_bytes):  # one that never runs is not stored
             n_floats += d.layer.has_bias * d.layer.weight_shape[0] if d.binary else d.n_params
-            if d.binary and self.options.binarizer == "plain":
-                n_floats += d.layer.weight_shape[0]
+            if d.binary and (self.options.binarizer == "plain" or d.layer.has_gain):
+                n_floats += d.layer.weight_shape[0]  # scales
         return total - 2 * n_floats
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a plan gains, before anyone trains. Made by `estimate`, read by reports.
+
+    Seconds are of one image at batch 1 on one thread of an AVX-512 x86 processor; on others trust
+    their ratio only.
+    """
+
+    float_seconds: float
+    """Of the float network in torch."""
+    packed_seconds: float
+    """Of the packed network; the sum of `packed_parts`."""
+    packed_parts: dict[str, float]
+    """Seconds of the packed network by what takes them, the longest first."""
+    binary_macs: float
+    """Share of the multiply-adds that become binary, 0 to 1; products of activations count as
+    float ones."""
+    binary_bytes: float
+    """Share of the float network's bytes that become bits, 0 to 1."""
+    shrinkage: float
+    """How many times smaller the packed folder's tensors are than the float network's."""
+    verdict: str = ""
+    """One line: the shares, the estimated speed-up, the shrinkage."""
+    advice: tuple[str, ...] = ()
+    """Why it gains little and what to do, a sentence each; empty where it is worth it."""
+
+    @property
+    def speed_up(self) -> float:
+        """How many times faster the packed network is estimated to be; 1 where nothing runs."""
+        return self.float_seconds / self.packed_seconds if self.packed_seconds else 1.0
 
 
 @dataclass(frozen=True)
@@ -358,14 +430,110 @@ class Agreement:
 
     n_images: int
     """Images compared."""
-    equal_top1: float
-    """Per cent."""
+    equal_top1: float | None
+    """Per cent; None where there is no classifier, hence no top-1 class."""
     max_difference: float
-    """Largest absolute difference of a logit."""
+    """Largest absolute difference of a logit; of a backbone of any value it returns."""
     layers: tuple[LayerAgreement, ...]
     """In execution order."""
     disagreements: tuple[Disagreement, ...]
     """Every image whose top-1 differs, explained."""
+
+
+@dataclass(frozen=True)
+class LayerSensitivity:
+    """What binarizing one layer or block alone does. Made by `sensitivity`, read by reports."""
+
+    name: str
+    """The layer, or the module around a block's layers."""
+    layers: tuple[str, ...]
+    """What was binary while it was measured."""
+    loss: float
+    """Mean cross-entropy on the sample, nats; nan where it was not finite."""
+    top1: float
+    """Per cent of the sample."""
+    loss_increase: float
+    """Above the float network's loss, nats; nan where that is not finite."""
+    standard_error: float
+    """Of `loss_increase`, over the images of the sample."""
+    bytes_saved: int
+    """In the packed folder."""
+    seconds_saved: float
+    """Of one image on one thread, estimated; may be negative."""
+
+
+@dataclass(frozen=True)
+class PathPoint:
+    """A network on the way from float to binary. Made by `sensitivity`, read by reports."""
+
+    n_binary: int
+    """Layers."""
+    packed_bytes: int
+    """Predicted bytes of all tensors in the packed folder."""
+    seconds: float
+    """Of one image on one thread, estimated."""
+    loss: float
+    """Mean cross-entropy on the sample, nats; nan where it was not finite."""
+    top1: float
+    """Per cent of the sample."""
+    on_front: bool = False
+    """No other measured network is as small and as accurate."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a network may cost. Made by callers, read by `analysis` and reports."""
+
+    kind: BudgetKind
+    """Of what."""
+    limit: float
+    """Bytes of the packed folder's tensors, milliseconds, or points of top-1."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The layers to binarize for a budget. Made by `sensitivity`, read by reports."""
+
+    budget: Budget
+    """That it keeps."""
+    options: PlanOptions
+    """What to plan with: the user's own and the `keep` rules for everything else."""
+    keep: tuple[str, ...]
+    """The rules that came on top of the user's."""
+    binary: tuple[str, ...]
+    """Layers, in execution order."""
+    point: PathPoint
+    """What it costs and does, without training."""
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """How a float network bears binarization. Made by `sensitivity`, read by reports."""
+
+    source: str
+    """What was analyzed."""
+    by: Grouping
+    """Whether layers or blocks were measured."""
+    ranked_by: Ranking
+    """What the loss is set against: bytes, or estimated time where the budget is one of latency."""
+    options: PlanOptions
+    """What was planned with."""
+    n_images: int
+    """The sample."""
+    n_calibration: int
+    """Training images that batch norm was re-estimated on."""
+    layers: tuple[LayerSensitivity, ...]
+    """The ranking: what costs least loss for what it saves comes first."""
+    path: tuple[PathPoint, ...]
+    """The float network, then more and more of the ranking binary, last everything."""
+    proposal: Proposal | None = None
+    """For the budget; None where none was given or none meets it."""
+    unmet: str = ""
+    """Why there is no proposal although a budget was given."""
+    notes: tuple[str, ...] = ()
+    """What a reader has to know."""
+    interrupted: bool = False
+    """Ctrl-C ended it: layers, points or the proposal are missing."""
 
 
 @dataclass(frozen=True)
@@ -377,7 +545,8 @@ class ExportRecord:
     predicted_bytes: int
     """Tensor bytes the plan predicted."""
     tensor_bytes: int
-    """Tensor bytes in the safetensors file; equals the prediction."""
+    """Tensor bytes in the safetensors file; equals the prediction but for constants that the
+    network's code computes when it is lowered."""
     total_bytes: int
     """All files of the folder together."""
     float_bytes: int
@@ -580,6 +749,8 @@ class BenchRecord:
     overhead_us: float = float("nan")
     """What it takes to call all kernels of one batch, measured with kernels that do nothing:
     Python, and bringing torch's results into the kernels' order."""
+    estimated_speed_up: float | None = None
+    """What `estimate` says of the plan; None where it says nothing: other batches, more threads."""
     load_ms: float | None = None
     """From `irbin.load` to a network that can run, in a fresh process that imported irbin and
     torch; None where there is no folder to load."""
@@ -599,6 +770,13 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter  # a tenth of a second that `irbin --help` does not need
 
     return TypeAdapter(kind)
+
+
+def _as_in_json(value: Any) -> Any:
+    """Lists in place of tuples, at any depth."""
+    if isinstance(value, dict):
+        return {key: _as_in_json(item) for key, item in value.items()}
+    return [_as_in_json(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def to_json(record: object) -> JsonValue:

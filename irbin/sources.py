@@ -13,7 +13,7 @@ from irbin.network.from_module import count_classes
 from irbin.network.network import Network
 from irbin.network.open import open_network as open_by_name
 from irbin.network.open import reopen
-from irbin.records import Preprocessing, SourceOptions, SourceRecord
+from irbin.records import NetworkForm, Preprocessing, SourceOptions, SourceRecord
 from irbin.runtime.model import PackedModel
 from irbin.runtime.model import load as load_packed
 
@@ -54,7 +54,8 @@ def _network_of_module(module: nn.Module, options: SourceOptions) -> Network:
     """A live module as a float network, taken to be trained: somebody made it for a purpose."""
     size = options.input_size or Preprocessing().input_size
     name, seen = type(module).__name__, Preprocessing(input_size=size)
-    record = SourceRecord(name, f"live:{name}", count_classes(module, seen, name), seen)
+    num_classes = 0 if options.num_classes == 0 else count_classes(module, seen, name)
+    record = SourceRecord(name, f"live:{name}", num_classes, seen)
     return Network(module, replace(record, trained=True))
 
 
@@ -90,6 +91,23 @@ def teacher_of(
     return found.module.eval()
 
 
+def check_classifier(record: SourceRecord, task: str) -> None:
+    """Refuses a backbone where labels are needed.
+
+    Args:
+        record: of the network.
+        task: what cannot be done with it.
+
+    Raises:
+        UsageError: it has no classifier.
+    """
+    if record.num_classes == 0:
+        raise UsageError(
+            f"cannot {task} `{record.spec}`: it has no classifier, only features; attach a head "
+            "and do it in a loop of your own, as docs/your-own-network.md shows"
+        )
+
+
 def name_of(source: Source | PackedModel) -> str:
     """What the user called it: as typed; of something live the record's spec or the class."""
     if isinstance(source, str | Path):
@@ -102,6 +120,13 @@ def name_of(source: Source | PackedModel) -> str:
 def source_record(network: Network | PackedModel) -> SourceRecord:
     """Where the float network came from."""
     return network.manifest.source if isinstance(network, PackedModel) else network.source
+
+
+def runnable(network: Network | PackedModel) -> tuple[nn.Module, NetworkForm]:
+    """What to call with images, and which form of the network that is."""
+    if isinstance(network, PackedModel):
+        return network, "packed"
+    return network.module, "float" if network.plan is None else "binary"
 
 
 def param_count(network: Network | PackedModel) -> int:

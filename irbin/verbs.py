@@ -6,17 +6,13 @@ an `nn.Module`, a `Network`, a `PackedModel`. Nothing here prints or exits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from itertools import islice
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
-
 from irbin.agreement import compare as compare_batches
 from irbin.artifact.write import write_artifact
-from irbin.data import check_classes, class_names, eval_loader, open_dataset, train_loader
+from irbin.data import check_classes, class_names, eval_loader, open_dataset
 from irbin.errors import UsageError
 from irbin.evaluation import evaluate as evaluate_model
 from irbin.network.folder import refuse_existing, save_folder
@@ -33,7 +29,6 @@ from irbin.records import (
     Evaluation,
     ExportRecord,
     FloatDtype,
-    NetworkForm,
     Plan,
     PlanOptions,
     RunRecord,
@@ -45,15 +40,18 @@ from irbin.runtime.model import PackedModel
 from irbin.runtime.model import load as load_packed
 from irbin.sources import (
     Source,
+    check_classifier,
     name_of,
     open_any,
     open_network,
     param_count,
+    runnable,
     size_bytes,
     source_record,
     teacher_of,
 )
-from irbin.training.calibrate import reestimate_batch_norm
+from irbin.training.calibrate import calibrate as calibrate_network
+from irbin.training.calibrate import counted_images
 from irbin.training.loop import finetune as finetune_network
 from irbin.training.recipe import resolve_recipe
 
@@ -76,7 +74,7 @@ def plan(source: Source, *, source_options: SourceOptions | None = None, **optio
     network = open_network(source, source_options)
     if network.plan is None:
         graph = trace(network.module, network.source.preprocessing.input_size)
-        return make_plan(graph, _plan_options(options))
+        return make_plan(graph, plan_options(options))
     if options:
         given = ", ".join(f"`{name}`" for name in sorted(options))
         raise UsageError(
@@ -110,7 +108,7 @@ def convert(
         options: fields of `PlanOptions`.
 
     Raises:
-        PlanError, ConvertError: see `network.plan` and `network.rewrite`.
+        PlanError, ConvertError: see `network.plan`, `network.rewrite`, `training.calibrate`.
         UsageError: the network is converted already, or `calibrate` has no data.
     """
     if calibrate < 0:
@@ -124,7 +122,7 @@ def convert(
         refuse_existing(Path(out), overwrite)  # before any long work, not after it
     converted = rewrite(network, plan(network, **options))
     if calibrate and data is not None:
-        _calibrate(converted, data, calibrate, report)
+        calibrate_network(converted, data, calibrate, report)
     if out is not None:
         save_folder(converted, Path(out), overwrite=overwrite)
     return converted
@@ -161,10 +159,11 @@ def finetune(
         on_epoch: told of every epoch.
 
     Raises:
-        UsageError: the recipe or an override makes no sense.
+        UsageError: the recipe or an override makes no sense, or the network has no classifier.
         DataError, TrainingError: see `data` and `training.loop`.
     """
     network = open_network(source, source_options)
+    check_classifier(network.source, "fine-tune")
     settings = resolve_recipe(recipe, dict(overrides or {}), network.plan is not None)
     chosen_teacher = None
     if settings.distill:
@@ -206,12 +205,14 @@ def evaluate(
 
     Raises:
         DataError: no images, a damaged one, or another number of classes than the network has.
+        UsageError: the network has no classifier.
     """
     network = open_any(source, source_options)
     record = source_record(network)
+    check_classifier(record, "evaluate")
     dataset = open_dataset(data, data.val_split, record.preprocessing, training=False)
     check_classes(record, dataset)
-    module, kind = _runnable(network)
+    module, kind = runnable(network)
     if kind == "packed":  # it runs on the CPU, in float32
         device, amp = "cpu", None
     return evaluate_model(
@@ -253,8 +254,9 @@ def compare(
         raise UsageError("`compare` needs a converted network, got a float one")
     model = packed if isinstance(packed, PackedModel) else load_packed(Path(packed))
     dataset = open_dataset(data, data.val_split, network.source.preprocessing, training=False)
-    check_classes(network.source, dataset)
-    batches = _images(eval_loader(dataset, data), len(dataset), report)
+    if network.source.num_classes:  # a backbone is compared on any images
+        check_classes(network.source, dataset)
+    batches = counted_images(eval_loader(dataset, data), len(dataset), report)
     return compare_batches(network.module, model, batches)
 
 
@@ -294,6 +296,8 @@ def export(
 def load(folder: str | Path) -> PackedModel:
     """A packed folder as an `nn.Module` that maps (batch, channels, height, width) to logits.
 
+    A backbone's gives features: one tensor, or a list of several.
+
     Raises:
         ArtifactError: the folder is not what `docs/format.md` says.
     """
@@ -305,30 +309,11 @@ def program_text(folder: str | Path) -> str:
     return format_program(load_packed(Path(folder)).program)
 
 
-def _plan_options(options: Mapping[str, Any]) -> PlanOptions:
+def plan_options(options: Mapping[str, Any]) -> PlanOptions:
+    """The record of keyword arguments, checked.
+
+    Raises:
+        UsageError: no such field, or a value of another type.
+    """
     lists = {name: tuple(options[name]) for name in ("keep", "binarize") if name in options}
     return from_json(PlanOptions, {**options, **lists}, "plan options")
-
-
-def _calibrate(network: Network, data: DataOptions, n_images: int, report: Progress | None) -> None:
-    """Re-estimates batch-norm statistics on images drawn from the training split, in place."""
-    dataset = open_dataset(data, data.train_split, network.source.preprocessing, training=False)
-    n_images = min(n_images, len(dataset))
-    loader = train_loader(dataset, replace(data, batch_size=min(data.batch_size, n_images)), seed=0)
-    n_batches = max(n_images // loader.batch_size, 1)
-    reestimate_batch_norm(network.module, _images(islice(loader, n_batches), n_images, report))
-
-
-def _runnable(network: Network | PackedModel) -> tuple[nn.Module, NetworkForm]:
-    if isinstance(network, PackedModel):
-        return network, "packed"
-    return network.module, "float" if network.plan is None else "binary"
-
-
-def _images(loader: Any, n_images: int, report: Progress | None) -> Iterator[Tensor]:
-    done = 0
-    for images, _ in loader:
-        yield images
-        done = min(done + len(images), n_images)
-        if report is not None:
-            report(done, n_images)

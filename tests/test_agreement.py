@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -150,3 +152,39 @@ def test_a_layer_that_reads_constants_alone_has_nothing_to_show():
     agreement = compare(net, packed(net), images(4))
     assert [layer.name for layer in agreement.layers] == ["seen"]
     assert agreement.equal_top1 == 100
+
+
+class TestBackbones:
+    def pair_of(self, net: nn.Module) -> tuple[nn.Module, PackedModel]:
+        lowered = lower(net.eval(), (3, 6, 6))
+        manifest = replace(MANIFEST, source=replace(MANIFEST.source, num_classes=0))
+        return net, PackedModel(Artifact("", manifest, lowered.program, lowered.tensors))
+
+    def test_all_outputs_count_and_top_1_does_not(self):
+        class Maps(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.body = network()[:4]
+
+            def forward(self, x):
+                early = self.body[1](self.body[0](x))
+                return {"early": early, "late": [self.body[3](self.body[2](early)), x]}
+
+        net, model = self.pair_of(Maps())
+        agreement = compare(net, model, images(3, 2))
+        assert (agreement.n_images, agreement.equal_top1, agreement.disagreements) == (5, None, ())
+        assert agreement.max_difference < 1e-5
+        assert [layer.n_signs for layer in agreement.layers] == [5 * 12 * 64, 5 * 10 * 36]
+        with torch.no_grad():
+            net.body[3].bias += 2  # of the second output alone
+        assert compare(net, model, images(3)).max_difference == pytest.approx(2)
+
+    def test_another_number_of_outputs_is_refused(self):
+        class Twice(nn.Sequential):
+            def forward(self, x):
+                y = super().forward(x)
+                return y, y
+
+        net, model = self.pair_of(network())
+        with pytest.raises(UsageError, match=r"trained one returns \(3, 3\), \(3, 3\), the packed"):
+            compare(Twice(*net), model, images(3))

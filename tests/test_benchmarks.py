@@ -69,6 +69,13 @@ def test_a_network_is_converted_and_lowered_in_memory(folder, source):
     assert sum(node.binary_macs for node in found.nodes) > 0
     assert found.entries[0].peak_bytes is None  # no other process can open it by name
     assert found.load_ms is None
+    plan = irbin.plan(name, **options)
+    assert found.estimated_speed_up == irbin.estimate(plan).speed_up
+
+
+def test_nothing_is_estimated_for_other_batches(folder):
+    found = irbin.benchmark(folder / "packed", n_runs=1, batch_size=2, n_threads=1, memory=False)
+    assert found.estimated_speed_up is None
 
 
 def test_options_of_the_source_are_taken(folder):

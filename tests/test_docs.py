@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import timm
 import torch
 
 import irbin
+from irbin.cli.app import main
 from tests.conftest import write_pictures
 
 ROOT = Path(__file__).parent.parent
@@ -31,6 +33,48 @@ def test_the_python_page_runs_as_it_stands(
     for block in blocks:
         exec(block, names)
     assert "BinaryConv2d" in capsys.readouterr().out
+
+
+def test_the_page_on_checkpoints_runs_as_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    state = timm.create_model("resnet18", num_classes=10).state_dict()
+    torch.save(state, "model.pth")
+    torch.save({f"{i}.{n.rpartition('.')[2]}": t for i, (n, t) in enumerate(state.items())},
+               "renamed.pth")  # fmt: skip
+    body = {f"backbone.{n}": t for n, t in state.items() if not n.startswith("fc")}
+    networks = {part: body | {"head.mlp.weight": torch.ones(2)} for part in ("student", "teacher")}
+    torch.save(networks, "dino.pth")
+    page = (ROOT / "docs" / "checkpoints.md").read_text()
+    commands = re.findall(r"```sh\n(irbin .*)\n```", page)
+    assert len(commands) == 5
+    notes = {}
+    for command in commands:
+        assert main(shlex.split(command)[1:]) == 0, command
+        notes[command] = capsys.readouterr().err
+    assert notes[commands[0]] == ""
+    (promised,) = re.findall(r"prints ``(.*) ``", page)
+    assert promised.replace("…", str(tmp_path)) in notes[commands[1]]
+
+
+def test_the_page_on_your_own_network_runs_as_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A block that begins with a file's name is written there; every other one runs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    page = (ROOT / "docs" / "your-own-network.md").read_text()
+    names: dict[str, object] = {}
+    for language, block in re.findall(r"```(python|sh)\n(.*?)```", page, re.DOTALL):
+        if language == "sh":
+            for line in block.splitlines():
+                assert main(shlex.split(line)[1:]) == 0, capsys.readouterr().err
+        elif file := re.match(r"# (\w+\.py)\n", block):
+            Path(file[1]).write_text(block)
+        else:
+            exec(block, names)
+    assert "('first', 'mix')" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

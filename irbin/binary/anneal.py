@@ -54,6 +54,6 @@ class EdePhase(nn.Module):
         self.t.fill_(t)
         self.k.fill_(max(1 / t, 1.0))
 
-    def forward(self) -> tuple[Tensor, Tensor]:
-        """t and k, two scalar tensors."""
-        return self.t, self.k
+    def forward(self, x: Tensor) -> Tensor:
+        """x itself: some roots run all of their children in turn (`nn.Sequential`)."""
+        return x

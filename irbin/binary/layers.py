@@ -2,7 +2,9 @@
 
 They subclass torch's own `Conv2d` and `Linear` because networks read `.weight`, `.kernel_size` and
 the like from their layers. The latent weight keeps the name `weight`, so state-dict keys stay the
-source's. Zero padding is applied after sign, so a padded tap contributes 0 to the sum.
+source's. Zero padding is applied after sign, so a padded tap contributes 0 to the sum. A source
+that standardizes its weight itself (timm's `StdConv2d` and kin) needs nothing more than Libra-PB,
+which does the same first.
 """
 
 from __future__ import annotations
@@ -20,12 +22,18 @@ from irbin.errors import ConvertError
 Padding4 = tuple[int, int, int, int]
 """(left, right, top, bottom), the order of `torch.nn.functional.pad`."""
 
+Gain = tuple[nn.Parameter | None, float]
+"""`BinaryLayer.gain` and `gain_factor`."""
+
+NO_GAIN: Gain = (None, 1.0)
+"""Of every layer but those with scaled weight standardization."""
+
 
 class Method(NamedTuple):
-    """How a layer is binarized; one value for a whole network."""
+    """How a layer is binarized."""
 
     binarizer: str = "libra"
-    """`libra` or `plain`: a name in `BINARIZERS`."""
+    """`libra`, `libra-latent` or `plain`: a name in `BINARIZERS`."""
     estimator: str = "ede"
     """`ede` or `ste`: a name in `ESTIMATORS`."""
     binary_activations: bool = True
@@ -39,13 +47,19 @@ class BinaryLayer(nn.Module):
         method: how weights and activations are binarized.
         phase: the network's EDE phase, shared by all of its layers. Kept out of the module tree:
             it is registered once, at the network's root.
+        gain: (out_channels, 1, 1, 1), learned, of a source with scaled weight standardization
+            (Brock et al., ICLR 2021, §4.1; timm's `ScaledStdConv2d`); else None.
+        gain_factor: the constant beside it, γ/√fan-in.
     """
 
     weight: Tensor
     method: Method
+    gain: nn.Parameter | None
+    gain_factor: float
 
-    def _set_method(self, method: Method, phase: EdePhase) -> None:
+    def _set_method(self, method: Method, phase: EdePhase, gain: Gain) -> None:
         self.method = method
+        self.gain, self.gain_factor = gain
         self.__dict__["phase"] = phase  # past nn.Module.__setattr__, which would register it
         self._binarizer: Binarizer = BINARIZERS[method.binarizer]
         self._estimator: Estimator = ESTIMATORS[method.estimator]
@@ -58,24 +72,35 @@ class BinaryLayer(nn.Module):
     def binary_weight(self) -> Tensor:
         """sign(ŵ)·scale, the weight the forward pass uses; (out_channels, ...), differentiable."""
         source, scale = self._binarizer(self.weight)
-        t, k = self.phase()
-        return self._estimator(source, t, k) * scale.view(-1, *[1] * (source.dim() - 1))
+        t, k = self.phase.t, self.phase.k
+        return self._estimator(source, t, k) * self._gained(scale, source.dim())
+
+    def _gained(self, scale: Tensor, n_axes: int) -> Tensor:
+        """`scale`, (out_channels,), times the source layer's gain; (out_channels, 1, …)."""
+        scale = scale.view(-1, *[1] * (n_axes - 1))
+        return scale if self.gain is None else scale * (self.gain * self.gain_factor)
 
     def binary_input(self, x: Tensor) -> Tensor:
         """sign(x) at 1w1a, x itself at 1w32a."""
         if not self.method.binary_activations:
             return x
-        t, k = self.phase()
+        t, k = self.phase.t, self.phase.k
         return self._estimator(x, t, k)
 
     def frozen(self) -> tuple[Tensor, Tensor]:
         """Signs and scale as inference uses them, detached.
 
         Returns:
-            −1/+1 of the weight's shape, and the scale, (out_channels,).
+            −1/+1 of the weight's shape, and the scale, (out_channels,): powers of two if
+            `has_exponents`.
         """
         source, scale = self._binarizer(self.weight.detach().float())
-        return sign(source), scale
+        return sign(source), self._gained(scale, source.dim()).detach().flatten()
+
+    @property
+    def has_exponents(self) -> bool:
+        """Whether the scale is a power of two, stored as its exponent."""
+        return self.gain is None and self.method.binarizer != "plain"
 
 
 class BinaryConv2d(BinaryLayer, nn.Conv2d):
@@ -102,7 +127,7 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):
         )  # fmt: skip
         new.weight, new.bias = layer.weight, layer.bias
         new.padding_rule = "same" if pads_by_input_size(layer) else "fixed"
-        new._set_method(method, phase)
+        new._set_method(method, phase, _gain(layer))
         return new.train(layer.training)
 
     def border(self, height: int, width: int) -> Padding4:
@@ -146,7 +171,7 @@ class BinaryLinear(BinaryLayer, nn.Linear):
         """A binary layer that takes over `layer`'s parameters (shared, not copied)."""
         new = cls(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
         new.weight, new.bias = layer.weight, layer.bias
-        new._set_method(method, phase)
+        new._set_method(method, phase, NO_GAIN)
         return new.train(layer.training)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102 - shapes in the class docstring
@@ -158,7 +183,27 @@ def pads_by_input_size(layer: nn.Conv2d) -> bool:
 
     Recognized by class name: this room imports neither timm nor torchvision.
     """
-    return any(base.__name__ in {"Conv2dSame", "Conv2dSameExport"} for base in type(layer).__mro__)
+    names = {base.__name__ for base in type(layer).__mro__}
+    if names & {"StdConv2dSame", "ScaledStdConv2dSame"}:  # theirs may turn out to be fixed
+        return bool(vars(layer)["same_pad"])
+    return bool(names & {"Conv2dSame", "Conv2dSameExport"})
+
+
+def standardizes_weight(layer: nn.Module) -> bool:
+    """Whether `layer` is one of timm's that standardize their weight as Libra-PB does."""
+    names = {"StdConv2d", "StdConv2dSame", "ScaledStdConv2d", "ScaledStdConv2dSame"}
+    return type(layer).__name__ in names
+
+
+def has_gain(layer: nn.Module) -> bool:
+    """Whether `layer` scales its standardized weight by a learned gain per output channel."""
+    return type(layer).__name__ in {"ScaledStdConv2d", "ScaledStdConv2dSame"}
+
+
+def _gain(layer: nn.Conv2d) -> Gain:
+    if not has_gain(layer):
+        return NO_GAIN
+    return cast(nn.Parameter, layer._parameters["gain"]), float(vars(layer)["scale"])
 
 
 def binary_layers(network: nn.Module) -> dict[str, BinaryConv2d | BinaryLinear]:

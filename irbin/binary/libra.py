@@ -52,7 +52,8 @@ def power_of_two_exponent(standardized: Tensor) -> Tensor:
         standardized: ŵ, (out_channels, ...).
 
     Returns:
-        Detached float tensor of whole numbers, (out_channels,), in [−126, 0].
+        Detached float tensor of whole numbers, (out_channels,), −126 or more; at most 0 for a
+        standardized weight.
     """
     mean_abs = standardized.detach().flatten(1).abs().mean(dim=1)
     return mean_abs.clamp_min(2.0**MIN_SCALE_LOG2).log2().round()
@@ -71,6 +72,25 @@ def libra(weight: Tensor) -> tuple[Tensor, Tensor]:
     return standardized, power_of_two_exponent(standardized).exp2()
 
 
+def libra_latent(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Libra-PB's signs, scaled to the latent weight's own size: 2^round(log2(mean |w − w̄|)).
+
+    For layers whose output no norm rescales (transformers, networks without batch norm): there the
+    size of standardized weights, near 1, would drown the residual stream. Ours, not the paper's,
+    whose layers all stand before a batch norm.
+
+    Args:
+        weight: latent weight, (out_channels, ...).
+
+    Returns:
+        ŵ of the same shape, and the detached scale, (out_channels,), a power of two.
+    """
+    flat = weight.detach().flatten(1)
+    if flat.shape[1] > 1:
+        flat = flat - flat.mean(dim=1, keepdim=True)
+    return standardize(weight), power_of_two_exponent(flat).exp2()
+
+
 def plain(weight: Tensor) -> tuple[Tensor, Tensor]:
     """The plain binarizer: sign of w, scale mean |w| (XNOR-Net, Rastegari et al., ECCV 2016, §3.1).
 
@@ -85,5 +105,9 @@ def plain(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 Binarizer = Callable[[Tensor], tuple[Tensor, Tensor]]
 
-BINARIZERS: dict[str, Binarizer] = {"libra": libra, "plain": plain}
-"""By the name that options and files use."""
+BINARIZERS: dict[str, Binarizer] = {
+    "libra": libra,
+    "libra-latent": libra_latent,
+    "plain": plain,
+}
+"""By name; users choose `libra` or `plain`, and the plan where `libra` keeps the latent size."""

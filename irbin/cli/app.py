@@ -14,8 +14,9 @@ from typing import Annotated
 import typer
 
 from irbin import __version__
+from irbin.cli.analyze import analyze
 from irbin.cli.bench import bench
-from irbin.cli.console import notes, say
+from irbin.cli.console import logged_as_notes, notes, say
 from irbin.cli.convert import convert
 from irbin.cli.demo import demo
 from irbin.cli.eval import evaluate
@@ -47,6 +48,7 @@ app = typer.Typer(
 )
 COMMANDS: dict[str, Callable[..., None]] = {
     "inspect": inspect,
+    "analyze": analyze,
     "convert": convert,
     "finetune": finetune,
     "eval": evaluate,
@@ -92,7 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         wants_traceback = True
         words = [word for word in words if word != TRACEBACK_FLAG]
     try:
-        code = app(args=words or ["--help"], prog_name="irbin", standalone_mode=False)
+        with logged_as_notes():
+            code = app(args=words or ["--help"], prog_name="irbin", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except Exception as error:

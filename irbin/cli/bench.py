@@ -15,6 +15,7 @@ from irbin.report.bench import (
     bench_heading,
     bench_json,
     entries_table,
+    estimate_lines,
     limit_line,
     machine_line,
     nodes_table,
@@ -87,7 +88,7 @@ def bench(
     screen.print()
     screen.print(nodes_table(record))
     say(screen, limit_line(record))
-    for line in overhead_lines(record):
+    for line in (*estimate_lines(record), *overhead_lines(record)):
         say(screen, line)
     for line in (*slower_lines(record), *record.notes):
         say(screen, line, style="yellow")

@@ -5,6 +5,7 @@ With `--json -` standard output holds the JSON and nothing else, and results mov
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -42,6 +43,22 @@ def _console(stderr: bool) -> Console:
 def say(console: Console, line: str, style: str = "") -> None:
     """One line as it is: no markup, not wrapped, so that paths and commands can be copied."""
     console.print(Text(line, style=style), soft_wrap=True)
+
+
+class _Notes(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(notes(), f"note: {record.getMessage()}", style="yellow")
+
+
+@contextmanager
+def logged_as_notes() -> Iterator[None]:
+    """Shows what irbin logs, a line each on standard error, whatever is being displayed there."""
+    handler, log = _Notes(), logging.getLogger("irbin")
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
 
 
 @contextmanager

@@ -68,6 +68,10 @@ def convert(
             notes_by_layer: dict[str, str] = vars(converted.module)["irbin_shortcuts"]
             say(results(), shortcut_line(notes_by_layer))
     say(results(), f"wrote {out}", style="bold")
+    if converted.source.num_classes == 0:
+        hint = "train it with a head in a loop of your own, see docs/your-own-network.md"
+        say(notes(), f"next: {hint}", style="dim")
+        return
     data_dir = data.data_dir or "DATA"
     command = shlex.join(["irbin", "finetune", str(out), "--data-dir", str(data_dir), "-o", "RUN"])
     say(notes(), f"next: {command}", style="dim")

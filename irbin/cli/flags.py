@@ -64,6 +64,29 @@ def given(group: Any, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
     }
 
 
+def words(group: Any, *, without: tuple[str, ...] = ()) -> list[str]:
+    """The words that set a group's fields on a command line: those that are not the defaults.
+
+    Args:
+        group: instance of a group dataclass, each flag named as its field.
+        without: names of fields to leave out.
+    """
+    found: list[str] = []
+    for f in fields(group):
+        value = getattr(group, f.name)
+        if f.name in without or value == f.default:
+            continue
+        flag = f.name.replace("_", "-")
+        if isinstance(value, bool):
+            found.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, list):
+            found += [word for item in value for word in (f"--{flag}", str(item))]
+        else:
+            parts = value if isinstance(value, tuple) else (value,)
+            found += [f"--{flag}", *map(str, parts)]
+    return found
+
+
 def reflow(docstring: str) -> str:
     """A docstring with each paragraph on one line, so that help is broken where the screen ends."""
     paragraphs = cleandoc(docstring).split("\n\n")

@@ -11,6 +11,7 @@ from irbin.cli.console import check_json_target, json_alone, results, say, write
 from irbin.cli.flags import flat, given
 from irbin.cli.options import Json, PlanFlags, Source, SourceFlags
 from irbin.errors import UsageError
+from irbin.estimation import estimate
 from irbin.records import Plan, SourceOptions
 from irbin.report.jsonout import plan_json
 from irbin.report.plan import layer_table, plan_heading, plan_notes, totals_table
@@ -27,7 +28,8 @@ def inspect(
     """Show what would become binary, what would stay float, and why.
 
     Lists every layer with its shape, multiply-adds, bytes before and after, decision and reason,
-    then totals by precision and the predicted packed size. Takes the plan options of convert, and
+    then totals by precision, the predicted packed size, how much faster the packed network is
+    estimated to be, and why where binarizing gains little. Takes the plan options of convert, and
     changes nothing. A converted folder shows the plan it was made with; a packed folder shows its
     program, a line a node with shapes.
     """
@@ -49,11 +51,11 @@ def _show_plan(spec: str, options: SourceOptions, flags: PlanFlags, json_to: str
     with json_alone(json_to):
         plan = verbs.plan(spec, source_options=options, **given(flags))
     print_plan(results(json_to), spec, plan)
-    write_json(plan_json(spec, plan), json_to)
+    write_json(plan_json(spec, plan, estimate(plan)), json_to)
 
 
 def print_plan(screen: Console, name: str, plan: Plan) -> None:
-    """Layers, totals and notes."""
+    """Layers, totals, notes, and what it gains."""
     say(screen, plan_heading(name, plan), style="bold")
     screen.print(layer_table(plan, screen.width))
     screen.print()
@@ -61,10 +63,14 @@ def print_plan(screen: Console, name: str, plan: Plan) -> None:
 
 
 def print_totals(screen: Console, plan: Plan) -> None:
-    """Totals and notes alone."""
+    """Totals, notes, and what it gains."""
     screen.print(totals_table(plan))
     for note in plan_notes(plan):
         say(screen, note)
+    found = estimate(plan)
+    say(screen, found.verdict, style="bold")
+    for sentence in found.advice:
+        say(screen, sentence, style="yellow")
 
 
 def _show_program(spec: str, json_to: str | None) -> None:

@@ -71,8 +71,8 @@ class SourceFlags:
     ] = True  # fmt: skip
     num_classes: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", rich_help_panel=NETWORK, show_default="the source's",
-                     help="Outputs of the classifier."),
+        typer.Option(min=0, metavar="N", rich_help_panel=NETWORK, show_default="the source's",
+                     help="Outputs of the classifier; 0 takes a timm network without its head."),
     ] = None  # fmt: skip
     in_chans: Annotated[
         int | None,
@@ -89,10 +89,26 @@ class SourceFlags:
         typer.Option(metavar="KEY=VALUE", rich_help_panel=NETWORK,
                      help="Further argument of the model's factory; repeatable."),
     ] = None  # fmt: skip
+    reparameterize: Annotated[
+        bool,
+        typer.Option("--reparameterize", rich_help_panel=NETWORK,
+                     help="Fuse multi-branch blocks first (RepVGG, MobileOne, …)."),
+    ] = False  # fmt: skip
     use_ema: Annotated[
         bool,
         typer.Option("--use-ema", rich_help_panel=NETWORK,
                      help="Take the averaged weights of a training checkpoint."),
+    ] = False  # fmt: skip
+    state_key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", rich_help_panel=NETWORK,
+                     help="Where in a checkpoint file the weights lie, if it holds several: its "
+                          "keys joined by dots, or a prefix of names."),
+    ] = None  # fmt: skip
+    remap: Annotated[
+        bool,
+        typer.Option("--remap", rich_help_panel=NETWORK,
+                     help="Match a checkpoint's tensors by order where their names do not fit."),
     ] = False  # fmt: skip
 
     def named(self, source: str | None) -> str:
@@ -130,6 +146,9 @@ class SourceFlags:
             input_size=self.input_size,
             model_kwargs=parse_pairs(self.model_kwargs or [], "--model-kwargs"),
             use_ema=self.use_ema,
+            reparameterize=self.reparameterize,
+            state_key=self.state_key,
+            remap=self.remap,
         )
 
 

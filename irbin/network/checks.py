@@ -7,26 +7,22 @@ lists, or reparameterize themselves afterwards, and then go on in float without 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_leaves
 
 from irbin.binary.layers import BinaryLayer
 from irbin.errors import ConvertError, TraceError
+from irbin.network.observe import looks_rectified
 from irbin.network.recorder import Recorder
 from irbin.network.tracer import untouched
 from irbin.records import Plan
 
 _BATCH, _NORM_BATCH = 2, 4
 """Images; more before batch norm, which over two values gives ±1 and hence no gradient."""
-
-_MIN_SIGNS = 256
-"""Fewer inputs than this may all be non-negative by chance."""
-
-_MIN_ZEROS = 0.01
-"""Share of exact zeros that gives a ReLU away; max-pooling alone may leave nothing negative."""
 
 
 def check_runs(module: nn.Module, plan: Plan) -> None:
@@ -49,7 +45,7 @@ def check_runs(module: nn.Module, plan: Plan) -> None:
         torch.manual_seed(0)
         try:
             with recorder:
-                outputs = list(_floating_tensors(probe(x)))
+                outputs = _floating_tensors(probe(x))
             loss = torch.stack([(out * torch.randn_like(out)).sum() for out in outputs]).sum()
             _check_calls(recorder, layers)
             if plan.options.bits == "1w1a":
@@ -109,10 +105,7 @@ class _SignWatch:
 
     def _hook(self, name: str) -> Any:
         def note(layer: nn.Module, args: tuple[Tensor, ...]) -> None:  # noqa: ARG001 - a hook's
-            x = args[0].detach()
-            is_never = x.numel() >= _MIN_SIGNS and not bool((x < 0).any())
-            is_relu = is_never and float((x == 0).float().mean()) >= _MIN_ZEROS
-            self._never[name] = self._never.get(name, True) and is_relu
+            self._never[name] = self._never.get(name, True) and looks_rectified(args[0].detach())
 
         return note
 
@@ -151,16 +144,10 @@ def _check_gradient(name: str, layer: nn.Module) -> None:
         )
 
 
-def _floating_tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        if value.is_floating_point():
-            yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _floating_tensors(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _floating_tensors(item)
+def _floating_tensors(value: Any) -> list[Tensor]:
+    """Those in whatever a network returned."""
+    tensors = [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+    return [tensor for tensor in tensors if tensor.is_floating_point()]
 
 
 def check_same_answers(module: nn.Module, traced: fx.GraphModule, plan: Plan) -> None:
@@ -172,10 +159,17 @@ def check_same_answers(module: nn.Module, traced: fx.GraphModule, plan: Plan) ->
     x = _random_input(module, plan)
     with untouched(module), untouched(traced), torch.no_grad():
         expected, got = module.eval()(x), traced.eval()(x)
-    is_tensor = isinstance(expected, Tensor) and isinstance(got, Tensor)
-    if not is_tensor or not torch.allclose(expected, got, rtol=1e-3, atol=1e-4, equal_nan=True):
+    if not _are_close(_floating_tensors(expected), _floating_tensors(got)):
         raise TraceError(
             f"the traced graph of `{type(module).__name__}` gives other answers than the network "
             "in evaluation mode (its forward depends on `self.training` in a way tracing cannot "
             "keep), so functional activations cannot be replaced and shortcuts cannot be added"
         )
+
+
+def _are_close(expected: Sequence[Tensor], got: Sequence[Tensor]) -> bool:
+    """Whether there are tensors, as many in both, of the same shapes and nearly the same values."""
+    if not expected or [t.shape for t in expected] != [t.shape for t in got]:
+        return False
+    pairs = zip(expected, got, strict=True)
+    return all(torch.allclose(a, b, rtol=1e-3, atol=1e-4, equal_nan=True) for a, b in pairs)

@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 from torch import fx, nn
 
-from irbin.network.signs import function_name
-from irbin.network.tracer import LAYERS, has_layers
+from irbin.network.signs import function_name, moves_values
+from irbin.network.tracer import LAYERS, has_layers, is_norm
 
+_NORMS = {"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "normalize"}
 _ADDITIONS = {"add", "iadd"}
 _PRODUCTS = {"mul", "imul", "multiply"}
 _WEIGHTED = {"linear", "conv1d", "conv2d", "conv3d", "matmul", "bmm", "einsum", "addmm", "baddbmm"}
@@ -48,7 +49,10 @@ class Flow:
         )
         self._reaches_output = self._before(lambda n: n.op == "output")
         self._before_layer = self._before(
-            lambda n: any(self.is_weighted(u) and u in self._reaches_output for u in n.users)
+            lambda n: any(
+                (self.is_weighted(u) or self._is_norm(u)) and u in self._reaches_output
+                for u in n.users
+            )
         )
 
     def _after(self, starts: Callable[[fx.Node], bool]) -> set[fx.Node]:
@@ -94,7 +98,10 @@ class Flow:
         return node in self.sees_image and node not in self._behind_layer
 
     def is_last(self, node: fx.Node) -> bool:
-        """No layer with weights lies between `node` and the network's output."""
+        """No layer with weights lies between `node` and the network's output, and no norm.
+
+        A backbone's last convolution is followed by a norm: it is like the others, no classifier.
+        """
         return node in self._reaches_output and node not in self._before_layer
 
     def shortcuts(self) -> set[fx.Node]:
@@ -199,6 +206,30 @@ class Flow:
         if node.op == "call_module":
             return "Pool" in type(self.module(node)).__name__
         return function_name(node) in _POOLINGS
+
+    def feeds_norm(self, node: fx.Node) -> bool:
+        """Whether whatever reads `node`, past pooling, joining and moving, is a norm.
+
+        A norm takes any factor out again, so the size of what it reads does not matter.
+        """
+        todo, seen = [node], {node}
+        while todo:
+            users = list(todo.pop().users)
+            if not users:
+                return False
+            for user in users:
+                if self._is_norm(user) or user in seen:
+                    continue
+                if not moves_values(user, self.modules):
+                    return False
+                seen.add(user)
+                todo.append(user)
+        return True
+
+    def _is_norm(self, node: fx.Node) -> bool:
+        if node.op == "call_module":
+            return is_norm(self.module(node))
+        return function_name(node) in _NORMS
 
     def first_reader(self, node: fx.Node) -> str:
         """Class or function name of the first thing that reads `node`'s result."""

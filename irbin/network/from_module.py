@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from irbin.errors import SourceError, UsageError
 from irbin.network.from_timm import for_channels, preprocessing_of
@@ -28,7 +29,7 @@ def load_module(name: str, options: SourceOptions) -> Network:
     `pretrained_cfg`, in timm's words, on the network it returns says how images are fed.
 
     Raises:
-        SourceError: there is no such module or factory, or it gives no classifier.
+        SourceError: there is no such module or factory, or it gives no network for images.
         UsageError: the factory does not take an argument.
     """
     kwargs = dict(options.model_kwargs)
@@ -38,8 +39,10 @@ def load_module(name: str, options: SourceOptions) -> Network:
     module = build_module(name, kwargs)
     seen = _preprocessing(module, options)
     spec = f"module:{name}"
-    record = SourceRecord(spec, spec, count_classes(module, seen, spec), seen, kwargs)
-    return Network(module, record)
+    num_classes = count_classes(module, seen, spec)
+    if kwargs.get("num_classes") == 0:  # asked for without a head: its features are no logits
+        num_classes = 0
+    return Network(module, SourceRecord(spec, spec, num_classes, seen, kwargs))
 
 
 def build_module(name: str, kwargs: Mapping[str, Any]) -> nn.Module:
@@ -69,15 +72,18 @@ def build_module(name: str, kwargs: Mapping[str, Any]) -> nn.Module:
 
 
 def count_classes(module: nn.Module, seen: Preprocessing, name: str) -> int:
-    """Outputs of a classifier, found by running it once on zeros in eval mode.
+    """Outputs of a classifier, found by running it once on zeros in eval mode; 0 for a backbone.
+
+    A backbone returns anything but one tensor (batch, num_classes), or has `num_classes` 0, as
+    timm's networks without a head do.
 
     Raises:
-        SourceError: it does not run at that size, or its output is not (batch, num_classes).
+        SourceError: it does not run at that size, or returns something else than tensors.
     """
     was_training = module.training
     try:
         with torch.no_grad():
-            logits = module.eval()(torch.zeros(2, *seen.input_size))
+            returned = module.eval()(torch.zeros(2, *seen.input_size))
     except Exception as error:  # the user's code may raise anything
         raise SourceError(
             f"`{name}` does not run on images of {seen.input_size}: {first_line(error)}; "
@@ -85,13 +91,15 @@ def count_classes(module: nn.Module, seen: Preprocessing, name: str) -> int:
         ) from error
     finally:
         module.train(was_training)
-    if not isinstance(logits, Tensor) or logits.dim() != 2:
-        shape = f" of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else ""
+    leaves = tree_leaves(returned)
+    if not leaves or not all(isinstance(leaf, Tensor) and leaf.dim() > 1 for leaf in leaves):
+        shape = f" of shape {tuple(returned.shape)}" if isinstance(returned, Tensor) else ""
         raise SourceError(
-            f"`{name}`: expected logits of shape (batch, num_classes), "
-            f"got a {type(logits).__name__}{shape}"
+            f"`{name}`: expected logits of shape (batch, num_classes), a feature map, or a list of "
+            f"these, got a {type(returned).__name__}{shape}"
         )
-    return logits.shape[1]
+    is_classifier = isinstance(returned, Tensor) and returned.dim() == 2
+    return returned.shape[1] if is_classifier and vars(module).get("num_classes") != 0 else 0
 
 
 def _factory(name: str) -> Callable[..., Any]:

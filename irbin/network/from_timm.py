@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import timm
 from timm.data import resolve_data_config
@@ -19,8 +19,9 @@ from timm.models._hub import load_model_config_from_path
 from torch import Tensor, nn
 
 from irbin.errors import IrbinError, SourceError, UsageError
-from irbin.network.checkpoint import check_finite, read_checkpoint
+from irbin.network.checkpoint import Checkpoint, check_finite, read_checkpoint
 from irbin.network.fetch import asking_the_hub, hub_unreachable, is_unreachable, url_unreachable
+from irbin.network.formats import INDEX_FILES
 from irbin.network.nearest import nearest
 from irbin.network.network import Network
 from irbin.network.unpickle import first_line
@@ -52,7 +53,7 @@ def load_timm(name: str, options: SourceOptions) -> Network:
     Raises:
         SourceError: an unknown model or tag (nearest names), or weights that cannot be fetched
             (where they were looked for).
-        UsageError: a factory argument that the model does not take.
+        UsageError: a factory argument that the model does not take, or classes for a backbone.
     """
     found = _find(name)
     size = _input_size(found.cfg, options)
@@ -60,23 +61,24 @@ def load_timm(name: str, options: SourceOptions) -> Network:
     fixed = found.cfg.get("fixed_input_size") or "img_size" in kwargs
     if options.input_size is not None and fixed and "img_size" not in options.model_kwargs:
         kwargs["img_size"] = list(size[1:])
-    num_classes = options.num_classes
-    if num_classes is None:
-        num_classes = kwargs.get("num_classes", found.cfg["num_classes"])
+    num_classes = _num_classes(found, options, kwargs)
     kwargs = {k: v for k, v in kwargs.items() if k not in ("num_classes", "in_chans")}
-    module = _create(found, size[0], num_classes, kwargs, options.pretrained)
+    file = _folder_weights(found.folder) if found.folder and options.pretrained else None
+    module = _create(found, size[0], num_classes, kwargs, options.pretrained, file)
+    _refuse_hooks(module, found.architecture)
     names = found.cfg.get("label_names")
+    notes = _notes(found, num_classes, size[0]) if options.pretrained else {}
     record = SourceRecord(
         spec=f"local-dir:{found.folder}" if found.folder else name,
         architecture=f"timm:{found.architecture}",
         num_classes=num_classes,
         preprocessing=preprocessing_of(found.cfg, size),
         model_kwargs=kwargs,
-        trained=options.pretrained,
+        trained=options.pretrained and "head" not in notes,
         weights=found.weights if options.pretrained else None,
         class_names=tuple(names) if names and len(names) == num_classes else None,
     )
-    return Network(module, record)
+    return Network(module, record, notes=(*(file.notes if file else ()), *notes.values()))
 
 
 def build_timm(source: SourceRecord, name: str) -> nn.Module:
@@ -94,6 +96,23 @@ def build_timm(source: SourceRecord, name: str) -> nn.Module:
     found = _find(name)
     found = replace(found, cfg={**found.cfg, **overlay})
     return _create(found, seen.input_size[0], source.num_classes, source.model_kwargs, False)
+
+
+def as_backbone(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A whole network's tensors under the names of `module`, which timm made `features_only`.
+
+    timm puts such a network behind `model.`, or joins the first two parts of its names
+    (`stages_0.blocks` for `stages.0.blocks`). What `module` does not have is left out.
+    """
+    found = {}
+    for name in module.state_dict():
+        first, dot, rest = name.partition(".")
+        marks = [i for i, letter in enumerate(first) if letter == "_"]
+        split = [f"{first[:i]}.{first[i + 1 :]}{dot}{rest}" for i in marks]
+        theirs = next((n for n in (name, rest, *split) if n in tensors), None)
+        if theirs is not None:
+            found[name] = tensors[theirs]
+    return found
 
 
 def preprocessing_of(cfg: Mapping[str, Any], size: tuple[int, int, int]) -> Preprocessing:
@@ -196,20 +215,59 @@ def _described(parsed: Any, weights: str, folder: Path | None = None) -> TimmMod
     return TimmModel(architecture, cfg, dict(model_args or {}), weights, folder)
 
 
+def _num_classes(found: TimmModel, options: SourceOptions, kwargs: Mapping[str, Any]) -> int:
+    """Outputs of the classifier; 0 for a backbone."""
+    if not kwargs.get("features_only"):
+        stated = options.num_classes
+        return kwargs.get("num_classes", found.cfg["num_classes"]) if stated is None else stated
+    if options.num_classes:
+        raise UsageError(
+            f"`num_classes`: `{found.architecture}` with `features_only` has no classifier; "
+            f"expected nothing or 0, got {options.num_classes}"
+        )
+    return 0
+
+
+def _notes(found: TimmModel, num_classes: int, in_chans: int) -> dict[str, str]:
+    """What timm does to weights for other classes or channels, by what it does it to."""
+    notes = {}
+    their_classes, their_channels = found.cfg["num_classes"], found.cfg["input_size"][0]
+    if num_classes not in (0, their_classes):
+        theirs = f"has {their_classes}" if their_classes else "has no such head"
+        notes["head"] = (
+            f"`{found.weights}`: its classifier re-initialised at random for {num_classes} "
+            f"classes, the file {theirs}; train it"
+        )
+    if in_chans != their_channels:
+        notes["stem"] = (
+            f"`{found.weights}`: its first convolution adapted from {their_channels} to "
+            f"{in_chans} image channels, as timm does"
+        )
+    return notes
+
+
+def _refuse_hooks(module: nn.Module, architecture: str) -> None:
+    if isinstance(module, timm.models.FeatureHookNet):
+        raise SourceError(
+            f"`{architecture}` with `features_only`: timm takes its features by hooks, which "
+            "cannot be traced; return them from a module of your own, named "
+            "`module:PACKAGE.MODULE:FACTORY`"
+        )
+
+
 def _input_size(cfg: Mapping[str, Any], options: SourceOptions) -> tuple[int, int, int]:
     channels, height, width = options.input_size or cfg["input_size"]
     return (options.in_chans or channels, height, width)
 
 
 def _create(
-    found: TimmModel, in_chans: int, num_classes: int, kwargs: dict[str, Any], pretrained: bool
-) -> nn.Module:
-    """Builds the network, with its weights if `pretrained`."""
+    found: TimmModel, in_chans: int, num_classes: int, kwargs: dict[str, Any], pretrained: bool,
+    file: Checkpoint | None = None,
+) -> nn.Module:  # fmt: skip
+    """Builds the network, with its weights if `pretrained`: those of `file`, or timm's."""
     cfg = dict(found.cfg)
-    if pretrained and found.folder is not None:
-        cfg.update(
-            state_dict=_folder_tensors(found.folder), source=None, file=None, custom_load=False
-        )
+    if file is not None:
+        cfg.update(state_dict=file.tensors, source=None, file=None, custom_load=False)
     elif pretrained and not any(cfg.get(key) for key in ("url", "file", "hf_hub_id")):
         raise SourceError(_without_weights(found))
     try:
@@ -222,20 +280,22 @@ def _create(
         raise
     except Exception as error:  # whatever the hub, its transport or the model's code raises
         raise _explain(found, cfg, kwargs, pretrained, error) from error
-    cast("dict[str, Any]", module.pretrained_cfg).pop("state_dict", None)
+    for part in module.modules():  # a backbone holds the network it wraps
+        if isinstance(theirs := vars(part).get("pretrained_cfg"), dict):
+            theirs.pop("state_dict", None)
     if pretrained:
         check_finite(module.state_dict(), f"weights of `{found.weights}`")
     return module
 
 
-def _folder_tensors(folder: Path) -> dict[str, Tensor]:
+def _folder_weights(folder: Path) -> Checkpoint:
     """The weights of a timm folder, by the file that timm itself would take."""
-    files = [folder / name for name in _WEIGHT_FILES]
+    files = [folder / name for name in (*_WEIGHT_FILES, *INDEX_FILES)]
     for pattern in ("*.safetensors", "*.pth", "*.pth.tar", "*.bin"):
         files += sorted(folder.glob(pattern))
     for file in files:
         if file.is_file():
-            return read_checkpoint(file).tensors
+            return read_checkpoint(file)
     raise SourceError(
         f"`{folder}`: expected `model.safetensors` or another weights file, found none"
     )

@@ -17,8 +17,11 @@ class Network:
     """
 
     module: nn.Module
-    """Maps (batch, channels, height, width) to (batch, num_classes)."""
+    """Maps (batch, channels, height, width) to (batch, num_classes), or to features."""
     source: SourceRecord
     """Where the float network came from."""
     plan: Plan | None = None
     """What was binarized; None for a float network."""
+    notes: tuple[str, ...] = ()
+    """What opening the source took for granted, a sentence each: names matched, tensors left, a new
+    head. Nothing where the weights were exactly the network's."""

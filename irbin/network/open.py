@@ -7,6 +7,7 @@ from pathlib import Path
 
 from irbin.errors import SourceError, UsageError
 from irbin.network.folder import folder_kind, load_folder, network_folder
+from irbin.network.formats import index_in
 from irbin.network.network import Network
 from irbin.network.source import is_checkpoint, load_source, reload
 from irbin.records import SourceOptions, SourceRecord
@@ -16,8 +17,8 @@ def open_network(spec: str, options: SourceOptions) -> Network:
     """The float or converted network behind `spec`.
 
     Args:
-        spec: a network or run folder of irbin's, a timm folder, a checkpoint file, or a name; see
-            `network.source.load_source`.
+        spec: a network or run folder of irbin's, a timm folder, a checkpoint file, a folder of
+            shards with their index, or a name; see `network.source.load_source`.
         options: how to read it; a folder of irbin's says everything itself.
 
     Raises:
@@ -35,6 +36,8 @@ def open_network(spec: str, options: SourceOptions) -> Network:
         network = load_folder(network_folder(path))
         _refuse_contradictions(spec, options, network.source)
         return network
+    if index := index_in(path) if kind is None or options.model else None:
+        return load_source(str(index), options)
     if kind == "timm":
         return load_source(f"local-dir:{path.absolute()}", options)
     if _is_path(spec):
@@ -85,6 +88,9 @@ def _refuse_contradictions(spec: str, options: SourceOptions, source: SourceReco
         "in_chans": (options.in_chans, size[0]),
         "input_size": (options.input_size, size),
         "model_kwargs": (options.model_kwargs or None, source.model_kwargs),
+        "state_key": (options.state_key, source.state_key),
+        "remap": (options.remap or None, source.remap),
+        "reparameterize": (options.reparameterize or None, source.reparameterized),
     }
     for name, (given, found) in wanted.items():
         if given is not None and given != found:

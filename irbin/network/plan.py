@@ -46,7 +46,8 @@ def make_plan(graph: LayerGraph, options: PlanOptions) -> Plan:
     _check_activations(decisions, options)
     plan = Plan(
         options, decisions, graph.input_size, graph.n_other_params, graph.other_bytes,
-        graph.n_other_floats, graph.activation_channels,
+        graph.n_other_floats, graph.activation_channels, graph.other_macs,
+        graph.n_fusable,
     )  # fmt: skip
     return _with_prelu_weights(plan)
 
@@ -131,13 +132,14 @@ def binary_bytes(layer: LayerRecord, options: PlanOptions) -> int:
     """Bytes of a binary layer in the packed folder, float32 rest: bits, scale, bias.
 
     Bits are packed along the input channels, so each kernel position of each filter takes whole
-    bytes; the scale is one int8 exponent per filter, or one float32 for the plain binarizer.
+    bytes; the scale is one int8 exponent per filter, or one float32 for the plain binarizer and for
+    a layer with a learned gain.
     """
     out_channels, in_channels, *kernel = layer.weight_shape
     n_positions = out_channels
     for size in kernel:
         n_positions *= size
-    scale = 4 if options.binarizer == "plain" else 1
+    scale = 4 if options.binarizer == "plain" or layer.has_gain else 1
     return n_positions * bits.packed_bytes(in_channels) + out_channels * (
         scale + 4 * layer.has_bias
     )
@@ -175,4 +177,5 @@ def _with_prelu_weights(plan: Plan) -> Plan:
     return Plan(
         plan.options, plan.decisions, plan.input_size, plan.n_other_params,
         plan.other_bytes + 4 * n_slopes, plan.n_other_floats + n_slopes, plan.activation_channels,
+        plan.other_macs, plan.n_fusable,
     )  # fmt: skip

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from irbin.errors import TraceError
+from irbin.network.products import product_macs
 
 BATCH = 2
 
@@ -70,6 +71,8 @@ class Recording:
     """Parameters and buffers that took part, each once, batch norms' left out."""
     norm_features: int = 0
     """Channels of all batch norms that ran on running statistics."""
+    other_macs: int = 0
+    """Multiply-adds per image of products between activations."""
 
 
 class Recorder(TorchFunctionMode):
@@ -104,7 +107,10 @@ class Recorder(TorchFunctionMode):
         name = _reader_name(func)
         if name is None:
             return out
-        tensors = [t for t in _tensors((args, kwargs)) if id(t) in self._state]
+        operands = list(_tensors((args, kwargs)))
+        equation = args[0] if args else None
+        self.recording.other_macs += product_macs(name, operands, out, equation) // BATCH
+        tensors = [t for t in operands if id(t) in self._state]
         if name == "batch_norm" and tensors and not _argument(args, kwargs, 5, "training"):
             self._note_norm(args, kwargs, tensors)
         else:

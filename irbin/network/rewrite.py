@@ -18,12 +18,13 @@ from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, BinaryLayer, BinaryLinear, Method
 from irbin.errors import ConvertError
 from irbin.network.checks import check_runs, check_same_answers
+from irbin.network.fusing import refuse_fusing
 from irbin.network.network import Network
 from irbin.network.shortcuts import add_bireal
 from irbin.network.signs import works_in_place
 from irbin.network.trace import trace_graph
 from irbin.network.tracer import traced_constants
-from irbin.records import Decision, Plan, PlanOptions
+from irbin.records import Decision, LayerRecord, Plan, PlanOptions
 
 PRELU_SLOPE = 0.25
 """Initial slope of a PReLU below zero, torch's default."""
@@ -67,6 +68,7 @@ def rewrite(network: Network, plan: Plan, *, in_place: bool = False, check: bool
         if plan.options.shortcut == "bireal":
             traced = add_bireal(traced, plan)
         install(module, traced)
+    refuse_fusing(module)
     if check:
         check_runs(module, plan)
     return dataclasses.replace(network, module=module, plan=plan)
@@ -96,13 +98,20 @@ def _check_fits(module: nn.Module, decision: Decision) -> None:
 def _swap_layers(module: nn.Module, plan: Plan) -> None:
     if _PHASE in module._modules or _PHASE in vars(module):
         raise ConvertError(f"the network has an attribute `{_PHASE}`, which irbin needs for itself")
-    options = plan.options
-    method = Method(options.binarizer, options.estimator, options.bits == "1w1a")
     device = next(module.parameters()).device
     phase = EdePhase().to(device)
-    floats = [module.get_submodule(name) for name in plan.binary_names]
-    _replace_everywhere(module, {layer: _binary(layer, method, phase) for layer in floats})
+    layers = [d.layer for d in plan.decisions if d.binary]
+    floats = {layer: module.get_submodule(layer.name) for layer in layers}
+    _replace_everywhere(
+        module, {m: _binary(m, _method(layer, plan.options), phase) for layer, m in floats.items()}
+    )
     module.add_module(_PHASE, phase)
+
+
+def _method(layer: LayerRecord, options: PlanOptions) -> Method:
+    keeps_size = options.binarizer == "libra" and layer.keeps_size
+    binarizer = "libra-latent" if keeps_size else options.binarizer
+    return Method(binarizer, options.estimator, options.bits == "1w1a")
 
 
 def _binary(layer: nn.Module, method: Method, phase: EdePhase) -> nn.Module:

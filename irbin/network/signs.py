@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, fx, nn
 
-from irbin.network.tracer import is_norm
+from irbin.network.tracer import SQUARED_RELUS, is_norm
 
 
 class Sign(NamedTuple):
@@ -26,7 +26,6 @@ class Sign(NamedTuple):
 
 UNKNOWN = Sign()
 
-_RELU_MODULES = (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Threshold)
 _FIXED_MODULES = {
     "Sigmoid": "sigmoid", "Hardsigmoid": "hardsigmoid", "HardSigmoid": "hardsigmoid",
     "HardSigmoidMe": "hardsigmoid", "Softmax": "softmax", "Softmax2d": "softmax",
@@ -55,8 +54,9 @@ _PASSING_FUNCTIONS = {
     "index_select", "movedim", "swapaxes", "sqrt", "pixel_shuffle", "pixel_unshuffle",
 }  # fmt: skip
 _ARITHMETIC = {"add", "iadd", "mul", "imul", "multiply", "truediv", "div"}
-_ALL_OPERANDS = _ARITHMETIC | {
-    "cat", "concat", "concatenate", "stack", "conv2d", "linear", "matmul", "bmm", "maximum",
+_JOINING_FUNCTIONS = {"cat", "concat", "concatenate", "stack"}
+_ALL_OPERANDS = _ARITHMETIC | _JOINING_FUNCTIONS | {
+    "conv2d", "linear", "matmul", "bmm", "maximum",
     "minimum",
 }  # fmt: skip
 
@@ -148,12 +148,12 @@ def is_replaceable_module(module: nn.Module) -> bool:
         return module.min_val >= 0
     if isinstance(module, nn.Threshold):
         return module.value >= 0 and module.threshold >= 0
-    return isinstance(module, nn.ReLU)
+    return isinstance(module, nn.ReLU) or type(module).__name__ in SQUARED_RELUS
 
 
 def module_sign(module: nn.Module, path: str, first: Sign) -> Sign:
     """What `module`, a leaf at `path`, makes of its first input's sign."""
-    if isinstance(module, _RELU_MODULES) and is_replaceable_module(module):
+    if is_replaceable_module(module):
         return Sign(True, (path,))
     if type(module).__name__ in _FIXED_MODULES:
         return Sign(True, fixed=_FIXED_MODULES[type(module).__name__])
@@ -165,12 +165,25 @@ def module_sign(module: nn.Module, path: str, first: Sign) -> Sign:
     return UNKNOWN
 
 
+def moves_values(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether a node only moves, joins or pools values, so that a factor passes through it."""
+    if node.op == "call_module":
+        module = modules[str(node.target)]
+        return isinstance(module, _PASSING_BASES) or type(module).__name__ in _PASSING_NAMES
+    return function_name(node) in (_PASSING_FUNCTIONS - {"sqrt"}) | _JOINING_FUNCTIONS
+
+
 def _constant_sign(traced: fx.GraphModule, target: str) -> Sign:
-    """A buffer of numbers ≥ 0, a blur filter say, keeps its products non-negative."""
+    """Numbers ≥ 0 keep their products non-negative: a blur filter, a learned scale as it is now.
+
+    A learned matrix does not count: it is there to make signs.
+    """
     value: Any = traced
     for part in target.split("."):
         value = getattr(value, part)
-    if not isinstance(value, Tensor) or isinstance(value, nn.Parameter) or value.is_meta:
+    if not isinstance(value, Tensor) or value.is_meta:
+        return UNKNOWN
+    if isinstance(value, nn.Parameter) and value.numel() > max(value.shape, default=1):
         return UNKNOWN
     return Sign(bool((value >= 0).all())) if value.numel() else UNKNOWN
 

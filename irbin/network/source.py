@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from irbin.errors import SourceError, UsageError
-from irbin.network.checkpoint import CHECKPOINT_SUFFIXES, Checkpoint, load_into, read_checkpoint
+from irbin.network.checkpoint import CHECKPOINT_SUFFIXES, Checkpoint, read_checkpoint
+from irbin.network.filling import Filled, Target, fill
 from irbin.network.from_module import build_module, load_module
-from irbin.network.from_timm import build_timm, for_channels, load_timm
-from irbin.network.from_torchvision import build_torchvision, load_torchvision, modernized
+from irbin.network.from_timm import as_backbone, build_timm, for_channels, load_timm
+from irbin.network.from_torchvision import (
+    build_torchvision,
+    load_torchvision,
+    modernized,
+    refuse_headless,
+)
+from irbin.network.fusing import check_fused, reparameterize
+from irbin.network.matching import as_is
 from irbin.network.network import Network
 from irbin.network.paper import build_paper
 from irbin.records import Preprocessing, SourceOptions, SourceRecord
 
 PREFIXES = ("torchvision", "paper", "module", "timm")
 _TIMM_PREFIXES = ("hf-hub", "hf_hub", "local-dir")
+
+_LOG = logging.getLogger("irbin")
 
 AVERAGED_MARK = " (averaged)"
 """Ends `SourceRecord.weights` where a checkpoint's averaged weights were taken."""
@@ -33,6 +45,9 @@ def load_source(spec: str, options: SourceOptions) -> Network:
             checkpoint file.
         options: how to read it; `options.model` names the architecture of a bare checkpoint.
 
+    Returns:
+        Its `notes` say what was taken for granted; each is logged as a warning of `irbin`, too.
+
     Raises:
         SourceError: an unknown name (nearest ones), weights that cannot be fetched or read, or a
             checkpoint that does not fit its model.
@@ -40,12 +55,15 @@ def load_source(spec: str, options: SourceOptions) -> Network:
     """
     _check_options(options)
     if is_checkpoint(spec):
-        return _load_checkpoint(Path(spec).expanduser().absolute(), options)
-    if options.model is not None:
-        raise UsageError(
-            f"`model`: names the architecture of a checkpoint file, and `{spec}` is no file"
-        )
-    return _load_named(spec, options)
+        network = _load_checkpoint(Path(spec).expanduser().absolute(), options)
+    else:
+        _refuse_file_options(spec, options)
+        network = _load_named(spec, options)
+    if options.reparameterize:
+        network = _fused(replace(network, source=replace(network.source, reparameterized=True)))
+    for note in network.notes:
+        _LOG.warning("%s", note)
+    return network
 
 
 def build(source: SourceRecord) -> nn.Module:
@@ -54,6 +72,14 @@ def build(source: SourceRecord) -> nn.Module:
     Raises:
         SourceError: the architecture is unknown here.
     """
+    module = _build(source)
+    if not source.reparameterized:
+        return module
+    return reparameterize(module, source.architecture)
+
+
+def _build(source: SourceRecord) -> nn.Module:
+    """The architecture as it is trained, before any fusing."""
     kind, name = _split(source.architecture)
     if kind == "torchvision":
         return build_torchvision(source, name)
@@ -84,12 +110,26 @@ def reload(source: SourceRecord) -> Network:
             input_size=source.preprocessing.input_size,
             model_kwargs=source.model_kwargs,
         )
-        return _load_named(source.spec, options)
+        return _fused(replace(_load_named(source.spec, options), source=source))
     use_ema = (source.weights or "").endswith(AVERAGED_MARK)
-    tensors = read_checkpoint(Path(source.spec), use_ema).tensors
-    module = build(source)
-    load_into(module, _fitted(source.architecture, tensors), f"`{source.spec}`")
-    return Network(module, source)
+    file = read_checkpoint(Path(source.spec), use_ema, source.state_key)
+    network = Network(_build(source), source)
+    options = SourceOptions(
+        num_classes=source.num_classes, input_size=source.preprocessing.input_size,
+        remap=source.remap,
+    )  # fmt: skip
+    _fill(network, file, source.spec, options)
+    return _fused(network)
+
+
+def _fused(network: Network) -> Network:
+    """`network` reparameterized, if its record says so."""
+    source = network.source
+    if not source.reparameterized:
+        return network
+    module = reparameterize(network.module, source.architecture)
+    check_fused(network.module, module, source.preprocessing.input_size, source.architecture)
+    return replace(network, module=module)
 
 
 def is_checkpoint(spec: str) -> bool:
@@ -119,6 +159,7 @@ def _load_named(spec: str, options: SourceOptions) -> Network:
 def _load_paper(name: str, options: SourceOptions) -> Network:
     if options.model_kwargs:
         raise UsageError(f"`model_kwargs`: `paper:{name}` takes none, got {options.model_kwargs}")
+    refuse_headless(f"paper:{name}", options)
     channels, height, width = options.input_size or (3, 32, 32)
     channels = options.in_chans or channels
     num_classes = 10 if options.num_classes is None else options.num_classes
@@ -136,7 +177,7 @@ def _load_paper(name: str, options: SourceOptions) -> Network:
 
 
 def _load_checkpoint(path: Path, options: SourceOptions) -> Network:
-    checkpoint = read_checkpoint(path, options.use_ema)
+    checkpoint = read_checkpoint(path, options.use_ema, options.state_key)
     architecture = options.model or checkpoint.architecture
     if architecture is None:
         raise SourceError(
@@ -145,18 +186,44 @@ def _load_checkpoint(path: Path, options: SourceOptions) -> Network:
     if is_checkpoint(architecture):
         raise UsageError(f"`model`: expected an architecture's name, got the file `{architecture}`")
     network = _load_named(architecture, _completed(options, checkpoint))
+    filled = _fill(network, checkpoint, str(path), options)
     source = network.source
-    tensors = _fitted(source.architecture, checkpoint.tensors)
-    load_into(network.module, tensors, f"`{path}`")
     given = checkpoint.input_args if options.model is None else {}
     source = replace(
         source,
         spec=str(path),
         preprocessing=_as_trained(source.preprocessing, given),
-        trained=True,
+        trained=not filled.head_is_new,
         weights=str(path) + AVERAGED_MARK * options.use_ema,
+        state_key=options.state_key,
+        remap=options.remap,
     )
-    return Network(network.module, source)
+    return Network(network.module, source, notes=filled.notes)
+
+
+def _fill(network: Network, file: Checkpoint, path: str, options: SourceOptions) -> Filled:
+    """Loads `file` into the network, in place; head and stem follow what the options ask for."""
+    source = network.source
+    target = Target(
+        network.module, source.num_classes, source.preprocessing.input_size[0],
+        build=partial(_variant, source),
+        other_classes=options.num_classes is not None,
+        other_channels=options.in_chans is not None or options.input_size is not None,
+    )  # fmt: skip
+    kind, name = _split(source.architecture)
+    rename = partial(modernized, name) if kind == "torchvision" else as_is
+    if kind == "timm" and source.model_kwargs.get("features_only"):
+        rename = partial(as_backbone, network.module)
+    return fill(target, file, f"`{path}`", remap=options.remap, rename=rename)
+
+
+def _variant(source: SourceRecord, num_classes: int, in_chans: int) -> nn.Module:
+    """The architecture of `source` for other numbers of classes and image channels."""
+    seen = source.preprocessing
+    numbers = {"num_classes": num_classes, "in_chans": in_chans}
+    kwargs = {k: numbers.get(k, v) for k, v in source.model_kwargs.items()}  # a module's factory's
+    seen = replace(seen, input_size=(in_chans, *seen.input_size[1:]))
+    return build(replace(source, num_classes=num_classes, preprocessing=seen, model_kwargs=kwargs))
 
 
 def _completed(options: SourceOptions, checkpoint: Checkpoint) -> SourceOptions:
@@ -199,14 +266,26 @@ def _as_trained(seen: Preprocessing, stated: dict[str, Any]) -> Preprocessing:
     return replace(seen, **changes)
 
 
-def _fitted(architecture: str, tensors: dict[str, Any]) -> dict[str, Any]:
-    kind, name = _split(architecture)
-    return modernized(name, tensors) if kind == "torchvision" else tensors
+def _refuse_file_options(spec: str, options: SourceOptions) -> None:
+    if options.model is not None:
+        raise UsageError(
+            f"`model`: names the architecture of a checkpoint file, and `{spec}` is no file"
+        )
+    for name, given in (("state_key", options.state_key), ("remap", options.remap)):
+        if given:
+            raise UsageError(f"`{name}`: says how to read a checkpoint file, and `{spec}` is none")
 
 
 def _check_options(options: SourceOptions) -> None:
-    if options.num_classes is not None and options.num_classes < 1:
-        raise UsageError(f"`num_classes`: expected 1 or more, got {options.num_classes}")
+    if options.use_ema and options.state_key is not None:
+        raise UsageError(
+            f"`use_ema` and `state_key` both choose the weights, got `{options.state_key}`; "
+            "give one of them"
+        )
+    if options.num_classes is not None and options.num_classes < 0:
+        raise UsageError(
+            f"`num_classes`: expected 1 or more, or 0 for no head, got {options.num_classes}"
+        )
     if options.in_chans is not None and options.in_chans < 1:
         raise UsageError(f"`in_chans`: expected 1 or more, got {options.in_chans}")
     if options.input_size is None:

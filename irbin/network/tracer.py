@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +31,10 @@ LAYERS = (nn.Conv2d, nn.Linear, *OTHER_LAYERS)
 
 _ALWAYS_LEAVES = {"DropPath", "StochasticDepth", "FrozenBatchNorm2d", "DropBlock2d"}
 """By class name: modules outside torch.nn whose forward depends on `training`."""
+
+
+SQUARED_RELUS = {"StarReLU"}
+"""By class name: modules around a squared ReLU (MetaFormer), leaves too, replaced as a whole."""
 
 
 def has_layers(module: nn.Module) -> bool:
@@ -68,11 +73,19 @@ class LayerTracer(fx.Tracer):
         concrete_args: dict[str, Any] | tuple[Any, ...] | None = None,  # noqa: ARG002
     ) -> tuple[Any, list[Any]]:
         """One placeholder, `x`; every further argument of forward keeps its default."""
+        # fx looks for functions not to be traced where the modules' own `forward`s are written; a
+        # wrapper may call another method of what it wraps (timm's `forward_intermediates`)
+        homes = {type(m).__module__ for m in self.root.modules()}
+        self._autowrap_search += [sys.modules[home] for home in sorted(homes & sys.modules.keys())]
         return root_fn, [self.root, self.create_proxy("placeholder", "x", (), {})]
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
         """Layers, norms, everything derived from a torch module, and what is not to be traced."""
-        if isinstance(m, LAYERS) or is_norm(m) or type(m).__name__ in _ALWAYS_LEAVES:
+        if (
+            isinstance(m, LAYERS)
+            or is_norm(m)
+            or type(m).__name__ in _ALWAYS_LEAVES | SQUARED_RELUS
+        ):
             return True
         if has_layers(m):
             return False  # seen through; opaque only if that fails

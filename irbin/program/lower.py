@@ -11,6 +11,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, fx, nn
+from torch.export.graph_signature import OutputKind
 
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, binary_layers
 from irbin.errors import LowerError
@@ -31,7 +32,8 @@ def lower(module: nn.Module, input_size: tuple[int, int, int]) -> Lowered:
     """Lowers a trained network, converted or float, to a program; the network is left as it is.
 
     Args:
-        module: maps (batch, channels, height, width) to one tensor.
+        module: maps (batch, channels, height, width) to one tensor, or to a list, tuple or
+            dictionary of several, which become the program's outputs in order.
         input_size: (channels, height, width) of the images; the program is bound to it.
 
     Raises:
@@ -76,7 +78,7 @@ def _frozen(name: str, layer: BinaryConv2d | BinaryLinear) -> FrozenLayer:
 
 def _frozen_weights(name: str, layer: BinaryConv2d | BinaryLinear) -> FrozenLayer:
     signs, scale = layer.frozen()
-    keep_scale = layer.method.binarizer == "plain"
+    keep_scale = not layer.has_exponents
     geometry = None
     if isinstance(layer, BinaryConv2d):
         geometry = Geometry(
@@ -126,6 +128,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _translate(module: nn.Module, exported: torch.export.ExportedProgram) -> Lowered:
+    _check_pure(exported.graph_signature)
     names = _first_names(module)
     translation = Translation()
     specs = {spec.arg.name: spec for spec in exported.graph_signature.input_specs}
@@ -145,6 +148,16 @@ def _translate(module: nn.Module, exported: torch.export.ExportedProgram) -> Low
             translation.add_node(node)
     program, tensors = translation.result()
     return Lowered(program, tensors)
+
+
+def _check_pure(signature: torch.export.ExportGraphSignature) -> None:
+    """Refuses a network that writes to its state: what it writes would pass for a result."""
+    for spec in signature.output_specs:
+        if spec.kind is not OutputKind.USER_OUTPUT:
+            raise LowerError(
+                f"expected a network that changes nothing in evaluation mode, got one that writes "
+                f"to `{spec.target}`"
+            )
 
 
 def _first_names(module: nn.Module) -> dict[str, str]:

@@ -37,14 +37,14 @@ class Program:
     nodes: tuple[Node, ...]
     """In execution order."""
     outputs: tuple[str, ...]
-    """One: the name of the result."""
+    """Names of the results, one or several; a name may stand there twice."""
 
     def __post_init__(self) -> None:
         ((_, images),) = self.inputs.items() if len(self.inputs) == 1 else (("", TensorType(INT)),)
         if images.dtype != "float32" or images.shape[:1] != (BATCH,):
             raise ArtifactError("expected one input, float32[N,…]: a batch of images")
-        if len(self.outputs) != 1:
-            raise ArtifactError(f"expected one output, got {len(self.outputs)}")
+        if not self.outputs:
+            raise ArtifactError("expected at least one output, got none")
         shared = sorted(self.inputs.keys() & self.constants.keys())
         if shared:
             raise ArtifactError(f"`{shared[0]}` is both an input and a constant")
@@ -63,7 +63,8 @@ class Program:
                 raise ArtifactError(f"{where}: {problem}")
             known[node.name] = node.type
         for name in self.outputs:
-            if not isinstance(known.get(name), TensorType):
+            kind = known.get(name)
+            if not isinstance(kind, TensorType) or kind.dtype == INT:
                 raise ArtifactError(f"output `{name}`: expected a tensor that the program computes")
 
     def to_json(self) -> dict[str, Any]:

@@ -102,15 +102,19 @@ class Translation:
             self._values[node] = self._call(node, RENAMED.get(name, name))
 
     def finish(self, results: tuple[object, ...]) -> None:
-        """The graph's outputs.
+        """The graph's outputs, in order.
 
         Raises:
-            LowerError: there is not exactly one tensor.
+            LowerError: there is none, or one is not a tensor.
         """
         values = [self._values.get(r) if isinstance(r, fx.Node) else None for r in results]
-        if len(values) != 1 or not isinstance(values[0], Ref):
-            raise LowerError(f"expected a network with one output tensor, got {len(values)}")
-        self.outputs = (values[0].name,)
+        names = tuple(value.name for value in values if isinstance(value, Ref))
+        if not names or len(names) != len(values):
+            raise LowerError(
+                f"expected a network that returns tensors, got {len(values)} results, "
+                f"{len(values) - len(names)} of them something else"
+            )
+        self.outputs = names
 
     def result(self) -> tuple[Program, dict[str, Tensor]]:
         """The program and its constants.
@@ -173,7 +177,8 @@ class Translation:
     def _batch_norm(self, node: fx.Node, *, one_result: bool) -> Value:
         """y = x·multiply + add, with the constants computed in double and rounded once.
 
-        multiply = weight / √(var + ε), add = bias − mean·multiply.
+        multiply = weight / √(var + ε), add = bias − mean·multiply, of the rounded multiply: so a
+        value equal to its mean gives the bias exactly, and exact zeros keep their sign.
         """
         x, weight, bias, mean, var = (self._value(a) for a in node.args[:5])
         epsilon = float(str(node.args[7 if one_result else -1]))
@@ -182,6 +187,7 @@ class Translation:
         multiply = (self.tensors[var.name].double() + epsilon).rsqrt()
         if isinstance(weight, Ref):
             multiply = multiply * self.tensors[weight.name].double()
+        multiply = multiply.float().double()
         add = -self.tensors[mean.name].double() * multiply
         if isinstance(bias, Ref):
             add = add + self.tensors[bias.name].double()

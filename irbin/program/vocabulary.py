@@ -90,6 +90,8 @@ aten.expand.default(Tensor self, int[] size, bool implicit=)
 aten.flip.default(Tensor self, int[] dims)
 aten.floor.default(Tensor self)
 aten.floor_divide.default(Tensor self, operand other)
+aten.fill.Scalar(Tensor self, number value)
+aten.fill.Tensor(Tensor self, Tensor value)
 aten.full.default(int[] size, number fill_value, dtype? dtype=)
 aten.full_like.default(Tensor self, number fill_value, dtype? dtype=)
 aten.ge.Scalar(Tensor self, number other)
@@ -199,6 +201,8 @@ aten.upsample_bicubic2d.vec(Tensor input, int[]? output_size, bool align_corners
     scale_factors)
 aten.upsample_bilinear2d.vec(Tensor input, int[]? output_size, bool align_corners, float[]?
     scale_factors)
+aten.upsample_linear1d.vec(Tensor input, int[]? output_size, bool align_corners, float[]?
+    scale_factors)
 aten.upsample_nearest2d.vec(Tensor input, int[]? output_size, float[]? scale_factors)
 aten.var.correction(Tensor self, int[]? dim=, number? correction=, bool keepdim=)
 aten.var.dim(Tensor self, int[]? dim, bool unbiased=, bool keepdim=)
@@ -206,6 +210,7 @@ aten.var_mean.correction(Tensor self, int[]? dim=, number? correction=, bool kee
 aten.where.ScalarOther(Tensor condition, Tensor self, number other)
 aten.where.ScalarSelf(Tensor condition, number self, Tensor other)
 aten.where.self(Tensor condition, Tensor self, operand other)
+aten.zero.default(Tensor self)
 aten.zeros.default(int[] size, dtype? dtype=)
 aten.zeros_like.default(Tensor self, dtype? dtype=)
 """

@@ -99,6 +99,15 @@ def limit_line(record: BenchRecord) -> str:
     )
 
 
+def estimate_lines(record: BenchRecord) -> tuple[str, ...]:
+    """The speed-up that `irbin inspect` told in advance, beside what was measured."""
+    floats = [e for e in record.entries if e.name == "torch fp32"]
+    if record.estimated_speed_up is None or not floats:
+        return ()
+    measured = ratio(floats[0].latency.median_ms, record.entries[0].latency.median_ms)
+    return (f"estimated {digits(record.estimated_speed_up)}× torch fp32, measured {measured}",)
+
+
 def overhead_lines(record: BenchRecord) -> tuple[str, ...]:
     """What is neither computing nor waiting for memory: calling, and loading."""
     lines = []

@@ -85,10 +85,15 @@ def agreement_lines(binary: str, packed: str, agreement: Agreement) -> list[str]
     """Sentences: equal top-1, largest difference of a logit, flipped signs."""
     n_signs = sum(layer.n_signs for layer in agreement.layers)
     n_flipped = sum(layer.n_flipped for layer in agreement.layers)
+    images, value = f"{agreement.n_images:,} images", "a logit"
+    if agreement.equal_top1 is None:
+        compared, value = f"  {images}, no top-1 without a classifier", "an output"
+    else:
+        compared = f"  equal top-1 on {percent(agreement.equal_top1)} of {images}"
     return [
         f"{packed} against {binary}:",
-        f"  equal top-1 on {percent(agreement.equal_top1)} of {agreement.n_images:,} images",
-        f"  largest difference of a logit {number(agreement.max_difference)}",
+        compared,
+        f"  largest difference of {value} {number(agreement.max_difference)}",
         f"  {n_flipped:,} of {n_signs:,} signs flipped",
     ]
 

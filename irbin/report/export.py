@@ -22,6 +22,9 @@ def export_table(record: ExportRecord) -> Table:
         ("all files", record.total_bytes),
         ("float network", record.float_bytes),
     )
+    if record.tensor_bytes > record.predicted_bytes:  # tables that the network's code computes
+        more = ("constants found in the code", record.tensor_bytes - record.predicted_bytes)
+        rows = (*rows[:2], more, *rows[2:])
     for label, n_bytes in rows:
         table.add_row(label, exact_bytes(n_bytes), byte_size(n_bytes))
     return table

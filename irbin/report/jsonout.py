@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from irbin.records import (
     Agreement,
+    Estimate,
     ExportRecord,
     FloatDtype,
     JsonValue,
@@ -23,8 +24,8 @@ def dumps(value: JsonValue) -> str:
     return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def plan_json(source: str, plan: Plan) -> dict[str, JsonValue]:
-    """A plan with the totals that its table shows."""
+def plan_json(source: str, plan: Plan, found: Estimate) -> dict[str, JsonValue]:
+    """A plan with the totals that its table shows, and what it gains."""
     packed = {dtype: plan.packed_bytes(dtype) for dtype in FLOAT_DTYPES}
     return {
         "source": source,
@@ -38,6 +39,7 @@ def plan_json(source: str, plan: Plan) -> dict[str, JsonValue]:
             "ratio": plan.float_bytes / packed["float32"] if packed["float32"] else None,
         },
         "replaced_activations": list(plan.replaced_activations),
+        "estimate": {"speed_up": found.speed_up, **to_json(found)},
         "plan": to_json(plan),
     }
 

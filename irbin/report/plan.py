@@ -119,6 +119,23 @@ def plan_notes(plan: Plan) -> list[str]:
     if replaced:
         many = "activations that feed" if replaced > 1 else "activation that feeds"
         notes.append(f"{replaced} {many} a sign: replaced by {plan.options.activation}")
+    return notes + _limits(plan)
+
+
+def _limits(plan: Plan) -> list[str]:
+    """What tracing could not see, and what could be fused first."""
+    notes = []
+    unseen = [d.layer for d in plan.decisions if d.binary and d.layer.unseen]
+    if unseen:
+        notes.append(
+            f"{len(unseen)} binary layers are planned from a recorded run, since tracing does not "
+            f"see them ({unseen[0].unseen}): no activation before them is replaced, and they get "
+            "no shortcut"
+        )
+    if plan.n_fusable:
+        notes.append(
+            f"fusing multi-branch blocks first saves {plan.n_fusable} layers: `--reparameterize`"
+        )
     return notes
 
 

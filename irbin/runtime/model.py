@@ -101,14 +101,15 @@ class PackedModel(nn.Module):
         """Copies and pickles as what it was made from."""
         return type(self), self._origin
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of a batch of images.
+    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
+        """Logits of a batch of images; of a backbone its features.
 
         Args:
             x: floating (batch, channels, height, width), on any device; batch may be 0.
 
         Returns:
-            float32 on the device of x, (batch, num_classes) for a classifier.
+            On the device of x: for a classifier float32, (batch, num_classes); for a network with
+            several outputs a list of tensors, in order, whatever held them in the source.
 
         Raises:
             UsageError: the images have another size than the program's.
@@ -116,7 +117,7 @@ class PackedModel(nn.Module):
         return self.run(x)
 
     @torch.no_grad()
-    def run(self, x: Tensor, record: Record | None = None) -> Tensor:
+    def run(self, x: Tensor, record: Record | None = None) -> Tensor | list[Tensor]:
         """As `forward`, and shows every intermediate value to `record`.
 
         Args:
@@ -132,15 +133,12 @@ class PackedModel(nn.Module):
         # a caller's autocast would make half-precision values that the program does not name
         with torch.autocast("cpu", enabled=False):
             if record is not None:
-                y = self._run_plain(images, record)
-            else:
-                parts = torch.split(images, self._chunk) if len(images) > self._chunk else (images,)
-                results = [self._run_part(part) for part in parts]
-                y = results[0] if len(results) == 1 else torch.cat(results)
-        return y.to(x.device)
+                return _returned([self._run_plain(images, record)], x)
+            parts = torch.split(images, self._chunk) if len(images) > self._chunk else (images,)
+            return _returned([self._run_part(part) for part in parts], x)
 
     @torch.no_grad()
-    def watch(self, x: Tensor, watch: Watch) -> Tensor:
+    def watch(self, x: Tensor, watch: Watch) -> Tensor | list[Tensor]:
         """As `forward`, and tells `watch` of every fused item and its seconds; for benchmarks.
 
         Raises:
@@ -148,7 +146,7 @@ class PackedModel(nn.Module):
         """
         with torch.autocast("cpu", enabled=False):
             parts = torch.split(self._images(x), self._chunk)
-            return torch.cat([self._run_part(part, watch) for part in parts])
+            return _returned([self._run_part(part, watch) for part in parts], x)
 
     @torch.no_grad()
     def idle_seconds(self, x: Tensor, idle: Any, n_runs: int) -> list[float]:
@@ -194,22 +192,22 @@ class PackedModel(nn.Module):
             raise UsageError(f"expected images of shape ({shape}), got {tuple(x.shape)}")
         return x.detach().to("cpu", torch.float32)
 
-    def _run_part(self, images: Tensor, watch: Watch | None = None) -> Tensor:
+    def _run_part(self, images: Tensor, watch: Watch | None = None) -> list[Tensor]:
         """A plan is taken, used by this thread alone, and given back."""
         n = len(images)
         with self._lock:
             waiting = self._plans.get(n)
             plan = waiting.pop() if waiting else None
         plan = plan or Plan(self._work, n)
-        y = plan.run(images, torch.get_num_threads(), watch)
+        results = plan.run(images, torch.get_num_threads(), watch)
         with self._lock:
             self._plans.setdefault(n, []).append(plan)
             self._plans.move_to_end(n)
             while len(self._plans) > PLANNED_SIZES:
                 self._plans.popitem(last=False)
-        return y
+        return results
 
-    def _run_plain(self, images: Tensor, record: Record) -> Tensor:
+    def _run_plain(self, images: Tensor, record: Record) -> list[Tensor]:
         self._plain = self._plain or self._prepare(())
         told = record
 
@@ -230,9 +228,8 @@ class PackedModel(nn.Module):
             if isinstance(item, Fused)
         }
         (source,) = self.program.inputs
-        return Work(
-            items, kernels, self._operations, self._constants, source, self.program.outputs[0]
-        )
+        outputs = self.program.outputs
+        return Work(items, kernels, self._operations, self._constants, source, outputs)
 
     @property
     def layer_nodes(self) -> dict[str, tuple[tuple[Node, Node], ...]]:
@@ -310,15 +307,25 @@ def load(
     return PackedModel(read_artifact(Path(path)), fusions, float_math)
 
 
+def _returned(parts: list[list[Tensor]], x: Tensor) -> Tensor | list[Tensor]:
+    """What the caller gets on the device of x, of the results of a batch's parts."""
+    found = [
+        (of_parts[0] if len(parts) == 1 else torch.cat(of_parts)).to(x.device)
+        for of_parts in zip(*parts, strict=True)
+    ]
+    return found[0] if len(found) == 1 else found
+
+
 def _chunk(program: Program) -> int:
     """Images to work on at once, so that the largest result of one kernel stays in the cache.
 
     Asked of the plain program: torch's own operators may round another way in another batch, and
     fused and unfused networks are to be equal.
     """
-    result = {node.name: node.type for node in program.nodes}.get(program.outputs[0])
-    if not isinstance(result, TensorType) or result.shape[:1] != (BATCH,):
-        return 1 << 31  # the result does not come image by image
+    types = {node.name: node.type for node in program.nodes}
+    for result in map(types.get, program.outputs):
+        if not isinstance(result, TensorType) or result.shape[:1] != (BATCH,):
+            return 1 << 31  # the result does not come image by image
     kinds = [node.type for node in program.nodes if node.op in ("bconv2d", "bgemm")]
     largest = max((math.prod(sizes(k, 1)) for k in kinds if isinstance(k, TensorType)), default=1)
     return max(CHUNK_BYTES // (4 * largest), 1)

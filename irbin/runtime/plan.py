@@ -46,8 +46,8 @@ class Work:
     """Known values."""
     source: str
     """Name of the images."""
-    output: str
-    """Name of the result."""
+    outputs: tuple[str, ...]
+    """Names of the results."""
 
 
 class Plan:
@@ -83,8 +83,8 @@ class Plan:
         }
         return sum(storages.values())
 
-    def run(self, x: Tensor, n_threads: int, watch: Watch | None = None) -> Tensor:
-        """The result for n images; its memory is the caller's.
+    def run(self, x: Tensor, n_threads: int, watch: Watch | None = None) -> list[Tensor]:
+        """The results for n images, each in memory of its own that is the caller's.
 
         Args:
             x: float32 (n, channels, height, width).
@@ -95,8 +95,9 @@ class Plan:
             ArtifactError: an item fails; it is named.
         """
         values: Values = {self.work.source: self._laid_out(x), **self._buffers}
-        if self.work.output in self.work.constants:
-            values[self.work.output] = self.work.constants[self.work.output]
+        for name in self.work.outputs:
+            if name in self.work.constants:
+                values[name] = self.work.constants[name]
         item: Item | None = None
         try:
             for item, call, done in zip(self.work.items, self._calls, self._last, strict=True):
@@ -110,12 +111,14 @@ class Plan:
                     del values[name]
         except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
             raise ArtifactError(failure(item, error)) from error
-        y: Tensor = values[self.work.output]
-        if self._is_ours(y) or _shares(y, x):
-            y = y.clone()
+        given: list[Tensor] = []
+        for name in self.work.outputs:
+            y: Tensor = values[name]
+            is_taken = self._is_ours(y) or any(_shares(y, other) for other in (x, *given))
+            given.append(y.clone() if is_taken else y)
         if not self._is_final:
             self._settle()
-        return y
+        return given
 
     def _laid_out(self, x: Tensor) -> Tensor:
         """The images channels-last, if torch reads them: it rounds by how they lie in memory."""
@@ -141,7 +144,7 @@ class Plan:
 
     def _needs(self) -> list[Need]:
         items = self.work.items
-        last = {self.work.output: len(items)}
+        last = dict.fromkeys(self.work.outputs, len(items))
         for i, item in enumerate(items):
             for name in item.refs():
                 last[name] = max(last.get(name, i), i)
@@ -203,7 +206,7 @@ class Plan:
 
 def _last_uses(work: Work) -> list[tuple[str, ...]]:
     """For each item, torch's results that nothing reads after it."""
-    kept = {work.output, *work.constants}
+    kept = {*work.outputs, *work.constants}
     found: list[tuple[str, ...]] = []
     for item in reversed(work.items):
         own = results(item) if isinstance(item, Node) else ()

@@ -1,4 +1,4 @@
-"""Batch-norm statistics measured anew, without training.
+"""Batch-norm statistics measured anew, without training; what signs see is looked at meanwhile.
 
 Conversion changes what every layer puts out (standardized weights have another size), so the
 running statistics of the float network describe nothing any more.
@@ -6,13 +6,61 @@ running statistics of the float network describe nothing any more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from irbin.data import open_dataset, train_loader
 from irbin.errors import TrainingError
+from irbin.network.network import Network
+from irbin.network.observe import check_signs, counting_signs
+from irbin.records import DataOptions
+
+
+def calibrate(
+    network: Network,
+    data: DataOptions,
+    n_images: int,
+    report: Callable[[int, int], None] | None = None,
+) -> None:
+    """Re-estimates batch-norm statistics on images drawn from the training split, in place.
+
+    Args:
+        network: a converted one.
+        data: where the images are.
+        n_images: how many to draw; all of them if there are fewer.
+        report: called with (images done, images in all).
+
+    Raises:
+        ConvertError: the input of a binary layer has one sign on all of them.
+        TrainingError: see `reestimate_batch_norm`.
+    """
+    dataset = open_dataset(data, data.train_split, network.source.preprocessing, training=False)
+    n_images = min(n_images, len(dataset))
+    loader = train_loader(dataset, replace(data, batch_size=min(data.batch_size, n_images)), seed=0)
+    n_batches = max(n_images // loader.batch_size, 1)
+    batches = counted_images(islice(loader, n_batches), n_images, report)
+    with counting_signs(network.module) as counts:
+        n_seen = reestimate_batch_norm(network.module, batches)
+    check_signs(counts, n_seen)
+
+
+def counted_images(
+    loader: Iterable[tuple[Tensor, Tensor]],
+    n_images: int,
+    report: Callable[[int, int], None] | None,
+) -> Iterator[Tensor]:
+    """The images of a loader of `n_images`, telling `report` after each batch."""
+    done = 0
+    for images, _ in loader:
+        yield images
+        done = min(done + len(images), n_images)
+        if report is not None:
+            report(done, n_images)
 
 
 def reestimate_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> int:
@@ -57,6 +105,11 @@ def reestimate_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> int:
     for name, norm in norms.items():
         _check_finite(name, norm)
     return n_images
+
+
+def has_statistics(module: nn.Module) -> bool:
+    """Whether there is anything in a network for `reestimate_batch_norm` to measure."""
+    return any(map(_has_statistics, module.modules()))
 
 
 def _has_statistics(module: nn.Module) -> bool:

@@ -101,10 +101,10 @@ def test_a_layer_that_is_not_as_large_as_predicted_is_named(exported, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_rest_that_is_not_as_large_as_predicted_is_named(exported, tmp_path):
+def test_constants_beside_the_layers_may_be_more_than_predicted(exported, tmp_path):
     plan = dataclasses.replace(exported.plan, other_bytes=0)
-    with pytest.raises(ArtifactError, match=r"lies in the rest .*1\.multiply, 1\.add"):
-        write_artifact(exported.lowered, exported.source, plan, tmp_path / "p")
+    record = write_artifact(exported.lowered, exported.source, plan, tmp_path / "p")
+    assert record.tensor_bytes - record.predicted_bytes == exported.plan.other_bytes > 0
 
 
 def test_half_precision_overflow_is_named(exported, tmp_path):

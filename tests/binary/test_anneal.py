@@ -60,3 +60,8 @@ def test_t_and_k_are_saved_moved_and_copied_with_the_network() -> None:
     assert set(network.state_dict()) == {"ede.t", "ede.k"}
     assert torch.equal(fresh.ede.t, network.ede.t)
     assert float(copy.deepcopy(network).ede.t) == float(network.ede.t)
+
+
+def test_a_root_that_runs_its_children_in_turn_is_not_disturbed() -> None:
+    x = torch.randn(2, 3)
+    assert nn.Sequential(nn.ReLU(), EdePhase())(x).equal(x.relu())

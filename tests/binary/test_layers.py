@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from timm.layers import Conv2dSame
+from timm.layers import (
+    Conv2dSame,
+    ScaledStdConv2d,
+    ScaledStdConv2dSame,
+    StdConv2d,
+    StdConv2dSame,
+)
 from torch import nn
 
 from irbin.binary.anneal import EdePhase
@@ -18,7 +24,9 @@ from irbin.binary.layers import (
     BinaryLinear,
     Method,
     binary_layers,
+    has_gain,
     phase_of,
+    standardizes_weight,
 )
 from irbin.errors import ConvertError
 
@@ -169,3 +177,52 @@ def test_asymmetric_same_padding_puts_the_odd_row_after() -> None:
     x = image(1, 3, 6, 5)
     padded = F.pad(sign(x), (1, 2, 1, 2))
     torch.testing.assert_close(binary(x), F.conv2d(padded, binary.binary_weight(), layer.bias))
+
+
+STANDARDIZED = {
+    "std": lambda: StdConv2d(6, 9, 3, padding=1, bias=True),
+    "std same": lambda: StdConv2dSame(6, 9, 3, stride=2, bias=True),
+    "scaled": lambda: ScaledStdConv2d(6, 9, 3, padding=1, gamma=1.7),
+    "scaled same": lambda: ScaledStdConv2dSame(6, 9, 4, stride=2, gamma=1.7),
+}
+
+
+@pytest.mark.parametrize("build", STANDARDIZED.values(), ids=STANDARDIZED)
+def test_standardized_layers_keep_padding_signs_and_gain(build) -> None:
+    torch.manual_seed(1)
+    layer = build()
+    if has_gain(layer):
+        layer.gain.data = torch.randn(9, 1, 1, 1)  # trained gains may be negative
+    assert standardizes_weight(layer)
+    binary = BinaryConv2d.from_float(layer, Method(), EdePhase())
+    assert binary.state_dict().keys() == layer.state_dict().keys()
+    x = image(2, 6, 9, 8)
+    as_float = nn.Conv2d(6, 9, layer.kernel_size, layer.stride)
+    as_float.weight.data, as_float.bias.data = binary.binary_weight().detach(), layer.bias.detach()
+    padded = F.pad(sign(x), binary.border(9, 8))
+    torch.testing.assert_close(binary(x), as_float(padded))
+    assert binary(x).shape == layer(x).shape
+    signs, scale = binary.frozen()
+    torch.testing.assert_close(signs * scale.view(-1, 1, 1, 1), binary.binary_weight())
+    assert binary.has_exponents is not has_gain(layer)
+
+
+@pytest.mark.parametrize("build", STANDARDIZED.values(), ids=STANDARDIZED)
+def test_binary_weights_of_standardized_layers_have_the_size_of_their_float_ones(build) -> None:
+    torch.manual_seed(1)
+    layer = build()
+    one_pixel = torch.zeros(1, 6, 9, 8)
+    one_pixel[0, :, 4, 4] = 1
+    with torch.no_grad():
+        seen = [m(one_pixel) - m(torch.zeros_like(one_pixel)) for m in (layer,)]
+        binary = BinaryConv2d.from_float(layer, Method(binary_activations=False), EdePhase())
+        seen.append(binary(one_pixel) - binary(torch.zeros_like(one_pixel)))
+    assert 0.5 < seen[1].abs().sum() / seen[0].abs().sum() < 2
+
+
+def test_gains_learn() -> None:
+    layer = ScaledStdConv2d(4, 3, 1)
+    binary = BinaryConv2d.from_float(layer, Method(), EdePhase())
+    binary(image(2, 4, 3, 3)).square().sum().backward()
+    assert binary.gain is layer.gain
+    assert bool(layer.gain.grad.abs().sum() > 0)

@@ -7,9 +7,17 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
-from irbin.binary.libra import libra, plain, power_of_two_exponent, standardize
+from irbin.binary.libra import (
+    libra,
+    libra_latent,
+    plain,
+    power_of_two_exponent,
+    standardize,
+)
 
 
 def filters(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -90,3 +98,31 @@ def test_scale_is_a_no_op_before_batch_norm() -> None:
     signs = torch.where(source < 0, -1.0, 1.0).double()
     scaled = norm(nn.functional.conv2d(x, signs * scale.view(-1, 1, 1, 1)))
     torch.testing.assert_close(scaled, norm(nn.functional.conv2d(x, signs)))
+
+
+@given(st.integers(-40, 10))
+def test_latent_scale_follows_the_weight_by_powers_of_two(exponent: int) -> None:
+    w = filters(5, 3, 3, 3)
+    source, scale = libra_latent(w)
+    moved_source, moved_scale = libra_latent(w * 2.0**exponent)
+    assert torch.equal(moved_scale, scale * 2.0**exponent)
+    assert torch.equal(moved_source < 0, source < 0)
+
+
+def test_latent_scale_has_libras_signs_and_the_balanced_weights_size() -> None:
+    w = 0.02 * filters(6, 4, 3, 3) + 0.5
+    source, scale = libra_latent(w)
+    assert torch.equal(source, libra(w)[0])
+    size = (w - w.mean((1, 2, 3), keepdim=True)).abs().mean((1, 2, 3))
+    assert ((scale / size).log2().abs() <= 0.5 + 1e-6).all()
+    assert not scale.requires_grad
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (3, 1, 1, 1)], ids=str)
+def test_latent_scale_of_a_filter_of_one_weight_is_that_weights(shape: tuple[int, ...]) -> None:
+    w = torch.tensor([0.25, -0.5, 4.0]).view(shape)
+    assert libra_latent(w)[1].tolist() == [0.25, 0.5, 4.0]
+
+
+def test_latent_scale_of_a_constant_filter_is_the_smallest() -> None:
+    assert libra_latent(torch.full((2, 9), 0.5))[1].tolist() == [2.0**-126] * 2

@@ -45,6 +45,7 @@ class FakeVerbs(ModuleType):
         self.raises: BaseException | None = None
         self.interrupted = False
         self.chatty = False
+        self.num_classes = 10
 
     def _called(self, verb: str, *args: Any, **kwargs: Any) -> None:
         self.calls.append((verb, args, kwargs))
@@ -68,7 +69,7 @@ class FakeVerbs(ModuleType):
     def convert(self, *args: Any, report: Callable[[int, int], None], **kwargs: Any) -> Any:
         report(5, 10)
         self._called("convert", *args, **kwargs)
-        return SimpleNamespace(plan=PLAN)
+        return SimpleNamespace(plan=PLAN, source=SimpleNamespace(num_classes=self.num_classes))
 
     def finetune(self, *args: Any, report: Any, on_epoch: Any, **kwargs: Any) -> RunRecord:
         report(STEP)

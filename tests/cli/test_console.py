@@ -1,11 +1,19 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
 
-from irbin.cli.console import check_json_target, notes, results, say, write_json
+from irbin.cli.console import (
+    check_json_target,
+    logged_as_notes,
+    notes,
+    results,
+    say,
+    write_json,
+)
 from irbin.errors import UsageError
 
 
@@ -52,3 +60,11 @@ def test_a_target_is_checked_before_the_work(tmp_path: Path) -> None:
         check_json_target(str(tmp_path))
     with pytest.raises(UsageError, match=r"does not exist; make it first$"):
         check_json_target(str(tmp_path / "no" / "new.json"))
+
+
+def test_what_irbin_logs_is_a_line_on_standard_error(capsys) -> None:
+    log = logging.getLogger("irbin")
+    with logged_as_notes():
+        log.warning("%s", "[bold]`a.pth`: 2 left unused")
+    assert capsys.readouterr() == ("", "note: [bold]`a.pth`: 2 left unused\n")
+    assert log.handlers == []

@@ -20,6 +20,14 @@ def test_convert_hands_on_what_was_given(run, verbs) -> None:
     assert done.err == "next: irbin finetune out --data-dir DATA -o RUN\n"
 
 
+def test_a_backbone_is_not_sent_to_finetune(run, verbs) -> None:
+    verbs.num_classes = 0
+    done = run("convert", "net", "-o", "out", "--num-classes", "0")
+    assert done.err == (
+        "next: train it with a head in a loop of your own, see docs/your-own-network.md\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "n_images"),
     [

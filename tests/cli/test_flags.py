@@ -6,7 +6,7 @@ from typing import Annotated
 
 import pytest
 
-from irbin.cli.flags import flat, given, reflow
+from irbin.cli.flags import flat, given, reflow, words
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,26 @@ def test_given_leaves_out_what_was_not_set() -> None:
     assert given(Group(0)) == {"must": 0}
     assert given(Group(1, ["a", "b"])) == {"must": 1, "may": ("a", "b")}
     assert given(Group(1, []), without=("must",)) == {"may": ()}
+
+
+@dataclass(frozen=True)
+class Flags:
+    some_name: Annotated[str | None, ""] = None
+    rules: Annotated[list[str] | None, ""] = None
+    size: Annotated[tuple[int, int] | None, ""] = None
+    yes: Annotated[bool, ""] = False
+    trained: Annotated[bool, ""] = True
+    n: Annotated[int, ""] = 3
+
+
+def test_words_are_what_was_typed_beside_the_defaults() -> None:
+    assert words(Flags()) == []
+    typed = Flags("x", ["a", "b c"], (1, 2), True, False, 4)
+    assert words(typed, without=("n",)) == [
+        "--some-name", "x", "--rules", "a", "--rules", "b c", "--size", "1", "2", "--yes",
+        "--no-trained",
+    ]  # fmt: skip
+    assert words(Flags(n=4)) == ["--n", "4"]
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import timm
+import torch
 
-from irbin.records import Plan, SourceOptions, from_json
+from irbin.estimation import estimate
+from irbin.records import Plan, PlanOptions, SourceOptions, from_json
 
 
 @pytest.fixture
@@ -28,6 +32,7 @@ def test_only_given_plan_options_are_handed_on(run, verbs) -> None:
 def test_plan_and_source_options_arrive(run, verbs) -> None:
     run(
         "inspect", "w.pth", "--model", "net", "--no-pretrained", "--num-classes", "7", "--use-ema",
+        "--remap", "--state-key", "a.b",
         "--input-size", "1", "28", "28", "--model-kwargs", "depth=2", "--bits", "1w32a",
         "--keep", "a*", "--keep", "re:b", "--binarize", "c", "--shortcut", "bireal",
         "--activation", "prelu", "--binarizer", "plain", "--estimator", "ste",
@@ -35,7 +40,7 @@ def test_plan_and_source_options_arrive(run, verbs) -> None:
     assert verbs.keywords == {
         "source_options": SourceOptions(
             model="net", pretrained=False, num_classes=7, input_size=(1, 28, 28),
-            model_kwargs={"depth": 2}, use_ema=True,
+            model_kwargs={"depth": 2}, use_ema=True, remap=True, state_key="a.b",
         ),
         "bits": "1w32a", "keep": ("a*", "re:b"), "binarize": ("c",), "shortcut": "bireal",
         "activation": "prelu", "binarizer": "plain", "estimator": "ste",
@@ -80,3 +85,26 @@ def test_plan_options_on_a_packed_folder_are_refused(run, verbs, packed: Path) -
     done = run("inspect", str(packed), "--keep", "x")
     assert done.code == 2
     assert "is packed already" in done.err
+
+
+def test_what_it_gains_is_told_last(run, verbs, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = replace(verbs.plan(), options=PlanOptions(bits="1w32a"))
+    monkeypatch.setattr(verbs, "plan", lambda *_, **__: plan)
+    found = estimate(plan)
+    assert len(found.advice) == 1
+    lines = run("inspect", "net").out.splitlines()
+    assert lines[-2:] == [found.verdict, *found.advice]
+    value = json.loads(run("inspect", "net", "--json", "-").out)["estimate"]
+    assert (value["verdict"], value["advice"]) == (found.verdict, list(found.advice))
+
+
+def test_what_opening_took_for_granted_is_said_once(run, tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    state = timm.create_model("test_resnet", num_classes=3).state_dict()
+    torch.save({f"net.{name}": tensor for name, tensor in state.items()}, path)
+    done = run("inspect", str(path), "--model", "test_resnet", "--num-classes", "3", "--json", "-")
+    json.loads(done.out)
+    n = len(state)
+    note = f"note: `{path}`: {n} of {n} tensors matched after removing the prefix `net.`\n"
+    assert done.err.startswith(note)
+    assert done.err.count("note: ") == 1

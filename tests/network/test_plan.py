@@ -175,6 +175,14 @@ def test_new_prelu_slopes_are_counted() -> None:
     assert make_plan(facts, PlanOptions()).other_bytes == 64
 
 
+@pytest.mark.parametrize("activation", ["hardtanh", "prelu"])
+def test_products_in_no_layer_are_work_of_the_plan(activation: str) -> None:
+    fed = layer("x", activations=("a",))
+    facts = graph(FIRST, fed, LAST, activation_channels={"a": 8}, other_macs=7)
+    found = make_plan(facts, PlanOptions(activation=activation))
+    assert (found.other_macs, found.n_macs) == (7, 307)
+
+
 def test_a_plan_survives_json() -> None:
     found = decide(layer("x", activations=("a",)))
     assert from_json(Plan, to_json(found), "plan") == found

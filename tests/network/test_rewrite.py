@@ -261,3 +261,13 @@ def test_a_graph_that_answers_otherwise_in_evaluation_is_refused() -> None:
 
     with pytest.raises(TraceError, match="gives other answers than the network in evaluation mode"):
         converted(Moody())
+
+
+def test_a_root_that_is_a_container_is_converted() -> None:
+    source = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Hardtanh(), nn.Conv2d(8, 8, 3),
+        nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8 * 16, 3),
+    )  # fmt: skip
+    network = rewrite(Network(source, SOURCE), make_plan(trace(source, (3, 8, 8)), PlanOptions()))
+    assert isinstance(network.module[3], BinaryConv2d)
+    assert network.module(torch.randn(2, 3, 8, 8)).shape == (2, 3)

@@ -11,6 +11,7 @@ from torch import nn
 
 from irbin.errors import SourceError, UsageError
 from irbin.network import fetch
+from irbin.network.from_torchvision import modernized
 from irbin.network.source import build, is_checkpoint, load_source, reload
 from irbin.records import SourceOptions
 
@@ -134,15 +135,23 @@ def test_unknown_names(spec: str, message: str) -> None:
     ("spec", "options", "message"),
     [
         (TINY, SourceOptions(model="resnet18"), "`model`: names the architecture of a checkpoint"),
-        (TINY, SourceOptions(num_classes=0), "`num_classes`: expected 1 or more, got 0"),
+        (TINY, SourceOptions(num_classes=-1), "`num_classes`: expected 1 or more, or 0 for no"),
+        ("paper:resnet20", SourceOptions(num_classes=0), "`paper:resnet20` always has a classif"),
+        ("torchvision:alexnet", SourceOptions(num_classes=0), "expected 1 or more, got 0 .timm"),
         (TINY, SourceOptions(in_chans=0), "`in_chans`: expected 1 or more"),
         (TINY, SourceOptions(input_size=(3, 0, 9)), "`input_size`: expected positive sizes"),
         (TINY, SourceOptions(in_chans=1, input_size=(3, 9, 9)), "`in_chans` is 1 but `input_size`"),
         (TINY, SourceOptions(pretrained=False, model_kwargs={"zap": 1}), "'zap'; given"),
         ("torchvision:alexnet", SourceOptions(pretrained=False, model_kwargs={"zap": 1}), "'zap'"),
-        ("torchvision:alexnet", SourceOptions(in_chans=1), "take 3 channels, got 1"),
+        (TINY, SourceOptions(remap=True), "`remap`: says how to read a checkpoint file, and `res"),
+        (TINY, SourceOptions(state_key="a"), "`state_key`: says how to read a checkpoint file"),
+        ("a.pth", SourceOptions(state_key="a", use_ema=True), "both choose the weights, got `a`"),
         ("paper:resnet20", SourceOptions(model_kwargs={"zap": 1}), "takes none"),
-        ("module:torch.nn:Identity", SourceOptions(), "expected logits of shape"),
+        (
+            "module:torch.nn:Flatten",
+            SourceOptions(model_kwargs={"start_dim": 0}),
+            r"expected logits of shape \(batch, num_classes\), a feature map, or a list of these",
+        ),
         ("module:torch.nn:Linear", SourceOptions(), "missing a required argument"),
     ],
 )
@@ -224,10 +233,10 @@ def test_timm_model_without_weights_says_so() -> None:
         load_source("botnet50ts_256", SourceOptions())
 
 
-def torchvision_cache(root: Path, name: str) -> nn.Module:
+def torchvision_cache(root: Path, name: str, **kwargs: bool) -> nn.Module:
     """Puts random weights where torch's hub would cache torchvision's."""
     torch.manual_seed(1)
-    model = torchvision.models.get_model(name, weights=None)
+    model = torchvision.models.get_model(name, weights=None, **kwargs)
     url = torchvision.models.get_model_weights(name).DEFAULT.url
     folder = root / "torch" / "hub" / "checkpoints"
     folder.mkdir(parents=True)
@@ -250,6 +259,8 @@ def test_torchvision_weights_with_other_classes_get_a_new_head(offline: Path) ->
     network = load_source("torchvision:mnasnet0_5", SourceOptions(num_classes=4))
     assert network.source.num_classes == 4
     assert network.source.class_names is None
+    assert not network.source.trained  # a random head teaches nothing
+    assert "re-initialised at random for 4 classes, the file has 1000" in network.notes[0]
     own, theirs = network.module.state_dict(), model.state_dict()
     assert own["classifier.1.weight"].shape == (4, 1280)
     assert all(torch.equal(own[k], theirs[k]) for k in own if not k.startswith("classifier"))
@@ -269,6 +280,39 @@ def test_torchvision_old_densenet_names(offline: Path) -> None:
     assert "features.denseblock1.denselayer1.norm.1.weight" in old
     torch.save(old, path)
     assert same_weights(load_source("torchvision:densenet121", SourceOptions()).module, model)
+
+
+def test_torchvision_old_names_of_vision_transformers() -> None:
+    old = {"encoder.mlp.linear_1.weight": torch.ones(1), "encoder.mlp.linear_2.bias": torch.ones(1)}
+    assert list(modernized("vit_b_16", old)) == ["encoder.mlp.0.weight", "encoder.mlp.3.bias"]
+    assert list(modernized("resnet18", old)) == list(old)
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "mnasnet0_5"])
+def test_torchvision_weights_for_other_channels(offline: Path, name: str) -> None:
+    model = torchvision_cache(offline, name)
+    network = load_source(f"torchvision:{name}", SourceOptions(in_chans=1))
+    image = torch.randn(1, 1, 64, 64)
+    with torch.no_grad():
+        expected = model.eval()(image.expand(-1, 3, -1, -1))
+        torch.testing.assert_close(network.module.eval()(image), expected)
+    assert network.source.trained
+    assert network.source.preprocessing.input_size[0] == 1
+    assert "adapted from 3 to 1 image channels, as timm does" in network.notes[0]
+    assert same_weights(reload(network.source).module, network.module)
+
+
+def test_torchvision_networks_that_convert_their_input_see_the_same_gray(offline: Path) -> None:
+    model = torchvision_cache(offline, "googlenet", init_weights=False, transform_input=True)
+    colour = load_source("torchvision:googlenet", SourceOptions()).source.preprocessing
+    network = load_source("torchvision:googlenet", SourceOptions(in_chans=1))
+    gray = network.source.preprocessing
+    pixels = torch.rand(1, 1, 64, 64)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (colour.mean, colour.std))
+    with torch.no_grad():
+        expected = model.eval()((pixels.expand(-1, 3, -1, -1) - mean) / std)
+        found = network.module.eval()((pixels - gray.mean[0]) / gray.std[0])
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_damaged_cache_file_is_named(offline: Path) -> None:

@@ -144,10 +144,7 @@ OBSTACLES = {
     "grouped": (nn.Conv2d(4, 4, 1, groups=2), ""),
     "Conv2dSame": (Conv2dSame(4, 4, 3), ""),
     "own-forward": (Odd(4, 4, 1), "`Odd` has its own forward"),
-    "standardized": (
-        StdConv2d(4, 4, 1),
-        "`StdConv2d` standardizes its weight in its own forward",
-    ),
+    "standardized": (StdConv2d(4, 4, 1), ""),
     "parametrized": (
         _normed(),
         "its weight is computed (weight norm or another parametrization)",
@@ -193,7 +190,8 @@ def test_hidden_unused_and_constant_layers_say_so() -> None:
     found = by_name(graph)
     assert found["spare"].obstacle == NEVER_RUNS
     assert (found["spare"].n_macs, found["spare"].output_shape) == (0, ())
-    assert found["hiding.conv"].obstacle.startswith("inside `hiding`, which cannot be traced: ")
+    assert found["hiding.conv"].unseen.startswith("inside `hiding`, which cannot be traced: ")
+    assert found["hiding.conv"].obstacle == ""
     assert found["hiding.conv"].n_macs == 64 * 16
     assert found["bias"].obstacle == "its input does not depend on the image"
     assert not found["bias"].is_first
@@ -243,6 +241,25 @@ def test_an_auxiliary_head_that_only_trains_never_runs() -> None:
     assert found["aux"].obstacle == NEVER_RUNS
     assert found["head"].is_last
     assert not found["b"].is_last
+
+
+def test_a_list_is_traced_in_training_mode_where_both_modes_return_one() -> None:
+    class Features(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+            self.norm = nn.BatchNorm2d(4)
+
+        def forward(self, x: Tensor) -> list[Tensor]:
+            x = F.dropout(self.a(x), 0.5, self.training)
+            return [x, self.norm(self.b(x))]
+
+    traced = trace_graph(Features(), (3, 8, 8))
+    x = torch.ones(2, 3, 8, 8)
+    assert not torch.equal(traced.train()(x)[0], traced.eval()(x)[0])  # dropout is not frozen
+    found = facts(Features())
+    assert not found["a"].is_last
+    assert not found["b"].is_last  # a norm follows
 
 
 def test_channels_of_activations_are_one_where_a_slope_per_channel_does_not_fit() -> None:

@@ -232,10 +232,52 @@ class TestRefusals:
         with pytest.raises(LowerError, match=r"`torch\.export` cannot follow the network"):
             lower(Branch(), (3, 4, 4))
 
-    def test_two_outputs(self):
+    @pytest.mark.parametrize("odd", ["size", "none", "number"])
+    def test_a_result_that_is_no_tensor(self, odd):
         class Two(nn.Module):
             def forward(self, x):
-                return x, x + 1
+                return x * 2, {"size": x.shape[2], "none": None, "number": 0.5}[odd]
 
-        with pytest.raises(LowerError, match="expected a network with one output tensor, got 2"):
+        message = "expected a network that returns tensors, got 2 results, 1 of them something else"
+        with pytest.raises(LowerError, match=message):
             lower(Two(), (3, 4, 4))
+
+    def test_the_batch_size_as_a_result(self):
+        class Size(nn.Module):
+            def forward(self, x):
+                return x * 2, x.shape[0]
+
+        with pytest.raises(LowerError, match="output `sym_size`: expected a tensor"):
+            lower(Size(), (3, 4, 4))
+
+    def test_a_network_that_writes_to_its_buffers_in_evaluation_mode(self):
+        class Counts(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.register_buffer("seen", torch.zeros(()))
+
+            def forward(self, x):
+                self.seen.add_(1)
+                return x * self.seen
+
+        message = "expected a network that changes nothing in evaluation mode, .* to `seen`$"
+        with pytest.raises(LowerError, match=message):
+            lower(Counts(), (3, 4, 4))
+
+
+class TestOutputs:
+    def test_lists_tuples_and_dictionaries_are_taken_apart_in_order(self):
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.table = nn.Parameter(torch.ones(2))
+                self.same = self.table
+
+            def forward(self, x):
+                y = x.sin()
+                return {"b": y.cos(), "a": [y, (x, self.table)]}, self.same, y
+
+        program = lower(Net(), (3, 4, 4)).program
+        assert program.outputs == ("cos", "sin", "x", "table", "table", "sin")
+        assert [node.name for node in program.nodes] == ["sin", "cos"]
+        assert list(program.constants) == ["table"]

@@ -38,6 +38,21 @@ def test_json_in_full():
     }
 
 
+NODES_JSON = PROGRAM.to_json()["nodes"]
+SIZE = {"name": "n", "op": "aten.sym_size.int", "args": [{"ref": "x"}, 0], "type": "int"}
+
+
+@pytest.mark.parametrize("outputs", [("y",), ("m", "y", "a"), ("x", "c", "y", "y")], ids=str)
+def test_outputs_are_one_or_several_of_whatever_there_is(outputs):
+    program = Program(PROGRAM.inputs, PROGRAM.constants, NODES, outputs)
+    assert program.to_json()["outputs"] == list(outputs)
+    assert Program.from_json(json.loads(json.dumps(program.to_json()))) == program
+    wanted = [["output", name] for name in outputs]
+    assert [line.split() for line in format_program(program).splitlines()][
+        -len(outputs) :
+    ] == wanted
+
+
 def node_with(**fields):
     return {**PROGRAM.to_json()["nodes"][0], **fields}
 
@@ -52,7 +67,8 @@ def node_with(**fields):
         (changed(nodes={}), "expected lists"),
         (changed(outputs=[1]), "expected names in `outputs`"),
         (changed(outputs=["s"]), "output `s`: expected a tensor"),
-        (changed(outputs=["y", "a"]), "expected one output, got 2"),
+        (changed(outputs=[]), "expected at least one output, got none"),
+        (changed(outputs=["y", "n"], nodes=[*NODES_JSON, SIZE]), "output `n`: expected a tensor"),
         (changed(outputs=["z"]), "output `z`"),
         (changed(inputs={}), "expected one input"),
         (changed(inputs={"x": "int8[N,4]"}), "expected one input"),

@@ -84,6 +84,13 @@ def test_overhead_is_told_with_its_share_and_loading_where_measured(record):
     assert lines == ("loading takes 75.0 ms in a fresh process",)
 
 
+def test_the_estimate_stands_beside_what_was_measured(record):
+    assert bench.estimate_lines(record) == ()
+    told = replace(record, estimated_speed_up=8.75)
+    assert bench.estimate_lines(told) == ("estimated 8.75× torch fp32, measured 10.0×",)
+    assert bench.estimate_lines(replace(told, entries=record.entries[:1])) == ()
+
+
 def test_json_has_the_ratios_and_no_nan(record):
     without = replace(record, register_gmacs=math.nan, float_register_gmacs=math.nan)
     value = json.loads(dumps(bench.bench_json(without)))

@@ -85,6 +85,12 @@ def test_agreement_counts_all_signs(agreement: Agreement) -> None:
     assert lines[3].strip() == "3 of 3,000 signs flipped"
 
 
+def test_a_backbone_has_no_top_1(agreement: Agreement) -> None:
+    lines = agreement_lines("a", "b", replace(agreement, equal_top1=None))
+    assert lines[1].endswith(" images, no top-1 without a classifier")
+    assert lines[2].startswith("  largest difference of an output ")
+
+
 def test_only_layers_with_flips_are_listed(agreement: Agreement, render) -> None:
     table = flips_table(agreement)
     assert table is not None

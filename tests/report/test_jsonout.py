@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 
+from irbin.estimation import estimate
 from irbin.records import Agreement, ExportRecord, Plan, from_json
 from irbin.report.jsonout import dumps, evaluation_json, export_json, plan_json
 
@@ -14,7 +15,7 @@ def test_what_is_not_finite_becomes_null() -> None:
 
 
 def test_a_plan_reads_back_from_its_json(plan: Plan) -> None:
-    value = json.loads(dumps(plan_json("net", plan)))
+    value = json.loads(dumps(plan_json("net", plan, estimate(plan))))
     assert from_json(Plan, value["plan"], "test") == plan
     totals = value["totals"]
     assert totals["n_layers"] == 5
@@ -22,6 +23,14 @@ def test_a_plan_reads_back_from_its_json(plan: Plan) -> None:
     assert totals["packed_bytes"]["float16"] == plan.packed_bytes("float16")
     assert totals["binary_macs"] + totals["float_macs"] == 5_000_000
     assert value["replaced_activations"] == ["relu"]
+
+
+def test_a_plans_json_has_its_estimate(plan: Plan) -> None:
+    found = estimate(plan)
+    value = plan_json("net", plan, found)["estimate"]
+    assert value["speed_up"] == found.speed_up
+    assert value["verdict"] == found.verdict
+    assert value["packed_parts"] == found.packed_parts
 
 
 def test_an_evaluation_keeps_timms_keys_and_gains_the_agreement(agreement: Agreement) -> None:

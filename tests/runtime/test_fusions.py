@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from irbin.artifact.read import Artifact
 from irbin.artifact.schema import Manifest
@@ -276,6 +277,36 @@ def returned(kind: str) -> nn.Module:
     return Returned()
 
 
+class Several(nn.Module):
+    """A kernel's floats that the next one packs, adds or pools; views; one of them twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.norms = conv3(3, 16), nn.ModuleList(norm(16) for _ in range(4))
+        self.convs = nn.ModuleList(binary(conv3(16, 16)) for _ in range(3))
+
+    def forward(self, x):
+        stem = F.relu(self.norms[0](self.stem(x)))
+        raw = self.convs[0](stem)  # what would become a step, a threshold and bits behind it
+        early = F.hardtanh(self.norms[1](raw))
+        pooled = F.max_pool2d(early, 2)
+        middle = self.norms[2](self.convs[1](pooled)) + pooled
+        late = F.hardtanh(self.norms[3](self.convs[2](F.hardtanh(middle))))
+        views = early.permute(0, 2, 3, 1), late[:, 1:3], late.flatten(1)
+        return [early, {"stem": stem, "raw": raw}, (pooled, middle, late), *views, early]
+
+
+class Odd(nn.Module):
+    """Outputs that nothing computes, beside one that is computed: no batch is run in parts."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.conv = nn.Parameter(torch.randn(4, 2)), binary(conv3(3, 8))
+
+    def forward(self, x):
+        return x, self.table, self.conv(x), x[:, 1:], self.table * 2, x
+
+
 NETWORKS = {
     "residual": residual,
     "prelu": prelus,
@@ -292,6 +323,8 @@ NETWORKS = {
     "an image": lambda: returned("image"),
     "a result": lambda: returned("result"),
     "a view": lambda: returned("view"),
+    "several": Several,
+    "odd outputs": Odd,
 }
 SIZE = (3, 8, 8)
 
@@ -434,7 +467,16 @@ def test_equals_the_trained_network_within_rounding(name):
     x = images(3)
     for float_convs in (True, False):
         found = PackedModel(artifact(name, SIZE), float_convs=float_convs)(x)
-        assert torch.allclose(found, trained(name)(x), rtol=1e-4, atol=1e-4)
+        pairs = list(zip(tree_leaves(found), tree_leaves(trained(name)(x)), strict=True))
+        assert all(torch.allclose(one, other, rtol=1e-4, atol=1e-4) for one, other in pairs)
+
+
+@pytest.mark.parametrize("name", ["several", "odd outputs"])
+def test_every_output_is_whole_where_a_batch_could_run_in_parts(name, small_parts):
+    found = PackedModel(artifact(name, SIZE))(images(17))
+    wanted = tree_leaves(trained(name)(images(17)))
+    assert [one.shape for one in found] == [one.shape for one in wanted]
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(found, wanted, strict=True))
 
 
 def test_the_networks_hold_every_kind_of_record():

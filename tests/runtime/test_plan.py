@@ -32,7 +32,7 @@ def work_of(net: nn.Module, size=(16, 8, 8), passes=FUSIONS) -> Work:
     items = fuse(program, program.nodes, passes)
     kernels = {i.name: make_kernel(i, constants, types) for i in items if isinstance(i, Fused)}
     operations = {node.op: operation(node.op) for node in program.nodes}
-    return Work(items, kernels, operations, constants, *program.inputs, *program.outputs)
+    return Work(items, kernels, operations, constants, *program.inputs, program.outputs)
 
 
 def conv() -> nn.Module:
@@ -60,7 +60,13 @@ def chain(n_layers: int, *, is_residual: bool) -> Work:
 def runs(plan: Plan, n: int = 3, size=(16, 8, 8)) -> list[torch.Tensor]:
     """Three runs on the same images."""
     x = torch.randn(n, *size, generator=torch.Generator().manual_seed(1))
-    return [plan.run(x, 1) for _ in range(3)]
+    return [only(plan.run(x, 1)) for _ in range(3)]
+
+
+def only(results: list[torch.Tensor]) -> torch.Tensor:
+    """Of a program with one output."""
+    (result,) = results
+    return result
 
 
 def same(tensors) -> bool:
@@ -177,13 +183,49 @@ def test_a_result_is_the_callers(what):
     plan = Plan(work_of(Returns(what)), 1)
     x = torch.randn(1, 16, 8, 8)
     before = x.clone()
-    first = plan.run(x, 1)
+    first = only(plan.run(x, 1))
     wanted = first.clone()
     for _ in range(2):
-        later = plan.run(x, 1)
+        later = only(plan.run(x, 1))
         assert torch.equal(later, wanted)
         assert torch.equal(first, wanted)
         later.fill_(7)
+        assert torch.equal(x, before)
+
+
+class Several(nn.Module):
+    """Results that lie in memory of somebody else, of one another, and twice the same."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.convs = nn.ModuleList(conv() for _ in range(3))
+        self.constant = nn.Parameter(torch.randn(1, 16))
+
+    def forward(self, x):
+        early = F.hardtanh(self.convs[0](x) + x)
+        late = F.hardtanh(self.convs[2](F.hardtanh(self.convs[1](early) + early)) + early)
+        made = late.sin()
+        constants = self.constant, self.constant.expand(x.shape[0], -1), self.constant + 1
+        views = x[:, 3:5], early[:, 2:4], late.permute(0, 2, 3, 1), made.flatten(1)
+        return [x, early, late, made, *views, *constants, early, x, self.constant]
+
+
+@pytest.mark.parametrize("passes", [FUSIONS, ()], ids=["fused", "plain"])
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_each_of_several_results_is_the_callers(n, passes):
+    net = Several()
+    plan = Plan(work_of(net, passes=passes), n)
+    x = torch.randn(n, 16, 8, 8)
+    wanted = net(torch.cat((x, torch.zeros(1, 16, 8, 8))))
+    wanted = [y if len(y) == 1 else y[:n] for y in wanted]
+    before, kept = x.clone(), plan.run(x, 1)
+    for _ in range(3):
+        found = plan.run(x, 1)
+        for i, y in enumerate(found):
+            assert torch.allclose(y, wanted[i], atol=1e-6), i
+            assert torch.equal(y, kept[i]), i
+            y.fill_(7)  # neither the images' nor another result's
         assert torch.equal(x, before)
 
 
@@ -219,7 +261,7 @@ class TestErrors:
     def failing(op: str, *args) -> Work:
         kind = TensorType("float32", ("N", 4))
         node = Node("y", op, (Ref("x"), *args), {}, kind)
-        return Work((node,), {}, {op: operation(op)}, {}, "x", "y")
+        return Work((node,), {}, {op: operation(op)}, {}, "x", ("y",))
 
     @pytest.mark.parametrize(
         ("op", "args"),
@@ -253,7 +295,7 @@ class TestErrors:
 def plan_and_wanted():
     work = work_of(nn.Sequential(Chain(2, is_residual=True), nn.Linear(16, 3)))
     x = torch.randn(2, 16, 8, 8)
-    return work, x, Plan(work, 2).run(x, 1)
+    return work, x, only(Plan(work, 2).run(x, 1))
 
 
 class TestSurroundings:
@@ -268,27 +310,27 @@ class TestSurroundings:
         torch.set_default_dtype(torch.float64)
         try:
             plan = Plan(work, 2) if is_first else plan
-            found = [plan.run(x, 1), plan.run(x, 1)]
+            found = [only(plan.run(x, 1)) for _ in range(2)]
         finally:
             torch.set_default_dtype(torch.float32)
-        assert same([wanted, *found, plan.run(x, 1)])
+        assert same([wanted, *found, only(plan.run(x, 1))])
 
     def test_default_device(self, plan_and_wanted):
         work, x, wanted = plan_and_wanted
         with torch.device("meta"):
             plan = Plan(work, 2)
-            found = [plan.run(x, 1), plan.run(x, 1)]
-        assert same([wanted, *found, plan.run(x, 1)])
+            found = [only(plan.run(x, 1)) for _ in range(2)]
+        assert same([wanted, *found, only(plan.run(x, 1))])
 
     @pytest.mark.parametrize("is_first", [True, False])
     def test_inference_mode(self, plan_and_wanted, is_first):
         work, x, wanted = plan_and_wanted
         plan = Plan(work, 2)
-        found = [] if is_first else [plan.run(x, 1)]
+        found = [] if is_first else [only(plan.run(x, 1))]
         with torch.inference_mode():
-            found += [plan.run(x, 1), plan.run(x, 1)]
+            found += [only(plan.run(x, 1)) for _ in range(2)]
         with torch.no_grad():
-            found.append(plan.run(x, 1))
+            found.append(only(plan.run(x, 1)))
         assert same([wanted, *found])
 
 
@@ -307,7 +349,7 @@ class Reads(nn.Module):
 def test_images_may_lie_in_memory_as_they_like(reader):
     work = work_of(Reads(reader), (16, 37, 31))
     images = torch.randn(2, 16, 37, 31)
-    wanted = Plan(work, 2).run(images, 1)
+    wanted = only(Plan(work, 2).run(images, 1))
     layouts = {
         "channels-last": images.contiguous(memory_format=torch.channels_last),
         "strided": torch.stack((images, images), -1)[..., 0],
@@ -316,10 +358,10 @@ def test_images_may_lie_in_memory_as_they_like(reader):
     for name, x in layouts.items():
         assert not x.is_contiguous()
         plan = Plan(work, 2)
-        assert same([wanted, plan.run(x, 1), plan.run(x, 1)]), name
+        assert same([wanted, *(only(plan.run(x, 1)) for _ in range(2))]), name
     one = images[:, :1].expand(-1, 16, -1, -1)
     plan = Plan(work, 2)
-    assert same([plan.run(one, 1), plan.run(one.contiguous(), 1)])
+    assert same([only(plan.run(each, 1)) for each in (one, one.contiguous())])
 
 
 def test_the_definition_runs_the_same_plan():

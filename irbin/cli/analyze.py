@@ -1,0 +1,160 @@
+"""`irbin analyze`: which layers bear binarization, and what to keep float for a budget."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from irbin.cli.console import check_json_target, json_alone, notes, results, say, write_json
+from irbin.cli.device import pick_device
+from irbin.cli.flags import flat, given, words
+from irbin.cli.live import counting
+from irbin.cli.options import DataFlags, Device, Json, PlanFlags, Source, SourceFlags
+from irbin.errors import PlanError, UsageError
+from irbin.files import write_file
+from irbin.records import Grouping, Sensitivity, to_json
+from irbin.report.picture import check_picture, picture
+from irbin.report.sensitivity import (
+    convert_line,
+    path_table,
+    proposal_line,
+    ranking_table,
+    sensitivity_heading,
+)
+
+BUDGET = "Budget"
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+
+
+@flat
+def analyze(
+    network: SourceFlags,
+    plan: PlanFlags,
+    data: DataFlags,
+    source: Source = None,
+    by: Annotated[
+        Grouping,
+        typer.Option(help="Binarize a layer at a time, or all of the module around it."),
+    ] = "layer",
+    samples: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Validation images to measure on.")
+    ] = 512,
+    calibrate: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Training images to re-estimate batch norm on."),
+    ] = 256,
+    points: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Networks measured from float to binary.")
+    ] = 12,
+    max_bytes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            rich_help_panel=BUDGET,
+            help="Propose layers for at most this packed size: 4MB, 300kB, 250000.",
+        ),
+    ] = None,
+    max_latency: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MS",
+            rich_help_panel=BUDGET,
+            help="… for at most these estimated milliseconds, one image, one thread.",
+        ),
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            metavar="POINTS",
+            rich_help_panel=BUDGET,
+            help="… for at most these points of top-1 lost on the sample.",
+        ),
+    ] = None,
+    device: Device = "auto",
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw accuracy against size: a .png or .svg."),
+    ] = None,
+    json_to: Json = None,
+) -> None:
+    """Find out which layers bear binarization, and what to keep float.
+
+    Binarizes one layer at a time without training, measures the loss on a sample, and ranks by
+    loss for each byte saved; then binarizes more and more of the ranking. With a budget, it
+    proposes which layers to keep float and prints the convert command. Ctrl-C shows what was
+    measured by then. What the numbers mean, and what they do not, is in docs/analyze.md.
+    """
+    check_json_target(json_to)
+    if plot is not None:
+        check_picture(plot)
+    limit = None if max_bytes is None else parse_bytes(max_bytes)
+    spec, options = network.named(source), data.options()
+    from irbin import sensitivity
+
+    with json_alone(json_to), counting(f"analyzing {spec}") as report:
+        record = sensitivity.analyze(
+            spec,
+            data=options,
+            source_options=network.options(source),
+            by=by,
+            samples=samples,
+            calibrate=calibrate,
+            points=points,
+            max_bytes=limit,
+            max_latency=max_latency,
+            max_drop=max_drop,
+            device=pick_device(device),
+            report=report,
+            **given(plan),
+        )
+    _print(record, json_to)
+    if record.proposal is not None:
+        named = ([] if source is None else [source]) + words(network)
+        rest = [*words(plan, without=("keep",)), *words(data), "-o", "CONVERTED"]
+        say(results(json_to), convert_line(record.proposal, named, rest))
+    write_json(to_json(record), json_to)
+    if plot is not None and record.path:
+        write_file(plot, picture(record, plot.suffix))
+        say(notes(), f"wrote {plot}", style="dim")
+    _end(record)
+
+
+def parse_bytes(text: str) -> int:
+    """A size as typed: `4MB` is 4·10⁶, `4MiB` 4·2²⁰, a bare number bytes.
+
+    Raises:
+        UsageError: it is none.
+    """
+    found = re.fullmatch(r"(\d+\.?\d*)\s*([kmg]?i?)b?", text.strip().lower())
+    if found is None or found[2] not in _UNITS:
+        raise UsageError(f"`--max-bytes`: expected a size like 4MB, 300kB or 250000, got `{text}`")
+    return int(float(found[1]) * _UNITS[found[2]])
+
+
+def _print(record: Sensitivity, json_to: str | None) -> None:
+    screen = results(json_to)
+    say(screen, sensitivity_heading(record), style="bold")
+    screen.print(ranking_table(record))
+    if len(record.path) > 1:
+        screen.print()
+        screen.print(path_table(record))
+    for note in record.notes:
+        say(screen, note, style="yellow")
+    if record.proposal is not None:
+        say(screen, proposal_line(record.proposal), style="bold")
+
+
+def _end(record: Sensitivity) -> None:
+    """Leaves with an error where the user did not get what was asked for.
+
+    Raises:
+        PlanError: no measured network keeps the budget.
+    """
+    if record.interrupted:
+        say(notes(), "stopped by Ctrl-C; above is what was measured until then", style="yellow")
+        raise typer.Exit(1)
+    if record.unmet:
+        raise PlanError(record.unmet)

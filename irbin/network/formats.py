@@ -1,0 +1,133 @@
+"""The file formats of weights: torch's, safetensors, and indices of sharded ones, read as data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from irbin.errors import SourceError
+from irbin.network.unpickle import first_line, read_torch
+
+INDEX_SUFFIX = ".index.json"
+"""Ends the name of the file that says which shard holds which tensor."""
+
+INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+"""What the Hugging Face hub's programs call it."""
+
+
+def read_content(path: Path) -> Mapping[Any, Any]:
+    """The mapping that a checkpoint file holds; the content decides, not the name.
+
+    Args:
+        path: .pth, .pt, .tar, .bin, .ckpt (torch), .safetensors, or an index of shards.
+
+    Raises:
+        SourceError: the file is missing, empty, cut short, not a checkpoint, or would run code; of
+            an index, also a shard that is missing, lies elsewhere, or lacks a tensor.
+    """
+    if path.name.endswith(INDEX_SUFFIX):
+        return _read_shards(path)
+    head = _head(path)
+    if _is_safetensors(path, head):
+        return _read_safetensors(path)
+    content = read_torch(path)
+    if not isinstance(content, Mapping):
+        raise SourceError(
+            f"`{path}`: expected a state dict, got a {type(content).__name__}; "
+            "save `model.state_dict()`"
+        )
+    return content
+
+
+def keeps_order(path: Path) -> bool:
+    """Whether the file's tensors stand in the order in which they were saved.
+
+    safetensors sorts them by type and name, an index of shards by name.
+    """
+    return not path.name.endswith(INDEX_SUFFIX) and not _is_safetensors(path, _head(path))
+
+
+def index_in(folder: Path) -> Path | None:
+    """The index of shards in a folder; None where there is none."""
+    return next((folder / name for name in INDEX_FILES if (folder / name).is_file()), None)
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file that exists and is not empty."""
+    if path.is_dir():
+        raise SourceError(f"`{path}`: expected a checkpoint file, got a folder")
+    if not path.is_file():
+        raise SourceError(f"`{path}`: no such file; expected a checkpoint")
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise SourceError(f"`{path}`: cannot be read: {error.strerror}") from error
+    if not head:
+        raise SourceError(f"`{path}`: expected a checkpoint, the file is empty")
+    return head
+
+
+def _is_safetensors(path: Path, head: bytes) -> bool:
+    return path.suffix == ".safetensors" or head[8:9] == b"{"
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path, device="cpu")
+    except (SafetensorError, ValueError, OSError) as error:
+        raise SourceError(
+            f"`{path}`: expected a safetensors file, this one is cut short or damaged "
+            f"({first_line(error)})"
+        ) from error
+
+
+def _read_shards(index: Path) -> dict[str, Tensor]:
+    """Every tensor that an index names, from the shards beside it."""
+    place = _weight_map(index)
+    shards: dict[str, Mapping[Any, Any]] = {}
+    for shard in dict.fromkeys(place.values()):
+        if not (index.parent / shard).is_file():
+            raise SourceError(f"`{index}`: its shard `{shard}` is missing; download it again")
+        shards[shard] = read_content(index.parent / shard)
+    tensors = {}
+    for name, shard in place.items():
+        tensor = shards[shard].get(name)
+        if not isinstance(tensor, Tensor):
+            raise SourceError(
+                f"`{index}`: expected the tensor `{name}` in its shard `{shard}`, found none"
+            )
+        tensors[name] = tensor
+    return tensors
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    """Tensor → file name of its shard, which lies beside the index."""
+    _head(index)
+    try:
+        content = json.loads(index.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise SourceError(
+            f"`{index}`: expected JSON, the file is cut short or damaged ({first_line(error)})"
+        ) from error
+    place = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(place, dict) or not place:
+        raise SourceError(f"`{index}`: expected an index of shards with `weight_map`, found none")
+    for shard in place.values():
+        if not isinstance(shard, str) or not _is_plain(shard):
+            raise SourceError(
+                f"`{index}`: expected shards beside it, got `{shard}`; only file names are read"
+            )
+    return place
+
+
+def _is_plain(name: str) -> bool:
+    """Whether `name` is that of a weights file in the same folder, and nothing that leads out."""
+    leads_out = name in ("", "..") or "\\" in name or Path(name).name != name
+    return not leads_out and not name.endswith(INDEX_SUFFIX)

@@ -1,0 +1,64 @@
+"""Any part of a plan is a plan, and the rules for it give it back."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from irbin.analysis.choices import choices
+from irbin.errors import PlanError
+from irbin.estimation import estimate
+from irbin.network.plan import make_plan
+from irbin.records import PlanOptions
+
+LAYERS = ("a.0.conv1", "a.0.conv2", "a.1.conv1", "b.0.conv1", "b.0.conv2")
+
+
+def test_every_binary_layer_is_a_choice(space):
+    assert tuple(space.groups) == LAYERS == space.full.binary_names
+
+
+def test_a_block_is_what_one_module_holds(graph):
+    blocks = choices(graph, PlanOptions(), "block").groups
+    assert blocks == {"a.0": LAYERS[:2], "a.1": LAYERS[2:3], "b.0": LAYERS[3:]}
+
+
+def test_a_layer_at_the_root_is_a_block_of_its_own(graph):
+    space = choices(graph, PlanOptions(binarize=("fc",)), "block")
+    assert space.groups["fc"] == ("fc",)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=st.sets(st.sampled_from(LAYERS), min_size=1), activation=st.sampled_from(
+    ["hardtanh", "prelu"]), keep=st.sampled_from([(), ("a.1",)]))  # fmt: skip
+def test_a_part_is_what_was_asked_for_by_both_ways(graph, names, activation, keep):
+    options = PlanOptions(activation=activation, keep=keep)
+    space = choices(graph, options, "layer")
+    names = {name for name in names if name in space.groups}
+    if not names:
+        return
+    expected = tuple(name for name in LAYERS if name in names)
+    again = make_plan(graph, space.options(names))
+    assert space.plan(names).binary_names == again.binary_names == expected
+    assert space.packed_bytes(names) == again.packed_bytes()
+    assert space.seconds(names) == pytest.approx(estimate(again).packed_seconds)
+    assert again.options.keep[: len(keep)] == keep
+
+
+@pytest.mark.parametrize("activation", ["hardtanh", "prelu"])
+def test_nothing_binary_weighs_what_the_float_network_does(graph, activation):
+    space = choices(graph, PlanOptions(activation=activation), "layer")
+    assert space.packed_bytes(()) == space.full.float_bytes
+    assert space.plan(()).binary_names == ()
+    assert space.seconds(()) > space.seconds(LAYERS)
+
+
+def test_what_each_saves_adds_up_where_nothing_is_shared(space):
+    saved = sum(map(space.bytes_saved, LAYERS))
+    assert saved == space.packed_bytes(()) - space.packed_bytes(LAYERS)
+    seconds = sum(map(space.seconds_saved, LAYERS))
+    assert seconds == pytest.approx(space.seconds(()) - space.seconds(LAYERS))
+
+
+def test_a_network_without_choices_is_told_by_the_plan(graph):
+    with pytest.raises(PlanError, match="expected at least one layer to binarize"):
+        choices(graph, PlanOptions(keep=("a", "b")), "layer")

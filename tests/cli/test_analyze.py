@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from irbin.cli.analyze import parse_bytes
+from irbin.errors import UsageError
+from irbin.records import (
+    Budget,
+    DataOptions,
+    LayerSensitivity,
+    PathPoint,
+    PlanOptions,
+    Proposal,
+    Sensitivity,
+    SourceOptions,
+)
+
+POINTS = (PathPoint(0, 1000, 1e-3, 0.5, 90.0, True), PathPoint(2, 100, 1e-4, 2.5, 20.0, True))
+LAYER = LayerSensitivity("layer1", ("layer1",), 0.75, 80, 0.25, 0.01, 900, 1e-4)
+RECORD = Sensitivity("net", "layer", "bytes", PlanOptions(), 10, 5, (LAYER,), POINTS)
+PROPOSAL = Proposal(
+    Budget("bytes", 500), PlanOptions(keep=("fc2", "layer2")), ("layer2",), ("layer1",), POINTS[1]
+)
+LINE = ("analyze", "net", "--data-dir", "d", "--device", "cpu")
+
+
+class FakeSensitivity(ModuleType):
+    """`analyze` gives `record` and remembers its keywords."""
+
+    def __init__(self) -> None:
+        super().__init__("irbin.sensitivity")
+        self.record = RECORD
+        self.source: Any = None
+        self.keywords: dict[str, Any] = {}
+
+    def analyze(self, source: Any, *, report: Any, **kwargs: Any) -> Sensitivity:
+        report(1, 2)
+        self.source, self.keywords = source, kwargs
+        return self.record
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeSensitivity:
+    import irbin
+
+    module = FakeSensitivity()
+    monkeypatch.setitem(sys.modules, "irbin.sensitivity", module)
+    monkeypatch.setattr(irbin, "sensitivity", module, raising=False)
+    return module
+
+
+def test_options_arrive(run, fake) -> None:
+    done = run(
+        *LINE, "--by", "block", "--samples", "7", "--calibrate", "3", "--points", "4",
+        "--max-bytes", "4MB", "--bits", "1w32a",
+    )  # fmt: skip
+    assert done.code == 0
+    assert fake.source == "net"
+    assert fake.keywords == {
+        "data": DataOptions(data_dir="d"), "source_options": SourceOptions(), "by": "block",
+        "samples": 7, "calibrate": 3, "points": 4, "max_bytes": 4_000_000, "max_latency": None,
+        "max_drop": None, "device": "cpu", "bits": "1w32a",
+    }  # fmt: skip
+
+
+def test_tables_are_printed_and_without_a_budget_no_command(run, fake) -> None:
+    done = run(*LINE)
+    assert "layer1" in done.out
+    assert "float network" in done.out
+    assert "irbin convert" not in done.out
+
+
+def test_the_command_repeats_what_was_typed_and_every_keep_rule_once(run, fake) -> None:
+    fake.record = replace(RECORD, proposal=PROPOSAL)
+    done = run(
+        *LINE, "--keep", "fc2", "--binarize", "a b", "--num-classes", "3", "--input-size", "1", "2",
+        "3", "-b", "16", "--max-bytes", "500",
+    )  # fmt: skip
+    assert done.out.splitlines()[-1] == (
+        "irbin convert net --num-classes 3 --input-size 1 2 3 --keep fc2 --keep layer2 "
+        "--binarize 'a b' --data-dir d --batch-size 16 -o CONVERTED"
+    )
+
+
+def test_json_alone_is_on_standard_output(run, fake) -> None:
+    value = json.loads(run(*LINE, "--json", "-").out)
+    assert value["layers"][0]["loss_increase"] == 0.25
+    assert [point["top1"] for point in value["path"]] == [90.0, 20.0]
+
+
+def test_the_picture_is_written(run, fake, tmp_path) -> None:
+    done = run(*LINE, "--plot", str(tmp_path / "front.svg"))
+    assert (tmp_path / "front.svg").read_bytes().startswith(b"<?xml")
+    assert "wrote" in done.err
+    assert run(*LINE, "--plot", str(tmp_path / "front.gif")).code == 2
+
+
+@pytest.mark.parametrize(
+    ("record", "code", "line"),
+    [
+        (
+            replace(RECORD, unmet="`--max-drop`: expected at least 9.00 points, got 1"), 1,
+            "irbin: `--max-drop`: expected at least 9.00 points, got 1",
+        ),
+        (
+            replace(RECORD, interrupted=True, path=POINTS[:1]), 1,
+            "stopped by Ctrl-C; above is what was measured until then",
+        ),
+        (replace(RECORD, interrupted=True, path=()), 1, "stopped by Ctrl-C"),
+        (replace(RECORD, notes=("untrained",)), 0, ""),
+    ],
+    ids=["unmet", "interrupted", "without a path", "note"],
+)  # fmt: skip
+def test_nothing_measured_is_lost(run, fake, tmp_path, record, code: int, line: str) -> None:
+    fake.record = record
+    done = run(*LINE, "--json", str(tmp_path / "x.json"), "--plot", str(tmp_path / "x.png"))
+    assert done.code == code
+    assert "layer1" in done.out
+    assert json.loads((tmp_path / "x.json").read_text())["layers"]
+    assert (tmp_path / "x.png").exists() == bool(record.path)
+    assert line in done.err
+    assert all(note in done.out for note in record.notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "n_bytes"),
+    [
+        ("250000", 250_000), ("4MB", 4_000_000), ("4 mb", 4_000_000), ("4.2MB", 4_200_000),
+        ("300k", 300_000), ("1MiB", 2**20), ("2GB", 2 * 10**9), ("7B", 7),
+    ],
+)  # fmt: skip
+def test_sizes_are_read_as_people_write_them(text: str, n_bytes: int) -> None:
+    assert parse_bytes(text) == n_bytes
+
+
+@pytest.mark.parametrize("text", ["", "MB", "-4MB", "4TB", "4 iB", "1e6", "nan", "4,2MB"])
+def test_what_is_no_size_is_told(text: str) -> None:
+    with pytest.raises(UsageError) as error:
+        parse_bytes(text)
+    assert str(error.value) == (
+        f"`--max-bytes`: expected a size like 4MB, 300kB or 250000, got `{text}`"
+    )

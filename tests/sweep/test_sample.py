@@ -1,0 +1,99 @@
+"""Twelve families, one or more for each policy of `docs/families.md`, through the whole journey."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+
+import pytest
+import torch
+
+from irbin.coverage import EQUAL, journey
+from irbin.network.plan import make_plan
+from irbin.network.source import load_source
+from irbin.network.trace import trace
+from irbin.records import LayerRecord, PlanOptions, SourceOptions
+
+SAMPLE = {
+    "residual, batch norm": ("test_resnet", 64, {"first layer": 1, "last layer": 1}),
+    "plain, no norm": ("torchvision:squeezenet1_1", 64, {"first layer": 1, "last layer": 1}),
+    "channel shuffle": ("torchvision:shufflenet_v2_x0_5", 64, {"depthwise": 19}),
+    "depthwise-separable, squeeze-excite": (
+        "mobilenetv3_small_050", 64, {"depthwise": 11, "squeeze-excite gate": 18}
+    ),
+    "scaled weight standardization": ("test_nfnet", 64, {"squeeze-excite gate": 8}),
+    "ConvNeXt": ("test_convnext", 64, {"depthwise": 9}),
+    "ViT": ("test_vit", 160, {"first layer": 1, "last layer": 1}),
+    "convolution and attention": ("test_coatnet", 160, {"last layer": 1}),
+    "windows, weights read past forward": (
+        "torchvision:swin_t", 64, {"its weight is read by `linear`": 24}
+    ),
+    "MLP-Mixer": ("gmixer_12_224", 224, {"first layer": 1, "last layer": 1}),
+    "reparameterized": ("test_byobnet", 64, {"first layer": 1, "last layer": 1}),
+    "not traceable": ("vit_tiny_patch16_dinov3_qkvb", 64, {"first layer": 1, "last layer": 1}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("source", "size", "reasons"), SAMPLE.values(), ids=SAMPLE)
+def test_family_goes_all_the_way_by_its_policy(source, size, reasons) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of other people's networks
+        row = journey("sample", source, size)
+        network = load_source(source, SourceOptions(pretrained=False, input_size=(3, size, size)))
+        plan = make_plan(trace(network.module, (3, size, size)), PlanOptions())
+    assert row.agreement_1w1a.startswith(EQUAL)
+    assert row.agreement_1w32a.startswith(EQUAL)
+    assert row.packed_bytes < row.float_bytes
+    found = Counter(d.reason.partition(",")[0] for d in plan.decisions if not d.binary)
+    assert {reason: found[reason] for reason in reasons} == reasons
+    by_size = {d.layer.keeps_size for d in plan.decisions if d.binary}
+    assert by_size == KEEPS_SIZE[source]
+
+
+KEEPS_SIZE = {
+    "test_resnet": {False},
+    "torchvision:squeezenet1_1": {True},
+    "torchvision:shufflenet_v2_x0_5": {False},
+    "mobilenetv3_small_050": {False, True},  # the head's convolution has no norm
+    "test_nfnet": {False},
+    "test_convnext": {True},
+    "test_vit": {True},
+    "test_coatnet": {True, False},
+    "torchvision:swin_t": {True},
+    "gmixer_12_224": {True},
+    "test_byobnet": {False},
+    "vit_tiny_patch16_dinov3_qkvb": {True},
+}
+
+
+def layers(source: str) -> list[LayerRecord]:
+    network = load_source(source, SourceOptions(pretrained=False, input_size=(3, 64, 64)))
+    return list(trace(network.module, (3, 64, 64)).layers)
+
+
+def test_standardized_convolutions_keep_their_gain() -> None:
+    found = layers("test_nfnet")
+    assert sum(layer.has_gain for layer in found) == 25
+    assert not any(layer.obstacle for layer in found)
+
+
+def test_learned_affines_behind_a_relu_do_not_hide_it() -> None:
+    found = layers("hgnetv2_b0")
+    assert all("StdConv" not in layer.type_name for layer in found)
+    assert sum(bool(layer.activations) for layer in found) >= 24
+
+
+def test_squared_relus_are_replaced_as_a_whole() -> None:
+    found = layers("poolformerv2_s12")
+    assert sum(bool(layer.activations) for layer in found) == 12
+    assert not any(layer.never_negative for layer in found)
+
+
+def test_a_random_network_stays_random_but_loses_its_zeros() -> None:
+    from irbin.coverage import randomize
+
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+    torch.nn.init.zeros_(network[1].weight)
+    randomize(network)
+    assert all(bool(p.any()) for p in network.parameters())
+    assert bool((network[1].running_var > 0).all())
