@@ -104,11 +104,11 @@ def randomize(module: nn.Module) -> None:
         for m in module.modules():
             if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None:
                 mean, var = m.get_buffer("running_mean"), m.get_buffer("running_var")
-                mean += normal(mean, 0.1)
-                var += normal(var, 0.1).abs()
+                mean.add_(normal(mean, 0.1))
+                var.add_(normal(var, 0.1).abs())
         for p in module.parameters():
             if p.dim() <= 1 or not p.any():
-                p += normal(p, 0.05)
+                p.add_(normal(p, 0.05))
 
 
 def _walk(network: Network, bits: Bits, row: Row) -> str:

@@ -101,7 +101,17 @@ def _decide(layer: LayerRecord, options: PlanOptions) -> Decision:
             )
         return _binary(layer, f"binarized by rule '{wanted}'", options)
     reason = _policy(layer, options)
-    return _float(layer, reason) if reason else _binary(layer, "binary", options)
+    return _float(layer, reason) if reason else _binary(layer, _how(layer, options), options)
+
+
+def _how(layer: LayerRecord, options: PlanOptions) -> str:
+    """What is special about a layer that the policy binarizes; `binary` if nothing is."""
+    specials = {
+        "no norm behind it: keeps its size": layer.keeps_size and options.binarizer == "libra",
+        "standardized already: keeps its gain": layer.has_gain,
+        "seen in a run only": bool(layer.unseen),
+    }
+    return "; ".join(words for words, holds in specials.items() if holds) or "binary"
 
 
 def _policy(layer: LayerRecord, options: PlanOptions) -> str:

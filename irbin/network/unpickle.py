@@ -60,6 +60,8 @@ def _why_unreadable(path: Path, is_zip: bool, error: Exception) -> str:
 
 def _blocked_global(path: Path, is_zip: bool, error: Exception) -> str | None:
     """The first global of the pickle that is not on torch's list of harmless ones."""
+    if not is_zip and re.search(r"GLOBAL [\w.]+\. ", str(error)):
+        return None  # a module without a name in it: the file is cut between the two
     found = re.search(r"(?:GLOBAL|class) ([\w.]+\.\w+)", str(error))
     if found:
         # a file cut inside a name that torch knows ends in one that it does not know, and torch

@@ -16,15 +16,15 @@ def export_table(record: ExportRecord) -> Table:
     table.add_column("", no_wrap=True)
     table.add_column("bytes", justify="right", no_wrap=True)
     table.add_column("", justify="right", no_wrap=True)
-    rows = (
+    rows = [
         ("predicted tensors", record.predicted_bytes),
         ("actual tensors", record.tensor_bytes),
         ("all files", record.total_bytes),
         ("float network", record.float_bytes),
-    )
+    ]
     if record.tensor_bytes > record.predicted_bytes:  # tables that the network's code computes
-        more = ("constants found in the code", record.tensor_bytes - record.predicted_bytes)
-        rows = (*rows[:2], more, *rows[2:])
+        more = record.tensor_bytes - record.predicted_bytes
+        rows.insert(2, ("of these unpredicted", more))
     for label, n_bytes in rows:
         table.add_row(label, exact_bytes(n_bytes), byte_size(n_bytes))
     return table

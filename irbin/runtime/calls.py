@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -37,12 +38,10 @@ def fused_call(
     names = (item.source, *residual_names(item))
     first = item.producer or item  # the one that reads the source
     source_is_bits, may_be_planes = first.kind == "dot", first.kind == "conv"
-    n_rows = n
+    shape = sizes(item.type, n)
+    n_rows = shape[0]  # images, or windows of them, as networks that attend locally make
     if item.root.op == "bgemm" or item.kind == "rows":
-        shape = sizes(item.type, n)
-        n_rows = 1
-        for axis, size in enumerate(shape):
-            n_rows *= size if axis != item.channel_axis else 1
+        n_rows = math.prod(size for axis, size in enumerate(shape) if axis != item.channel_axis)
     # a kernel looks at nothing but addresses, and a file may declare what it likes
     declared = [(name, _declared(types[name], n)) for name in names if name in types]
     if not native.is_native():

@@ -1,4 +1,4 @@
-"""Reparameterizing: exact before binarizing, refused afterwards, and repeated when a folder is read."""
+"""Reparameterizing: exact before binarizing, refused afterwards, repeated on reading."""
 
 from __future__ import annotations
 

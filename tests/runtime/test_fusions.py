@@ -307,7 +307,26 @@ class Odd(nn.Module):
         return x, self.table, self.conv(x), x[:, 1:], self.table * 2, x
 
 
+class Windows(nn.Module):
+    """Convolutions, a pooling and steps on windows of the images: a batch of 4·N."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.norm = conv3(3, 16), norm(16)
+        self.first, self.second = binary(conv3(16, 16)), binary(conv3(16, 16))
+        self.between, self.pooled = norm(16), conv3(16, 8)
+        self.pool, self.head = nn.MaxPool2d(2), nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.norm(self.stem(x))
+        x = x.view(x.shape[0], 16, 2, 4, 2, 4).permute(0, 2, 4, 1, 3, 5).reshape(-1, 16, 4, 4)
+        x = self.second(F.hardtanh(self.between(self.first(x)) + x))
+        x = self.pool(self.pooled(x)).mean((2, 3))
+        return self.head(x).view(-1, 4, 5).sum(1)
+
+
 NETWORKS = {
+    "windows": Windows,
     "residual": residual,
     "prelu": prelus,
     "vgg": vgg,

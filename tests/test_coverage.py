@@ -1,0 +1,66 @@
+"""Rows of the coverage page: written whole, read back, judged and shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from irbin.coverage import EQUAL, ROUNDING, Row, _verdict, append_row, page, read_rows
+from irbin.records import Agreement, LayerAgreement
+
+
+def row(source: str = "net", family: str = "fam", **values) -> Row:
+    defaults = {
+        "n_layers": 10, "n_binary": 8, "macs_share": 91.5, "float_bytes": 4000,
+        "packed_bytes": 400, "speed_up": 3.2, "agreement_1w1a": EQUAL, "agreement_1w32a": EQUAL,
+    }  # fmt: skip
+    return Row(family, source, 64, **{**defaults, **values})
+
+
+def test_rows_read_back_as_they_were_written(tmp_path) -> None:
+    rows = [row(), row('a "quoted", one', agreement_1w1a="LowerError: x, y\nz", seconds=1.5)]
+    for one in rows:
+        append_row(one, tmp_path / "rows.csv")
+    assert read_rows(tmp_path / "rows.csv") == rows
+    assert read_rows(tmp_path / "none.csv") == []
+
+
+def agreement(*layers: LayerAgreement, difference: float = 0.0) -> Agreement:
+    return Agreement(2, 100.0, difference, layers, ())
+
+
+@pytest.mark.parametrize(
+    ("difference", "is_equal"),
+    [(0.0, True), (2 * ROUNDING, True), (2.1 * ROUNDING, False), (float("nan"), False)],
+)
+def test_without_a_flipped_sign_answers_agree_within_rounding(difference, is_equal) -> None:
+    layers = [LayerAgreement("a", 100, 0, 0.0)]
+    found = _verdict(agreement(*layers, difference=difference), largest=2.0)
+    assert (found == EQUAL) is is_equal
+
+
+def test_flips_that_begin_near_zero_are_rounding_and_others_are_not() -> None:
+    clean, near, far = (
+        LayerAgreement("a", 100, 0, 0.0),
+        LayerAgreement("b", 100, 1, 2e-8),
+        LayerAgreement("c", 100, 9, 3.0),
+    )
+    assert _verdict(agreement(clean, near, far), 1.0) == (
+        "equal but for rounding: 10 of 300 signs differ, begins at `b`, |x| ≤ 2e-08"
+    )
+    assert _verdict(agreement(clean, far, near), 1.0) == (
+        "10 of 300 signs differ, begins at `c`, |x| ≤ 3"
+    )
+
+
+def test_page_has_a_line_a_network_and_explains_those_that_fail() -> None:
+    rows = [
+        row("torchvision:b", "torchvision"),
+        row("near", agreement_1w1a="equal but for rounding: …, |x| ≤ 2e-08", unseen=3),
+        row("bad", agreement_1w32a="LowerError: no", packed_bytes=0),
+    ]
+    text = page(rows)
+    assert "2 of 3 networks went all the way" in text
+    assert "| fam | `near` | 64 | 8 / 10* | 91.5 % | 10.0× | 400 | 3.2× | ≈ ≤ 2e-08 | yes |" in text
+    assert "| torchvision | `b` | 64 | 8 / 10 |" in text
+    assert "- `bad`: equal; 1w32a: LowerError: no" in text
+    assert text.index("`bad`") < text.index("`near`") < text.index("`b`")
