@@ -34,7 +34,7 @@ def agreement(*layers: LayerAgreement, difference: float = 0.0) -> Agreement:
 )
 def test_without_a_flipped_sign_answers_agree_within_rounding(difference, is_equal) -> None:
     layers = [LayerAgreement("a", 100, 0, 0.0)]
-    found = _verdict(agreement(*layers, difference=difference), largest=2.0)
+    found = _verdict(agreement(*layers, difference=difference), 2.0, 0.0)
     assert (found == EQUAL) is is_equal
 
 
@@ -44,12 +44,26 @@ def test_flips_that_begin_near_zero_are_rounding_and_others_are_not() -> None:
         LayerAgreement("b", 100, 1, 2e-8),
         LayerAgreement("c", 100, 9, 3.0),
     )
-    assert _verdict(agreement(clean, near, far), 1.0) == (
+    assert _verdict(agreement(clean, near, far), 1.0, 0.0) == (
         "equal but for rounding: 10 of 300 signs differ, begins at `b`, |x| ≤ 2e-08"
     )
-    assert _verdict(agreement(clean, far, near), 1.0) == (
+    assert _verdict(agreement(clean, far, near), 1.0, 9.0) == (
         "10 of 300 signs differ, begins at `c`, |x| ≤ 3"
     )
+
+
+@pytest.mark.parametrize(
+    ("difference", "own", "is_equal"),
+    [(1.0, 0.5, True), (1.1, 0.5, False), (float("nan"), 9.0, False), (float("inf"), 9.0, False)],
+)
+def test_answers_may_differ_as_the_trained_networks_own_do(difference, own, is_equal) -> None:
+    found = _verdict(agreement(difference=difference), 1.0, own)
+    assert found.startswith(EQUAL) is is_equal
+    if is_equal:
+        assert found == (
+            "equal but for rounding: answers differ by 1 of the largest, the trained network's by "
+            "0.5 from its own in float64"
+        )
 
 
 def test_page_has_a_line_a_network_and_explains_those_that_fail() -> None:
