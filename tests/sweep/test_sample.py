@@ -25,12 +25,12 @@ SAMPLE = {
     "ConvNeXt": ("test_convnext", 64, {"depthwise": 9}),
     "ViT": ("test_vit", 160, {"first layer": 1, "last layer": 1}),
     "convolution and attention": ("test_coatnet", 160, {"last layer": 1}),
-    "windows, weights read past forward": (
-        "torchvision:swin_t", 64, {"its weight is read by `linear`": 24}
-    ),
+    "products of branches": ("starnet_s050", 64, {"first layer": 1, "last layer": 1}),
     "MLP-Mixer": ("gmixer_12_224", 224, {"first layer": 1, "last layer": 1}),
     "reparameterized": ("test_byobnet", 64, {"first layer": 1, "last layer": 1}),
-    "not traceable": ("vit_tiny_patch16_dinov3_qkvb", 64, {"first layer": 1, "last layer": 1}),
+    "not traceable, weights read past forward": (
+        "vit_tiny_patch16_dinov3_qkvb", 64, {"its weight is read by `linear`": 12}
+    ),
 }  # fmt: skip
 
 
@@ -59,7 +59,7 @@ KEEPS_SIZE = {
     "test_convnext": {True},
     "test_vit": {True},
     "test_coatnet": {True, False},
-    "torchvision:swin_t": {True},
+    "starnet_s050": {True, False},
     "gmixer_12_224": {True},
     "test_byobnet": {False},
     "vit_tiny_patch16_dinov3_qkvb": {True},
