@@ -6,6 +6,7 @@ values and back, checking types on the way in (pydantic does the checking).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -21,6 +22,7 @@ Shortcut = Literal["none", "bireal"]
 NetworkForm = Literal["float", "binary", "packed"]
 FloatDtype = Literal["float32", "float16", "bfloat16"]
 FloatMath = Literal["float32", "bfloat16"]
+CacheKind = Literal["auto", "ram", "device", "off"]
 Grouping = Literal["layer", "block"]
 Ranking = Literal["bytes", "time"]
 BudgetKind = Literal["bytes", "latency", "drop"]
@@ -99,6 +101,8 @@ class DataOptions:
     """Images per step."""
     workers: int = 2
     """Loader processes."""
+    cache: CacheKind = "auto"
+    """Where decoded images are kept: `ram`, `device`, `off`, or `auto`: where they fit."""
 
 
 @dataclass(frozen=True)
@@ -583,6 +587,39 @@ class StepRecord:
     """EDE amplitude; nan for a float network."""
     seconds_left: float
     """Estimate for all remaining epochs."""
+    waiting: float = 0.0
+    """Share of the epoch's time so far that steps waited for images, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class LayerDiagnostics:
+    """One row of `diagnostics.csv`: a binary layer at an epoch's end.
+
+    Made by `training.diagnostics`, read by `training.symptoms` and reports. Shares are 0 to 1. At
+    1w32a, where no activation is binary, what concerns activations is nan.
+    """
+
+    epoch: int
+    """Counts from 0."""
+    layer: str
+    """Dotted name."""
+    flip_ratio: float
+    """Share of the weights' signs that differ from those at the end of the epoch before."""
+    never_flipped: float
+    """Share of the weights whose sign was never seen to change since the run began."""
+    weight_entropy: float
+    """Mean over filters of H(share of +1), bits: 1 is balanced (IR-Net, §3.2)."""
+    weight_gradient: float
+    """Share of the weights with usable gradient: g'(ŵ) of at least 0.1 under the current t and k."""
+    activation_entropy: float
+    """Mean over input channels of H(share of +1), bits."""
+    dead_channels: float
+    """Share of the input channels whose sign is the same on more than 99 % of a batch's pixels."""
+    activation_gradient: float
+    """Share of the activations with usable gradient."""
+    statistics_gap: float
+    """How far the batch's mean is from the running mean of the next batch norm: mean over channels
+    of |difference| in running standard deviations; nan where none follows."""
 
 
 @dataclass(frozen=True)
@@ -602,6 +639,17 @@ class EpochRecord:
     """EDE amplitude at the epoch's end; nan for a float network."""
     images_per_second: float
     seconds: float
+    waiting: float = math.nan
+    """Share of the steps' time spent waiting for images, 0 to 1."""
+    flip_ratio: float = math.nan
+    """This and what follows: means over the binary layers of `LayerDiagnostics`."""
+    never_flipped: float = math.nan
+    weight_entropy: float = math.nan
+    weight_gradient: float = math.nan
+    activation_entropy: float = math.nan
+    dead_channels: float = math.nan
+    activation_gradient: float = math.nan
+    statistics_gap: float = math.nan
 
 
 @dataclass(frozen=True)
