@@ -8,6 +8,7 @@
     ├── ConvertError                 the converted network does not run as planned   exit code 1
     ├── DataError                    the data set is missing, empty or damaged       exit code 1
     ├── TrainingError                training cannot start or go on                  exit code 1
+    │   └── LostProcessError         another process of the run ended                exit code 1
     ├── LowerError                   the network cannot be written as a program      exit code 1
     └── ArtifactError                a packed folder is not what the format says     exit code 1
 
@@ -51,6 +52,10 @@ class DataError(IrbinError):
 
 class TrainingError(IrbinError):
     """Training cannot start, or cannot go on."""
+
+
+class LostProcessError(TrainingError):
+    """Another process of the run ended, so this one cannot go on."""
 
 
 class LowerError(IrbinError):

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from irbin.errors import DataError, UsageError
+from irbin.processes import ALONE, Group
 from irbin.records import Evaluation, Preprocessing
 
 TOP = 5
@@ -54,6 +55,7 @@ def evaluate(
     channels_last: bool = False,
     amp_dtype: torch.dtype | str | None = None,
     report: Callable[[int, int], None] | None = None,
+    group: Group = ALONE,
 ) -> Evaluation:
     """Accuracy and loss of a network on every image of a loader.
 
@@ -72,6 +74,7 @@ def evaluate(
         channels_last: memory format of the images.
         amp_dtype: autocast to this type or its name; None computes in float32.
         report: called after each batch with images done and images in all (0 where unknown).
+        group: processes that share the images; each gets the record of all of them.
 
     Raises:
         DataError: the loader gave no image, or labels that the network has no output for.
@@ -91,9 +94,8 @@ def evaluate(
             tally.add(logits, labels)
             n_done += len(labels)
             if report is not None:
-                report(n_done, n_images)
-    if tally is None:
-        raise DataError("expected images to evaluate on, got none")
+                report(min(n_done * group.size, n_images) if n_images else n_done, n_images)
+    tally = _gathered(tally, group)
     seen, right = tally.seen.tolist(), tally.right.tolist()
     n_images = sum(seen)
     names = class_names or tuple(str(i) for i in range(len(seen)))
@@ -142,12 +144,12 @@ def timm_result(evaluation: Evaluation) -> dict[str, Any]:
 def autocast(
     device: torch.device, dtype: torch.dtype | str | None
 ) -> contextlib.AbstractContextManager[Any]:
-    """torch's autocast to `dtype` or the type of that name, or nothing for None.
+    """torch's autocast to `dtype` or the type of that name, or nothing for None and `off`.
 
     Raises:
         UsageError: no such type.
     """
-    if dtype is None:
+    if dtype is None or dtype == "off":
         return contextlib.nullcontext()
     kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if kind not in (torch.bfloat16, torch.float16):
@@ -167,6 +169,18 @@ def _start(logits: Tensor, labels: Tensor) -> _Tally:
             "another data set, or another `--num-classes`"
         )
     return _Tally(logits.shape[1], logits.device)
+
+
+def _gathered(tally: _Tally | None, group: Group) -> _Tally:
+    """The sums of all processes; one that got no image has no tally of its own."""
+    n_outputs = torch.tensor(0 if tally is None else len(tally.seen), device=group.device)
+    n_classes = int(group.max(n_outputs))
+    if n_classes == 0:
+        raise DataError("expected images to evaluate on, got none")
+    tally = tally or _Tally(n_classes, group.device)
+    for counted in (tally.seen, tally.right, tally.right_in_top, tally.loss):
+        group.sum(counted)
+    return tally
 
 
 @contextlib.contextmanager

@@ -74,6 +74,8 @@ class SourceOptions:
     """Dotted keys of the weights in a checkpoint file that holds several, or a prefix of names."""
     remap: bool = False
     """Match a checkpoint file's tensors by their order where their names do not fit."""
+    seed: int = 42
+    """Decides the weights that are not loaded: all of an untrained network, or a new head."""
 
     def __post_init__(self) -> None:
         # lists for tuples, as in every folder that this network will be built from again
@@ -103,6 +105,10 @@ class DataOptions:
     """Loader processes."""
     cache: CacheKind = "auto"
     """Where decoded images are kept: `ram`, `device`, `off`, or `auto`: where they fit."""
+    train_num_samples: int | None = None
+    """Images in the training split of a stream that does not say it."""
+    val_num_samples: int | None = None
+    """Images in the validation split of a stream that does not say it."""
 
 
 @dataclass(frozen=True)
@@ -811,6 +817,60 @@ class BenchRecord:
         binary = sum(node.binary_macs for node in self.nodes) / self.register_gmacs
         floats = sum(node.float_macs for node in self.nodes) / self.float_register_gmacs
         return (binary + floats) / 1e6 * self.batch_size
+
+
+@dataclass(frozen=True)
+class TrainBenchEntry:
+    """A training step of one network. Made by `train_benchmarks`, read by reports."""
+
+    name: str
+    """`binary` or `float`."""
+    latency: Latency
+    """Of a step, its images included."""
+    images_per_second: float
+    """Images of a step over the median."""
+    data_ms: float
+    """Getting and augmenting the images; this and the other parts are medians."""
+    forward_ms: float
+    """Forward pass and loss."""
+    backward_ms: float
+    """Backward pass."""
+    optimizer_ms: float
+    """The optimizer, the schedules, and what clips gradients."""
+    saved_bytes: int | None
+    """What a forward pass keeps for the backward one where nothing is compiled, beside parameters
+    and buffers; None where it was not counted."""
+
+
+@dataclass(frozen=True)
+class TrainBenchRecord:
+    """Training steps of a binary network and its float one. Made by `train_benchmarks`, read by
+    reports."""
+
+    source: str
+    """What was benchmarked."""
+    batch_size: int
+    """Images a step."""
+    n_threads: int
+    """On the CPU."""
+    input_size: tuple[int, int, int]
+    """(channels, height, width)."""
+    device: str
+    """torch's name of it."""
+    machine: Machine
+    """Where."""
+    settings: str
+    """How both networks were computed and by what they were moved, in words."""
+    images: str
+    """Where they came from, in words."""
+    entries: tuple[TrainBenchEntry, ...]
+    """The binary network first, then the float one."""
+
+    @property
+    def ratio(self) -> float:
+        """How many times the float step's median the binary step's is."""
+        binary, floats = self.entries
+        return binary.latency.median_ms / floats.latency.median_ms
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from irbin.errors import SourceError, UsageError
@@ -36,7 +37,9 @@ def open_network(source: Source, options: SourceOptions | None = None) -> Networ
         return source
     if isinstance(source, nn.Module):
         return _network_of_module(source, options)
-    return open_by_name(str(source), options)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(options.seed)
+        return open_by_name(str(source), options)
 
 
 def open_any(

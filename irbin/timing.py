@@ -14,11 +14,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import torch
 
 from irbin import __version__
+from irbin.hardware import n_cores, processor
 from irbin.kernels import native
 from irbin.records import Latency, Machine
 
@@ -64,8 +64,8 @@ def latency(seconds: list[float]) -> Latency:
 def machine() -> Machine:
     """This one, now."""
     return Machine(
-        processor=_processor(),
-        n_cores=_n_cores(),
+        processor=processor(),
+        n_cores=n_cores(),
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan"),
         python=platform.python_version(),
         torch=torch.__version__,
@@ -121,18 +121,3 @@ def _seconds(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
-
-
-def _n_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(errors="replace").splitlines():
-            if line.startswith(("model name", "Model")):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -7,6 +7,7 @@ an `nn.Module`, a `Network`, a `PackedModel`. Nothing here prints or exits.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from irbin.network.rewrite import rewrite
 from irbin.network.trace import trace
 from irbin.program.lower import lower
 from irbin.program.program import format_program
+from irbin.processes import joined
 from irbin.records import (
     Agreement,
     DataOptions,
@@ -141,6 +143,8 @@ def finetune(
     device: str = "cpu",
     report: Callable[[StepRecord], None] | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
+    say: Callable[[str], None] | None = None,
+    stage: Callable[[str, int, int], None] | None = None,
 ) -> RunRecord:
     """Trains a converted network with EDE, or a float one as it is, and writes a run folder.
 
@@ -157,12 +161,14 @@ def finetune(
         device: torch's name of it.
         report: told of every step.
         on_epoch: told of every epoch.
+        say: told, in a line each, how the run is computed.
+        stage: told of what takes time before the first step, how much is done, and of how much.
 
     Raises:
         UsageError: the recipe or an override makes no sense, or the network has no classifier.
         DataError, TrainingError: see `data` and `training.loop`.
     """
-    network = open_network(source, source_options)
+    network = open_network(source, _seeded(source_options, recipe, overrides))
     check_classifier(network.source, "fine-tune")
     settings = resolve_recipe(recipe, dict(overrides or {}), network.plan is not None)
     chosen_teacher = None
@@ -176,10 +182,19 @@ def finetune(
         "overrides": dict(overrides or {}),
         "teacher": None if teacher is None else name_of(teacher),
     }
-    return finetune_network(
-        network, data, settings, Path(out), teacher=chosen_teacher, resume=resume, device=device,
-        report=report, on_epoch=on_epoch, inputs=inputs,
-    )  # fmt: skip
+    with joined(device) as group:
+        return finetune_network(
+            network, data, settings, Path(out), teacher=chosen_teacher, resume=resume, group=group,
+            report=report, on_epoch=on_epoch, say=say, stage=stage, inputs=inputs,
+        )  # fmt: skip
+
+
+def _seeded(
+    options: SourceOptions | None, recipe: str | None, overrides: Mapping[str, Any] | None
+) -> SourceOptions:
+    """The options with the run's seed, which decides an untrained network's first weights too."""
+    seed = resolve_recipe(recipe, dict(overrides or {}), converted=False).seed
+    return replace(options or SourceOptions(), seed=seed)
 
 
 def evaluate(
@@ -215,20 +230,22 @@ def evaluate(
     module, kind = runnable(network)
     if kind == "packed":  # it runs on the CPU, in float32
         device, amp = "cpu", None
-    return evaluate_model(
-        module.to(device),
-        eval_loader(dataset, data),
-        name=name_of(source),
-        kind=kind,
-        class_names=class_names(dataset),
-        param_count=param_count(network),
-        size_bytes=size_bytes(source, network),
-        preprocessing=record.preprocessing,
-        device=device,
-        channels_last=channels_last,
-        amp_dtype=amp,
-        report=report,
-    )
+    with joined(device) as group:
+        return evaluate_model(
+            module.to(group.device),
+            eval_loader(dataset, data, rank=group.rank, world_size=group.size),
+            name=name_of(source),
+            kind=kind,
+            class_names=class_names(dataset),
+            param_count=param_count(network),
+            size_bytes=size_bytes(source, network),
+            preprocessing=record.preprocessing,
+            device=group.device,
+            channels_last=channels_last,
+            amp_dtype=amp,
+            report=report,
+            group=group,
+        )
 
 
 def compare(

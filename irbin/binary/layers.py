@@ -9,8 +9,11 @@ which does the same first.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, NamedTuple, cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -50,16 +53,19 @@ class BinaryLayer(nn.Module):
         gain: (out_channels, 1, 1, 1), learned, of a source with scaled weight standardization
             (Brock et al., ICLR 2021, §4.1; timm's `ScaledStdConv2d`); else None.
         gain_factor: the constant beside it, γ/√fan-in.
+        held_weight: what the forward pass uses within `held_weights`; else None.
     """
 
     weight: Tensor
     method: Method
     gain: nn.Parameter | None
     gain_factor: float
+    held_weight: Tensor | None
 
     def _set_method(self, method: Method, phase: EdePhase, gain: Gain) -> None:
         self.method = method
         self.gain, self.gain_factor = gain
+        self.held_weight = None
         self.__dict__["phase"] = phase  # past nn.Module.__setattr__, which would register it
         self._binarizer: Binarizer = BINARIZERS[method.binarizer]
         self._estimator: Estimator = ESTIMATORS[method.estimator]
@@ -155,8 +161,9 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):
                 x = F.pad(
                     x, border, "constant" if self.padding_mode == "zeros" else self.padding_mode
                 )
+        weight = self.binary_weight() if self.held_weight is None else self.held_weight
         return F.conv2d(
-            x, self.binary_weight(), self.bias, self.stride, padding, self.dilation, self.groups
+            x, weight, self.bias, self.stride, padding, self.dilation, self.groups
         )
 
 
@@ -175,7 +182,8 @@ class BinaryLinear(BinaryLayer, nn.Linear):
         return new.train(layer.training)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102 - shapes in the class docstring
-        return F.linear(self.binary_input(x), self.binary_weight(), self.bias)
+        weight = self.binary_weight() if self.held_weight is None else self.held_weight
+        return F.linear(self.binary_input(x), weight, self.bias)
 
 
 def pads_by_input_size(layer: nn.Conv2d) -> bool:
@@ -210,6 +218,31 @@ def binary_layers(network: nn.Module) -> dict[str, BinaryConv2d | BinaryLinear]:
     """The binary layers of a network by dotted name, each once, in module order."""
     kinds = (BinaryConv2d, BinaryLinear)
     return {name: m for name, m in network.named_modules() if isinstance(m, kinds)}
+
+
+@contextmanager
+def held_weights(network: nn.Module) -> Iterator[None]:
+    """Within, each binary weight is computed once, however many forward and backward passes follow.
+
+    For steps of several batches. The gradients of the binary weights gather meanwhile and go on to
+    the latent weights on the way out; the sum is that of separate passes up to rounding.
+    """
+    layers = list(binary_layers(network).values())
+    computed = [layer.binary_weight() for layer in layers]
+    for layer, weight in zip(layers, computed, strict=True):
+        layer.held_weight = weight.detach().requires_grad_(weight.requires_grad)
+    try:
+        yield
+        pairs = [
+            (weight, layer.held_weight.grad)
+            for layer, weight in zip(layers, computed, strict=True)
+            if layer.held_weight is not None and layer.held_weight.grad is not None
+        ]
+        if pairs:
+            torch.autograd.backward([w for w, _ in pairs], [grad for _, grad in pairs])
+    finally:
+        for layer in layers:
+            layer.held_weight = None
 
 
 def phase_of(network: nn.Module) -> EdePhase:

@@ -16,7 +16,7 @@ import typer
 from irbin import __version__
 from irbin.cli.analyze import analyze
 from irbin.cli.bench import bench
-from irbin.cli.console import logged_as_notes, notes, say
+from irbin.cli.console import logged_as_notes, notes, say, speaks
 from irbin.cli.convert import convert
 from irbin.cli.demo import demo
 from irbin.cli.eval import evaluate
@@ -25,6 +25,7 @@ from irbin.cli.finetune import finetune
 from irbin.cli.flags import reflow
 from irbin.cli.inspect import inspect
 from irbin.cli.kernels import kernels
+from irbin.cli.plot import plot
 from irbin.errors import IrbinError
 
 TRACEBACK_FLAG, TRACEBACK_VARIABLE = "--traceback", "IRBIN_TRACEBACK"
@@ -51,6 +52,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "analyze": analyze,
     "convert": convert,
     "finetune": finetune,
+    "plot": plot,
     "eval": evaluate,
     "export": export,
     "bench": bench,
@@ -102,7 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if wants_traceback:
             traceback.print_exception(error)
         message, code = explain(error, words)
-        say(notes(), f"irbin: {message}", style="red")
+        if speaks(error):
+            say(notes(), f"irbin: {message}", style="red")
     if code == INTERRUPTED:
         say(notes(), "irbin: stopped by Ctrl-C", style="red")
         return FAILED

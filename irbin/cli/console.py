@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from irbin.errors import UsageError
+from irbin.errors import LostProcessError, UsageError
 from irbin.records import JsonValue
 from irbin.report.jsonout import dumps
 
@@ -29,9 +30,49 @@ def results(json_to: str | None = None) -> Console:
     return _console(stderr=json_to == STDOUT)
 
 
+_shared: Console | None = None
+"""Where something moves, if anything does; see `shared`."""
+
+
 def notes() -> Console:
-    """The console for progress and errors."""
-    return _console(stderr=True)
+    """The console for progress and errors: while something moves there, the one it moves on."""
+    return _console(stderr=True) if _shared is None else _shared
+
+
+@contextmanager
+def shared(console: Console) -> Iterator[None]:
+    """Within, notes go to `console`, which knows how to print above what moves on it."""
+    global _shared
+    before, _shared = _shared, console
+    try:
+        yield
+    finally:
+        _shared = before
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one of a `torchrun` that shows and writes; alone, it is."""
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "")) in ("", "0")
+
+
+def speaks(error: Exception) -> bool:
+    """Whether this process of a `torchrun` is the one to print an error that it met.
+
+    The first one is. Another waits for a moment: where the first met the same error, `torchrun`
+    ends the others meanwhile. Of a process that is gone the first one tells, or if it is that one,
+    the second.
+    """
+    if is_first_process():
+        return True
+    if isinstance(error, LostProcessError):
+        return os.environ.get("RANK") == "1"
+    time.sleep(2)
+    return True
+
+
+def silent() -> Console:
+    """A console that shows nothing, for the processes that only compute."""
+    return Console(quiet=True)
 
 
 def _console(stderr: bool) -> Console:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from irbin.cli.inspect import print_totals
 from irbin.cli.live import counting
 from irbin.cli.options import DATA, DataFlags, Overwrite, PlanFlags, Source, SourceFlags
 from irbin.errors import UsageError
+from irbin.records import SourceOptions
 from irbin.report.plan import shortcut_line
 
 DEFAULT_CALIBRATION = 1024
@@ -39,6 +41,10 @@ def convert(
             help="Training images to re-estimate batch-norm statistics on.",
         ),
     ] = None,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Decides weights that are not loaded."),
+    ] = SourceOptions.seed,
     overwrite: Overwrite = False,
 ) -> None:
     """Turn a float network into a binary one, ready to fine-tune.
@@ -55,7 +61,7 @@ def convert(
         converted = verbs.convert(
             spec,
             out,
-            source_options=network.options(source),
+            source_options=replace(network.options(source), seed=seed),
             data=data.options() if n_images else None,
             calibrate=n_images,
             overwrite=overwrite,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from irbin.cli.console import notes, results, say
+from irbin.cli.console import is_first_process, notes, results, say
 from irbin.cli.device import pick_device
 from irbin.cli.flags import flat
 from irbin.cli.live import TrainingDisplay
@@ -43,6 +44,10 @@ def finetune(
         bool, typer.Option("--resume", help="Go on with the run in RUN exactly where it stopped.")
     ] = False,
     device: Device = "auto",
+    log: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND", help="Send figures also to tensorboard or wandb; repeatable."),
+    ] = None,
 ) -> None:
     """Train a converted network, sharpening EDE's gradient step by step.
 
@@ -52,10 +57,17 @@ def finetune(
     """
     spec = network.named(source)
     options = data.options()
+    from irbin.logs import open_log, told_in_turn
+
+    first = is_first_process()
+    logs = [open_log(kind, out) for kind in dict.fromkeys(log or ())] if first else []
     from irbin import verbs
 
     display = TrainingDisplay(knobs.log_interval or TrainingDisplay.LOG_INTERVAL)
-    with display:
+    with ExitStack() as stack:
+        stack.enter_context(display)  # leaves last: a log may have something to say when it closes
+        for one in logs:
+            stack.enter_context(one)
         record = verbs.finetune(
             spec,
             out,
@@ -66,14 +78,19 @@ def finetune(
             teacher=teacher,
             resume=resume,
             device=pick_device(device),
-            report=display.step,
-            on_epoch=display.epoch,
+            report=told_in_turn(display.step, *(one.step for one in logs)),
+            on_epoch=told_in_turn(display.epoch, *(one.epoch for one in logs)),
+            say=display.line,
+            stage=display.stage,
         )
-    results().print(run_table(record))
+    if first:
+        results().print(run_table(record))
+        if record.interrupted:
+            _say_how_to_resume(out)
+        else:
+            _say_what_next(record, data.data_dir)
     if record.interrupted:
-        _say_how_to_resume(out)
         raise typer.Exit(1)
-    _say_what_next(record, data.data_dir)
 
 
 def _say_how_to_resume(out: Path) -> None:

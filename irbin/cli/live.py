@@ -6,8 +6,8 @@ finished epochs above it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
@@ -17,20 +17,33 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from irbin.cli.console import notes, say
+from irbin.cli.console import is_first_process, notes, say, shared, silent
 from irbin.records import EpochRecord, StepRecord
 from irbin.report.training import (
     epoch_header,
     epoch_line,
+    history_figures,
     step_figures,
     step_line,
     step_position,
+    waiting_figure,
 )
 from irbin.report.units import duration
 
 
-def step_panel(record: StepRecord, width: int) -> RenderableType:
-    """The moving part: position and bar, below it every figure; fits 80 columns."""
+def step_panel(
+    record: StepRecord, width: int, epochs: Sequence[EpochRecord] = ()
+) -> RenderableType:
+    """The moving part: position and bar, below it every figure; fits 80 columns.
+
+    A third line has the validation's course, and the share of time spent waiting for images, once
+    there is something to tell.
+
+    Args:
+        record: where training stands.
+        width: columns of the screen.
+        epochs: those that are done.
+    """
     place = step_position(record)
     left = f"{duration(record.seconds_left)} left"
     bar = ProgressBar(
@@ -40,10 +53,16 @@ def step_panel(record: StepRecord, width: int) -> RenderableType:
     )
     head = Table.grid(padding=(0, 2))
     head.add_row(Text(place, style="bold"), bar, left)
-    figures = Text()
-    for label, value in step_figures(record):
-        figures.append(f"{label} ", style="dim").append(f"{value}  ")
-    return Group(head, figures)
+    course = [*history_figures(epochs), *waiting_figure(record)]
+    lines = [_labelled(figures) for figures in (step_figures(record), course) if figures]
+    return Group(head, *lines)
+
+
+def _labelled(figures: Sequence[tuple[str, str]]) -> Text:
+    line = Text()
+    for label, value in figures:
+        line.append(f"{label} ", style="dim").append(f"{value}  ")
+    return line
 
 
 class TrainingDisplay:
@@ -51,20 +70,28 @@ class TrainingDisplay:
 
     Args:
         log_interval: least number of steps between plain lines where there is no terminal.
-        console: where to; standard error by default.
+        console: where to; by default standard error, and nowhere in a process that is not the
+            first of a `torchrun`.
+
+    What is logged meanwhile, or printed to standard error by a library, appears above the panel.
     """
 
     LOG_INTERVAL = 50  # timm's
 
     def __init__(self, log_interval: int = LOG_INTERVAL, console: Console | None = None) -> None:
-        self.console = notes() if console is None else console
+        if console is None:
+            console = notes() if is_first_process() else silent()
+        self.console = console
         self.log_interval = log_interval
         self.last_logged = 0
-        self.n_epochs_shown = 0
+        self.epochs: list[EpochRecord] = []
+        self.told: set[str] = set()
         self.live: Live | None = None
+        self.held = ExitStack()
 
     def __enter__(self) -> TrainingDisplay:
-        if self.console.is_terminal:
+        self.held.enter_context(shared(self.console))
+        if self.console.is_terminal and not self.console.quiet:
             self.live = Live(console=self.console, refresh_per_second=4, transient=True)
             self.live.start()
         return self
@@ -77,11 +104,24 @@ class TrainingDisplay:
     ) -> None:
         if self.live is not None:
             self.live.stop()
+        self.held.close()
+
+    def line(self, line: str) -> None:
+        """Something to be known before the first step."""
+        say(self.console, line, style="dim")
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        """To be called while something is made ready; `total` is 0 where nothing is counted."""
+        if self.live is not None:
+            self.live.update(Text(f"{name} {done:,}/{total:,}" if total else name, style="dim"))
+        elif name not in self.told:
+            self.told.add(name)
+            say(self.console, name, style="dim")
 
     def step(self, record: StepRecord) -> None:
         """To be called after every step."""
         if self.live is not None:
-            self.live.update(step_panel(record, self.console.width))
+            self.live.update(step_panel(record, self.console.width, self.epochs))
             return
         global_step = record.epoch * record.n_steps + record.step
         if record.step == record.n_steps or global_step - self.last_logged >= self.log_interval:
@@ -90,9 +130,9 @@ class TrainingDisplay:
 
     def epoch(self, record: EpochRecord) -> None:
         """To be called after every epoch."""
-        if self.n_epochs_shown == 0 or self.live is None:
+        if not self.epochs or self.live is None:
             say(self.console, epoch_header(), style="bold")
-        self.n_epochs_shown += 1
+        self.epochs.append(record)
         say(self.console, epoch_line(record))
 
 
@@ -114,7 +154,7 @@ def stages() -> Iterator[Callable[[str, int, int], None]]:
 
         yield tell
         return
-    with console.status("starting") as status:
+    with shared(console), console.status("starting") as status:
 
         def show(stage: str, done: int, total: int) -> None:
             status.update(f"{stage} {done}/{total}" if total else stage)
@@ -146,7 +186,7 @@ def counting(label: str) -> Iterator[Callable[[int, int], None]]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with shared(console), Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(label, total=None)
 
         def show(done: int, total: int) -> None:

@@ -13,7 +13,15 @@ from typing import Annotated, Any, Literal
 import typer
 
 from irbin.errors import UsageError
-from irbin.records import Activation, Bits, DataOptions, FloatDtype, Shortcut, SourceOptions
+from irbin.records import (
+    Activation,
+    Bits,
+    CacheKind,
+    DataOptions,
+    FloatDtype,
+    Shortcut,
+    SourceOptions,
+)  # fmt: skip
 
 NETWORK, PLAN, DATA, RUN = "Network", "Plan", "Data", "Run"
 
@@ -236,6 +244,21 @@ class DataFlags:
             "--workers", "-j", min=0, metavar="N", rich_help_panel=DATA, help="Loader processes."
         ),
     ] = DataOptions.workers
+    cache: Annotated[
+        CacheKind,
+        typer.Option(rich_help_panel=DATA,
+                     help="Training: keep decoded images in memory; auto: where they fit."),
+    ] = DataOptions.cache  # fmt: skip
+    train_num_samples: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", rich_help_panel=DATA,
+                     help="Images in the training split of a stream that does not say it."),
+    ] = DataOptions.train_num_samples  # fmt: skip
+    val_num_samples: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", rich_help_panel=DATA,
+                     help="Images in the validation split of a stream that does not say it."),
+    ] = DataOptions.val_num_samples  # fmt: skip
 
     @property
     def is_given(self) -> bool:
@@ -259,6 +282,9 @@ class DataFlags:
             dataset_download=self.dataset_download,
             batch_size=self.batch_size,
             workers=self.workers,
+            cache=self.cache,
+            train_num_samples=self.train_num_samples,
+            val_num_samples=self.val_num_samples,
         )
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from irbin.cli.flags import given
-from irbin.cli.options import RUN, Amp, ChannelsLast, parse_pairs
+from irbin.cli.options import RUN, ChannelsLast, parse_pairs
 
 SCHEDULE, OPTIMIZER, AUGMENTATION, METHOD = "Schedule", "Optimizer", "Augmentation", "Method"
 CROPS = "Crops and flips"
@@ -170,14 +170,50 @@ class RecipeFlags:
         int | None, knob(AUGMENTATION, "Epoch from which nothing is mixed; 0 is never.", "N")
     ] = None
 
+    model_ema: Annotated[
+        bool | None,
+        knob(METHOD, "Average the weights; best is then the average.", None,
+             "--model-ema/--no-model-ema"),
+    ] = None
+    model_ema_decay: Annotated[
+        float | None, knob(METHOD, "Weight of the average so far at a step.", "X")
+    ] = None
+    model_ema_warmup: Annotated[
+        bool | None,
+        knob(METHOD, "Let that weight grow from 0.", None,
+             "--model-ema-warmup/--no-model-ema-warmup"),
+    ] = None
+
     seed: Annotated[int | None, knob(RUN, "Decides everything random.", "N")] = None
-    amp: Amp = None
+    amp: Annotated[
+        Literal["auto", "bfloat16", "float16", "off"] | None,
+        knob(RUN, "Mixed precision; auto is bfloat16 where the processor has it.", None,
+             "--amp", "--amp-dtype"),
+    ] = None
     channels_last: ChannelsLast = None
     compile: Annotated[
         bool | None,
-        knob(RUN, "Run the network through torch.compile.", None, "--compile/--no-compile"),
+        knob(RUN, "torch.compile; else where a run is long enough for it.", None,
+             "--compile/--no-compile"),
+    ] = None
+    grad_accum_steps: Annotated[
+        int | None, knob(RUN, "Batches whose gradients make a step.", "N")
     ] = None
     log_interval: Annotated[int | None, knob(RUN, "Steps between two reports.", "N")] = None
+    checkpoint_hist: Annotated[
+        int | None, knob(RUN, "Recent epochs kept beside last and best.", "N")
+    ] = None
+    recovery_interval: Annotated[
+        int | None, knob(RUN, "Steps between two saves; 0 is ten minutes.", "N")
+    ] = None
+    sync_bn: Annotated[
+        bool | None,
+        knob(RUN, "Batch norm over all processes' batches.", None, "--sync-bn/--no-sync-bn"),
+    ] = None
+    dist_bn: Annotated[
+        Literal["reduce", "broadcast", "off"] | None,
+        knob(RUN, "Running statistics of several processes at an epoch's end."),
+    ] = None
 
     def overrides(self) -> dict[str, Any]:
         """The knobs that were turned, by field name."""

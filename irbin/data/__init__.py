@@ -5,12 +5,12 @@ from irbin.data.datasets import (
     check_classes,
     check_same_classes,
     class_names,
-    eval_loader,
     n_classes,
     open_dataset,
-    train_loader,
 )
+from irbin.data.fingerprint import fingerprint
 from irbin.data.images import Augmentation
+from irbin.data.loaders import eval_loader, make_loaders, train_loader
 
 __all__ = [
     "Augmentation",
@@ -21,6 +21,8 @@ __all__ = [
     "check_same_classes",
     "class_names",
     "eval_loader",
+    "fingerprint",
+    "make_loaders",
     "n_classes",
     "open_dataset",
     "train_loader",

@@ -1,29 +1,28 @@
-"""Images in an order that can be reached again: one image with its seed, an epoch's order, batches.
+"""Data sets of uint8 images, and what every loader of batches has in common.
 
-What is random about an image depends on (seed, epoch, index) alone and an epoch's order on
-(seed, epoch), so a resumed run meets the same batches with any number of workers. timm's loaders
-draw from streams that depend on how far each worker has come, and its data set replaces a damaged
-image by the next one.
+What is random about an image depends on (seed, epoch, index) alone, so a resumed run meets the same
+images with any number of workers. timm's loaders draw from streams that depend on how far each
+worker has come, and its data set replaces a damaged image by the next one.
 """
 
 from __future__ import annotations
 
-import itertools
 import random
-import signal
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from timm.data.loader import fast_collate
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-from irbin.data.images import image_mode
+from irbin.data.augment import BatchAugmentation, pads_in_batches
+from irbin.data.images import Augmentation, image_mode
+from irbin.data.order import uniforms
 from irbin.errors import DataError
-from irbin.records import DataOptions, Preprocessing
+from irbin.records import Preprocessing
 
 
 def seed_all(*key: int, device: torch.device | None = None) -> None:
@@ -42,7 +41,7 @@ def seed_all(*key: int, device: torch.device | None = None) -> None:
     np.random.seed(state >> 32)  # timm's augmentations draw from the global one
 
 
-class _Damaged:
+class Damaged:
     """A message instead of an image: exceptions lose their one line on the way out of a worker."""
 
     def __init__(self, message: str) -> None:
@@ -56,10 +55,12 @@ class Images(Dataset[tuple[Tensor, int]]):
 
     Args:
         base: timm's `ImageDataset` or one of torchvision's, without a transform.
-        transform: PIL image to uint8 tensor.
+        transform: PIL image to uint8 tensor; random where `augmentation` does not follow it.
         preprocessing: channels, mean and standard deviation.
         seed: first part of the key of every augmentation.
         place: the data set's name for messages.
+        augmentation: what training changes at random. Where it can be done in batches it is left
+            out of `transform` and follows it, with the draws that a cached loader takes.
     """
 
     def __init__(
@@ -69,10 +70,14 @@ class Images(Dataset[tuple[Tensor, int]]):
         preprocessing: Preprocessing,
         seed: int,
         place: str,
+        augmentation: Augmentation | None = None,
     ) -> None:
         self.base, self.transform, self.preprocessing = base, transform, preprocessing
         self.mode = image_mode(preprocessing)
-        self.seed, self.place = seed, place
+        self.seed, self.place, self.augmentation = seed, place, augmentation
+        self._augment: BatchAugmentation | None = None
+        if augmentation is not None and pads_in_batches(augmentation, preprocessing):
+            self._augment = BatchAugmentation(augmentation, preprocessing)
 
     def __len__(self) -> int:
         return len(self.base)
@@ -85,9 +90,14 @@ class Images(Dataset[tuple[Tensor, int]]):
             Exception
         ) as error:  # whatever Pillow's plug-ins raise: OSError, SyntaxError, struct.error …
             return self._damaged(index, error)
-        if epoch is not None:
-            seed_all(self.seed, epoch, index)
-        return self.transform(image), -1 if target is None else int(target)
+        label = -1 if target is None else int(target)
+        if epoch is None:
+            return self.transform(image), label
+        if self._augment is not None:
+            draws = uniforms(self.seed, epoch, np.array([index]), self._augment.n_draws)
+            return self._augment(self.transform(image)[None], draws)[0], label
+        seed_all(self.seed, epoch, index)
+        return self.transform(image), label
 
     def _read(self, index: int) -> tuple[Any, Any]:
         # timm's own __getitem__ goes on with the next image when one is damaged
@@ -99,25 +109,29 @@ class Images(Dataset[tuple[Tensor, int]]):
         with file, Image.open(file) as image:
             return image.convert(self.mode), target
 
-    def _damaged(self, index: int, error: Exception) -> _Damaged:
+    def _damaged(self, index: int, error: Exception) -> Damaged:
         try:
             name = self.base.filename(index, absolute=True)
         except Exception:  # torchvision's data sets have no files to name
             name = f"number {index} of {self.place}"
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return _Damaged(
-            f"expected images that can be decoded, got {name}: {reason}; repair or remove it"
+        return Damaged(
+            f"expected images that can be decoded, got {name}: {first_line(error)}; "
+            "repair or remove it"
         )
 
 
 class Stream(IterableDataset[tuple[Tensor, int]]):
-    """A data set without random access: timm's `IterableImageDataset`, which shuffles and decodes.
+    """A data set without random access: timm's readers of `wds/…`, `hfids/…` and `tfds/…`.
+
+    The reader shuffles shards and samples; transforms are seeded here, image by image.
 
     Args:
-        base: timm's data set; its transform is set, in place.
+        base: timm's `IterableImageDataset`, without a transform.
         transform: PIL image to uint8 tensor.
         preprocessing: channels, mean and standard deviation.
         place: the data set's name for messages.
+        kind: prefix of the data set's name: `wds`, `hfids` or `tfds`.
+        seed: first part of the key of every augmentation.
     """
 
     def __init__(
@@ -126,137 +140,118 @@ class Stream(IterableDataset[tuple[Tensor, int]]):
         transform: Callable[[Any], Tensor],
         preprocessing: Preprocessing,
         place: str,
+        kind: str,
+        seed: int = 0,
     ) -> None:
-        base.transform = transform
-        self.base, self.preprocessing, self.place = base, preprocessing, place
+        self.base, self.transform, self.preprocessing = base, transform, preprocessing
+        self.place, self.kind, self.seed = place, kind, seed
+        self.epoch, self.rank, self.training = 0, 0, False
+        self.n_images = int(base.reader.num_samples or 0)
+        """Images in the split over all processes, 0 where nobody has counted them."""
+        self.split = base.reader.split_info if kind == "wds" else None
+        """timm's list of the shards and, where known, of their lengths."""
 
     def __len__(self) -> int:
+        """Images that the readers of this process say they give in a pass."""
         return len(self.base)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
-        yield from self.base
+    def set_epoch(self, epoch: int) -> None:
+        """Says which order the next pass has."""
+        self.epoch = epoch
+        self.base.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[Any]:
+        worker = get_worker_info()
+        reader = self.base.reader
+        if worker is None:
+            # left from an earlier pass: its shuffle goes on where that ended
+            reader.ds, reader.worker_seed = None, self.seed + self.epoch
+        part = (self.rank, 0 if worker is None else worker.id)
+        try:
+            for position, (image, target) in enumerate(reader):
+                if self.training:
+                    seed_all(self.seed, self.epoch, *part, position)
+                yield self.transform(image), int(target)
+        except Exception as error:  # whatever readers and file systems raise
+            yield Damaged(
+                f"expected a stream that can be read, got {self.place}: {first_line(error)}"
+            )
 
 
-def _collate(batch: list[Any]) -> Any:
-    for sample in batch:
-        if isinstance(sample, _Damaged):
-            return sample
-    return fast_collate(batch)
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its class's name."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-class _EpochSampler(Sampler[list[Any]]):
-    """Batches of (epoch, index): permuted by (seed, epoch), without the first `start` ones."""
+class Loader(ABC):
+    """Normalized batches on a device, as images and labels: what every loader is.
 
-    def __init__(self, n_images: int, batch_size: int, seed: int) -> None:
-        self.n_images, self.batch_size, self.seed = n_images, batch_size, seed
-        self.epoch, self.start = 0, 0
-
-    def __len__(self) -> int:
-        return self.n_images // self.batch_size
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.n_images).tolist()
-        for step in range(self.start, len(self)):
-            indices = order[step * self.batch_size : (step + 1) * self.batch_size]
-            yield [(self.epoch, index) for index in indices]
-
-
-def _init_worker(_worker: int) -> None:
-    # Ctrl-C goes to the whole process group; the trainer decides when its workers end
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-class Loader:
-    """Normalized batches on a device, as images and labels.
-
-    Images are (batch, channels, height, width) float32, labels (batch,) int64.
+    Images are (batch, channels, height, width) float32, labels (batch,) int64. With several
+    processes each gets its own part, see `order.Deal`.
 
     Args:
         dataset: what `data.open_dataset` gave.
-        options: batch size and workers.
-        training: shuffle, and drop a last incomplete batch (a single small batch stays).
-        seed: decides the order of training images.
+        batch_size: images in every batch.
         device: where batches go.
         n_classes: labels must lie below it; None checks only that there are labels.
         channels_last: memory format of the images.
     """
 
+    why: str
+    """How images are read and why, in one sentence."""
+
     def __init__(
         self,
         dataset: Images | Stream,
-        options: DataOptions,
-        *,
-        training: bool = False,
-        seed: int = 0,
-        device: str | torch.device = "cpu",
-        n_classes: int | None = None,
-        channels_last: bool = False,
+        batch_size: int,
+        device: str | torch.device,
+        n_classes: int | None,
+        channels_last: bool,
     ) -> None:
         self.dataset, self.n_classes, self.device = dataset, n_classes, torch.device(device)
-        self.batch_size = min(options.batch_size, len(dataset) or options.batch_size)
+        self.batch_size = batch_size
         self._format = torch.channels_last if channels_last else torch.contiguous_format
-        shape = (1, dataset.preprocessing.input_size[0], 1, 1)
-        self._mean = 255 * torch.tensor(dataset.preprocessing.mean, device=device).view(shape)
-        std = 255 * torch.tensor(dataset.preprocessing.std, device=device).view(shape)
-        self._scale = 1 / std
-        self._seed, self._skip = seed, 0
-        self._generator = torch.Generator()  # torch's loader draws one number a pass from it
-        self._sampler: _EpochSampler | None = None
-        batching: dict[str, Any] = {"batch_size": self.batch_size}
-        if training and isinstance(dataset, Images):
-            self._sampler = _EpochSampler(len(dataset), self.batch_size, seed)
-            batching = {"batch_sampler": self._sampler}
-        elif training:
-            batching["drop_last"] = True
-        self._loader: DataLoader[Any] = DataLoader(
-            dataset, num_workers=options.workers, collate_fn=_collate, worker_init_fn=_init_worker,
-            pin_memory=self.device.type == "cuda", generator=self._generator,
-            persistent_workers=options.workers > 0, **batching,
-        )  # fmt: skip
+        size = dataset.preprocessing.input_size
+        # as large as an image: broadcasting three numbers along the last axis is slow
+        mean = 255 * torch.tensor(dataset.preprocessing.mean, device=device).view(-1, 1, 1)
+        scale = 1 / (255 * torch.tensor(dataset.preprocessing.std, device=device).view(-1, 1, 1))
+        self._mean, self._scale = (
+            x.expand(size)[None].contiguous(memory_format=self._format) for x in (mean, scale)
+        )
 
+    @abstractmethod
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Makes the next pass be `epoch`'s, from batch `start` on."""
-        self._generator.manual_seed(self._seed + epoch)
-        if self._sampler is not None:
-            self._sampler.epoch, self._sampler.start = epoch, start
-        else:
-            self._skip = start
-            if isinstance(self.dataset, Stream):
-                self.dataset.base.set_epoch(epoch)
 
+    @abstractmethod
     def __len__(self) -> int:
-        """Batches in a whole pass."""
-        return len(self._loader) if self._sampler is None else len(self._sampler)
+        """Batches of this process in a whole pass."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends the worker processes; the next pass starts new ones."""
 
     @property
     def n_images(self) -> int:
-        """Images in the data set."""
-        return len(self.dataset)
+        """Images in the data set, over all processes; 0 where nobody has counted them."""
+        return self.dataset.n_images if isinstance(self.dataset, Stream) else len(self.dataset)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        try:
-            for batch in itertools.islice(self._loader, self._skip, None):
-                if isinstance(batch, _Damaged):
-                    raise DataError(batch.message)
-                images, labels = batch
-                self._check_labels(labels)
-                images = images.to(self.device, non_blocking=True)
-                labels = labels.to(self.device, non_blocking=True)
-                images = images.to(torch.float32, memory_format=self._format)
-                yield images.sub_(self._mean).mul_(self._scale), labels
-        except BaseException:  # a pass that is left early as well
-            self.close()
-            raise
+    def normalize(self, images: Tensor) -> Tensor:
+        """From uint8 images on the device to what the network reads."""
+        return (
+            images.to(torch.float32, memory_format=self._format).sub_(self._mean).mul_(self._scale)
+        )
 
-    def close(self) -> None:
-        """Ends the worker processes; the next pass starts new ones."""
-        # torch has no public way; left to the garbage collector it can take 5 seconds a worker
-        iterator = self._loader._iterator
-        if iterator is not None:
-            iterator._shutdown_workers()  # type: ignore[attr-defined]  # of the multi-process kind
-            self._loader._iterator = None
+    def check_labels(self, labels: Tensor) -> None:
+        """Whether every label has an output.
 
-    def _check_labels(self, labels: Tensor) -> None:
+        Raises:
+            DataError: one has none.
+        """
         lowest, highest = int(labels.min()), int(labels.max())
         if lowest < 0:
             raise DataError("expected a label for every image, got images without one")

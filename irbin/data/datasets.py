@@ -1,4 +1,4 @@
-"""A data-set string and a folder become a data set and its loaders, through timm.data.
+"""A data-set string and a folder become a data set, through timm.data.
 
 Where timm is lenient, this is not: a split that is missing, a folder that is empty or unreadable,
 classes that differ from the network's or between splits are errors that say what is there.
@@ -7,15 +7,17 @@ classes that differ from the network's or between splits are errors that say wha
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from timm.data import IterableImageDataset, create_dataset
 
-from irbin.data.batches import Images, Loader, Stream
+from irbin.data.augment import pads_in_batches
+from irbin.data.batches import Images, Stream, first_line
 from irbin.data.images import Augmentation, eval_transform, image_mode, train_transform
+from irbin.data.shards import check_files
 from irbin.errors import DataError, UsageError
 from irbin.records import DataOptions, Preprocessing, SourceRecord
 
@@ -31,6 +33,22 @@ _PACKAGES = {
     "hfds": "datasets", "hfids": "datasets", "wds": "webdataset", "tfds": "tensorflow_datasets",
 }  # fmt: skip
 """What a data-set prefix needs installed."""
+
+_COUNTED = ("hfids", "wds", "tfds")
+"""Streams, whose length may have to be told."""
+
+_ADVICE = {
+    "download=True": "no files there (`--dataset-download` fetches them)",
+    "not found in info": (
+        "no `_info.json` with the split `{split}`; without one, name the shards: "
+        "`--{kind}-split 'NAME-{{0000..0012}}.tar|N_IMAGES'`"
+    ),
+    "num_samples not specified": (
+        "no number of images; `--{kind}-num-samples` or `|N_IMAGES` after the split says it"
+    ),
+    "Dataset length is unknown": "no number of images; `--{kind}-num-samples` says it",
+}
+"""What to say instead of a message that holds the key."""
 
 
 def open_dataset(
@@ -60,7 +78,8 @@ def open_dataset(
         UsageError: no folder named, a class map that is not text, channels that no image has.
     """
     mode = image_mode(preprocessing)
-    if augmentation is None:
+    follows = augmentation is not None and pads_in_batches(augmentation, preprocessing)
+    if augmentation is None or (follows and _kind(options) not in _COUNTED):
         transform = eval_transform(preprocessing)
     else:
         transform = train_transform(preprocessing, augmentation)
@@ -68,10 +87,13 @@ def open_dataset(
     place = " ".join(part for part in (options.dataset, root, f"({split})") if part)
     base = _create(options, root, split, mode, training, seed, place)
     if isinstance(base, IterableImageDataset):
-        return Stream(base, transform, preprocessing, place)
+        stream = Stream(base, transform, preprocessing, place, _kind(options), seed)
+        if stream.split is not None:
+            check_files(str(root or ""), stream.split, place)
+        return stream
     if len(base) == 0:
         raise DataError(f"expected images in {place}, found none")
-    return Images(base, transform, preprocessing, seed, place)
+    return Images(base, transform, preprocessing, seed, place, augmentation)
 
 
 def _create(
@@ -83,14 +105,22 @@ def _create(
     seed: int,
     place: str,
 ) -> Any:
-    package = _PACKAGES.get(options.dataset.partition("/")[0].lower())
+    kind = _kind(options)
+    package = _PACKAGES.get(kind)
     if package is not None and importlib.util.find_spec(package) is None:
         raise DataError(
             f"`--dataset {options.dataset}` needs the package `{package}`, which is not installed: "
             f"pip install {package}"
         )
     # timm's cache of a big tar's contents is a pickle beside the data
-    settings = {"cache_tarinfo": False} if root is not None and root.endswith(".tar") else {}
+    settings: dict[str, Any] = (
+        {"cache_tarinfo": False} if root is not None and root.endswith(".tar") else {}
+    )
+    if kind in _COUNTED:
+        n = options.train_num_samples if training else options.val_num_samples
+        settings = {"num_samples": n}
+    # says over several lines that there is no `_info.json`; what is wrong is told below
+    logging.getLogger("timm.data.readers.reader_wds").addFilter(_is_no_fallback)
     try:
         return create_dataset(
             options.dataset, root=root, split=split, search_split=False, is_training=training,
@@ -98,10 +128,20 @@ def _create(
             batch_size=options.batch_size, seed=seed, input_img_mode=mode, **settings,
         )  # fmt: skip
     except Exception as error:  # timm and torchvision raise anything, assertions included
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        if "download=True" in reason:
-            reason = "no files there (`--dataset-download` fetches them)"
+        reason = first_line(error)
+        for sign, advice in _ADVICE.items():
+            if sign in reason:
+                reason = advice.format(split=split, kind="train" if training else "val")
         raise DataError(f"expected a data set at {place}, got: {reason}") from error
+
+
+def _is_no_fallback(record: logging.LogRecord) -> bool:
+    return "info file not found" not in record.getMessage()
+
+
+def _kind(options: DataOptions) -> str:
+    """Prefix of the data set's name."""
+    return options.dataset.partition("/")[0].lower() if "/" in options.dataset else ""
 
 
 def _find_root(options: DataOptions, split: str, training: bool) -> str | None:
@@ -111,10 +151,10 @@ def _find_root(options: DataOptions, split: str, training: bool) -> str | None:
             "`--class-map`: expected a .txt file with one class name a line, "
             f"got {options.class_map}"
         )
-    kind = options.dataset.partition("/")[0].lower() if "/" in options.dataset else ""
+    kind = _kind(options)
     by_folder = kind == "" or options.dataset.lower() in ("torch/image_folder", "torch/folder")
     if options.data_dir is None:
-        if by_folder or kind == "torch":
+        if by_folder or kind in ("torch", "wds"):
             raise UsageError("`--data-dir`: expected the folder of the data set, got none")
         return None
     if not by_folder:
@@ -202,48 +242,3 @@ def check_same_classes(training: Images | Stream, validation: Images | Stream) -
         f"expected the same classes in {training.place} and {validation.place}, but {named} "
         f"{'is' if len(odd) == 1 else 'are'} not in both; `--class-map` fixes their numbers"
     )
-
-
-def eval_loader(
-    dataset: Images | Stream,
-    options: DataOptions,
-    *,
-    device: str | torch.device = "cpu",
-    n_classes: int | None = None,
-    channels_last: bool = False,
-) -> Loader:
-    """Every image of a data set, in order, none twice.
-
-    Args:
-        dataset: what `open_dataset` gave.
-        options: batch size and workers.
-        device: where batches go.
-        n_classes: labels must lie below it; None does not look.
-        channels_last: memory format of the images.
-    """
-    return Loader(dataset, options, device=device, n_classes=n_classes, channels_last=channels_last)
-
-
-def train_loader(
-    dataset: Images | Stream,
-    options: DataOptions,
-    *,
-    seed: int,
-    device: str | torch.device = "cpu",
-    n_classes: int | None = None,
-    channels_last: bool = False,
-) -> Loader:
-    """A data set shuffled, in whole batches; `set_epoch` says which order and where to begin.
-
-    Args:
-        dataset: what `open_dataset` gave, with an augmentation or without.
-        options: batch size and workers.
-        seed: decides the order.
-        device: where batches go.
-        n_classes: labels must lie below it; None does not look.
-        channels_last: memory format of the images.
-    """
-    return Loader(
-        dataset, options, training=True, seed=seed, device=device, n_classes=n_classes,
-        channels_last=channels_last,
-    )  # fmt: skip

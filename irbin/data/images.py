@@ -68,6 +68,13 @@ def is_small(preprocessing: Preprocessing) -> bool:
     return max(preprocessing.input_size[1:]) <= SMALL_SIDE
 
 
+def padding_of(augmentation: Augmentation, preprocessing: Preprocessing) -> int:
+    """Border in pixels before a random crop; 0 crops and resizes at random instead."""
+    if augmentation.crop_padding == "auto":
+        return 4 if is_small(preprocessing) else 0
+    return augmentation.crop_padding
+
+
 class _KeepNative:
     """Lets small images that already have the network's size pass, and resizes all others."""
 
@@ -83,6 +90,11 @@ def eval_transform(preprocessing: Preprocessing) -> Transform:
     return _compose([_fit(preprocessing), MaybePILToTensor()])
 
 
+def native_transform() -> Transform:
+    """The image as it is."""
+    return _compose([MaybePILToTensor()])
+
+
 def train_transform(preprocessing: Preprocessing, augmentation: Augmentation) -> Transform:
     """Random crop, flips, color jitter and policy, in timm's order."""
     crop, policy, _ = create_transform(
@@ -93,9 +105,7 @@ def train_transform(preprocessing: Preprocessing, augmentation: Augmentation) ->
         mean=preprocessing.mean, std=preprocessing.std,
     )  # fmt: skip
     first: list[Any] = list(crop.transforms)
-    padding = augmentation.crop_padding
-    if padding == "auto":
-        padding = 4 if is_small(preprocessing) else 0
+    padding = padding_of(augmentation, preprocessing)
     if padding > 0:
         shift = transforms.RandomCrop(preprocessing.input_size[1:], padding=padding)
         first[:1] = [_fit(preprocessing), shift]

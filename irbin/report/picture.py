@@ -1,6 +1,7 @@
 """Accuracy against size as a picture: measured networks, the Pareto front, the proposal.
 
-matplotlib is wanted by this file alone and imported when a picture is asked for.
+What every picture shares is here too: the checks before, the style, the bytes. matplotlib is
+imported when a picture is asked for.
 """
 
 from __future__ import annotations
@@ -16,25 +17,29 @@ from irbin.report.units import bare_percent, byte_size
 
 FORMATS = (".png", ".svg")
 
-_INK, _FAINT = "#222222", "#8a8a8a"
+INK, FAINT = "#222222", "#8a8a8a"
 _LINE, _FLOAT, _BINARY, _CHOSEN = "#1f5fa8", "#c77700", "#2a8a3e", "#c0232c"
 
 
-def check_picture(path: Path) -> None:
+def check_picture(path: Path, flag: str = "--plot") -> None:
     """Refuses a picture that could not be written, before any long work.
+
+    Args:
+        path: where it is to be.
+        flag: the option that said so.
 
     Raises:
         UsageError: another format, no such folder, or matplotlib is missing.
     """
     if path.suffix.lower() not in FORMATS:
-        raise UsageError(f"`--plot`: expected a file ending in .png or .svg, got `{path}`")
+        raise UsageError(f"`{flag}`: expected a file ending in .png or .svg, got `{path}`")
     if path.is_dir() or not path.absolute().parent.is_dir():
-        raise UsageError(f"`--plot`: the folder of {path} does not exist; make it first")
+        raise UsageError(f"`{flag}`: the folder of {path} does not exist; make it first")
     try:
         import matplotlib.figure  # noqa: F401  # a tenth of a second, asked before minutes
     except ImportError as error:
         raise UsageError(
-            "`--plot` needs matplotlib, which is not installed: pip install 'irbin[plot]'"
+            f"`{flag}` needs matplotlib, which is not installed: pip install 'irbin[plot]'"
         ) from error
 
 
@@ -45,19 +50,38 @@ def picture(record: Sensitivity, suffix: str) -> bytes:
         record: at least one point of its path was measured.
         suffix: of `FORMATS`.
     """
+    return drawn(lambda figure: _draw(figure.add_subplot(), record), (7.2, 4.5), suffix)
+
+
+def drawn(draw: Callable[[Any], None], size: tuple[float, float], suffix: str) -> bytes:
+    """What `draw` puts on a figure as a file's content; the same drawing gives the same bytes.
+
+    Args:
+        draw: called with a matplotlib figure.
+        size: (width, height), inches.
+        suffix: of `FORMATS`.
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
-    style = {"font.size": 10, "svg.hashsalt": "irbin", "axes.edgecolor": _FAINT}
+    style = {"font.size": 10, "svg.hashsalt": "irbin", "axes.edgecolor": FAINT}
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=(7.2, 4.5), layout="constrained")
-        axes = figure.add_subplot()
-        _draw(axes, record)
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure)
         out = io.BytesIO()
         kind = suffix.lower().removeprefix(".")
         metadata = {"Date": None} if kind == "svg" else {"Software": None}  # the same file again
         figure.savefig(out, format=kind, dpi=120, metadata=metadata)
     return out.getvalue()
+
+
+def plain_axes(axes: Any) -> None:
+    """A faint grid behind, no frame at the top and the right, dark words."""
+    axes.grid(color="#e6e6e6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(which="both", colors=FAINT, labelcolor=INK)
 
 
 def _draw(axes: Any, record: Sensitivity) -> None:
@@ -122,21 +146,17 @@ def _mark(axes: Any, proposal: Proposal, base: PathPoint, place: Place, divisor:
 
 
 def _dress(axes: Any, record: Sensitivity, unit: str) -> None:
-    axes.set_xlabel(f"packed size, {unit}", color=_INK)
-    axes.set_ylabel(f"top-1 on {record.n_images:,} images, %", color=_INK)
+    axes.set_xlabel(f"packed size, {unit}", color=INK)
+    axes.set_ylabel(f"top-1 on {record.n_images:,} images, %", color=INK)
     name = Path(record.source).name or record.source
     axes.set_title(
         f"{name} at {record.options.bits}: accuracy against size, before any training",
-        loc="left", fontsize=11, color=_INK,
+        loc="left", fontsize=11, color=INK,
     )  # fmt: skip
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
-    axes.grid(color="#e6e6e6", linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.tick_params(colors=_FAINT, labelcolor=_INK)
-    axes.legend(frameon=False, loc="best", labelcolor=_INK)
+    plain_axes(axes)
+    axes.legend(frameon=False, loc="best", labelcolor=INK)
 
 
 def _unit(n_bytes: int) -> tuple[float, str]:

@@ -1,96 +1,63 @@
 """The training loop, top to bottom: `_train` is all that happens, `finetune` prepares it.
 
 EDE moves with the global step (the authors move it once an epoch and never reach t_max). Before
-every step everything random is seeded by (seed, step), so a run that goes on after an interruption
-computes what one without it would have.
+every batch everything random is seeded by (seed, batch, process), so a run that goes on after an
+interruption computes what one without it would have.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
+from timm.utils import ModelEmaV3
 from timm.utils.clip_grad import dispatch_clip_grad
 from torch import Tensor, nn
 
-from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import phase_of
 from irbin.data import class_names
-from irbin.data.batches import Loader, seed_all
-from irbin.errors import DataError, UsageError
+from irbin.data.fingerprint import fingerprint
+from irbin.errors import DataError, TrainingError, UsageError
 from irbin.evaluation import autocast, evaluate
 from irbin.network.folder import save_folder
 from irbin.network.network import Network
+from irbin.processes import ALONE, Group
 from irbin.records import (
     DataOptions,
-    EpochRecord,
     Evaluation,
     JsonValue,
     RunRecord,
-    StepRecord,
 )  # fmt: skip
+from irbin.training.diagnostics import Diagnostics
 from irbin.training.distill import distillation_loss, task_loss
 from irbin.training.interrupt import Stop, held_interrupt
-from irbin.training.meter import Meter, epoch_record
-from irbin.training.mixing import Mix, make_mix
-from irbin.training.optimize import learning_rate, make_optimizer, make_scheduler
-from irbin.training.prepare import after_training, open_loaders, ready_device, ready_teacher
+from irbin.training.keeping import Keeper
+from irbin.training.meter import Meter, epoch_record, not_finite
+from irbin.training.mixing import make_mix
+from irbin.training.nonfinite import first_nonfinite
+from irbin.training.optimize import make_optimizer, make_scheduler
+from irbin.training.precision import compiled, decide, keep_gradients_channels_last
+from irbin.training.prepare import (
+    Stage,
+    after_training,
+    cache_of,
+    open_loaders,
+    ready_teacher,
+)  # fmt: skip
 from irbin.training.recipe import Recipe
 from irbin.training.resume import Progress, load_last, save_last
-from irbin.training.run_folder import (
-    begin_run,
-    check_same_run,
-    removed_on_error,
-    replace_folder,
-    write_summary,
-)
+from irbin.training.run import OnEpoch, Report, Run, Waits, parallel
+from irbin.training.run_folder import begin_run, removed_on_error, replace_folder, same_run
+from irbin.training.sync_norm import synchronized
 
-Report = Callable[[StepRecord], None]
 _Record = TypeVar("_Record")
-OnEpoch = Callable[[EpochRecord], None]
-
-
-@dataclass(frozen=True, eq=False)
-class _Run:
-    """Everything the loop works with; made once by `finetune`."""
-
-    network: Network
-    recipe: Recipe
-    out: Path
-    device: torch.device
-    train: Loader
-    val: Loader
-    phase: EdePhase | None
-    forward: Callable[[Tensor], Tensor]
-    teacher: Callable[[Tensor], Tensor] | None
-    mix: Mix
-    optimizer: torch.optim.Optimizer
-    scheduler: Any
-    scaler: torch.amp.GradScaler
-    n_epochs: int
-    report: Report | None
-    on_epoch: OnEpoch | None
-
-    @property
-    def log_interval(self) -> int:
-        """Steps between two reports, each of which waits for the device."""
-        return self.recipe.log_interval or (1 if self.device.type == "cpu" else 20)
-
-    @property
-    def n_steps(self) -> int:
-        """Steps in an epoch."""
-        return len(self.train)
-
-    def save(self, progress: Progress) -> None:
-        """Writes `last`."""
-        save_last(
-            self.out, self.network, self.optimizer, self.scaler, progress, self.train.n_images
-        )
+_log = logging.getLogger("irbin")
 
 
 def finetune(
@@ -101,12 +68,14 @@ def finetune(
     *,
     teacher: nn.Module | None = None,
     resume: bool = False,
-    device: str = "cpu",
+    group: Group = ALONE,
     report: Report | None = None,
     on_epoch: OnEpoch | None = None,
+    say: Callable[[str], None] | None = None,
+    stage: Stage | None = None,
     inputs: Mapping[str, JsonValue] | None = None,
 ) -> RunRecord:
-    """Trains a network, in place, and writes a run folder: args.yaml, summary.csv, last/, best/.
+    """Trains a network, in place, and writes a run folder; docs/training.md lists its files.
 
     The first Ctrl-C ends training after the step under way and saves `last`; so does a
     KeyboardInterrupt that `report` or `on_epoch` raises.
@@ -119,9 +88,11 @@ def finetune(
         teacher: maps the same images to logits of the same shape; used where the recipe distills,
             and without one the network learns from the labels alone. Moved to the device, in place.
         resume: go on where `last` stands; a finished run is handed back as it is.
-        device: torch's name of it.
-        report: called every `log_interval` steps.
-        on_epoch: called after every epoch, when everything is saved.
+        group: the processes that train together, and the device of this one.
+        report: called every `log_interval` steps, in the first process.
+        on_epoch: called after every epoch, when everything is saved, in the first process.
+        say: called with a line on how the run is computed, in the first process.
+        stage: told of what takes time before the first step.
         inputs: what the user asked for, for args.yaml.
 
     Returns:
@@ -132,103 +103,153 @@ def finetune(
         DataError: see `data`; also classes that differ between splits or from the network.
         TrainingError: nothing to resume, another run's folder, or a loss that is not finite.
     """
-    place = ready_device(device)
     if resume:
-        check_same_run(out, recipe, data)
-    train, val = open_loaders(network, data, recipe, place)
+        recipe, data = same_run(out, recipe, data, group)
+    run, lines = _prepare(network, data, recipe, out, teacher, group, report, on_epoch, stage)
+    if resume:
+        progress = load_last(run)
+    else:
+        progress = Progress()
+        if group.is_first:
+            resolved = replace(data, cache=cache_of(run.train))
+            print_of_data = fingerprint(run.train.dataset)
+            begin_run(out, run.recipe, resolved, network.source, group, inputs, print_of_data)
+            with removed_on_error(out):  # what cannot be saved is told now; a kill can be resumed
+                save_last(run, progress)
+        group.wait()
+    if say is not None and group.is_first:
+        for line in lines:
+            say(line)
+    keeper = Keeper(run, progress)
+    try:
+        interrupted = _train(run, progress, keeper)
+    except DataError:  # a damaged image costs no work: it is repaired, and the run resumed
+        keeper.save_last()
+        raise
+    return keeper.finish(interrupted)
+
+
+def _prepare(
+    network: Network, data: DataOptions, recipe: Recipe, out: Path, teacher: nn.Module | None,
+    group: Group, report: Report | None, on_epoch: OnEpoch | None, stage: Stage | None,
+) -> tuple[Run, tuple[str, ...]]:  # fmt: skip
+    """Everything the loop works with, and how it will compute, in words."""
+    device, shape = group.device, network.source.preprocessing.input_size
+    train, val = open_loaders(network, data, recipe, group, stage)
     network = after_training(network, train)
-    module = network.module.to(place)
+    module = network.module.to(device)
+    n_steps = len(train) // recipe.grad_accum_steps
+    must_compile = recipe.compile is True
+    recipe, path = decide(recipe, module, shape, n_steps * recipe.epochs, device)
+    if recipe.sync_bn:
+        network = replace(network, module=synchronized(module, group))
+        module = network.module
     if recipe.channels_last:
-        module = module.to(memory_format=torch.channels_last)
+        module.to(memory_format=torch.channels_last)
     phase = phase_of(module) if network.plan is not None else None
     if phase is not None:
         phase.set_range(recipe.t_min, recipe.t_max)
+    ema = None
+    if recipe.model_ema:
+        ema = ModelEmaV3(
+            module, decay=recipe.model_ema_decay, use_warmup=recipe.model_ema_warmup
+        )
+    forward: Callable[[Tensor], Tensor] = module
+    if recipe.compile:
+        if stage is not None:
+            stage("compiling the network", 0, 0)
+        forward = compiled(module, recipe, (train.batch_size, *shape), device, must_compile)
+    if forward is module and recipe.channels_last:
+        keep_gradients_channels_last(module)
     optimizer = make_optimizer(module, recipe)
-    scheduler, n_epochs = make_scheduler(optimizer, recipe, len(train))
-    run = _Run(
-        network, recipe, out, place, train, val, phase,
-        forward=torch.compile(module) if recipe.compile else module,
-        teacher=ready_teacher(teacher, recipe, place),
-        mix=make_mix(recipe, network.source.num_classes, train.batch_size, place),
+    scheduler, n_epochs = make_scheduler(optimizer, recipe, n_steps)
+    run = Run(
+        network, recipe, out, group, train, val, phase,
+        forward=parallel(forward, module, recipe, group),
+        teacher=ready_teacher(teacher, recipe, device),
+        mix=make_mix(recipe, network.source.num_classes, train.batch_size, device),
         optimizer=optimizer, scheduler=scheduler,
-        scaler=torch.amp.GradScaler(place.type, enabled=recipe.amp == "float16"),
-        n_epochs=n_epochs, report=report, on_epoch=on_epoch,
+        scaler=torch.amp.GradScaler(device.type, enabled=recipe.amp == "float16"),
+        ema=ema, diagnostics=Diagnostics(module if group.is_first else nn.Identity()),
+        n_epochs=n_epochs, n_steps=n_steps, report=report, on_epoch=on_epoch,
     )  # fmt: skip
-    if resume:
-        progress = load_last(out, network, optimizer, run.scaler, train.n_images)
-    else:
-        progress = Progress()
-        begin_run(out, recipe, data, network.source, device, inputs)
-        with removed_on_error(out):  # what cannot be saved is told now; a kill can be resumed
-            run.save(progress)
-    try:
-        interrupted = _train(run, progress)
-    except DataError:  # a damaged image costs no work: it is repaired, and the run resumed
-        run.save(progress)
-        raise
-    return RunRecord(
-        path=str(out),
-        epochs=tuple(progress.records),
-        best_epoch=progress.best_epoch,
-        best_top1=progress.best_top1,
-        interrupted=interrupted,
-    )
+    return run, (path, train.why)
 
 
-def _train(run: _Run, progress: Progress) -> bool:
+def _train(run: Run, progress: Progress, keeper: Keeper) -> bool:
     """Trains from `progress` to the end; True if it was interrupted, and then `last` says where."""
-    module, recipe, optimizer = run.network.module, run.recipe, run.optimizer
-    total = run.n_epochs * run.n_steps
+    recipe, group, n_batches = run.recipe, run.group, run.recipe.grad_accum_steps
     with held_interrupt() as stop:
-        while progress.epoch < run.n_epochs and not stop():
-            meter = Meter(progress, run.n_epochs, run.n_steps, run.device)
-            module.train()
-            run.train.set_epoch(progress.epoch, start=progress.step)
+        while progress.epoch < run.n_epochs and not group.any(stop()):
+            run.module.train()
+            run.train.set_epoch(progress.epoch, start=progress.step * n_batches)
+            batches = Waits(run.train)
+            meter = Meter(progress, run.n_epochs, run.n_steps, group, batches)
+            images, stopping = None, False
             try:
-                for images, labels in run.train:
+                while progress.step < run.n_steps and not stopping:
                     step = progress.epoch * run.n_steps + progress.step
-                    seed_all(recipe.seed, step, device=run.device)
-                    images, targets = run.mix(images, labels, progress.epoch)
-                    with autocast(run.device, recipe.amp):
-                        logits = run.forward(images)
-                    loss = _loss(run, images, logits, targets)
-                    run.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch's gap
-                    if recipe.clip_grad is not None:
-                        run.scaler.unscale_(optimizer)
-                        dispatch_clip_grad(module.parameters(), recipe.clip_grad, recipe.clip_mode)
-                    run.scaler.step(optimizer)
-                    run.scaler.update()
-                    optimizer.zero_grad()
-                    run.scheduler.step_update(step + 1)
+                    with run.one_step():
+                        for batch in range(step * n_batches, (step + 1) * n_batches):
+                            images, labels = next(batches)
+                            run.seed(batch)
+                            images, targets = run.mix(images, labels, progress.epoch)
+                            with run.one_batch(is_last=batch + 1 == (step + 1) * n_batches):
+                                with autocast(group.device, recipe.amp):
+                                    logits = run.forward(images)
+                                loss = _loss(run, images, logits, targets)
+                                _check(run, progress, loss, images)
+                                run.scaler.scale(loss / n_batches).backward()  # type: ignore[no-untyped-call]  # torch's gap
+                            meter.add(loss, logits, targets)
+                    _update(run, step)
+                    progress.step += 1
                     if run.phase is not None:
-                        run.phase.set_progress((step + 1) / total)
-                    meter.add(loss, logits, targets)
+                        run.phase.set_progress((step + 1) / (run.n_epochs * run.n_steps))
+                    if progress.step % run.look_interval == 0:
+                        run.diagnostics.look()
                     if meter.is_due(run.log_interval):
-                        _tell(run.report, meter.read(*_knobs(run)), stop)
-                    if stop():
-                        break
+                        _tell(run.report, meter.read(*run.knobs()), group, stop)
+                    if group.size == 1 or meter.is_due(run.log_interval):
+                        stopping = group.any(stop())
+                        if group.any(keeper.is_due()) and not stopping:
+                            meter.settle()
+                            keeper.save_last()
             finally:  # a damaged image may end the pass
+                batches.close()
                 meter.settle()
+            run.settle_norms()
             evaluation = _validate(run, progress, stop)
-            if stop():  # also during the evaluation, which is then done again
-                run.save(progress)
+            if group.any(stop()):  # also during the evaluation, which is then done again
+                keeper.save_last()
                 break
-            record = epoch_record(progress, evaluation, *_knobs(run))
-            if progress.finish_epoch(record):
-                replace_folder(run.out / "best", lambda folder: save_folder(run.network, folder))
-            run.save(progress)
-            write_summary(run.out, progress.records)
-            _tell(run.on_epoch, record, stop)
+            layers = run.diagnose(images, progress.epoch)
+            record = epoch_record(progress, evaluation, layers, *run.knobs())
+            keeper.finish_epoch(record, layers)
+            _tell(run.on_epoch, record, group, stop)
     return progress.epoch < run.n_epochs
 
 
-def _loss(run: _Run, images: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
+def _update(run: Run, step: int) -> None:
+    """The optimizer's part of a step, and what moves with it."""
+    recipe, optimizer = run.recipe, run.optimizer
+    if recipe.clip_grad is not None:
+        run.scaler.unscale_(optimizer)
+        dispatch_clip_grad(run.module.parameters(), recipe.clip_grad, recipe.clip_mode)
+    run.scaler.step(optimizer)
+    run.scaler.update()
+    optimizer.zero_grad()
+    run.scheduler.step_update(step + 1)
+    if run.ema is not None:
+        run.ema.update(run.module, step=step + 1)
+
+
+def _loss(run: Run, images: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
     """What the step descends: the labels' loss, and the teacher's where there is one; float32."""
     recipe = run.recipe
     task = task_loss(logits, targets, recipe.smoothing)
     if run.teacher is None:
         return task
-    with torch.no_grad(), autocast(run.device, recipe.amp):
+    with torch.no_grad(), autocast(run.group.device, recipe.amp):
         wanted = run.teacher(images)
     if wanted.shape != logits.shape:
         raise UsageError(
@@ -239,25 +260,40 @@ def _loss(run: _Run, images: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
     return recipe.task_loss_weight * task + recipe.distill_loss_weight * distilled
 
 
-def _validate(run: _Run, progress: Progress, stop: Stop) -> Evaluation | None:
+def _check(run: Run, progress: Progress, loss: Tensor, images: Tensor) -> None:
+    """On the CPU, where looking costs nothing: refuses a loss that is not finite, before the step.
+
+    Elsewhere the meter sees it at the next report.
+
+    Raises:
+        TrainingError: it is not; says in which layer that began.
+    """
+    if run.group.device.type != "cpu" or math.isfinite(loss.item()):
+        return
+    place = first_nonfinite(run.module, images, run.recipe.amp)
+    raise TrainingError(not_finite(progress, run.n_steps, place))
+
+
+def _validate(run: Run, progress: Progress, stop: Stop) -> Evaluation | None:
     """Evaluates after an epoch; None where none is due or somebody wants to stop."""
     last = progress.epoch + 1 == run.n_epochs
-    if stop() or not (last or (progress.epoch + 1) % run.recipe.val_interval == 0):
+    due = last or (progress.epoch + 1) % run.recipe.val_interval == 0
+    if run.group.any(stop()) or not due:
         return None
 
     def watch(_done: int, _total: int) -> None:
-        if stop():
+        if stop() and run.group.size == 1:  # the others would wait for this one's sums
             raise KeyboardInterrupt
 
-    module = run.network.module
+    module = run.averaged.module
     n_params = sum(parameter.numel() for parameter in module.parameters())
     begin = time.perf_counter()
     try:
         evaluation = evaluate(
             module, run.val, name=str(run.out), kind="float" if run.phase is None else "binary",
             class_names=class_names(run.val.dataset), param_count=n_params, size_bytes=4 * n_params,
-            preprocessing=run.network.source.preprocessing, device=run.device,
-            amp_dtype=run.recipe.amp, report=watch,
+            preprocessing=run.network.source.preprocessing, device=run.group.device,
+            amp_dtype=run.recipe.amp, report=watch, group=run.group,
         )  # fmt: skip
     except KeyboardInterrupt:
         stop.request()
@@ -266,17 +302,11 @@ def _validate(run: _Run, progress: Progress, stop: Stop) -> Evaluation | None:
     return evaluation
 
 
-def _knobs(run: _Run) -> tuple[float, float, float]:
-    """Learning rate, t and k as they stand; t and k are NaN for a float network."""
-    lr = learning_rate(run.optimizer)
-    if run.phase is None:
-        return lr, math.nan, math.nan
-    return lr, float(run.phase.t), float(run.phase.k)
-
-
-def _tell(listener: Callable[[_Record], None] | None, record: _Record, stop: Stop) -> None:
+def _tell(
+    listener: Callable[[_Record], None] | None, record: _Record, group: Group, stop: Stop
+) -> None:
     """Calls a listener; a KeyboardInterrupt that it raises ends training in an orderly way."""
-    if listener is None:
+    if listener is None or not group.is_first:
         return
     try:
         listener(record)

@@ -8,71 +8,81 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from irbin.errors import TrainingError
-from irbin.records import EpochRecord, Evaluation, StepRecord
+from irbin.processes import Group
+from irbin.records import EpochRecord, Evaluation, LayerDiagnostics, StepRecord
+from irbin.training.diagnostics import epoch_means
 from irbin.training.resume import Progress
+from irbin.training.run import Waits
 
 
 class Meter:
     """Sums of one epoch, begun where `progress` says, and put back there by `settle`.
 
+    Several processes each sum their own images; what is read and put back is everybody's.
+
     Args:
         progress: where the run stands.
         n_epochs: epochs of the run.
         n_steps: steps of an epoch.
-        device: where losses are.
+        group: the processes; the first one goes on from the sums in `progress`.
+        waits: the epoch's batches.
     """
 
     def __init__(
-        self, progress: Progress, n_epochs: int, n_steps: int, device: torch.device
+        self, progress: Progress, n_epochs: int, n_steps: int, group: Group, waits: Waits
     ) -> None:
-        self.progress, self.n_epochs, self.n_steps = progress, n_epochs, n_steps
-        self._loss = torch.tensor(progress.loss_sum, dtype=torch.float64, device=device)
-        self._right = torch.tensor(progress.n_right, dtype=torch.float64, device=device)
+        self.progress, self.n_epochs, self.n_steps, self.group = progress, n_epochs, n_steps, group
+        self.waits = waits
+        begun = [progress.loss_sum, progress.n_right] if group.is_first else [0.0, 0.0]
+        self._sums = torch.tensor(begun, dtype=torch.float64, device=group.device)
         self._first_step, self._begin = progress.step, time.perf_counter()
 
     def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
-        """Counts a step: its mean loss, logits (batch, num_classes), labels or mixed targets."""
-        self.progress.step += 1
-        self.progress.n_seen += len(logits)
-        self._loss += loss.detach().double() * len(logits)
+        """Counts a batch: its mean loss, logits (batch, num_classes), labels or mixed targets."""
+        n_images = len(logits)
+        self.progress.n_seen += n_images * self.group.size
         if targets.dim() == 1:
-            self._right += (logits.detach().argmax(dim=1) == targets).sum()
+            right = (logits.detach().argmax(dim=1) == targets).sum().double()
         else:  # which of two mixed labels would be right?
-            self._right.fill_(math.nan)
+            right = loss.new_full((), math.nan, dtype=torch.float64)
+        self._sums += torch.stack([loss.detach().double() * n_images, right])
 
     def is_due(self, interval: int) -> bool:
-        """Whether the step just counted is one to report."""
+        """Whether the step just done is one to report."""
         return self.progress.step % interval == 0 or self.progress.step == self.n_steps
 
     def read(self, lr: float, t: float, k: float) -> StepRecord:
-        """Where training stands; waits for the device.
+        """Where training stands; waits for the device and the other processes.
 
         Raises:
             TrainingError: the loss is not finite.
         """
         progress = self.progress
-        loss = self._finite_loss()
+        loss, right = self._read()
         seconds = time.perf_counter() - self._begin
         steps_left = self.n_steps * (self.n_epochs - progress.epoch) - progress.step
         each = seconds / max(progress.step - self._first_step, 1)
         rest = progress.eval_seconds * (self.n_epochs - progress.epoch)
+        spent = max(progress.seconds + seconds, 1e-9)
         return StepRecord(
             epoch=progress.epoch,
             n_epochs=self.n_epochs,
             step=progress.step,
             n_steps=self.n_steps,
-            images_per_second=progress.n_seen / max(progress.seconds + seconds, 1e-9),
+            images_per_second=progress.n_seen / spent,
             loss=loss / progress.n_seen,
-            top1=100 * float(self._right) / progress.n_seen,
+            top1=100 * right / progress.n_seen,
             lr=lr,
             t=t,
             k=k,
             seconds_left=steps_left * each + rest,
+            waiting=(progress.waiting + self.waits.seconds) / spent,
         )
 
     def settle(self) -> None:
@@ -81,24 +91,44 @@ class Meter:
         Raises:
             TrainingError: the loss is not finite.
         """
-        self.progress.loss_sum = self._finite_loss()
-        self.progress.n_right = float(self._right)
-        self.progress.seconds += time.perf_counter() - self._begin
+        loss, right = self._read()
+        progress = self.progress
+        progress.loss_sum, progress.n_right = loss, right
+        now = time.perf_counter()
+        progress.seconds += now - self._begin
+        progress.waiting += self.waits.seconds
+        self.waits.seconds = 0.0
+        self._first_step, self._begin = progress.step, now
+        if not self.group.is_first:
+            self._sums.zero_()
 
-    def _finite_loss(self) -> float:
-        loss = float(self._loss)
+    def _read(self) -> tuple[float, float]:
+        """Loss and right answers of all processes."""
+        loss, right = self.group.sum(self._sums.clone()).tolist()
         if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss is no longer finite in epoch {self.progress.epoch} at step "
-                f"{self.progress.step} of {self.n_steps}; what was saved before is kept: "
-                "try a lower `--lr` or `--clip-grad 1`"
-            )
-        return loss
+            raise TrainingError(not_finite(self.progress, self.n_steps, None))
+        return loss, right
+
+
+def not_finite(progress: Progress, n_steps: int, place: str | None) -> str:
+    """The message of a loss that is NaN or infinite.
+
+    Args:
+        progress: where the run stands; its step counts those done.
+        n_steps: steps of an epoch.
+        place: a clause that says where it began, if that is known.
+    """
+    where = "" if place is None else f": {place}"
+    return (
+        f"the loss is no longer finite in epoch {progress.epoch} at step {progress.step} of "
+        f"{n_steps}{where}; what was saved before is kept: try a lower `--lr` or `--clip-grad 1`"
+    )
 
 
 def epoch_record(
     progress: Progress,
     evaluation: Evaluation | None,
+    layers: Sequence[LayerDiagnostics],
     lr: float,
     t: float,
     k: float,
@@ -126,4 +156,6 @@ def epoch_record(
         k=k,
         images_per_second=progress.n_seen / max(progress.seconds, 1e-9),
         seconds=progress.seconds + progress.eval_seconds,
+        waiting=progress.waiting / max(progress.seconds, 1e-9),
+        **epoch_means(layers),
     )

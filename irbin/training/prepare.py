@@ -1,10 +1,10 @@
-"""Before a run's first step: loaders, a teacher that is ready, a device that works."""
+"""Before a run's first step: loaders, a teacher that is ready, what the network becomes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, replace
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,22 +13,35 @@ from irbin.data import (
     check_classes,
     check_same_classes,
     class_names,
-    eval_loader,
+    make_loaders,
     open_dataset,
-    train_loader,
 )
 from irbin.data.batches import Loader
+from irbin.data.cached import CachedLoader
 from irbin.data.images import Augmentation
 from irbin.errors import UsageError
 from irbin.network.network import Network
-from irbin.records import DataOptions
+from irbin.processes import Group
+from irbin.records import CacheKind, DataOptions
+from irbin.training.precision import uses_channels_last
 from irbin.training.recipe import Recipe
+
+Stage = Callable[[str, int, int], None]
+"""Told what is being prepared, how much of it is done, and how much there is (0: not counted)."""
 
 
 def open_loaders(
-    network: Network, data: DataOptions, recipe: Recipe, device: torch.device
-) -> tuple[Loader, Loader]:
+    network: Network, data: DataOptions, recipe: Recipe, group: Group,
+    stage: Stage | None = None,
+) -> tuple[Loader, Loader]:  # fmt: skip
     """Training batches, augmented and shuffled, and every image of the validation split.
+
+    Args:
+        network: what they are for.
+        data: splits, batch size, cache.
+        recipe: augmentation, memory format, batches of a step.
+        group: processes that share the images.
+        stage: told of images decoded.
 
     Raises:
         DataError: see `data`; also classes that differ between splits or from the network.
@@ -44,16 +57,23 @@ def open_loaders(
     for dataset in (train_set, val_set):
         check_classes(source, dataset)
     check_same_classes(train_set, val_set)
-    settings: dict[str, Any] = {
-        "device": device, "n_classes": source.num_classes, "channels_last": recipe.channels_last,
-    }  # fmt: skip
-    train = train_loader(train_set, data, seed=recipe.seed, **settings)
+    train, val = make_loaders(
+        train_set, val_set, data, seed=recipe.seed, device=group.device,
+        n_classes=source.num_classes, channels_last=uses_channels_last(recipe, network.module),
+        rank=group.rank, world_size=group.size, accumulation=recipe.grad_accum_steps,
+        report=None if stage is None else partial(stage, "decoding images"),
+    )  # fmt: skip
     if train.batch_size < 2:
         raise UsageError(
             "`batch_size`: expected at least 2 images a step, which batch norm needs, got "
             f"{train.batch_size}"
         )
-    return train, eval_loader(val_set, data, **settings)
+    return train, val
+
+
+def cache_of(loader: Loader) -> CacheKind:
+    """Where a loader keeps its images; `off` where it streams them."""
+    return loader.kept if isinstance(loader, CachedLoader) else "off"
 
 
 def after_training(network: Network, train: Loader) -> Network:
@@ -78,20 +98,3 @@ def ready_teacher(
     if recipe.channels_last:
         teacher = teacher.to(memory_format=torch.channels_last)
     return torch.compile(teacher) if recipe.compile else teacher
-
-
-def ready_device(name: str) -> torch.device:
-    """The device of that name.
-
-    Raises:
-        UsageError: torch knows no such device, or has none here.
-    """
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, ImportError) as error:
-        first = str(error).splitlines()[0]
-        raise UsageError(
-            f"`device`: expected one this torch can use, got `{name}`: {first}"
-        ) from error
-    return device

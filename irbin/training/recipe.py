@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from irbin.errors import UsageError
@@ -26,6 +26,11 @@ Whole = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Amp = Annotated[
+    Literal["auto", "bfloat16", "float16", "off"],
+    BeforeValidator(lambda value: "off" if value is None or value is False else value),
+]
+"""YAML reads a bare `off` as false; null is how runs before 0.2 wrote it."""
 Schedule = Literal["cosine", "tanh", "step", "multistep", "poly", "wsd", "rsqrt", "constant"]
 
 
@@ -129,12 +134,31 @@ class Recipe:
     mixup_off_epoch: Whole
     """Epoch from which nothing is mixed, 0 for never."""
 
-    amp: Literal["bfloat16", "float16"] | None
-    """Autocast to this type; latent weights, batch norm, estimator and loss stay float32."""
-    channels_last: bool
-    """Keep images and weights channels-last."""
-    compile: bool
-    """Run the network through torch.compile: minutes at the start, a faster step after."""
+    amp: Amp
+    """Autocast to this type, `off` for float32; `auto` takes bfloat16 where the processor computes
+    in it. Latent weights, batch-norm statistics and loss stay float32."""
+    channels_last: bool | Literal["auto"]
+    """Keep images and weights channels-last; `auto` does where there are convolutions."""
+    compile: bool | Literal["auto"]
+    """Run the network through torch.compile: a minute at the start, a faster step after. `auto`
+    does where there is a compiler and the run is long enough."""
+    grad_accum_steps: Count
+    """Batches whose gradients are added up to a step."""
+    sync_bn: bool
+    """Batch-norm statistics of all processes' batches together, where there are several."""
+    dist_bn: Literal["reduce", "broadcast", "off"]
+    """Running statistics at an epoch's end: averaged over the processes, the first one's, or
+    each its own (then the first one's are saved)."""
+    model_ema: bool
+    """Average the weights over the steps, evaluate the average, and keep it in `best`."""
+    model_ema_decay: Share
+    """Weight of the average so far at every step."""
+    model_ema_warmup: bool
+    """Let the decay grow to its value, so that a short run's average is not its first weights."""
+    checkpoint_hist: Whole
+    """How many recent epochs are kept beside `last` and `best`."""
+    recovery_interval: Whole
+    """Steps between two saves within an epoch; 0 saves every ten minutes."""
 
     def __post_init__(self) -> None:
         """Checks what one field alone cannot show."""
@@ -218,9 +242,17 @@ def resolve_recipe(
     knobs = load_recipe("default") | load_recipe(recipe or ("default" if converted else "float"))
     if not converted:
         knobs["distill"] = False
-    knobs |= overrides
+    return recipe_of(knobs | dict(overrides))
+
+
+def recipe_of(knobs: Mapping[str, JsonValue]) -> Recipe:
+    """The record of a value for every knob.
+
+    Raises:
+        UsageError: a value that cannot be meant.
+    """
     try:
-        return _ADAPTER.validate_python(knobs)
+        return _ADAPTER.validate_python(dict(knobs))
     except ValidationError as error:
         first = error.errors()[0]
         if first["type"] == "value_error":  # from __post_init__, which names the knob itself

@@ -1,16 +1,20 @@
 """Where a run stands, saved so that it can go on bit for bit: JSON and safetensors, no pickle.
 
 The schedule and EDE are functions of the global step, and everything random is seeded by (seed,
-step) or (seed, epoch, index). So the state is the weights, the optimizer's tensors, the position in
-the epoch and the running sums behind the epoch's record: no state of a random generator has to be
-kept.
+step) or (seed, epoch, index). So the state is the weights and their average, the optimizer's
+tensors, the position in the epoch, what the diagnostics remember, and the running sums behind the
+epoch's record: no state of a random generator has to be kept.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
+import os
+import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,13 +25,15 @@ from safetensors.torch import load_file, load_model, save
 from torch import Tensor
 
 from irbin.errors import TrainingError
-from irbin.files import current, write_file
+from irbin.files import current, remove, write_file
 from irbin.network.folder import save_folder
-from irbin.network.network import Network
 from irbin.records import EpochRecord, JsonValue
+from irbin.training.run import Run
 from irbin.training.run_folder import replace_folder
 
 VERSION = 1
+
+_log = logging.getLogger("irbin")
 
 
 @dataclass
@@ -46,6 +52,8 @@ class Progress:
     """Images trained on."""
     seconds: float = 0.0
     """Time spent on the epoch's steps."""
+    waiting: float = 0.0
+    """Of these, seconds spent waiting for images."""
     eval_seconds: float = 0.0
     """Time the last evaluation took."""
     best_epoch: int = -1
@@ -64,37 +72,72 @@ class Progress:
         if better:
             self.best_epoch, self.best_top1 = record.epoch, record.eval_top1
         self.epoch, self.step = self.epoch + 1, 0
-        self.loss_sum, self.n_right, self.n_seen, self.seconds = 0.0, 0.0, 0, 0.0
+        self.loss_sum, self.n_right, self.n_seen = 0.0, 0.0, 0
+        self.seconds = self.waiting = 0.0
         return better
 
 
-def save_last(
-    out: Path, network: Network, optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler, progress: Progress, n_images: int,
-) -> None:  # fmt: skip
-    """Writes `out`/last, whole or not at all: a network folder and the training state."""
+def save_last(run: Run, progress: Progress) -> None:
+    """Writes RUN/last, whole or not at all: a network folder and the training state."""
     tensors: dict[str, Tensor] = {}
     state = {
         "version": VERSION,
         "progress": dataclasses.asdict(progress),
-        "n_images": n_images,
-        "optimizer": encode(optimizer.state_dict(), "optimizer", tensors),
-        "scaler": encode(scaler.state_dict(), "scaler", tensors),
+        "n_images": run.train.n_images,
+        "optimizer": encode(run.optimizer.state_dict(), "optimizer", tensors),
+        "scaler": encode(run.scaler.state_dict(), "scaler", tensors),
     }
+    if run.ema is not None:
+        tensors |= _filed("ema", run.ema.module.state_dict())
+    tensors |= _filed("diagnostics", run.diagnostics.state())
 
     def fill(folder: Path) -> None:
-        save_folder(network, folder)
+        save_folder(run.network, folder)
         write_file(folder / "training.safetensors", save(tensors, {"format": "pt"}))
         write_file(folder / "training.json", json.dumps(state, indent=1).encode())
 
-    replace_folder(out / "last", fill)
+    replace_folder(run.out / "last", fill)
 
 
-def load_last(
-    out: Path, network: Network, optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler, n_images: int,
-) -> Progress:  # fmt: skip
-    """Puts network, optimizer and scaler, in place, where `out`/last left them.
+def keep_recent(out: Path, epoch: int, n_kept: int) -> None:
+    """Keeps `last` as RUN/recent/epoch-N too, and removes all but the newest `n_kept` of them.
+
+    Files are linked, so that they take their place on the disk once.
+
+    Args:
+        out: run folder.
+        epoch: finished epochs, N.
+        n_kept: 0 keeps none.
+    """
+    recent = out / "recent"
+    if n_kept > 0:
+        recent.mkdir(exist_ok=True)
+
+        def fill(folder: Path) -> None:
+            shutil.copytree(out / "last", folder, copy_function=_link)
+
+        replace_folder(recent / f"epoch-{epoch}", fill)
+    for folder in _recent(out)[n_kept:]:
+        remove(folder)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without links
+        shutil.copy2(source, target)
+
+
+def _recent(out: Path) -> list[Path]:
+    """Kept epochs, the newest first."""
+    found = [(int(p.name[6:]), p) for p in (out / "recent").glob("epoch-*") if p.name[6:].isdigit()]
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def load_last(run: Run) -> Progress:
+    """Puts the run's network, optimizer and the like, in place, where RUN/last left them.
+
+    Where `last` is damaged, the newest epoch that is kept beside it is taken, and a note says so.
 
     Returns:
         Where the run stands.
@@ -102,30 +145,68 @@ def load_last(
     Raises:
         TrainingError: a file is missing or damaged, or belongs to another network or data set.
     """
-    folder = current(out / "last")
+    folder = current(run.out / "last")
     if folder is None:
         raise TrainingError(
-            f"expected {out / 'last'} to go on from, found nothing: remove {out} and begin again"
+            f"expected {run.out / 'last'} to go on from, found nothing: remove {run.out} and begin "
+            "again"
         )
+    places = [folder, *_recent(run.out)]
+    for place, other in zip(places, [*places[1:], None], strict=True):
+        try:
+            return _load(run, place)
+        except _Damaged as error:
+            if other is None:
+                raise
+            _log.warning("%s; going on from %s", error, other)
+    raise AssertionError("the last place raises or returns")
+
+
+class _Damaged(TrainingError):
+    """A training state that cannot be read."""
+
+
+def _load(run: Run, folder: Path) -> Progress:
     try:
         state = json.loads((folder / "training.json").read_text(encoding="utf-8"))
         tensors = load_file(folder / "training.safetensors")
-        if state["version"] != VERSION:
-            raise TrainingError(
-                f"expected training state of version {VERSION} in {folder}, got {state['version']}"
-            )
-        if state["n_images"] != n_images:
-            raise TrainingError(
-                f"expected the {state['n_images']} training images that {out} began with, "
-                f"got {n_images}"
-            )
-        load_model(network.module, folder / "model.safetensors", strict=True)
-        optimizer.load_state_dict(decode(state["optimizer"], tensors))
-        scaler.load_state_dict(decode(state["scaler"], tensors))
+        version, n_images = state["version"], state["n_images"]
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise _Damaged(f"cannot go on from {folder}: {_first_line(error)}") from error
+    if version != VERSION:
+        raise TrainingError(
+            f"expected training state of version {VERSION} in {folder}, got {version}"
+        )
+    if n_images != run.train.n_images:
+        raise TrainingError(
+            f"expected the {n_images} training images that {run.out} began with, "
+            f"got {run.train.n_images}"
+        )
+    try:
+        load_model(run.module, folder / "model.safetensors", strict=True)
+        run.optimizer.load_state_dict(decode(state["optimizer"], tensors))
+        run.scaler.load_state_dict(decode(state["scaler"], tensors))
+        if run.ema is not None:
+            run.ema.module.load_state_dict(_under("ema", tensors))
+        run.diagnostics.load_state(_under("diagnostics", tensors))
         return _progress(state["progress"])
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise TrainingError(f"cannot go on from {folder}: {first}") from error
+        raise _Damaged(f"cannot go on from {folder}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _filed(path: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    # safetensors refuses tensors that share memory
+    return {f"{path}.{name}": t.detach().cpu().clone() for name, t in tensors.items()}
+
+
+def _under(path: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What `_filed` was given."""
+    n = len(path) + 1
+    return {name[n:]: t for name, t in tensors.items() if name.startswith(f"{path}.")}
 
 
 def _progress(values: dict[str, Any]) -> Progress:

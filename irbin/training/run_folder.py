@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,28 +26,44 @@ import yaml
 from irbin import __version__
 from irbin.errors import TrainingError, UsageError
 from irbin.files import beside, put_in_place, remove, write_file
+from irbin.processes import Group
 from irbin.records import (
     DataOptions,
     EpochRecord,
     JsonValue,
+    RunRecord,
     SourceRecord,
     from_json,
     to_json,
 )  # fmt: skip
-from irbin.training.recipe import Recipe
+from irbin.training.provenance import git_revision, hardware
+from irbin.training.recipe import Recipe, load_recipe, recipe_of
 
-_FREE_KNOBS = frozenset(["log_interval"])
-"""What may differ when a run goes on."""
+_FREE_KNOBS = frozenset(
+    ["log_interval", "checkpoint_hist", "recovery_interval", "grad_accum_steps"]
+)
+"""What may differ when a run goes on; the batches of a step are looked at as a whole."""
 
-_FIXED_DATA = ("dataset", "train_split", "val_split", "class_map", "batch_size")
+_FIXED_DATA = (
+    "dataset", "train_split", "val_split", "class_map", "train_num_samples", "val_num_samples",
+)  # fmt: skip
 """What may not; the folder may move and the number of workers change."""
 
 
 def begin_run(
-    out: Path, recipe: Recipe, data: DataOptions, source: SourceRecord, device: str,
-    inputs: Mapping[str, JsonValue] | None,
+    out: Path, recipe: Recipe, data: DataOptions, source: SourceRecord, group: Group,
+    inputs: Mapping[str, JsonValue] | None, fingerprint: str,
 ) -> None:  # fmt: skip
-    """Makes the run folder and writes args.yaml.
+    """Makes the run folder and writes args.yaml: all that is needed to repeat the run.
+
+    Args:
+        out: the folder.
+        recipe: without `auto`.
+        data: the same.
+        source: what is trained.
+        group: the processes.
+        inputs: what the user asked for.
+        fingerprint: of the images, see `data.fingerprint`.
 
     Raises:
         UsageError: the folder exists and is not empty.
@@ -63,9 +81,14 @@ def begin_run(
         "command": dict(inputs or {}),
         "recipe": to_json(recipe),
         "data": to_json(data),
+        "data_fingerprint": fingerprint,
         "source": to_json(source),
-        "device": device,
+        "device": str(group.device),
+        "processes": group.size,
         "threads": torch.get_num_threads(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hardware": hardware(group.device),
+        "git": git_revision(),
         "versions": _versions(),
     }
     text = yaml.safe_dump(args, sort_keys=False, allow_unicode=True)
@@ -77,6 +100,11 @@ def _versions() -> dict[str, str]:
         "irbin": __version__, "torch": str(torch.__version__), "timm": timm.__version__,
         "numpy": np.__version__, "python": platform.python_version(),
     }  # fmt: skip
+
+
+def _n_processes(out: Path) -> int:
+    args = yaml.safe_load((out / "args.yaml").read_text(encoding="utf-8"))
+    return int(args.get("processes", 1))
 
 
 def read_args(out: Path) -> tuple[Recipe, DataOptions]:
@@ -93,21 +121,33 @@ def read_args(out: Path) -> tuple[Recipe, DataOptions]:
         )
     try:
         args = yaml.safe_load(file.read_text(encoding="utf-8"))
-        return from_json(Recipe, args["recipe"], str(file)), from_json(
-            DataOptions, args["data"], str(file)
-        )
+        knobs = load_recipe("default") | args["recipe"]  # a run of an earlier version has fewer
+        return recipe_of(knobs), from_json(DataOptions, args["data"], str(file))
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         first = " ".join(str(error).split())
         raise TrainingError(f"expected the options of a run in {file}, got: {first}") from error
 
 
-def check_same_run(out: Path, recipe: Recipe, data: DataOptions) -> None:
+def same_run(
+    out: Path, recipe: Recipe, data: DataOptions, group: Group
+) -> tuple[Recipe, DataOptions]:
     """Compares what a run began with and what it is to go on with.
+
+    Returns:
+        Both, with `auto` as the run decided it when it began.
 
     Raises:
         TrainingError: they differ in something that would make it another run.
     """
     old_recipe, old_data = read_args(out)
+    decided = {
+        field.name: getattr(old_recipe, field.name)
+        for field in fields(Recipe)
+        if field.name in _DECIDED and getattr(recipe, field.name) == "auto"
+    }
+    recipe = replace(recipe, **decided)
+    if data.cache == "auto":
+        data = replace(data, cache=old_data.cache)
     pairs: list[tuple[str, Any, Any]] = [
         (field.name, getattr(old_recipe, field.name), getattr(recipe, field.name))
         for field in fields(Recipe)
@@ -115,11 +155,37 @@ def check_same_run(out: Path, recipe: Recipe, data: DataOptions) -> None:
     ]
     pairs += [(name, getattr(old_data, name), getattr(data, name)) for name in _FIXED_DATA]
     changed = [f"`{name}` {old!r}, now {new!r}" for name, old, new in pairs if old != new]
+    old_step = old_data.batch_size * old_recipe.grad_accum_steps * _n_processes(out)
+    step = data.batch_size * recipe.grad_accum_steps * group.size
+    if old_step != step:
+        changed.append(
+            f"{old_step} images a step, now {step} (`batch_size` × `grad_accum_steps` × processes)"
+        )
+    if (old_data.cache == "off") != (data.cache == "off"):  # other random numbers
+        changed.append(f"`cache` {old_data.cache!r}, now {data.cache!r}")
     if changed:
         raise TrainingError(
             f"expected the options {out} began with, but they differ: "
             f"was {'; was '.join(changed[:3])}"
         )
+    return recipe, data
+
+
+_DECIDED = ("amp", "channels_last", "compile")
+"""Knobs that may be `auto`."""
+
+
+def write_result(out: Path, record: RunRecord) -> None:
+    """Writes run.json: how far the run is, its best epoch, and the hours it took."""
+    value = {
+        "epochs": len(record.epochs),
+        "best_epoch": record.best_epoch,
+        "best_top1": record.best_top1,
+        "last_top1": record.epochs[-1].eval_top1 if record.epochs else None,
+        "seconds": sum(epoch.seconds for epoch in record.epochs),
+        "interrupted": record.interrupted,
+    }
+    write_file(out / "run.json", json.dumps(value, indent=1).encode())
 
 
 def write_summary(out: Path, records: Sequence[EpochRecord]) -> None:

@@ -29,7 +29,7 @@ def test_forward_is_sign_whatever_the_phase(name: str) -> None:
 @pytest.mark.parametrize(("t", "k"), [(0.001, 1000.0), (0.1, 10.0), (1.0, 1.0), (10.0, 1.0)])
 def test_ede_gradient_is_the_closed_form(t: float, k: float) -> None:
     x = POINTS.numpy()
-    expected = k * t * (1 - np.tanh(t * x) ** 2)
+    expected = k * t / np.cosh(t * x) ** 2  # 1 − tanh², which cancels
     np.testing.assert_allclose(gradient("ede", POINTS, t, k).numpy(), expected, rtol=1e-12)
 
 
@@ -45,6 +45,21 @@ def test_ede_gradient_survives_half_precision(dtype: torch.dtype) -> None:
     torch.testing.assert_close(
         half.float(), gradient("ede", x.to(dtype).float(), 0.1, 10.0), rtol=0.01, atol=0
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_sign_keeps_type_and_follows_its_rule(dtype: torch.dtype) -> None:
+    x = torch.tensor([-1.0, -0.0, 0.0, -1e-7, float("nan"), float("inf"), -float("inf")]).to(dtype)
+    wanted = [-1, 1, 1, -1, 1, 1, -1]
+    assert sign(x).tolist() == wanted
+    assert sign(x).dtype == dtype
+    assert sign(x.requires_grad_()).requires_grad is False
+
+
+@pytest.mark.parametrize("t", [0.001, 1.0, 10.0, 1000.0])
+def test_ede_gradient_far_from_zero_is_zero_and_never_nan(t: float) -> None:
+    x = torch.tensor([float("inf"), -float("inf"), 1e30, -1e30])
+    assert gradient("ede", x, t, max(1 / t, 1.0)).tolist() == [0, 0, 0, 0]
 
 
 def test_no_gradient_reaches_the_phase() -> None:

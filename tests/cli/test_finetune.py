@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from irbin.records import DataOptions, SourceOptions
+from irbin.errors import SourceError
+from irbin.records import DataOptions, EpochRecord, SourceOptions, StepRecord
 
 LINE = ("finetune", "conv dir", "--data-dir", "d", "-o", "run")
 
@@ -51,7 +52,7 @@ def test_progress_is_on_standard_error_and_the_result_on_output(run, verbs) -> N
             "top-5",
             "lr",
             "t",
-            "k",
+            "flips",
             "img/s",
             "time",
         ]
@@ -75,3 +76,61 @@ def test_data_must_be_named(run, verbs) -> None:
     done = run("finetune", "net", "-o", "run")
     assert (done.code, verbs.calls) == (2, [])
     assert "give `--data-dir` or `--dataset`" in done.err
+
+
+class SpyLog:
+    """Remembers what it is told."""
+
+    def __init__(self, kind: str, out: Path) -> None:
+        self.kind, self.out, self.heard = kind, out, []
+
+    def step(self, record: StepRecord) -> None:
+        self.heard.append("step")
+
+    def epoch(self, record: EpochRecord) -> None:
+        self.heard.append("epoch")
+
+    def __enter__(self) -> SpyLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.heard.append("end")
+
+
+@pytest.fixture
+def logs(monkeypatch) -> list[SpyLog]:
+    """The logs that were opened."""
+    opened: list[SpyLog] = []
+
+    def open_log(kind: str, out: Path) -> SpyLog:
+        opened.append(SpyLog(kind, out))
+        return opened[-1]
+
+    monkeypatch.setattr("irbin.logs.open_log", open_log)
+    return opened
+
+
+def test_every_log_is_told_what_the_screen_shows(run, verbs, logs) -> None:
+    done = run(*LINE, "--log", "tensorboard", "--log", "wandb", "--log", "wandb")
+    assert [(log.kind, log.out) for log in logs] == [
+        ("tensorboard", Path("run")), ("wandb", Path("run")),
+    ]  # fmt: skip
+    assert all(log.heard == ["step", "epoch", "end"] for log in logs)
+    assert "60.00" in done.err
+
+
+def test_an_unknown_log_is_told_before_training(run, verbs) -> None:
+    done = run(*LINE, "--log", "mlflow")
+    assert (done.code, verbs.calls) == (2, [])
+    assert done.err == "irbin: `--log`: expected tensorboard or wandb, got `mlflow`\n"
+
+
+def test_of_several_processes_the_first_alone_shows_and_logs(run, verbs, logs, monkeypatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    done = run(*LINE, "--log", "tensorboard")
+    assert (done.code, done.out, done.err, logs) == (0, "", "", [])
+    verbs.interrupted = True
+    done = run(*LINE)
+    assert (done.code, done.out, done.err) == (1, "", "")
+    verbs.raises = SourceError("gone")
+    assert run(*LINE).err == "irbin: gone\n"

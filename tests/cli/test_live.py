@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import io
+import logging
+import re
+import sys
 import time
 from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
-from irbin.cli.live import TrainingDisplay, counting, step_panel
+from irbin.cli.console import is_first_process, logged_as_notes, notes, say
+from irbin.cli.live import TrainingDisplay, counting, stages, step_panel
 from irbin.records import EpochRecord, StepRecord
 
 STEP = StepRecord(2, 100, 124, 391, 12345.6, 12.3456, 100.0, 0.000123, 0.001, 1000.0, 359999.0)
@@ -17,6 +21,22 @@ EPOCH = EpochRecord(0, 1.5, 50.0, 1.25, 60.0, 90.0, 0.1, 0.316, 3.16, 1000.0, 12
 def screen(width: int, terminal: bool) -> tuple[Console, io.StringIO]:
     out = io.StringIO()
     return Console(file=out, width=width, force_terminal=terminal, highlight=False), out
+
+
+def on_screen(sent: str) -> list[str]:
+    """What stands on a terminal after all that was sent to it: the sequences that rich uses."""
+    lines, row = [""], 0
+    for part in re.findall(r"\x1b\[[?\d;]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", sent):
+        if part == "\n":
+            row += 1
+            lines += [""] * (row == len(lines))
+        elif part.endswith("A") and part.startswith("\x1b"):
+            row -= int(part[2:-1])
+        elif part == "\x1b[2K":
+            lines[row] = ""
+        elif not part.startswith("\x1b") and part != "\r":
+            lines[row] += part
+    return [line.rstrip() for line in lines if line.strip()]
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -30,6 +50,17 @@ def test_the_panel_is_two_lines_with_every_figure(width: int) -> None:
     assert lines[0].rstrip().endswith("99:59:59 left")
     for part in ("12.3 k", "12.3456", "100.00 %", "0.000123", "t 0.001", "k 1,000"):
         assert part in lines[1]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_third_line_has_the_course_and_what_is_waited_for(width: int) -> None:
+    console, out = screen(width, terminal=False)
+    epochs = [replace(EPOCH, epoch=e, eval_top1=100.0 - 90 * 0.9**e) for e in range(200)]
+    console.print(step_panel(replace(STEP, waiting=0.999), width, epochs))
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 3
+    assert max(map(len, lines)) <= width
+    assert re.fullmatch(r"val top-1 ▁[▂-█]{23} 99.99 %  waiting for images 100 %", lines[2].strip())
 
 
 def test_a_log_gets_a_line_now_and_then_and_the_last_of_each_epoch() -> None:
@@ -74,6 +105,79 @@ def test_the_display_leaves_when_training_fails() -> None:
         raise ZeroDivisionError
     assert display.live is not None
     assert not display.live.is_started
+
+
+def test_what_is_logged_or_printed_stands_above_the_panel(monkeypatch) -> None:
+    console, out = screen(80, terminal=True)
+    monkeypatch.setattr(sys, "stderr", out)
+    with logged_as_notes(), TrainingDisplay(console=console) as display:
+        for step in (1, 2, 3):
+            display.step(replace(STEP, step=step))
+            assert display.live is not None
+            display.live.refresh()
+            logging.getLogger("irbin.training").warning("note %d", step)
+            print(f"library {step}", file=sys.stderr)  # noqa: T201  # as libraries do
+            say(notes(), f"said {step}")
+        display.epoch(EPOCH)
+        display.live.refresh()
+        shown = on_screen(out.getvalue())
+    above = [f"{who} {n}" for n in (1, 2, 3) for who in ("note: note", "library", "said")]
+    assert shown[:9] == above
+    assert len(shown) == 9 + 2 + 2  # the epoch under its head, the panel
+    assert shown[11].startswith("epoch   3/100  step   3/391")
+    assert on_screen(out.getvalue()) == shown[:11]  # the panel is gone at the end
+
+
+def test_notes_are_anybodys_again_afterwards() -> None:
+    console, _ = screen(80, terminal=False)
+    with TrainingDisplay(console=console):
+        assert notes() is console
+    assert notes() is not console
+
+
+def test_what_is_logged_while_something_is_counted_stands_above_it(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    for moving in (counting("evaluating"), stages()):
+        with logged_as_notes(), moving:
+            logging.getLogger("irbin").warning("seen")
+        assert "note: seen" in on_screen(capsys.readouterr().err)[0]
+
+
+@pytest.mark.parametrize(
+    ("environment", "first"),
+    [
+        ({}, True),
+        ({"RANK": "0", "LOCAL_RANK": "0"}, True),
+        ({"RANK": "3", "LOCAL_RANK": "0"}, False),  # the first of another machine
+        ({"LOCAL_RANK": "1"}, False),
+    ],
+    ids=["alone", "first", "second machine", "local"],
+)
+def test_only_the_first_process_shows(capsys, monkeypatch, environment, first: bool) -> None:
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert is_first_process() == first
+    with logged_as_notes(), TrainingDisplay() as display:
+        display.step(replace(STEP, step=391))
+        display.epoch(EPOCH)
+        logging.getLogger("irbin").warning("seen")
+    shown = capsys.readouterr().err
+    assert ("391/391" in shown, "note: seen" in shown) == (first, first)
+    say(notes(), "an error")
+    assert capsys.readouterr().err == "an error\n"
+
+
+def test_a_silent_process_draws_nothing_at_a_terminal(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with TrainingDisplay() as display:
+        display.step(STEP)
+        time.sleep(0.3)
+    assert display.live is None
+    assert capsys.readouterr() == ("", "")
 
 
 def test_counting_is_silent_in_a_pipe(capsys) -> None:

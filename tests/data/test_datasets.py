@@ -177,11 +177,12 @@ def test_torchvision_data_sets_are_read_gray_and_untouched(tmp_path: Path) -> No
     assert next(iter(eval_loader(colored, data)))[0].shape == (4, 3, 28, 28)
 
 
-def test_data_sets_that_are_not_there(tmp_path: Path) -> None:
+def test_data_sets_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match=r"no files there \(`--dataset-download` fetches them\)"):
         open_dataset(options(tmp_path, dataset="torch/cifar10"), "validation", RGB)
     with pytest.raises(DataError, match=r"expected a data set at torch/nonsense .*Unknown"):
         open_dataset(options(tmp_path, dataset="torch/nonsense"), "validation", RGB)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(DataError, match=r"`--dataset wds/x` needs the package `webdataset`"):
         open_dataset(options(tmp_path, dataset="wds/x"), "validation", RGB)
 

@@ -70,7 +70,7 @@ def test_args_yaml_of_a_run_is_a_recipe(tmp_path: Path) -> None:
         ({"epochs": 1.5}, r"^`epochs`: .*got 1\.5"),
         ({"hflip": 1.1}, r"^`hflip`: .*got 1\.1"),
         ({"smoothing": 1.0}, r"^`smoothing`: "),
-        ({"amp": "int8"}, r"^`amp`: .*'bfloat16' or 'float16', got 'int8'"),
+        ({"amp": "int8"}, r"^`amp`: .*'float16' or 'off', got 'int8'"),
         ({"sched": "cosin"}, r"^`sched`: .*got 'cosin'"),
         ({"crop_padding": "four"}, r"^`crop_padding`: "),
         ({"t_min": 20}, r"^`t_min`: expected at most `t_max` = 10\.0, got 20\.0$"),

@@ -1,0 +1,143 @@
+"""Random resized crops of a batch as matrix products with Pillow's resampling weights.
+
+Every output line is a weighted sum of input lines, so a crop that is resized is
+rows · image · columnsᵀ with matrices that are mostly zero. For the sizes that fit into memory as a
+whole data set, a dense product costs less than any gather.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Floats = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+FILTERS = {"bilinear": (0,), "bicubic": (1,), "random": (0, 1)}
+"""Filters (0 bilinear, 1 bicubic) that an image is given one of, by timm's name."""
+
+_N_TRIES = 10
+
+
+def n_box_draws() -> int:
+    """Uniform numbers that `draw_boxes` takes for an image."""
+    return 2 * _N_TRIES + 3
+
+
+def draw_boxes(
+    draws: Floats,
+    size: tuple[int, ...],
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    filters: tuple[int, ...],
+) -> tuple[Numbers, Numbers]:
+    """timm's random boxes: ten tries at an area and a ratio that fit, else the middle.
+
+    Args:
+        draws: (batch, `n_box_draws()`) in [0, 1): areas, ratios, top, left, filter.
+        size: (height, width) of the images.
+        scale: range of the share of the area.
+        ratio: range of width / height.
+        filters: numbers of the filters to choose from.
+
+    Returns:
+        Boxes (batch, 4): top, left, height, width; and the filter's number (batch,).
+    """
+    height, width = size
+    area = height * width * (scale[0] + (scale[1] - scale[0]) * draws[:, :_N_TRIES])
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    aspect = np.exp(low + (high - low) * draws[:, _N_TRIES : 2 * _N_TRIES])
+    widths, heights = np.rint(np.sqrt(area * aspect)), np.rint(np.sqrt(area / aspect))
+    fits = (widths <= width) & (heights <= height)  # (batch, tries)
+    chosen = fits.argmax(1)[:, None]
+    box = np.concatenate([np.take_along_axis(x, chosen, 1) for x in (heights, widths)], axis=1)
+    box = np.maximum(box.astype(np.int64), 1)
+    room = np.array([height, width]) - box + 1
+    corner = (draws[:, 2 * _N_TRIES : 2 * _N_TRIES + 2] * room).astype(np.int64)
+    none = ~fits.any(1)
+    box[none], corner[none] = _middle(height, width, ratio)
+    number = np.array(filters)[(draws[:, -1] * len(filters)).astype(np.int64)]
+    return np.concatenate([corner, box], axis=1), number
+
+
+def _middle(height: int, width: int, ratio: tuple[float, float]) -> tuple[Numbers, Numbers]:
+    """The largest box in the middle whose ratio is allowed: its size and its corner."""
+    box_height, box_width = height, width
+    if width / height < ratio[0]:
+        box_height = round(width / ratio[0])
+    elif width / height > ratio[1]:
+        box_width = round(height * ratio[1])
+    box = np.array([box_height, box_width])
+    return box, (np.array([height, width]) - box) // 2
+
+
+def resized_crop(
+    images: Tensor,
+    boxes: Numbers,
+    filters: Numbers,
+    size: tuple[int, int],
+    flip_y: Flags,
+    flip_x: Flags,
+) -> Tensor:
+    """Boxes of the images, resized as Pillow does, some of them flipped.
+
+    Args:
+        images: (batch, channels, height, width) uint8.
+        boxes: (batch, 4): top, left, height, width.
+        filters: (batch,) 0 for bilinear, 1 for bicubic.
+        size: (height, width) of the result.
+        flip_y: (batch,) upside down.
+        flip_x: (batch,) left and right exchanged.
+
+    Returns:
+        (batch, channels, height, width) uint8.
+    """
+    device = images.device
+    rows = _weights(images.shape[2], boxes[:, [0, 2]], size[0], filters, flip_y, device)
+    columns = _weights(images.shape[3], boxes[:, [1, 3]], size[1], filters, flip_x, device)
+    # Pillow resizes along the rows first and rounds in between
+    across = _round(images.to(torch.float32) @ columns.transpose(1, 2)[:, None])
+    return _round(rows[:, None] @ across).to(torch.uint8)
+
+
+def _round(values: Tensor) -> Tensor:
+    return values.add_(0.5).floor_().clamp_(0, 255)
+
+
+def _weights(
+    n_in: int, spans: Numbers, n_out: int, filters: Numbers, flips: Flags, device: torch.device
+) -> Tensor:
+    """How much of each input line goes into each output line: (batch, n_out, n_in).
+
+    1. Output line o lies at (o + ½) · step of the box, step = length / n_out input lines.
+    2. Where lines are merged (step > 1), the filter is stretched by it.
+    3. Lines outside the box count nothing; the others' weights are made to sum to 1.
+    """
+    there = np.arange(n_out)
+    lines = np.where(flips[:, None], there[::-1], there) + 0.5  # (batch, n_out)
+    steps = spans[:, 1:] / n_out  # (batch, 1)
+    inside = np.arange(n_in) - spans[:, :1]  # (batch, n_in)
+    outside = (inside < 0) | (inside >= spans[:, 1:])
+
+    def move(values: npt.NDArray[Any]) -> Tensor:
+        return torch.from_numpy(values.astype(np.float32)).to(device)
+
+    distance = (move(inside + 0.5)[:, None] - move(lines * steps)[:, :, None]).abs_()
+    distance /= move(np.maximum(steps, 1))[:, :, None]
+    cubic = torch.from_numpy(filters == 1).to(device)[:, None, None]
+    weight = torch.where(cubic, _bicubic(distance), (1 - distance).clamp_(min=0))
+    weight.masked_fill_(torch.from_numpy(outside).to(device)[:, None], 0)
+    return weight / weight.sum(2, keepdim=True)
+
+
+def _bicubic(x: Tensor) -> Tensor:
+    """Keys' kernel with a = −½ at distances ≥ 0."""
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return torch.where(x < 1, near, torch.where(x < 2, far, 0))

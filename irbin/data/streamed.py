@@ -1,0 +1,204 @@
+"""Batches decoded by worker processes as they are needed, through torch's `DataLoader`."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from timm.data.loader import fast_collate
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler, Subset
+
+from irbin.data.batches import Damaged, Images, Loader, Stream
+from irbin.data.images import Transform
+from irbin.data.order import Deal, check_rank, check_step, make_deal
+from irbin.data.shards import share_stream
+from irbin.errors import DataError
+from irbin.records import DataOptions
+
+_N_PROBES = 16
+"""Images looked at to see whether all have one size."""
+
+
+class UnevenImagesError(DataError):
+    """Images that should have one size have several."""
+
+
+class _Uneven:
+    """A message instead of a batch, as `Damaged` is one instead of an image."""
+
+
+def _collate(batch: list[Any]) -> Any:
+    for sample in batch:
+        if isinstance(sample, Damaged):
+            return sample
+    if len({image.shape for image, _ in batch}) > 1:
+        return _Uneven()
+    return fast_collate(batch)
+
+
+class _EpochSampler(Sampler[list[Any]]):
+    """Batches of (epoch, index) as a deal has them, without the first `start` ones."""
+
+    def __init__(self, deal: Deal) -> None:
+        self.deal = deal
+        self.epoch, self.start = 0, 0
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for indices in self.deal.batches(self.epoch, self.start):
+            yield [(self.epoch, index) for index in indices.tolist()]
+
+
+def _init_worker(_worker: int) -> None:
+    # Ctrl-C goes to the whole process group; the trainer decides when its workers end
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class StreamedLoader(Loader):
+    """A loader whose workers read, decode and augment image by image.
+
+    Args:
+        dataset: what `data.open_dataset` gave.
+        options: batch size and workers.
+        training: shuffle, and drop a last incomplete step (a single small batch stays where one
+            process trains alone).
+        seed: decides the order of training images.
+        device: where batches go.
+        n_classes: labels must lie below it; None checks only that there are labels.
+        channels_last: memory format of the images.
+        rank: number of this process.
+        world_size: processes that share the images.
+        accumulation: batches in a global step of one process.
+
+    Raises:
+        UsageError: too few images for one global step, or too few shards.
+    """
+
+    def __init__(
+        self,
+        dataset: Images | Stream,
+        options: DataOptions,
+        *,
+        training: bool = False,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        n_classes: int | None = None,
+        channels_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+        accumulation: int = 1,
+    ) -> None:
+        check_rank(rank, world_size)
+        self._seed, self._skip, self._training = seed, 0, training
+        self._generator = torch.Generator()  # torch's loader draws one number a pass from it
+        self._sampler: _EpochSampler | None = None
+        self._expected = 0
+        workers, batch_size = options.workers, options.batch_size
+        batching: dict[str, Any] = {}
+        if isinstance(dataset, Stream):
+            workers, self._expected = share_stream(dataset, options, training, rank, world_size)
+            batching = {"batch_size": batch_size, "drop_last": training}
+            n_batches = len(dataset) // batch_size if training else -(-len(dataset) // batch_size)
+            if training:
+                check_step(n_batches * batch_size, batch_size, 1, accumulation)
+                n_batches = n_batches // accumulation * accumulation
+        elif training:
+            deal = make_deal(len(dataset), batch_size, seed, rank, world_size, accumulation)
+            self._sampler = _EpochSampler(deal)
+            batching = {"batch_sampler": self._sampler}
+            n_batches, batch_size = len(deal), deal.batch_size
+        else:
+            batch_size = min(batch_size, len(dataset))
+            mine = range(rank, len(dataset), world_size)
+            batching = {"batch_size": batch_size, "sampler": mine}
+            n_batches = -(-len(mine) // batch_size)
+        self._n_batches = n_batches
+        super().__init__(dataset, batch_size, device, n_classes, channels_last)
+        self.why = f"images: streamed by {workers_in_words(workers)}"
+        self._loader: DataLoader[Any] = DataLoader(
+            dataset, num_workers=workers, collate_fn=_collate, worker_init_fn=_init_worker,
+            pin_memory=self.device.type == "cuda", generator=self._generator,
+            # a stream's shuffle begins anew with its workers, so that an epoch can be met again
+            persistent_workers=workers > 0 and not (training and isinstance(dataset, Stream)),
+            **batching,
+        )  # fmt: skip
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Makes the next pass be `epoch`'s, from batch `start` on; a stream skips what it read."""
+        self._generator.manual_seed(self._seed + epoch)
+        if self._sampler is not None:
+            self._sampler.epoch, self._sampler.start = epoch, start
+            return
+        self._skip = start
+        if isinstance(self.dataset, Stream):
+            self.dataset.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        """Batches of this process in a whole pass; of a stream to evaluate, about."""
+        return self._n_batches
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for images, labels in self.raw():
+            self.check_labels(labels)
+            images = images.to(self.device, non_blocking=True)
+            yield self.normalize(images), labels.to(self.device, non_blocking=True)
+
+    def raw(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass of uint8 images (batch, channels, height, width) and labels as workers give it.
+
+        Raises:
+            DataError: an image that cannot be read, or a stream that lost some.
+        """
+        stop = self._n_batches if self._training and self._sampler is None else None
+        n_done = 0
+        try:
+            for batch in itertools.islice(self._loader, self._skip, stop):
+                if isinstance(batch, Damaged):
+                    raise DataError(batch.message)
+                if isinstance(batch, _Uneven):
+                    raise UnevenImagesError("expected images of one size")
+                yield batch
+                n_done += len(batch[1])
+            if self._expected and not self._skip and n_done != self._expected:
+                raise DataError(
+                    f"expected {self._expected} images in {self.dataset.place}, got {n_done}: some "
+                    "cannot be decoded, or their number is wrong"
+                )
+        except BaseException:  # a pass that is left early as well
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Ends the worker processes; the next pass starts new ones."""
+        # torch has no public way; left to the garbage collector it can take 5 seconds a worker
+        iterator = self._loader._iterator
+        if iterator is not None:
+            iterator._shutdown_workers()  # type: ignore[attr-defined]  # of the multi-process kind
+            self._loader._iterator = None
+
+
+def common_size(dataset: Images, transform: Transform, n_workers: int) -> tuple[int, ...] | None:
+    """Shape of a few images over a whole data set; None if they differ.
+
+    Raises:
+        DataError: an image that cannot be decoded.
+    """
+    plain = Images(dataset.base, transform, dataset.preprocessing, 0, dataset.place)
+    few = Subset(plain, range(0, len(dataset), max(1, len(dataset) // _N_PROBES)))
+    # not in this process: an archive opened here would be shared by all workers to come
+    loader: DataLoader[Any] = DataLoader(
+        few, len(few), num_workers=min(1, n_workers), collate_fn=_collate,
+        worker_init_fn=_init_worker,
+    )  # fmt: skip
+    (batch,) = loader
+    if isinstance(batch, Damaged):
+        raise DataError(batch.message)
+    return None if isinstance(batch, _Uneven) else tuple(batch[0].shape[1:])
+
+
+def workers_in_words(n: int) -> str:
+    """A number of workers in words."""
+    return {0: "this process", 1: "1 worker"}.get(n, f"{n} workers")

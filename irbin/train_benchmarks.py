@@ -1,0 +1,369 @@
+"""`benchmark_training`: a binary training step beside the float one of the same network.
+
+Both networks get what `training.loop` gives them, with one recipe and the same images, and a round
+is a step of each, so that whatever else the machine does falls on both alike.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from irbin.binary.layers import phase_of
+from irbin.data.batches import Images, Loader
+from irbin.data.cached import CachedLoader, Pixels
+from irbin.data.images import Augmentation, eval_transform
+from irbin.errors import TrainingError, UsageError
+from irbin.evaluation import autocast
+from irbin.network.network import Network
+from irbin.network.source import build
+from irbin.processes import Group, alone
+from irbin.records import DataOptions, JsonValue, SourceOptions, TrainBenchEntry, TrainBenchRecord
+from irbin.sources import Source, check_classifier, name_of, open_network
+from irbin.timing import latency, machine
+from irbin.training.diagnostics import Diagnostics
+from irbin.training.distill import task_loss
+from irbin.training.loop import _update
+from irbin.training.mixing import make_mix
+from irbin.training.optimize import make_optimizer, make_scheduler
+from irbin.training.precision import (
+    WORTH_COMPILING,
+    compiled,
+    decide,
+    keep_gradients_channels_last,
+    uses_channels_last,
+)
+from irbin.training.prepare import open_loaders
+from irbin.training.recipe import Recipe, resolve_recipe
+from irbin.training.run import Run
+from irbin.verbs import convert
+
+Report = Callable[[str, int, int], None]
+"""Told of a stage, rounds done and rounds in all."""
+
+BINARY, FLOAT = "binary", "float"
+DATA, FORWARD, BACKWARD, OPTIMIZER = "data", "forward", "backward", "optimizer"
+PARTS = (DATA, FORWARD, BACKWARD, OPTIMIZER)
+WARM_UP = 2
+"""Rounds before those that count."""
+_N_BATCHES = 4
+"""Random images, in batches of them: an epoch is dealt out anew now and then, as in training."""
+
+
+class Stopwatch:
+    """Adds up the seconds of a step's parts, waiting for the device at the end of each.
+
+    Attributes:
+        seconds: by part, in the order of `PARTS`.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.seconds = dict.fromkeys(PARTS, 0.0)
+        self._device = device
+        self._begin = time.perf_counter()
+
+    def lap(self, part: str) -> None:
+        """What passed since the last lap belongs to `part`."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        now = time.perf_counter()
+        self.seconds[part] += now - self._begin
+        self._begin = now
+
+
+def benchmark_training(
+    source: Source,
+    *,
+    source_options: SourceOptions | None = None,
+    data: DataOptions | None = None,
+    batch_size: int = 128,
+    n_threads: int | None = None,
+    n_runs: int = 30,
+    recipe: str | None = None,
+    overrides: Mapping[str, JsonValue] | None = None,
+    device: str = "cpu",
+    memory: bool = True,
+    report: Report | None = None,
+    **options: Any,
+) -> TrainBenchRecord:
+    """Times a training step of a binary network and of its float one, part by part.
+
+    Nobody teaches either, and amp, memory format and compiling are decided as for a long run. The
+    source is left as it is.
+
+    Args:
+        source: a float network, converted in memory; or a converted one, whose float network is
+            built anew.
+        source_options: how to read it.
+        data: real images; its batch size counts. None draws random ones of the network's size.
+        batch_size: images a batch, where `data` is None.
+        n_threads: None takes torch's present number.
+        n_runs: counted steps of each.
+        recipe: name or file, for both networks; None takes `default`.
+        overrides: fields of `Recipe` that win over the recipe.
+        device: torch's name of it.
+        memory: also count what a forward pass keeps for the backward one.
+        report: told of progress.
+        options: fields of `PlanOptions`, for a float source.
+
+    Raises:
+        UsageError: a recipe or options that make no sense, or a network without a classifier.
+        SourceError, PlanError, ConvertError, DataError: there is nothing to train.
+        TrainingError: a loss that is not finite, or torch.compile was asked for and fails.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads or before)
+    try:
+        where = machine()  # its load is the one before
+        networks = _networks(open_network(source, source_options), options)
+        settings = resolve_recipe(recipe, {**(overrides or {}), "distill": False}, converted=True)
+        group = alone(torch.device(device))
+        train = _loader(networks[BINARY], settings, data, batch_size, group, report)
+        runs, path = _runs(networks, settings, train, group, report)
+        times = _timed(runs, n_runs, report)
+        images = next(iter(train))[0]
+        return TrainBenchRecord(
+            source=name_of(source),
+            batch_size=train.batch_size * settings.grad_accum_steps,
+            n_threads=torch.get_num_threads(),
+            input_size=networks[BINARY].source.preprocessing.input_size,
+            device=device,
+            machine=where,
+            settings=f"{path}; {settings.opt}, no teacher",
+            images=train.why,
+            entries=tuple(
+                _entry(name, run, times[name], saved_bytes(run, images) if memory else None)
+                for name, run in runs.items()
+            ),
+        )
+    finally:
+        torch.set_num_threads(before)
+
+
+def _networks(network: Network, options: dict[str, Any]) -> dict[str, Network]:
+    """The binary network and its float one, neither of them the user's own."""
+    check_classifier(network.source, "train")
+    if network.plan is not None:
+        if options:
+            given = ", ".join(f"`{name}`" for name in sorted(options))
+            raise UsageError(
+                f"expected a float network to plan with {given}, got one that is converted already"
+            )
+        binary = replace(network, module=copy.deepcopy(network.module))
+        return {BINARY: binary, FLOAT: Network(build(network.source), network.source)}
+    own = replace(network, module=copy.deepcopy(network.module))
+    return {BINARY: convert(network, **options), FLOAT: own}
+
+
+def _loader(
+    network: Network, recipe: Recipe, data: DataOptions | None, batch_size: int, group: Group,
+    report: Report | None,
+) -> Loader:  # fmt: skip
+    """Training batches as the loop gets them."""
+    if data is not None:
+        return open_loaders(network, data, recipe, group, report)[0]
+    if recipe.aa:
+        raise UsageError(
+            f"`recipe`: its policy `aa: {recipe.aa}` changes image by image, which random images "
+            "are not made for; give real ones with `--data-dir`"
+        )
+    return random_loader(network, recipe, batch_size, group.device)
+
+
+def random_loader(
+    network: Network, recipe: Recipe, batch_size: int, device: torch.device
+) -> CachedLoader:
+    """Random pixels and labels, cut, flipped and normalized in batches as a cached data set's are.
+
+    Args:
+        network: its image size and classes.
+        recipe: augmentation, seed, batches of a step.
+        batch_size: images in a batch.
+        device: where they lie and go.
+    """
+    source, draw = network.source, torch.Generator().manual_seed(recipe.seed)
+    n = batch_size * recipe.grad_accum_steps * _N_BATCHES
+    pixels = torch.randint(
+        0, 256, (n, *source.preprocessing.input_size), dtype=torch.uint8, generator=draw
+    )
+    labels = torch.randint(0, source.num_classes, (n,), generator=draw)
+    knobs = {field.name: getattr(recipe, field.name) for field in fields(Augmentation)}
+    dataset = Images(
+        range(n), eval_transform(source.preprocessing), source.preprocessing, recipe.seed,
+        "random images", Augmentation(**knobs),
+    )  # fmt: skip
+    loader = CachedLoader(
+        dataset, Pixels(pixels.to(memory_format=torch.channels_last), labels).to(device),
+        DataOptions(batch_size=batch_size), training=True, seed=recipe.seed, device=device,
+        n_classes=source.num_classes, channels_last=uses_channels_last(recipe, network.module),
+        accumulation=recipe.grad_accum_steps,
+    )  # fmt: skip
+    loader.why = "images: random, augmented in batches"
+    return loader
+
+
+def _runs(
+    networks: dict[str, Network], recipe: Recipe, train: Loader, group: Group,
+    report: Report | None,
+) -> tuple[dict[str, Run], str]:  # fmt: skip
+    """Both networks ready to train, and how they will, in words."""
+    shape = networks[BINARY].source.preprocessing.input_size
+    module = networks[BINARY].module.to(group.device)
+    must_compile = recipe.compile is True
+    recipe, path = decide(recipe, module, shape, WORTH_COMPILING, group.device)
+    runs = {}
+    for name, network in networks.items():
+        if recipe.compile and report is not None:
+            report(f"compiling the {name} network", 0, 0)
+        runs[name] = _run(network, recipe, train, group, must_compile)
+    return runs, path
+
+
+def _run(
+    network: Network, recipe: Recipe, train: Loader, group: Group, must_compile: bool
+) -> Run:
+    """What the loop works with; a long epoch of one process, neither saved nor evaluated."""
+    module, device = network.module.to(group.device).train(), group.device
+    if recipe.channels_last:
+        module.to(memory_format=torch.channels_last)
+    phase = phase_of(module) if network.plan is not None else None
+    if phase is not None:
+        phase.set_range(recipe.t_min, recipe.t_max)
+    forward: Callable[[Tensor], Tensor] = module
+    if recipe.compile:
+        shape = (train.batch_size, *network.source.preprocessing.input_size)
+        forward = compiled(module, recipe, shape, device, must_compile)
+    if forward is module and recipe.channels_last:
+        keep_gradients_channels_last(module)
+    optimizer = make_optimizer(module, recipe)
+    scheduler, n_epochs = make_scheduler(optimizer, recipe, WORTH_COMPILING)
+    return Run(
+        network, recipe, Path(), group, train, train, phase, forward=forward, teacher=None,
+        mix=make_mix(recipe, network.source.num_classes, train.batch_size, device),
+        optimizer=optimizer, scheduler=scheduler,
+        scaler=torch.amp.GradScaler(device.type, enabled=recipe.amp == "float16"),
+        ema=None, diagnostics=Diagnostics(nn.Identity()), n_epochs=n_epochs,
+        n_steps=WORTH_COMPILING, report=None, on_epoch=None,
+    )  # fmt: skip
+
+
+def _timed(
+    runs: dict[str, Run], n_runs: int, report: Report | None
+) -> dict[str, list[dict[str, float]]]:
+    """Seconds of every part of every counted step, by network."""
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in runs}
+    first = runs[BINARY]
+    batches = endless(first.train)
+    for number in range(WARM_UP + n_runs):
+        watch = Stopwatch(first.group.device)
+        drawn = [next(batches) for _ in range(first.recipe.grad_accum_steps)]
+        watch.lap(DATA)
+        # who goes first finds the images in the cache
+        for name in sorted(runs, reverse=number % 2 == 1):
+            own = [(images.clone(), labels) for images, labels in drawn]
+            seconds, loss = step(runs[name], own, number)
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"expected a finite loss from the {name} network, got {loss} in step "
+                    f"{number + 1}; `--amp off` or a recipe with a smaller `lr` may help"
+                )
+            if number >= WARM_UP:
+                seconds[DATA] += watch.seconds[DATA]
+                found[name].append(seconds)
+        if report is not None:
+            report("timing", number + 1, WARM_UP + n_runs)
+    return found
+
+
+def step(
+    run: Run, batches: list[tuple[Tensor, Tensor]], number: int
+) -> tuple[dict[str, float], float]:
+    """One step as the loop does it, without its books.
+
+    Args:
+        run: what it works with; its network moves on.
+        batches: images and labels of the whole step; images may be changed in place.
+        number: of the step, from 0.
+
+    Returns:
+        Seconds by part, and the last batch's loss.
+    """
+    device, n_batches = run.group.device, len(batches)
+    watch = Stopwatch(device)
+    with run.one_step():
+        for batch, (images, labels) in enumerate(batches, number * n_batches):
+            watch.lap(FORWARD)  # binary weights that are held for the step
+            run.seed(batch)
+            images, targets = run.mix(images, labels, 0)
+            watch.lap(DATA)
+            with autocast(device, run.recipe.amp):
+                logits = run.forward(images)
+            loss = task_loss(logits, targets, run.recipe.smoothing)
+            watch.lap(FORWARD)
+            run.scaler.scale(loss / n_batches).backward()  # type: ignore[no-untyped-call]  # torch's gap
+            watch.lap(BACKWARD)
+    watch.lap(BACKWARD)
+    _update(run, number)
+    if run.phase is not None:
+        run.phase.set_progress((number + 1) / (run.n_epochs * run.n_steps))
+    watch.lap(OPTIMIZER)
+    return watch.seconds, loss.item()
+
+
+def endless(loader: Loader) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of one epoch after the other."""
+    epoch = 0
+    while True:
+        loader.set_epoch(epoch)
+        yield from loader
+        epoch += 1
+
+
+def saved_bytes(run: Run, images: Tensor) -> int:
+    """Bytes that a forward pass, not compiled, keeps until the backward one.
+
+    Parameters and buffers, which are there anyway, do not count.
+
+    Args:
+        run: whose network and mixed precision; the statistics of its norms move.
+        images: (batch, channels, height, width).
+    """
+    module = run.module
+    own = {t.untyped_storage().data_ptr() for t in (*module.parameters(), *module.buffers())}
+    found: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            found[storage.data_ptr()] = storage.nbytes()
+        return tensor.detach()  # which an output does not hold itself alive by
+
+    def unpack(tensor: Tensor) -> Tensor:
+        return tensor
+
+    with saved_tensors_hooks(pack, unpack), autocast(run.group.device, run.recipe.amp):
+        logits = module(images)
+    del logits  # held until here, so that no storage took the place of another
+    return sum(found.values())
+
+
+def _entry(
+    name: str, run: Run, times: list[dict[str, float]], n_bytes: int | None
+) -> TrainBenchEntry:
+    found = latency([sum(seconds.values()) for seconds in times])
+    data, forward, backward, optimizer = (
+        latency([seconds[part] for seconds in times]).median_ms for part in PARTS
+    )
+    n_images = run.train.batch_size * run.recipe.grad_accum_steps
+    return TrainBenchEntry(
+        name, found, 1e3 * n_images / found.median_ms, data, forward, backward, optimizer, n_bytes
+    )

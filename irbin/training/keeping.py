@@ -1,0 +1,134 @@
+"""What a run keeps on the disk while it goes: `last`, `best`, recent epochs, and its tables.
+
+A disk that is full ends no run: what could not be written is told, what stood there before stays,
+and the next save tries again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from safetensors import SafetensorError
+
+from irbin.errors import TrainingError
+from irbin.network.folder import save_folder
+from irbin.records import EpochRecord, LayerDiagnostics, RunRecord
+from irbin.training.diagnostics import read_diagnostics, write_diagnostics
+from irbin.training.resume import Progress, keep_recent, save_last
+from irbin.training.run import Run
+from irbin.training.run_folder import replace_folder, write_result, write_summary
+from irbin.training.symptoms import News, symptoms
+
+SAVE_SECONDS = 600.0
+"""Most of an epoch that is lost to a kill, unless `recovery_interval` says otherwise."""
+
+_log = logging.getLogger("irbin")
+
+
+class Keeper:
+    """Writes a run's folder; in all processes but the first it does nothing.
+
+    Args:
+        run: what is kept.
+        progress: where it stands; read whenever something is saved.
+    """
+
+    def __init__(self, run: Run, progress: Progress) -> None:
+        self.run, self.progress = run, progress
+        self._rows: list[LayerDiagnostics] = []
+        self._news = News()
+        if run.group.is_first:
+            self._rows = list(read_diagnostics(run.out, progress.epoch))
+            self._told()
+        self._saved_at, self._unsaved = time.monotonic(), ""
+
+    def is_due(self) -> bool:
+        """Whether `last` is to be written now, within an epoch; the first process decides."""
+        if not self.run.group.is_first:
+            return False
+        interval = self.run.recipe.recovery_interval
+        if interval:
+            return self.progress.step % interval == 0
+        return time.monotonic() - self._saved_at >= SAVE_SECONDS
+
+    def save_last(self) -> None:
+        """Writes `last`."""
+        if self.run.group.is_first:
+            if self._try("last", lambda: save_last(self.run, self.progress)):
+                self._unsaved = ""
+            self._saved_at = time.monotonic()
+
+    def finish_epoch(self, record: EpochRecord, layers: Sequence[LayerDiagnostics]) -> None:
+        """Moves on to the next epoch, writes everything, and tells what is wrong with the run."""
+        better = self.progress.finish_epoch(record)
+        if not self.run.group.is_first:
+            return
+        self._rows += layers
+        out, averaged = self.run.out, self.run.averaged
+        if better:  # before `last`: a run killed in between does this epoch, and this, again
+            self._try(
+                "best", lambda: replace_folder(out / "best", lambda f: save_folder(averaged, f))
+            )
+        self.save_last()
+        if not self._unsaved:
+            n_kept, n_done = self.run.recipe.checkpoint_hist, self.progress.epoch
+            self._try("recent", lambda: keep_recent(out, n_done, n_kept))
+        self._try("the tables", self._write_tables)
+        for sentence in self._told():
+            _log.warning("%s", sentence)
+
+    def finish(self, interrupted: bool) -> RunRecord:
+        """How the run went; written to run.json.
+
+        Raises:
+            TrainingError: the last save failed, so the run's end is lost.
+        """
+        record = self._record(interrupted)
+        if self.run.group.is_first:
+            self._try("run.json", lambda: write_result(self.run.out, record))
+            if self._unsaved:
+                raise TrainingError(
+                    f"the run is over, but its end could not be saved in {self.run.out}: "
+                    f"{self._unsaved}; make room, and `--resume` computes it again from what is "
+                    "there"
+                )
+        return record
+
+    def _record(self, interrupted: bool) -> RunRecord:
+        progress = self.progress
+        return RunRecord(
+            path=str(self.run.out),
+            epochs=tuple(progress.records),
+            best_epoch=progress.best_epoch,
+            best_top1=progress.best_top1,
+            interrupted=interrupted,
+        )
+
+    def _write_tables(self) -> None:
+        write_summary(self.run.out, self.progress.records)
+        write_diagnostics(self.run.out, self._rows)
+        write_result(self.run.out, self._record(self.progress.epoch < self.run.n_epochs))
+
+    def _told(self) -> list[str]:
+        """What is newly wrong; after a resume, what was wrong before is not told again."""
+        epochs, epoch = self.progress.records, self.progress.epoch - 1
+        layers = [row for row in self._rows if row.epoch == epoch]
+        n_classes = self.run.network.source.num_classes
+        found = symptoms(epochs, layers, n_classes, self.run.n_epochs)
+        return [symptom.sentence for symptom in self._news.fresh(found)]
+
+    def _try(self, what: str, write: Callable[[], None]) -> bool:
+        try:
+            write()
+        except (OSError, SafetensorError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            if what == "last":
+                self._unsaved = reason
+            _log.warning(
+                "cannot write %s in %s (%s); training goes on, and what was there before stays",
+                what, self.run.out, reason,
+            )  # fmt: skip
+            return False
+        return True

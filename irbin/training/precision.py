@@ -1,0 +1,190 @@
+"""How a step is computed: which type, which memory format, compiled or not, and why, in words.
+
+The recipe's `auto` becomes a decision once, before the first step, and is kept in args.yaml, so a
+run goes on as it began. Latent weights, batch-norm statistics and the loss stay float32 whatever is
+chosen; the estimator computes in the type of what it is given, by a form that cancels nowhere.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from irbin.binary.layers import held_weights
+from irbin.data.images import SMALL_SIDE
+from irbin.errors import TrainingError
+from irbin.evaluation import autocast, evaluating
+from irbin.training.recipe import Recipe
+
+_log = logging.getLogger("irbin")
+_Amp = Literal["bfloat16", "float16", "off"]
+
+WORTH_COMPILING = 1000
+"""Steps of a run from which compiling, about a minute, is sure to be won back on a CPU."""
+
+
+def decide(
+    recipe: Recipe, module: nn.Module, image_shape: tuple[int, ...], n_steps: int,
+    device: torch.device,
+) -> tuple[Recipe, str]:  # fmt: skip
+    """The recipe without `auto`, and the sentence that says which path runs and why.
+
+    Args:
+        recipe: as resolved from files and flags.
+        module: the network, on the device.
+        image_shape: (channels, height, width) of an image.
+        n_steps: steps of the whole run.
+        device: where it trains.
+    """
+    amp, why_amp = _amp(recipe, module, image_shape, device)
+    last, why_last = _channels_last(recipe, module)
+    compiled, why_compile = _compile(recipe, n_steps, device)
+    chosen = replace(recipe, amp=amp, channels_last=last, compile=compiled)
+    return chosen, f"training in {why_amp}, {why_last}, {why_compile}"
+
+
+def uses_channels_last(recipe: Recipe, module: nn.Module) -> bool:
+    """The memory format that `decide` will choose; it depends on nothing else."""
+    return _channels_last(recipe, module)[0]
+
+
+def keep_gradients_channels_last(module: nn.Module) -> None:
+    """Makes the gradients of channels-last activations channels-last too, in place.
+
+    A pooled head hands back channels-first gradients, and eager kernels pass the format on: batch
+    norm and Hardtanh then take eight times as long. torch.compile sees to it itself.
+    """
+
+    def watch(_module: nn.Module, _inputs: object, output: object) -> None:
+        if isinstance(output, Tensor) and output.dim() == 4 and output.requires_grad:
+            output.register_hook(_channels_last_copy)  # type: ignore[no-untyped-call]  # torch's gap
+
+    for part in module.modules():
+        if not any(True for _ in part.children()):
+            part.register_forward_hook(watch)
+
+
+def _channels_last_copy(grad: Tensor) -> Tensor:
+    return grad.contiguous(memory_format=torch.channels_last)
+
+
+def compiled(
+    module: nn.Module, recipe: Recipe, batch_shape: tuple[int, ...], device: torch.device,
+    required: bool,
+) -> Callable[[Tensor], Tensor]:  # fmt: skip
+    """`torch.compile` of the network, made to compile now, forward and backward.
+
+    Parameters and buffers are left as they are.
+
+    Args:
+        module: in the memory format of the run.
+        recipe: without `auto`.
+        batch_shape: (batch, channels, height, width) of every training batch.
+        device: where it trains.
+        required: raise where it fails; else the module itself is handed back, and a note says so.
+
+    Raises:
+        TrainingError: torch.compile fails and was asked for.
+    """
+    # small networks wait for kernels to be launched, and CUDA graphs launch a whole step at once
+    graphs = device.type == "cuda" and max(batch_shape[2:]) <= SMALL_SIDE
+    use_graphs = graphs and recipe.grad_accum_steps == 1 and not recipe.sync_bn
+    fast = torch.compile(module, mode="reduce-overhead" if use_graphs else None)
+    images = torch.zeros(batch_shape, device=device)
+    if recipe.channels_last:
+        images = images.to(memory_format=torch.channels_last)
+    before = [buffer.clone() for buffer in module.buffers()]
+    held = held_weights(module) if recipe.grad_accum_steps > 1 else nullcontext()
+    module.train()
+    try:
+        with held:
+            with autocast(device, recipe.amp):
+                logits = fast(images)
+            logits.float().sum().backward()
+    except Exception as error:  # dynamo, inductor, a compiler: each raises its own
+        if required:
+            first = str(error).strip().splitlines()[0]
+            raise TrainingError(
+                f"`--compile`: torch.compile failed: {first}; `--no-compile` trains without it"
+            ) from error
+        _log.warning(
+            "torch.compile failed (%s), so the network is trained without it",
+            str(error).strip().splitlines()[0],
+        )
+        return module
+    finally:
+        module.zero_grad()
+        for buffer, value in zip(module.buffers(), before, strict=True):
+            buffer.copy_(value)
+    return cast("Callable[[Tensor], Tensor]", fast)
+
+
+def _amp(
+    recipe: Recipe, module: nn.Module, shape: tuple[int, ...], device: torch.device
+) -> tuple[_Amp, str]:
+    if recipe.amp != "auto":
+        name = "float32" if recipe.amp == "off" else recipe.amp
+        return recipe.amp, f"{name} (asked for)"
+    if not _has_bfloat16(device):
+        return "off", "float32 (no bfloat16 arithmetic here)"
+    try:
+        images = torch.zeros(2, *shape, device=device)
+        with evaluating(module), torch.no_grad(), autocast(device, "bfloat16"):
+            module(images)
+    except (RuntimeError, NotImplementedError) as error:
+        first = str(error).splitlines()[0][:100]
+        return "off", f"float32 (the network does not run in bfloat16: {first})"
+    return "bfloat16", "bfloat16 (the processor has it)"
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16 faster than in float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":  # torch has no public way to ask
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False
+
+
+def _channels_last(recipe: Recipe, module: nn.Module) -> tuple[bool, str]:
+    if recipe.channels_last != "auto":
+        word = "channels-last" if recipe.channels_last else "channels-first"
+        return recipe.channels_last, f"{word} (asked for)"
+    if any(isinstance(part, nn.Conv2d) for part in module.modules()):
+        return True, "channels-last"
+    return False, "channels-first (no convolutions)"
+
+
+def _compile(recipe: Recipe, n_steps: int, device: torch.device) -> tuple[bool, str]:
+    if recipe.compile != "auto":
+        word = "compiled" if recipe.compile else "not compiled"
+        return recipe.compile, f"{word} (asked for)"
+    if n_steps < WORTH_COMPILING:
+        return False, f"not compiled ({n_steps:,} steps are too few to win the time back)"
+    missing = _missing_compiler(device)
+    if missing:
+        return False, f"not compiled ({missing})"
+    return True, "compiled"
+
+
+def _missing_compiler(device: torch.device) -> str:
+    """What torch.compile lacks here; empty where it lacks nothing."""
+    if device.type == "cuda":
+        from torch.utils._triton import has_triton
+
+        return "" if has_triton() else "no Triton here"
+    if device.type != "cpu":
+        return f"torch.compile is not tried on {device.type}"
+    from torch._inductor.cpp_builder import get_cpp_compiler
+
+    try:
+        get_cpp_compiler()
+    except Exception:  # torch's own InvalidCxxCompiler, whose home moves
+        return "no C++ compiler here"
+    return ""

@@ -1,0 +1,221 @@
+"""What the loop works with, made ready once: `Run`, and the network wrapped for its processes."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from timm.utils import ModelEmaV3, distribute_bn
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from irbin.binary.anneal import EdePhase
+from irbin.binary.layers import binary_layers, held_weights
+from irbin.data import Loader
+from irbin.data.batches import seed_all
+from irbin.errors import DataError
+from irbin.network.network import Network
+from irbin.processes import Group
+from irbin.records import EpochRecord, LayerDiagnostics, StepRecord
+from irbin.training.diagnostics import Diagnostics
+from irbin.training.mixing import Mix
+from irbin.training.optimize import learning_rate
+from irbin.training.recipe import Recipe
+
+Report = Callable[[StepRecord], None]
+OnEpoch = Callable[[EpochRecord], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Everything the loop works with; made by `training.loop`."""
+
+    network: Network
+    recipe: Recipe
+    """Without `auto`."""
+    out: Path
+    group: Group
+    train: Loader
+    val: Loader
+    phase: EdePhase | None
+    """EDE's; None for a float network."""
+    forward: Callable[[Tensor], Tensor]
+    """The module, perhaps compiled, perhaps parallel."""
+    teacher: Callable[[Tensor], Tensor] | None
+    mix: Mix
+    optimizer: torch.optim.Optimizer
+    scheduler: Any
+    scaler: torch.amp.GradScaler
+    ema: ModelEmaV3 | None
+    diagnostics: Diagnostics
+    n_epochs: int
+    n_steps: int
+    """In an epoch; each of `grad_accum_steps` batches."""
+    report: Report | None
+    on_epoch: OnEpoch | None
+
+    @property
+    def module(self) -> nn.Module:
+        """The network itself, neither compiled nor parallel."""
+        return self.network.module
+
+    @property
+    def averaged(self) -> Network:
+        """The network that is evaluated and kept as the best: the moving average if there is one."""
+        if self.ema is None:
+            return self.network
+        return Network(self.ema.module, self.network.source, self.network.plan, self.network.notes)
+
+    @property
+    def log_interval(self) -> int:
+        """Steps between two reports, each of which waits for the device."""
+        return self.recipe.log_interval or (1 if self.group.device.type == "cpu" else 20)
+
+    @property
+    def look_interval(self) -> int:
+        """Steps between two looks at the signs."""
+        return max(1, self.n_steps // 4)
+
+    def knobs(self) -> tuple[float, float, float]:
+        """Learning rate, t and k as they stand; t and k are NaN for a float network."""
+        lr = learning_rate(self.optimizer)
+        if self.phase is None:
+            return lr, float("nan"), float("nan")
+        return lr, float(self.phase.t), float(self.phase.k)
+
+    @contextmanager
+    def one_step(self) -> Iterator[None]:
+        """Round the batches of one step: binary weights are computed once where there are several.
+
+        What `parallel` left out is summed over the processes on the way out.
+        """
+        if self.recipe.grad_accum_steps == 1:
+            yield
+            return
+        with held_weights(self.module):
+            yield
+        latent = [layer.weight.grad for layer in binary_layers(self.module).values()]
+        _average([grad for grad in latent if grad is not None], self.group)
+
+    def one_batch(self, is_last: bool) -> AbstractContextManager[None]:
+        """Round a batch: only the last one of a step sums gradients over the processes."""
+        if is_last or not isinstance(self.forward, DistributedDataParallel):
+            return nullcontext()
+        return cast("AbstractContextManager[None]", self.forward.no_sync())
+
+    def diagnose(self, images: Tensor | None, epoch: int) -> Sequence[LayerDiagnostics]:
+        """What the diagnostics say at an epoch's end.
+
+        Args:
+            images: the last training batch; None where the epoch had no step left to do.
+            epoch: counts from 0.
+        """
+        if images is None:  # only its evaluation was missing
+            images = self._last_batch(epoch)
+        return self.diagnostics.measure(images, epoch, self.recipe.amp)
+
+    def _last_batch(self, epoch: int) -> Tensor:
+        """The images of an epoch's last batch, as they were trained on."""
+        n_batches = self.n_steps * self.recipe.grad_accum_steps
+        self.train.set_epoch(epoch, start=n_batches - 1)
+        batches = Waits(self.train)
+        images, labels = next(batches)
+        batches.close()
+        self.seed((epoch + 1) * n_batches - 1)
+        return self.mix(images, labels, epoch)[0]
+
+    def seed(self, batch: int) -> None:
+        """Seeds everything random for a batch, counted from the run's first."""
+        seed_all(self.recipe.seed, batch, self.group.rank, device=self.group.device)
+
+    def settle_norms(self) -> None:
+        """At an epoch's end: every process gets the same running statistics, as `dist_bn` says."""
+        if self.group.size > 1 and self.recipe.dist_bn != "off":
+            distribute_bn(self.module, self.group.size, self.recipe.dist_bn == "reduce")
+
+
+def parallel(
+    forward: Callable[[Tensor], Tensor], module: nn.Module, recipe: Recipe, group: Group
+) -> Callable[[Tensor], Tensor]:
+    """`forward` with gradients averaged over the processes, by torch's DDP.
+
+    Where a step has several batches, the latent weights' gradients come after the last backward
+    pass (see `held_weights`); they are left to `Run.one_step`.
+
+    Args:
+        forward: the module or what torch.compile made of it.
+        module: the network; every process takes over the first one's tensors, in place.
+        recipe: for the batches of a step.
+        group: with one process `forward` is handed back.
+    """
+    if group.size == 1:
+        return forward
+    for tensor in (*module.parameters(), *module.buffers()):
+        group.share(tensor.detach())
+    wrapped = cast(nn.Module, forward)
+    if recipe.grad_accum_steps > 1:
+        latent = {id(layer.weight) for layer in binary_layers(module).values()}
+        names = [name for name, p in wrapped.named_parameters() if id(p) in latent]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(wrapped, names)  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings():  # its new name is not in torch 2.9
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        return DistributedDataParallel(
+            wrapped,
+            device_ids=[group.device] if group.device.type == "cuda" else None,
+            broadcast_buffers=False,  # `settle_norms` does it once an epoch
+            gradient_as_bucket_view=True,
+        )
+
+
+def _average(grads: list[Tensor], group: Group) -> None:
+    if group.size == 1 or not grads:
+        return
+    flat = torch.cat([grad.flatten() for grad in grads])
+    dist.all_reduce(flat)
+    flat /= group.size
+    parts = torch.split(flat, [grad.numel() for grad in grads])
+    for grad, part in zip(grads, parts, strict=True):
+        grad.copy_(part.view_as(grad))
+
+
+class Waits:
+    """Batches of a loader, one after the other, and how long the steps have waited for them.
+
+    Args:
+        loader: made ready by `set_epoch`.
+
+    Attributes:
+        seconds: waited so far; whoever reads it may set it back.
+    """
+
+    def __init__(self, loader: Loader) -> None:
+        self.seconds = 0.0
+        self._place, self._batches = loader.dataset.place, iter(loader)
+
+    def __next__(self) -> tuple[Tensor, Tensor]:
+        """The next batch.
+
+        Raises:
+            DataError: there is none; a stream was promised to be longer.
+        """
+        begin = time.perf_counter()
+        batch = next(self._batches, None)
+        self.seconds += time.perf_counter() - begin
+        if batch is None:
+            raise DataError(
+                f"expected more images in {self._place}, which ended in the middle of an epoch: "
+                "`--train-num-samples` says how many there are"
+            )
+        return batch
+
+    def close(self) -> None:
+        """Ends the pass, and the worker processes with it."""
+        if isinstance(self._batches, Generator):
+            self._batches.close()

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from irbin.records import DataOptions, Preprocessing
+
+TINY = Preprocessing((3, 8, 8), (0.5,) * 3, (0.25,) * 3, "bilinear", 1.0)
+
+MakeFolder = Callable[..., DataOptions]
+
+
+def png(pixels: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.fixture
+def make_folder(tmp_path: Path) -> MakeFolder:
+    """Writes `train` and `val` of images with random pixels in three classes."""
+
+    def make(n_train: int = 13, n_val: int = 7, size: tuple[int, int] = (8, 8)) -> DataOptions:
+        rng = np.random.default_rng(0)
+        for split, n in (("train", n_train), ("val", n_val)):
+            for i in range(n):
+                folder = tmp_path / split / "abc"[i % 3]
+                folder.mkdir(parents=True, exist_ok=True)
+                pixels = rng.integers(0, 256, (*size, 3), np.uint8)
+                (folder / f"{i:03d}.png").write_bytes(png(pixels))
+        return DataOptions(data_dir=str(tmp_path), batch_size=4, workers=0)
+
+    return make

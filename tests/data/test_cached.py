@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from irbin.data import Augmentation, open_dataset
+from irbin.data.batches import Images, Loader
+from irbin.data.cached import CachedLoader, decode
+from irbin.data.images import eval_transform
+from irbin.data.streamed import StreamedLoader
+from irbin.errors import DataError
+from irbin.records import DataOptions
+
+from .conftest import TINY, MakeFolder
+
+KNOBS = Augmentation(crop_padding=2, vflip=0.5, color_jitter=0.4)
+
+
+def open_training(options: DataOptions, knobs: Augmentation = KNOBS) -> Images:
+    dataset = open_dataset(options, "train", TINY, training=True, augmentation=knobs, seed=6)
+    assert isinstance(dataset, Images)
+    return dataset
+
+
+def cached(dataset: Images, options: DataOptions, **settings: object) -> CachedLoader:
+    return CachedLoader(
+        dataset, decode(dataset, eval_transform(TINY), options), options, **settings
+    )
+
+
+def whole_pass(loader: Loader, epoch: int, start: int = 0) -> list[tuple[Tensor, Tensor]]:
+    loader.set_epoch(epoch, start)
+    batches = list(loader)
+    loader.close()
+    return batches
+
+
+def same(left: list[tuple[Tensor, Tensor]], right: list[tuple[Tensor, Tensor]]) -> bool:
+    return len(left) == len(right) and all(
+        torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(left, right, strict=True)
+    )
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_cached_batches_are_the_streamed_ones(
+    workers: int, channels_last: bool, make_folder: MakeFolder
+) -> None:
+    options = replace(make_folder(), workers=workers)
+    dataset = open_training(options)
+    settings = {"training": True, "seed": 6, "channels_last": channels_last}
+    in_memory, streamed = (
+        cached(dataset, options, **settings), StreamedLoader(dataset, options, **settings),
+    )  # fmt: skip
+    assert len(in_memory) == len(streamed) == 3
+    assert in_memory.n_images == 13
+    given = whole_pass(in_memory, 2)
+    assert same(given, whole_pass(streamed, 2))
+    assert not same(given, whole_pass(in_memory, 3))
+    images, labels = given[0]
+    assert images.dtype == torch.float32
+    assert labels.dtype == torch.int64
+    expected = torch.channels_last if channels_last else torch.contiguous_format
+    assert images.is_contiguous(memory_format=expected)
+
+
+def test_a_pass_from_any_batch_is_the_rest(make_folder: MakeFolder) -> None:
+    options = make_folder()
+    loader = cached(open_training(options), options, training=True, seed=6)
+    whole = whole_pass(loader, 4)
+    for start in range(5):
+        assert same(whole_pass(loader, 4, start), whole[start:])
+
+
+@pytest.mark.parametrize(("world_size", "accumulation"), [(2, 1), (1, 2), (3, 1)])
+def test_processes_and_accumulation_show_the_images_of_one(
+    world_size: int, accumulation: int, make_folder: MakeFolder
+) -> None:
+    options = replace(make_folder(), batch_size=2)
+    dataset = open_training(options)
+    large = replace(options, batch_size=2 * world_size * accumulation)
+    one = whole_pass(cached(dataset, large, training=True, seed=6), 1)
+    parts = [
+        whole_pass(
+            cached(
+                dataset, options, training=True, seed=6, rank=rank, world_size=world_size,
+                accumulation=accumulation,
+            ),
+            1,
+        )
+        for rank in range(world_size)
+    ]  # fmt: skip
+    for step, (images, labels) in enumerate(one):
+        micro = range(step * accumulation, (step + 1) * accumulation)
+        shown = [part[m] for m in micro for part in parts]
+        assert torch.equal(torch.cat([x for x, _ in shown]), images)
+        assert torch.equal(torch.cat([y for _, y in shown]), labels)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 8])
+def test_evaluation_shows_every_image_once(world_size: int, make_folder: MakeFolder) -> None:
+    options = make_folder()
+    dataset = open_dataset(options, "validation", TINY)
+    assert isinstance(dataset, Images)
+    expected = torch.cat([x for x, _ in StreamedLoader(dataset, options)])
+    for rank in range(world_size):
+        loader = cached(dataset, options, rank=rank, world_size=world_size)
+        shown = [x for x, _ in loader]
+        assert len(shown) == len(loader)
+        mine = expected[rank::world_size]
+        assert torch.equal(torch.cat([*shown, expected[:0]]), mine)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_decoding_tells_how_far_it_is(workers: int, make_folder: MakeFolder) -> None:
+    options = replace(make_folder(n_train=70), workers=workers)
+    told: list[int] = []
+    pixels = decode(open_training(options), eval_transform(TINY), options, told.append)
+    assert told == [64, 70]
+    assert pixels.images.shape == (70, 3, 8, 8)
+    assert pixels.images.dtype == torch.uint8
+    dataset = open_dataset(options, "train", TINY)
+    assert all(
+        torch.equal(image, dataset[i][0]) and int(label) == dataset[i][1]
+        for i, (image, label) in enumerate(zip(pixels.images, pixels.labels, strict=True))
+    )
+
+
+def test_damaged_images_and_labels_without_an_output(
+    make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    options = make_folder()
+    with pytest.raises(DataError, match="expected labels below the network's 2 outputs, got 2"):
+        cached(open_training(options), options, n_classes=2)
+    (tmp_path / "train" / "b" / "001.png").write_bytes(b"")
+    message = (
+        r"^expected images that can be decoded, got .*train/b/001\.png: .*; repair or remove it$"
+    )
+    with pytest.raises(DataError, match=message):
+        cached(open_training(options), options)

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from timm.data.transforms import RandomResizedCropAndInterpolation
+from torchvision.transforms import functional
+
+from irbin.data.resample import draw_boxes, n_box_draws, resized_crop
+
+SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (12, 9), (40, 64)], ids=["same", "smaller", "larger"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_boxes_are_resized_as_pillow_does(size: tuple[int, int], channels: int) -> None:
+    n, height, width = 40, 32, 32
+    draws = np.random.default_rng(0).random((n, n_box_draws()))
+    images = np.random.default_rng(1).integers(0, 256, (n, channels, height, width), np.uint8)
+    boxes, filters = draw_boxes(draws, (height, width), SCALE, RATIO, (0, 1))
+    flip_y, flip_x = draws[:, 0] < 0.5, draws[:, 1] < 0.5
+    given = resized_crop(torch.from_numpy(images), boxes, filters, size, flip_y, flip_x)
+    assert given.shape == (n, channels, *size)
+    kinds = (functional.InterpolationMode.BILINEAR, functional.InterpolationMode.BICUBIC)
+    n_off = 0
+    for i in range(n):
+        picture = Image.fromarray(images[i].transpose(1, 2, 0).squeeze())
+        picture = functional.resized_crop(picture, *boxes[i].tolist(), size, kinds[filters[i]])
+        picture = functional.vflip(picture) if flip_y[i] else picture
+        picture = functional.hflip(picture) if flip_x[i] else picture
+        expected = functional.pil_to_tensor(picture).int()
+        difference = (given[i].int() - expected).abs()
+        assert int(difference.max()) <= 1
+        n_off += int((difference > 0).sum())
+    assert n_off <= 0.01 * given.numel()  # Pillow's weights have 22 bits: halves round either way
+
+
+def test_the_whole_image_at_its_own_size_is_untouched() -> None:
+    images = torch.randint(0, 256, (2, 3, 7, 5), dtype=torch.uint8)
+    boxes, no = np.array([[0, 0, 7, 5]] * 2), np.array([False, False])
+    assert torch.equal(resized_crop(images, boxes, np.array([0, 1]), (7, 5), no, no), images)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (30, 90), (90, 30), (1, 1)])
+def test_boxes_lie_in_the_image(size: tuple[int, int]) -> None:
+    draws = np.random.default_rng(2).random((500, n_box_draws()))
+    draws[0], draws[1] = 0, 1 - 2**-53
+    boxes, filters = draw_boxes(draws, size, SCALE, RATIO, (0, 1))
+    assert boxes.min() >= 0
+    assert boxes[:, 2:].min() >= 1
+    assert (boxes[:, :2] + boxes[:, 2:] <= np.array(size)).all()
+    assert set(filters) == {0, 1}
+
+
+def test_boxes_are_distributed_as_timms() -> None:
+    draws = np.random.default_rng(3).random((20_000, n_box_draws()))
+    boxes, _ = draw_boxes(draws, (32, 48), (0.2, 1.0), RATIO, (0,))
+    random.seed(0)
+    image = Image.new("L", (48, 32))
+    crop = RandomResizedCropAndInterpolation.get_params
+    expected = np.array([crop(image, (0.2, 1.0), RATIO) for _ in range(20_000)])
+    assert np.allclose(boxes.mean(0), expected.mean(0), atol=0.25)
+    assert np.allclose(boxes.std(0), expected.std(0), atol=0.25)
+
+
+def test_where_no_box_fits_the_middle_is_taken() -> None:
+    draws = np.zeros((1, n_box_draws()))
+    draws[:, :10] = 0.999  # nearly the whole area, at a ratio that does not fit
+    for size, box in (((10, 90), [0, 38, 10, 13]), ((90, 10), [38, 0, 13, 10])):
+        boxes, _ = draw_boxes(draws, size, (0.9, 1.0), RATIO, (0,))
+        assert boxes.tolist() == [box]
+        assert box == list(_timms_middle(size))
+
+
+def _timms_middle(size: tuple[int, int]) -> tuple[int, ...]:
+    height, width = size
+    image = Image.new("L", (width, height))
+    # an area of more than the image never fits
+    return RandomResizedCropAndInterpolation.get_params(image, (2.0, 2.0), RATIO)
