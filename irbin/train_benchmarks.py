@@ -228,9 +228,7 @@ def _runs(
     return runs, path
 
 
-def _run(
-    network: Network, recipe: Recipe, train: Loader, group: Group, must_compile: bool
-) -> Run:
+def _run(network: Network, recipe: Recipe, train: Loader, group: Group, must_compile: bool) -> Run:
     """What the loop works with; a long epoch of one process, neither saved nor evaluated."""
     module, device = network.module.to(group.device).train(), group.device
     if recipe.channels_last:

@@ -21,9 +21,9 @@ from irbin.network.network import Network
 from irbin.network.plan import make_plan
 from irbin.network.rewrite import rewrite
 from irbin.network.trace import trace
+from irbin.processes import joined
 from irbin.program.lower import lower
 from irbin.program.program import format_program
-from irbin.processes import joined
 from irbin.records import (
     Agreement,
     DataOptions,

@@ -162,9 +162,7 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):
                     x, border, "constant" if self.padding_mode == "zeros" else self.padding_mode
                 )
         weight = self.binary_weight() if self.held_weight is None else self.held_weight
-        return F.conv2d(
-            x, weight, self.bias, self.stride, padding, self.dilation, self.groups
-        )
+        return F.conv2d(x, weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
 class BinaryLinear(BinaryLayer, nn.Linear):

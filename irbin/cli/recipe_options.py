@@ -172,29 +172,43 @@ class RecipeFlags:
 
     model_ema: Annotated[
         bool | None,
-        knob(METHOD, "Average the weights; best is then the average.", None,
-             "--model-ema/--no-model-ema"),
+        knob(
+            METHOD,
+            "Average the weights; best is then the average.",
+            None,
+            "--model-ema/--no-model-ema",
+        ),
     ] = None
     model_ema_decay: Annotated[
         float | None, knob(METHOD, "Weight of the average so far at a step.", "X")
     ] = None
     model_ema_warmup: Annotated[
         bool | None,
-        knob(METHOD, "Let that weight grow from 0.", None,
-             "--model-ema-warmup/--no-model-ema-warmup"),
+        knob(
+            METHOD, "Let that weight grow from 0.", None, "--model-ema-warmup/--no-model-ema-warmup"
+        ),
     ] = None
 
     seed: Annotated[int | None, knob(RUN, "Decides everything random.", "N")] = None
     amp: Annotated[
         Literal["auto", "bfloat16", "float16", "off"] | None,
-        knob(RUN, "Mixed precision; auto is bfloat16 where the processor has it.", None,
-             "--amp", "--amp-dtype"),
+        knob(
+            RUN,
+            "Mixed precision; auto is bfloat16 where the processor has it.",
+            None,
+            "--amp",
+            "--amp-dtype",
+        ),
     ] = None
     channels_last: ChannelsLast = None
     compile: Annotated[
         bool | None,
-        knob(RUN, "torch.compile; else where a run is long enough for it.", None,
-             "--compile/--no-compile"),
+        knob(
+            RUN,
+            "torch.compile; else where a run is long enough for it.",
+            None,
+            "--compile/--no-compile",
+        ),
     ] = None
     grad_accum_steps: Annotated[
         int | None, knob(RUN, "Batches whose gradients make a step.", "N")

@@ -67,7 +67,9 @@ class Keeper:
             return
         self._rows += layers
         out, averaged = self.run.out, self.run.averaged
-        if better:  # before `last`: a run killed in between does this epoch, and this, again
+        # all before `last`: a run that is killed in between does this epoch, and all this, again
+        self._try("the tables", self._write_tables)
+        if better:
             self._try(
                 "best", lambda: replace_folder(out / "best", lambda f: save_folder(averaged, f))
             )
@@ -75,7 +77,6 @@ class Keeper:
         if not self._unsaved:
             n_kept, n_done = self.run.recipe.checkpoint_hist, self.progress.epoch
             self._try("recent", lambda: keep_recent(out, n_done, n_kept))
-        self._try("the tables", self._write_tables)
         for sentence in self._told():
             _log.warning("%s", sentence)
 

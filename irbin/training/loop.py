@@ -25,7 +25,6 @@ from irbin.data import class_names
 from irbin.data.fingerprint import fingerprint
 from irbin.errors import DataError, TrainingError, UsageError
 from irbin.evaluation import autocast, evaluate
-from irbin.network.folder import save_folder
 from irbin.network.network import Network
 from irbin.processes import ALONE, Group
 from irbin.records import (
@@ -53,7 +52,7 @@ from irbin.training.prepare import (
 from irbin.training.recipe import Recipe
 from irbin.training.resume import Progress, load_last, save_last
 from irbin.training.run import OnEpoch, Report, Run, Waits, parallel
-from irbin.training.run_folder import begin_run, removed_on_error, replace_folder, same_run
+from irbin.training.run_folder import begin_run, removed_on_error, same_run
 from irbin.training.sync_norm import synchronized
 
 _Record = TypeVar("_Record")
@@ -151,9 +150,7 @@ def _prepare(
         phase.set_range(recipe.t_min, recipe.t_max)
     ema = None
     if recipe.model_ema:
-        ema = ModelEmaV3(
-            module, decay=recipe.model_ema_decay, use_warmup=recipe.model_ema_warmup
-        )
+        ema = ModelEmaV3(module, decay=recipe.model_ema_decay, use_warmup=recipe.model_ema_warmup)
     forward: Callable[[Tensor], Tensor] = module
     if recipe.compile:
         if stage is not None:

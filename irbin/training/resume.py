@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save
 from torch import Tensor
@@ -155,14 +154,14 @@ def load_last(run: Run) -> Progress:
     for place, other in zip(places, [*places[1:], None], strict=True):
         try:
             return _load(run, place)
-        except _Damaged as error:
+        except _DamagedError as error:
             if other is None:
                 raise
             _log.warning("%s; going on from %s", error, other)
     raise AssertionError("the last place raises or returns")
 
 
-class _Damaged(TrainingError):
+class _DamagedError(TrainingError):
     """A training state that cannot be read."""
 
 
@@ -172,7 +171,7 @@ def _load(run: Run, folder: Path) -> Progress:
         tensors = load_file(folder / "training.safetensors")
         version, n_images = state["version"], state["n_images"]
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise _Damaged(f"cannot go on from {folder}: {_first_line(error)}") from error
+        raise _DamagedError(f"cannot go on from {folder}: {_first_line(error)}") from error
     if version != VERSION:
         raise TrainingError(
             f"expected training state of version {VERSION} in {folder}, got {version}"
@@ -191,7 +190,7 @@ def _load(run: Run, folder: Path) -> Progress:
         run.diagnostics.load_state(_under("diagnostics", tensors))
         return _progress(state["progress"])
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise _Damaged(f"cannot go on from {folder}: {_first_line(error)}") from error
+        raise _DamagedError(f"cannot go on from {folder}: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:

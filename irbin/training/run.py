@@ -68,7 +68,7 @@ class Run:
 
     @property
     def averaged(self) -> Network:
-        """The network that is evaluated and kept as the best: the moving average if there is one."""
+        """The network that is evaluated and kept as the best: the average if there is one."""
         if self.ema is None:
             return self.network
         return Network(self.ema.module, self.network.source, self.network.plan, self.network.notes)

@@ -56,6 +56,9 @@ random weights has up to 0.33."""
 SMALL_LR = 0.1
 """Times the highest learning rate so far: below it, few flips are no wonder."""
 
+WORTH_SAVING = 1.0
+"""Seconds of waiting an epoch, below which nobody minds."""
+
 LONG_WAIT = 0.1
 """Share of the steps' time; with images at hand it is below 0.01."""
 
@@ -226,7 +229,7 @@ def _guesses(seen: _Seen) -> str | None:
 
 
 def _starves(seen: _Seen) -> str | None:
-    if not seen.now.waiting > LONG_WAIT:
+    if not seen.now.waiting > LONG_WAIT or seen.now.waiting * seen.now.seconds < WORTH_SAVING:
         return None
     return (
         f"the run starves: steps waited for images for {_percent(seen.now.waiting)} of their time; "

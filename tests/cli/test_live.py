@@ -91,11 +91,13 @@ def test_a_terminal_keeps_the_epochs_and_one_head() -> None:
         display.epoch(EPOCH)
         display.step(STEP)
         display.epoch(EPOCH)
+        display.step(STEP)
         time.sleep(0.3)
     text = out.getvalue()
     assert text.count("val top-1") == 1
     assert text.count("  60.00  90.00") == 2
     assert "step 124/391" in text
+    assert "▅▅ 60.00 %" in text  # the course of both
 
 
 def test_the_display_leaves_when_training_fails() -> None:
@@ -140,6 +142,7 @@ def test_what_is_logged_while_something_is_counted_stands_above_it(capsys, monke
     monkeypatch.setenv("COLUMNS", "80")
     for moving in (counting("evaluating"), stages()):
         with logged_as_notes(), moving:
+            assert notes() is notes()  # the one that something moves on
             logging.getLogger("irbin").warning("seen")
         assert "note: seen" in on_screen(capsys.readouterr().err)[0]
 

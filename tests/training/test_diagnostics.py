@@ -90,6 +90,9 @@ def test_flips_are_counted_from_epoch_to_epoch_and_ever() -> None:
     assert (row.flip_ratio, row.never_flipped) == (4 / 32, 24 / 32)
     (row,) = diagnostics.measure(images, 2)
     assert (row.flip_ratio, row.never_flipped) == (0.0, 24 / 32)
+    negate(layer, 16)  # and nobody looks but the measurement
+    (row,) = diagnostics.measure(images, 3)
+    assert (row.flip_ratio, row.never_flipped) == (16 / 32, 16 / 32)
 
 
 def test_a_flip_between_two_looks_is_not_seen() -> None:

@@ -8,8 +8,8 @@ import yaml
 
 from irbin.errors import TrainingError, UsageError
 from irbin.files import current
-from irbin.records import DataOptions, EpochRecord, Preprocessing, SourceRecord
 from irbin.processes import ALONE, Group
+from irbin.records import DataOptions, EpochRecord, Preprocessing, SourceRecord
 from irbin.training.recipe import Recipe
 from irbin.training.run_folder import (
     begin_run,
@@ -68,9 +68,9 @@ def test_auto_stays_what_it_was_decided_to_be(recipe: Recipe, tmp_path: Path) ->
     begin_run(tmp_path / "run", decided, data, SOURCE, ALONE, None, "cafe")
     auto = replace(recipe, amp="auto", channels_last="auto", compile="auto")
     assert same_run(tmp_path / "run", auto, replace(data, cache="auto"), ALONE) == (decided, data)
-    with pytest.raises(TrainingError, match="was `amp` 'bfloat16', now 'off'$"):
+    with pytest.raises(TrainingError, match=r"was `amp` 'bfloat16', now 'off'$"):
         same_run(tmp_path / "run", replace(auto, amp="off"), data, ALONE)
-    with pytest.raises(TrainingError, match="was `cache` 'ram', now 'off'$"):
+    with pytest.raises(TrainingError, match=r"was `cache` 'ram', now 'off'$"):
         same_run(tmp_path / "run", auto, replace(data, cache="off"), ALONE)
     same_run(tmp_path / "run", auto, replace(data, cache="device"), ALONE)
 

@@ -1,0 +1,91 @@
+"""Runs that are killed with SIGKILL, wherever they happen to be, end as if they never had been."""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+import random
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from irbin.files import current
+from irbin.network.network import Network
+from irbin.records import DataOptions, StepRecord
+from irbin.training.loop import finetune
+from irbin.training.recipe import Recipe
+
+MakeNetwork = Callable[..., Network]
+
+HARD = {"mixup": 0.3, "reprob": 0.5, "color_jitter": 0.2, "opt": "adamw", "model_ema": True}
+"""All there is to be saved, and what draws random numbers; the network has dropout besides."""
+
+
+def child(work: Callable[[], object], seconds: float | None) -> int | None:
+    """Runs `work` in a forked process; kills it after some time. Its exit code."""
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join(seconds)
+    if process.is_alive():
+        process.kill()
+        process.join()
+    return process.exitcode
+
+
+def traces(out: Path) -> dict[str, object]:
+    """All that a run leaves, without what a clock measured."""
+    rows = list(csv.DictReader((out / "summary.csv").read_text().splitlines()))
+    for row in rows:
+        for timed in ("seconds", "images_per_second", "waiting"):
+            del row[timed]
+    files = ("last/model", "last/training", "best/model")
+    found: dict[str, object] = {f: (out / f"{f}.safetensors").read_bytes() for f in files}
+    return found | {"rows": rows, "diagnostics": (out / "diagnostics.csv").read_text()}
+
+
+@pytest.mark.parametrize(("cache", "seed"), [("ram", 0), ("off", 1)])
+def test_a_run_killed_anywhere_ends_with_the_same_bytes(
+    cache: str, seed: int, make_network: MakeNetwork, data: DataOptions, recipe: Recipe,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    hard = replace(recipe, epochs=12, recovery_interval=1, **HARD)
+    loading = replace(data, cache=cache, workers=0)
+    finetune(make_network(), loading, hard, tmp_path / "whole")
+    out, draw, n_kills = tmp_path / "cut", random.Random(seed), 0
+
+    def go_on() -> None:
+        torch.set_num_threads(1)
+        begun = current(out / "last") is not None
+        network = make_network(seed=n_kills if begun else 0)
+        finetune(network, loading, hard, out, resume=begun)
+
+    # a whole run takes about two seconds: most get a few steps on, some none
+    while (code := child(go_on, draw.uniform(0, 0.4) if n_kills < 12 else None)) != 0:
+        assert code == -signal.SIGKILL, "it went wrong by itself"
+        n_kills += 1
+        if current(out / "last") is None and out.exists():
+            shutil.rmtree(out)  # killed before its first save: begun again, as its message says
+    assert n_kills > 0
+    assert traces(out) == traces(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("step", [1, 4, 9])
+def test_a_run_killed_after_a_step_ends_with_the_same_bytes(
+    step: int, make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
+) -> None:
+    """Without saves within an epoch: what was done of it is done again."""
+    out = tmp_path / "cut"
+    finetune(make_network(), data, recipe, tmp_path / "whole")
+
+    def die(record: StepRecord) -> None:
+        if record.epoch * record.n_steps + record.step == step:
+            signal.raise_signal(signal.SIGKILL)
+
+    assert child(lambda: finetune(make_network(), data, recipe, out, report=die), None) == -9
+    finetune(make_network(seed=5), data, recipe, out, resume=True)
+    assert traces(out) == traces(tmp_path / "whole")

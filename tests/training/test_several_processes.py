@@ -1,0 +1,169 @@
+"""Two gloo processes on this CPU, started by torchrun as a user starts them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+NETWORK = '''
+"""A network with batch norm, and nothing that draws random numbers of its own."""
+
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.bn1 = nn.BatchNorm2d(8)
+        self.act = nn.Hardtanh()
+        self.conv = nn.Conv2d(8, 8, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(8)
+        self.fc = nn.Linear(8, num_classes)
+
+    def forward(self, x):
+        x = self.act(self.bn1(self.stem(x)))
+        return self.fc((self.bn2(self.conv(x)) + x).mean((2, 3)))
+
+
+def net(num_classes=3, in_chans=3):
+    return Net(num_classes)
+'''
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory, image_folder: Path) -> Path:
+    """A folder with a converted network; commands run there."""
+    root = tmp_path_factory.mktemp("processes")
+    (root / "tinynet.py").write_text(NETWORK)
+    words = ["module:tinynet:net", "--num-classes", "3", "--input-size", "3", "8", "8"]
+    done = command(["irbin", "convert", *words, "-o", "converted"], root)
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+def environment(root: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+
+def command(words: list[str], root: Path) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", *words]
+    return subprocess.run(
+        words, cwd=root, env=environment(root), capture_output=True, text=True, check=False,
+        timeout=200,
+    )  # fmt: skip
+
+
+def torchrun(n_processes: int) -> list[str]:
+    return ["torch.distributed.run", "--standalone", "--nproc-per-node", str(n_processes), "-m"]
+
+
+def finetune(data: Path, out: str, batch_size: int, *more: str, epochs: int = 2) -> list[str]:
+    return [
+        "irbin", "finetune", "converted", "--data-dir", str(data), "-o", out, "--epochs",
+        str(epochs), "-b", str(batch_size), "-j", "0", "--device", "cpu", "--amp", "off",
+        "--no-distill", "--opt", "momentum", "--lr", "0.05", *more,
+    ]  # fmt: skip
+
+
+def losses(run: Path) -> list[tuple[float, float, float]]:
+    rows = csv.DictReader((run / "summary.csv").read_text().splitlines())
+    return [
+        (float(row["train_loss"]), float(row["eval_loss"]), float(row["eval_top1"])) for row in rows
+    ]
+
+
+def test_the_same_images_a_step_give_the_same_curve(place: Path, image_folder: Path) -> None:
+    """One process with batches of 8, two with 4 each, and one with two batches of 4 a step."""
+    one = command(finetune(image_folder, "one", 8), place)
+    assert one.returncode == 0, one.stderr
+    two = command([*torchrun(2), *finetune(image_folder, "two", 4, "--sync-bn")], place)
+    assert two.returncode == 0, two.stderr
+    assert two.stdout.count("run folder") == 1  # one of them reports
+    for left, right in zip(losses(place / "one"), losses(place / "two"), strict=True):
+        assert left == pytest.approx(right, abs=2e-4)
+    left, right = (load_file(place / run / "last/model.safetensors") for run in ("one", "two"))
+    for name in left:
+        torch.testing.assert_close(left[name].float(), right[name].float(), rtol=0, atol=2e-3)
+    args = (place / "two" / "args.yaml").read_text()
+    assert "processes: 2" in args
+
+
+def test_every_validation_image_is_seen_once(place: Path, image_folder: Path) -> None:
+    """15 images over 2 processes: one has 8, the other 7."""
+    words = ["irbin", "eval", "converted", "--data-dir", str(image_folder), "-b", "4", "-j", "0"]
+    alone = command([*words, "--json", "alone.json", "--device", "cpu"], place)
+    assert alone.returncode == 0, alone.stderr
+    together = command([*torchrun(2), *words, "--json", "two.json", "--device", "cpu"], place)
+    assert together.returncode == 0, together.stderr
+    left, right = (json.loads((place / f"{name}.json").read_text()) for name in ("alone", "two"))
+    assert left["n_images"] == right["n_images"] == 15
+    for key in ("top1", "top5", "per_class"):
+        assert left[key] == right[key]
+    assert left["loss"] == pytest.approx(right["loss"], rel=1e-6)
+
+
+def test_a_run_goes_on_with_another_number_of_processes(place: Path, image_folder: Path) -> None:
+    first = command([*torchrun(2), *finetune(image_folder, "grown", 4, "--sync-bn")], place)
+    assert first.returncode == 0, first.stderr
+    state = json.loads((place / "grown/last/training.json").read_text())
+    # as if it had ended after its first epoch
+    kept = place / "grown/recent/epoch-1"
+    assert state["progress"]["epoch"] == 2
+    (place / "grown/last").rename(place / "grown/second")
+    kept.rename(place / "grown/last")
+    alone = command(finetune(image_folder, "grown", 8, "--sync-bn", "--resume"), place)
+    assert alone.returncode == 0, alone.stderr
+    assert json.loads((place / "grown/last/training.json").read_text())["progress"]["epoch"] == 2
+    left, right = (
+        load_file(place / "grown" / run / "model.safetensors") for run in ("second", "last")
+    )
+    for name in left:
+        torch.testing.assert_close(left[name].float(), right[name].float(), rtol=0, atol=2e-3)
+    other = command([*torchrun(2), *finetune(image_folder, "grown", 8, "--resume")], place)
+    assert other.returncode != 0
+    assert other.stderr.count("irbin: expected the options grown began with") == 1
+
+
+def test_killing_one_process_ends_all_with_one_message(place: Path, image_folder: Path) -> None:
+    words = [
+        sys.executable, "-m", *torchrun(2), *finetune(image_folder, "killed", 4, epochs=100_000)
+    ]  # fmt: skip
+    with (place / "killed.log").open("w") as log:
+        run = subprocess.Popen(words, cwd=place, env=environment(place), stderr=log, stdout=log)
+        try:
+            until(lambda: (place / "killed/recent").is_dir() or run.poll() is not None)
+            os.kill(worker(run.pid, rank=1), signal.SIGKILL)
+            assert run.wait(timeout=60) != 0
+        finally:
+            run.kill()
+    text = (place / "killed.log").read_text()
+    assert text.count("irbin: expected all processes of the run to stay, but one ended") == 1
+    assert (place / "killed/last/training.json").is_file()
+
+
+def until(done: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not done() and time.monotonic() < end:
+        time.sleep(0.1)
+
+
+def worker(parent: int, rank: int) -> int:
+    """Process id of a child with that rank."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    for child in children:
+        if f"\0RANK={rank}\0" in "\0" + Path(f"/proc/{child}/environ").read_text():
+            return int(child)
+    raise AssertionError(f"no child of rank {rank} among {children}")
