@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from irbin.binary.layers import (
     Method,
     binary_layers,
     has_gain,
+    held_weights,
     phase_of,
     standardizes_weight,
 )
@@ -226,3 +228,47 @@ def test_gains_learn() -> None:
     binary(image(2, 4, 3, 3)).square().sum().backward()
     assert binary.gain is layer.gain
     assert bool(layer.gain.grad.abs().sum() > 0)
+
+
+def accumulated(network: nn.Module, batches: list[torch.Tensor], held: bool) -> dict:
+    network.zero_grad()
+    with held_weights(network) if held else nullcontext():
+        for batch in batches:
+            network(batch).square().mean().backward()
+    return {name: p.grad.clone() for name, p in network.named_parameters()}
+
+
+@pytest.mark.parametrize("binary_activations", [True, False], ids=["1w1a", "1w32a"])
+@pytest.mark.parametrize("n_batches", [1, 3])
+def test_held_weights_gather_the_gradients_of_separate_passes(
+    binary_activations: bool, n_batches: int
+) -> None:
+    torch.manual_seed(2)
+    phase, method = EdePhase(), Method(binary_activations=binary_activations)
+    network = nn.Sequential(
+        BinaryConv2d.from_float(nn.Conv2d(3, 5, 3), method, phase),
+        nn.Flatten(),
+        BinaryLinear.from_float(nn.Linear(5 * 16, 4), method, phase),
+    ).double()
+    batches = [image(2, 3, 6, 6).double() * (i + 1) - 0.1 for i in range(n_batches)]
+    left, right = (accumulated(network, batches, held) for held in (False, True))
+    for name in left:
+        torch.testing.assert_close(left[name], right[name])
+    assert all(layer.held_weight is None for layer in binary_layers(network).values())
+
+
+def test_held_weights_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = BinaryConv2d.from_float(nn.Conv2d(3, 5, 3), Method(), EdePhase())
+    calls, compute = [], layer.binary_weight
+    monkeypatch.setattr(layer, "binary_weight", lambda: calls.append(1) or compute())
+    with held_weights(layer):
+        for _ in range(4):
+            layer(image(1, 3, 5, 5)).sum().backward()
+    assert calls == [1]
+    with pytest.raises(ZeroDivisionError), held_weights(layer):
+        _ = 1 / 0
+    assert layer.held_weight is None
+    layer.weight.requires_grad_(False)
+    layer.bias.requires_grad_(False)
+    with held_weights(layer):  # a frozen layer
+        assert not layer(image(1, 3, 5, 5)).requires_grad

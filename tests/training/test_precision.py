@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+import irbin.training.precision as precision
+from irbin.errors import TrainingError
+from irbin.network.network import Network
+from irbin.records import DataOptions
+from irbin.training.loop import finetune
+from irbin.training.precision import compiled, decide, keep_gradients_channels_last
+from irbin.training.recipe import Recipe
+
+MakeNetwork = Callable[..., Network]
+CPU, SHAPE = torch.device("cpu"), (3, 8, 8)
+
+
+@pytest.fixture
+def auto(recipe: Recipe) -> Recipe:
+    return replace(recipe, amp="auto", channels_last="auto", compile="auto")
+
+
+def set_machine(monkeypatch: pytest.MonkeyPatch, bfloat16: bool, compiler: str) -> None:
+    monkeypatch.setattr(precision, "_has_bfloat16", lambda device: bfloat16)
+    monkeypatch.setattr(precision, "_missing_compiler", lambda device: compiler)
+
+
+def test_the_fast_path_is_taken_where_the_machine_has_it(
+    auto: Recipe, make_network: MakeNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_machine(monkeypatch, bfloat16=True, compiler="")
+    chosen, why = decide(auto, make_network().module, SHAPE, 5000, CPU)
+    assert (chosen.amp, chosen.channels_last, chosen.compile) == ("bfloat16", True, True)
+    assert why == "training in bfloat16 (the processor has it), channels-last, compiled"
+
+
+def test_what_is_missing_is_told(
+    auto: Recipe, make_network: MakeNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_machine(monkeypatch, bfloat16=False, compiler="no C++ compiler here")
+    chosen, why = decide(auto, make_network().module, SHAPE, 5000, CPU)
+    assert (chosen.amp, chosen.channels_last, chosen.compile) == ("off", True, False)
+    assert why == (
+        "training in float32 (no bfloat16 arithmetic here), channels-last, "
+        "not compiled (no C++ compiler here)"
+    )
+
+
+def test_a_short_run_is_not_compiled(
+    auto: Recipe, make_network: MakeNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_machine(monkeypatch, bfloat16=True, compiler="")
+    for n_steps, expected in ((0, False), (999, False), (1000, True)):
+        assert decide(auto, make_network().module, SHAPE, n_steps, CPU)[0].compile is expected
+
+
+def test_what_was_asked_for_is_done(auto: Recipe, make_network: MakeNetwork) -> None:
+    asked = replace(auto, amp="float16", channels_last=False, compile=True)
+    chosen, why = decide(asked, make_network().module, SHAPE, 1, CPU)
+    assert chosen == asked
+    assert why.count("(asked for)") == 3
+
+
+def test_a_network_that_does_not_run_in_bfloat16_trains_in_float32(
+    auto: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stubborn(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if torch.is_autocast_enabled("cpu"):
+                raise NotImplementedError("not implemented for 'BFloat16'")
+            return x.mean((2, 3))
+
+    set_machine(monkeypatch, bfloat16=True, compiler="")
+    chosen, why = decide(auto, Stubborn(), SHAPE, 10, CPU)
+    assert (chosen.amp, chosen.channels_last) == ("off", False)
+    assert "float32 (the network does not run in bfloat16: not implemented for" in why
+
+
+def test_gradients_stay_channels_last() -> None:
+    """A pooled head hands back channels-first ones."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Hardtanh(), nn.Conv2d(4, 4, 1), nn.Hardtanh()
+    ).to(memory_format=torch.channels_last)
+    x = torch.randn(2, 3, 6, 6).to(memory_format=torch.channels_last)
+    network(x).mean((2, 3)).sum().backward()
+    expected = [p.grad.clone() for p in network.parameters()]
+    network.zero_grad()
+    keep_gradients_channels_last(network)
+    seen = []
+    y = network[2](network[1](network[0](x)))
+    y.register_hook(lambda g: seen.append(g.is_contiguous(memory_format=torch.channels_last)))
+    network[4](network[3](y)).mean((2, 3)).sum().backward()
+    assert seen == [True]
+    for grad, parameter in zip(expected, network.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, grad)
+
+
+def broken(*_: object, **__: object) -> Callable[..., object]:
+    def fail(*_: object) -> object:
+        raise RuntimeError("no backend\nlong story")
+
+    return fail
+
+
+def test_a_compiler_that_fails_is_told_or_an_error(
+    auto: Recipe, make_network: MakeNetwork, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(torch, "compile", broken)
+    module = make_network().module
+    settled = replace(auto, amp="off", channels_last=False, compile=True)
+    with caplog.at_level(logging.WARNING, "irbin"):
+        assert compiled(module, settled, (4, *SHAPE), CPU, required=False) is module
+    assert caplog.messages == [
+        "torch.compile failed (no backend), so the network is trained without it"
+    ]
+    with pytest.raises(
+        TrainingError, match=r"^`--compile`: torch.compile failed: no backend; `--no"
+    ):
+        compiled(module, settled, (4, *SHAPE), CPU, required=True)
+
+
+def test_compiling_leaves_the_network_as_it_was(
+    auto: Recipe, make_network: MakeNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "compile", lambda module, mode=None: module)
+    module = make_network().module
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    for n_batches in (1, 2):
+        settled = replace(
+            auto, amp="off", channels_last=True, compile=True, grad_accum_steps=n_batches
+        )
+        assert compiled(module, settled, (4, *SHAPE), CPU, required=True) is module
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert all(p.grad is None for p in module.parameters())
+
+
+def test_what_was_decided_is_kept_and_resumed(
+    auto: Recipe, make_network: MakeNetwork, data: DataOptions, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    lines: list[str] = []
+    set_machine(monkeypatch, bfloat16=True, compiler="")
+    finetune(make_network(), data, auto, tmp_path / "run", say=lines.append)
+    assert lines[0].startswith("training in bfloat16 (the processor has it), channels-last, not")
+    assert lines[1].startswith("images: 30 + 15 decoded once")
+    args = yaml.safe_load((tmp_path / "run" / "args.yaml").read_text())
+    assert (args["recipe"]["amp"], args["recipe"]["compile"]) == ("bfloat16", False)
+    assert args["data"]["cache"] == "ram"
+    set_machine(monkeypatch, bfloat16=False, compiler="")  # another machine
+    finetune(make_network(), data, auto, tmp_path / "run", resume=True, say=lines.append)
+    assert lines[2].startswith("training in bfloat16 (asked for)")
+
+
+def test_every_path_ends_near_the_same_loss(
+    make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
+) -> None:
+    """bfloat16 and memory format change rounding, not what is learned."""
+    paths = {"plain": {}, "last": {"channels_last": True}, "bf16": {"amp": "bfloat16"}}
+    losses = {}
+    for name, knobs in paths.items():
+        run = replace(recipe, epochs=8, hflip=0.0, **knobs)
+        record = finetune(make_network(), data, run, tmp_path / name)
+        losses[name] = record.epochs[-1].train_loss
+    assert losses["last"] == pytest.approx(losses["plain"], rel=0.02)
+    assert losses["bf16"] == pytest.approx(losses["plain"], rel=0.1)
