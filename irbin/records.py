@@ -844,9 +844,7 @@ class TrainBenchEntry:
 
 @dataclass(frozen=True)
 class TrainBenchRecord:
-    """Training steps of a binary network and its float one. Made by `train_benchmarks`, read by
-    reports.
-    """
+    """Training steps, binary beside float. Made by `train_benchmarks`, read by reports."""
 
     source: str
     """What was benchmarked."""

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from irbin.binary.layers import phase_of
-from irbin.data.batches import Images, Loader
-from irbin.data.cached import CachedLoader, Pixels
-from irbin.data.images import Augmentation, eval_transform
+from irbin.data.batches import Loader
+from irbin.data.images import Augmentation
+from irbin.data.synthetic import random_loader
 from irbin.errors import TrainingError, UsageError
 from irbin.evaluation import autocast
 from irbin.network.network import Network
@@ -55,8 +55,6 @@ DATA, FORWARD, BACKWARD, OPTIMIZER = "data", "forward", "backward", "optimizer"
 PARTS = (DATA, FORWARD, BACKWARD, OPTIMIZER)
 WARM_UP = 2
 """Rounds before those that count."""
-_N_BATCHES = 4
-"""Random images, in batches of them: an epoch is dealt out anew now and then, as in training."""
 
 
 class Stopwatch:
@@ -171,44 +169,13 @@ def _loader(
     """Training batches as the loop gets them."""
     if data is not None:
         return open_loaders(network, data, recipe, group, report)[0]
-    if recipe.aa:
-        raise UsageError(
-            f"`recipe`: its policy `aa: {recipe.aa}` changes image by image, which random images "
-            "are not made for; give real ones with `--data-dir`"
-        )
-    return random_loader(network, recipe, batch_size, group.device)
-
-
-def random_loader(
-    network: Network, recipe: Recipe, batch_size: int, device: torch.device
-) -> CachedLoader:
-    """Random pixels and labels, cut, flipped and normalized in batches as a cached data set's are.
-
-    Args:
-        network: its image size and classes.
-        recipe: augmentation, seed, batches of a step.
-        batch_size: images in a batch.
-        device: where they lie and go.
-    """
-    source, draw = network.source, torch.Generator().manual_seed(recipe.seed)
-    n = batch_size * recipe.grad_accum_steps * _N_BATCHES
-    pixels = torch.randint(
-        0, 256, (n, *source.preprocessing.input_size), dtype=torch.uint8, generator=draw
-    )
-    labels = torch.randint(0, source.num_classes, (n,), generator=draw)
+    source = network.source
     knobs = {field.name: getattr(recipe, field.name) for field in fields(Augmentation)}
-    dataset = Images(
-        range(n), eval_transform(source.preprocessing), source.preprocessing, recipe.seed,
-        "random images", Augmentation(**knobs),
+    return random_loader(
+        source.preprocessing, source.num_classes, Augmentation(**knobs), batch_size,
+        seed=recipe.seed, device=group.device, accumulation=recipe.grad_accum_steps,
+        channels_last=uses_channels_last(recipe, network.module),
     )  # fmt: skip
-    loader = CachedLoader(
-        dataset, Pixels(pixels.to(memory_format=torch.channels_last), labels).to(device),
-        DataOptions(batch_size=batch_size), training=True, seed=recipe.seed, device=device,
-        n_classes=source.num_classes, channels_last=uses_channels_last(recipe, network.module),
-        accumulation=recipe.grad_accum_steps,
-    )  # fmt: skip
-    loader.why = "images: random, augmented in batches"
-    return loader
 
 
 def _runs(

@@ -97,10 +97,14 @@ def bench(
     batch_size: Annotated[
         int | None,
         typer.Option(
-            "--batch-size", "-b", min=1, metavar="N", help="Images a call.",
+            "--batch-size",
+            "-b",
+            min=1,
+            metavar="N",
+            help="Images a call.",
             show_default=f"{BATCH_SIZE}, {TRAIN_BATCH_SIZE} with --train",
         ),
-    ] = None,  # fmt: skip
+    ] = None,
     threads: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", show_default="torch's", help="Threads of every runtime."),
@@ -122,9 +126,12 @@ def bench(
     ] = "float32",
     memory: Annotated[
         bool,
-        typer.Option("--memory/--no-memory", help="Measure a packed folder's memory and loading; "
-                     "with --train, what a forward pass keeps for the backward one."),
-    ] = True,  # fmt: skip
+        typer.Option(
+            "--memory/--no-memory",
+            help="Measure a packed folder's memory and loading; "
+            "with --train, what a forward pass keeps for the backward one.",
+        ),
+    ] = True,
     json_to: Json = None,
 ) -> None:
     """Time a packed network beside its float one, and show where the time goes.

@@ -184,9 +184,7 @@ class RecipeFlags:
     ] = None
     model_ema_warmup: Annotated[
         bool | None,
-        knob(
-            METHOD, "Let that weight grow from 0.", None, "--model-ema-warmup/--no-model-ema-warmup"
-        ),
+        knob(METHOD, "Let that weight grow from 0.", None, "--model-ema-warmup/--no-ema-warmup"),
     ] = None
 
     seed: Annotated[int | None, knob(RUN, "Decides everything random.", "N")] = None
@@ -194,8 +192,8 @@ class RecipeFlags:
         Literal["auto", "bfloat16", "float16", "off"] | None,
         knob(
             RUN,
-            "Mixed precision; auto is bfloat16 where the processor has it.",
-            None,
+            "Mixed precision: bfloat16, float16, off, or auto: bfloat16 where it is fast.",
+            "TYPE",
             "--amp",
             "--amp-dtype",
         ),
@@ -226,7 +224,7 @@ class RecipeFlags:
     ] = None
     dist_bn: Annotated[
         Literal["reduce", "broadcast", "off"] | None,
-        knob(RUN, "Running statistics of several processes at an epoch's end."),
+        knob(RUN, "Running statistics of several processes: reduce, broadcast, off.", "HOW"),
     ] = None
 
     def overrides(self) -> dict[str, Any]:

@@ -267,7 +267,9 @@ def _check(run: Run, progress: Progress, loss: Tensor, images: Tensor) -> None:
     """
     if run.group.device.type != "cpu" or math.isfinite(loss.item()):
         return
-    place = first_nonfinite(run.module, images, run.recipe.amp)
+    place = None  # with several processes, what synchronizes would wait for the others
+    if run.group.size == 1:
+        place = first_nonfinite(run.module, images, run.recipe.amp)
     raise TrainingError(not_finite(progress, run.n_steps, place))
 
 

@@ -103,10 +103,11 @@ def compiled(
     held = held_weights(module) if recipe.grad_accum_steps > 1 else nullcontext()
     module.train()
     try:
-        with held:
-            with autocast(device, recipe.amp):
-                logits = fast(images)
-            logits.float().sum().backward()
+        for _ in range(3 if use_graphs else 1):  # a graph is recorded in the second pass
+            with held:
+                with autocast(device, recipe.amp):
+                    logits = fast(images)
+                logits.float().sum().backward()
     except Exception as error:  # dynamo, inductor, a compiler: each raises its own
         if required:
             first = str(error).strip().splitlines()[0]

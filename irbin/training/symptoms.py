@@ -17,7 +17,7 @@ N_RISES = 3
 """Epochs in a row with a higher loss; EDE's sharpening makes it rise in one or two."""
 
 RISE = 1.1
-"""And this much above the lowest."""
+"""And this many times the lowest, or the first: less is noise."""
 
 FAR_LOSS = 1.3
 """Times the loss of guessing, ln(classes), and grown since the first epoch: healthy runs come down,
@@ -173,7 +173,7 @@ def _is_far_off(seen: _Seen) -> bool:
     if seen.n_classes < 2:
         return False
     now, guessing = seen.now.train_loss, math.log(seen.n_classes)
-    far = now > FAR_LOSS * guessing and now > seen.epochs[0].train_loss
+    far = now > FAR_LOSS * guessing and now > RISE * seen.epochs[0].train_loss
     blind = seen.now.train_top1 <= GUESSING * 100 / seen.n_classes
     return (far or now > ABSURD_LOSS * guessing) and blind
 

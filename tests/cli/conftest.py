@@ -71,7 +71,11 @@ class FakeVerbs(ModuleType):
         self._called("convert", *args, **kwargs)
         return SimpleNamespace(plan=PLAN, source=SimpleNamespace(num_classes=self.num_classes))
 
-    def finetune(self, *args: Any, report: Any, on_epoch: Any, **kwargs: Any) -> RunRecord:
+    def finetune(
+        self, *args: Any, report: Any, on_epoch: Any, say: Any, stage: Any, **kwargs: Any
+    ) -> RunRecord:
+        stage("decoding images", 1, 2)
+        say("training in float32")
         report(STEP)
         on_epoch(EPOCH)
         self._called("finetune", *args, **kwargs)

@@ -11,10 +11,13 @@ from irbin.errors import UsageError
 from irbin.records import (
     BenchEntry,
     BenchRecord,
+    DataOptions,
     Latency,
     Machine,
     NodeTiming,
     SourceOptions,
+    TrainBenchEntry,
+    TrainBenchRecord,
 )
 
 RECORD = BenchRecord(
@@ -25,6 +28,14 @@ RECORD = BenchRecord(
     ),
     (NodeTiming("layer1.0.conv1", "bconv2d", ("multiply",), (8, 4, 4), 900, 10**6, 0),),
     1000, 50, notes=("a note",),
+)  # fmt: skip
+
+TRAINED = TrainBenchRecord(
+    "resnet18", 8, 1, (3, 32, 32), "cpu", RECORD.machine, "in bfloat16; adamw", "images: random",
+    (
+        TrainBenchEntry("binary", Latency(120, 120, 120, 30), 67, 1, 40, 70, 2, 2_000_000),
+        TrainBenchEntry("float", Latency(100, 100, 100, 30), 80, 1, 30, 60, 2, 1_000_000),
+    ),
 )  # fmt: skip
 
 
@@ -73,3 +84,75 @@ def test_json_alone_is_on_standard_output(run, calls) -> None:
 def test_errors_are_one_line(run, calls) -> None:
     done = run("bench", "packed", "--against", "nonsense")
     assert (done.code, done.err.splitlines()[-1]) == (2, "irbin: `against`: no")
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, dict[str, Any]]]:
+    fake = ModuleType("irbin.train_benchmarks")
+    made: list[tuple[Any, dict[str, Any]]] = []
+
+    def benchmark_training(source: Any, *, report: Any, **kwargs: Any) -> TrainBenchRecord:
+        report("compiling the binary network", 0, 0)
+        made.append((source, kwargs))
+        return TRAINED
+
+    fake.benchmark_training = benchmark_training  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "irbin.train_benchmarks", fake)
+    return made
+
+
+def test_training_takes_its_options_and_a_batch_of_its_own(run, steps) -> None:
+    done = run("bench", "resnet18", "--train", "--device", "cpu", "--shortcut", "bireal")
+    assert done.code == 0
+    assert steps == [("resnet18", {
+        "source_options": SourceOptions(), "data": None, "batch_size": 128, "n_threads": None,
+        "n_runs": 30, "recipe": None, "overrides": {}, "device": "cpu", "memory": True,
+        "shortcut": "bireal",
+    })]  # fmt: skip
+
+
+def test_what_is_said_of_training_arrives(run, steps, tmp_path) -> None:
+    run(
+        "bench", "resnet18", "--train", "-b", "8", "--threads", "1", "--runs", "5", "--no-memory",
+        "--recipe", "float", "--amp", "off", "--no-compile", "--channels-last",
+        "--data-dir", str(tmp_path), "--device", "cpu",
+    )  # fmt: skip
+    _, found = steps[0]
+    assert found == {
+        "source_options": SourceOptions(), "data": DataOptions(str(tmp_path), batch_size=8),
+        "batch_size": 8, "n_threads": 1, "n_runs": 5, "recipe": "float",
+        "overrides": {"amp": "off", "compile": False, "channels_last": True}, "device": "cpu",
+        "memory": False,
+    }  # fmt: skip
+
+
+def test_training_prints_ratio_settings_and_machine(run, steps) -> None:
+    done = run("bench", "resnet18", "--train")
+    for word in ("1.20×", "within the 1.25×", "backward", "in bfloat16; adamw", "images: random"):
+        assert word in done.out
+    assert "CPU X" in done.err
+    value = json.loads(run("bench", "resnet18", "--train", "--json", "-").out)
+    assert value["ratio"] == 1.2
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--recipe", "float"], "`--recipe` is of training steps; add `--train`"),
+        (["--no-compile"], "`--compile` is of training steps; add `--train`"),
+        (["--data-dir", "d"], "`--data-dir` is of training steps; add `--train`"),
+        (
+            ["--train", "--against", "openvino"],
+            "`--against` times networks that run; it does not go with `--train`",
+        ),
+        (
+            ["--train", "--float-math", "bfloat16"],
+            "`--float-math` is of packed networks; with `--train` it is `--amp`",
+        ),
+    ],
+    ids=["recipe", "compile", "data", "against", "float-math"],
+)
+def test_options_that_make_no_sense_together_are_refused(run, calls, steps, words, line) -> None:
+    done = run("bench", "packed", *words)
+    assert (done.code, done.err.splitlines()[-1]) == (2, f"irbin: {line}")
+    assert calls == steps == []

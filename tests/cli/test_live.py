@@ -94,7 +94,7 @@ def test_a_terminal_keeps_the_epochs_and_one_head() -> None:
         display.step(STEP)
         time.sleep(0.3)
     text = out.getvalue()
-    assert text.count("val top-1") == 1
+    assert text.count("loss val top-1") == 1
     assert text.count("  60.00  90.00") == 2
     assert "step 124/391" in text
     assert "▅▅ 60.00 %" in text  # the course of both

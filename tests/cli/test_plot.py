@@ -49,9 +49,10 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 def test_a_run_is_drawn_into_its_folder_and_several_here(run, runs, drawn) -> None:
     assert run("plot", "a").err == "wrote a/curves.png\n"
     assert run("plot", "a", "b/", "./a").err == "wrote curves.png\n"
+    assert run("plot", "b", "./b/").err == "wrote b/curves.png\n"
     names = ["loss", "accuracy", "lr", "ede", "speed"]
     assert [(list(found), panels, suffix) for found, panels, suffix in drawn] == [
-        (["a"], names, ".png"), (["a", "b"], names, ".png"),
+        (["a"], names, ".png"), (["a", "b"], names, ".png"), (["b"], names, ".png"),
     ]  # fmt: skip
     assert drawn[1][0]["b"][1].epoch == 1
     assert Path("a/curves.png").read_bytes() == Path("curves.png").read_bytes() == b"picture"

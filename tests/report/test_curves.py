@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from irbin.records import EpochRecord, LayerDiagnostics
 from irbin.report.curves import (
@@ -77,13 +80,35 @@ def test_any_number_of_panels_and_runs_is_drawn_without_a_warning(
     assert curves(runs, list(PANELS)[:n_panels], ".png")
 
 
-def test_one_epoch_and_gaps_between_evaluations_are_seen() -> None:
-    def marks(run: list[EpochRecord]) -> int:
-        return curves({"a": run}, ["accuracy"], ".svg").count(b"<use")
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
+    """The lines of one panel, as matplotlib got them."""
 
+    def draw(run: list[EpochRecord], panel: str) -> list[Any]:
+        figure = Figure(layout="constrained")
+        monkeypatch.setattr("irbin.report.curves.drawn", lambda draw, size, suffix: draw(figure))
+        curves({"a": run}, [panel], ".png")
+        return list(figure.axes[0].lines)
+
+    return draw
+
+
+def test_epochs_count_from_one_and_a_gap_between_evaluations_is_bridged(lines) -> None:
     sparse = [replace(e, eval_top1=NAN) if e.epoch % 2 else e for e in epochs(5)]
-    assert marks(epochs(1)) > marks(epochs(5))
-    assert marks(sparse) == marks(epochs(5))  # lines, not points alone
+    train, val = lines(sparse, "accuracy")
+    assert list(train.get_xdata()) == [1, 2, 3, 4, 5]
+    assert list(val.get_xdata()) == [1, 3, 5]
+    assert list(val.get_ydata()) == [1, 1 / 3, 1 / 5]
+
+
+def test_shares_are_drawn_as_per_cent(lines) -> None:
+    (flips,) = lines(epochs(2), "flips")
+    assert list(flips.get_ydata()) == [100, 50]
+
+
+def test_a_line_of_one_point_is_seen(lines) -> None:
+    assert [line.get_marker() for line in lines(epochs(1), "accuracy")] == ["o", "o"]
+    assert [line.get_marker() for line in lines(epochs(2), "accuracy")] == ["None", "None"]
 
 
 @pytest.mark.parametrize("value", [0.0, math.inf, NAN])

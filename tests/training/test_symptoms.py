@@ -106,6 +106,7 @@ def test_a_loss_far_above_guessing_is_told() -> None:
     assert (
         told([first, epoch(1, train_loss=3.05, train_top1=10.0)]) == []
     )  # a bad head, coming down
+    assert told([first, epoch(1, train_loss=3.3, train_top1=10.0)]) == []  # or standing still
     assert told([first, epoch(1, train_loss=9.0, train_top1=20.1)]) == []
     assert sentence([first, epoch(1, train_loss=9.0, train_top1=20.0)]) == (
         "the run diverges: the training loss is 9, where guessing among 10 classes has 2.3; try a "
