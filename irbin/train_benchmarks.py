@@ -118,12 +118,12 @@ def benchmark_training(
         SourceError, PlanError, ConvertError, DataError: there is nothing to train.
         TrainingError: a loss that is not finite, or torch.compile was asked for and fails.
     """
+    settings = resolve_recipe(recipe, {**(overrides or {}), "distill": False}, converted=True)
     before = torch.get_num_threads()
     torch.set_num_threads(n_threads or before)
     try:
         where = machine()  # its load is the one before
         networks = _networks(open_network(source, source_options), options)
-        settings = resolve_recipe(recipe, {**(overrides or {}), "distill": False}, converted=True)
         group = alone(torch.device(device))
         train = _loader(networks[BINARY], settings, data, batch_size, group, report)
         runs, path = _runs(networks, settings, train, group, report)

@@ -178,11 +178,23 @@ def test_a_loss_that_is_not_finite_ends_it(monkeypatch):
         benchmark_training(SOURCE, batch_size=2, overrides=PLAIN)
 
 
-def test_threads_are_as_they_were_afterwards():
-    before = torch.get_num_threads()
-    with pytest.raises(UsageError, match="`recipe`"):
-        benchmark_training(SOURCE, n_threads=before + 1, recipe="nonsense")
-    assert torch.get_num_threads() == before
+def test_threads_are_as_they_were_afterwards(monkeypatch):
+    before, seen = torch.get_num_threads(), []
+
+    def opened(*_):
+        seen.append(torch.get_num_threads())
+        raise UsageError("no such network")
+
+    monkeypatch.setattr(train_benchmarks, "open_network", opened)
+    with pytest.raises(UsageError, match="no such network"):
+        benchmark_training(SOURCE, n_threads=before + 1)
+    assert (seen, torch.get_num_threads()) == ([before + 1], before)
+
+
+def test_a_recipe_that_makes_no_sense_is_told_before_anything_runs(monkeypatch):
+    monkeypatch.delattr(train_benchmarks, "open_network")
+    with pytest.raises(UsageError, match="^`recipe`: expected one of .*, got `nonsense`$"):
+        benchmark_training(SOURCE, recipe="nonsense")
 
 
 def test_compiling_is_asked_for_as_in_training(monkeypatch):

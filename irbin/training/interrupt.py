@@ -1,4 +1,4 @@
-"""Ctrl-C that waits for the end of a step, so that what is saved is whole.
+"""Ctrl-C and SIGTERM that wait for the end of a step, so that what is saved is whole.
 
 An exception in the middle of a step would leave some weights updated and others not, and no run
 could go on from there as if nothing had happened. A second Ctrl-C does not wait.
@@ -32,6 +32,8 @@ class Stop:
 def held_interrupt() -> Iterator[Stop]:
     """Within, the first Ctrl-C sets the flag it yields and the second raises KeyboardInterrupt.
 
+    SIGTERM, by which schedulers announce that a machine is taken away, counts as one.
+
     Outside the main thread, where Python delivers no signals, the flag is only set by `request`.
     """
     stop = Stop()
@@ -44,8 +46,9 @@ def held_interrupt() -> Iterator[Stop]:
             raise KeyboardInterrupt
         stop.request()
 
-    before = signal.signal(signal.SIGINT, handle)
+    before = {kind: signal.signal(kind, handle) for kind in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for kind, handler in before.items():
+            signal.signal(kind, handler)

@@ -95,6 +95,8 @@ def compiled(
     # small networks wait for kernels to be launched, and CUDA graphs launch a whole step at once
     graphs = device.type == "cuda" and max(batch_shape[2:]) <= SMALL_SIDE
     use_graphs = graphs and recipe.grad_accum_steps == 1 and not recipe.sync_bn
+    # a warning on machines without a GPU that nobody can act on
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     fast = torch.compile(module, mode="reduce-overhead" if use_graphs else None)
     images = torch.zeros(batch_shape, device=device)
     if recipe.channels_last:

@@ -9,19 +9,20 @@ import pytest
 from irbin.training.interrupt import held_interrupt
 
 
-def press() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+def press(kind: signal.Signals = signal.SIGINT) -> None:
+    os.kill(os.getpid(), kind)
 
 
-def test_the_first_ctrl_c_is_held_and_the_second_is_not() -> None:
-    before = signal.getsignal(signal.SIGINT)
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM], ids=str)
+def test_the_first_is_held_and_the_second_is_not(kind: signal.Signals) -> None:
+    before = signal.getsignal(kind)
     with held_interrupt() as stop:
         assert not stop()
-        press()
+        press(kind)
         assert stop()
         with pytest.raises(KeyboardInterrupt):
-            press()
-    assert signal.getsignal(signal.SIGINT) is before
+            press(kind)
+    assert signal.getsignal(kind) is before
 
 
 def test_a_request_counts_as_the_first() -> None:
