@@ -616,7 +616,7 @@ class LayerDiagnostics:
     weight_entropy: float
     """Mean over filters of H(share of +1), bits: 1 is balanced (IR-Net, §3.2)."""
     weight_gradient: float
-    """Share of the weights with usable gradient: g'(ŵ) of at least 0.1 under the present t and k."""
+    """Share of the weights whose gradient is usable: g'(ŵ) ≥ 0.1 under the present t and k."""
     activation_entropy: float
     """Mean over input channels of H(share of +1), bits."""
     dead_channels: float

@@ -32,7 +32,6 @@ from irbin.sources import Source, check_classifier, name_of, open_network
 from irbin.timing import latency, machine
 from irbin.training.diagnostics import Diagnostics
 from irbin.training.distill import task_loss
-from irbin.training.loop import _update
 from irbin.training.mixing import make_mix
 from irbin.training.optimize import make_optimizer, make_scheduler
 from irbin.training.precision import (
@@ -277,7 +276,7 @@ def step(
             run.scaler.scale(loss / n_batches).backward()  # type: ignore[no-untyped-call]  # torch's gap
             watch.lap(BACKWARD)
     watch.lap(BACKWARD)
-    _update(run, number)
+    run.update(number)
     if run.phase is not None:
         run.phase.set_progress((number + 1) / (run.n_epochs * run.n_steps))
     watch.lap(OPTIMIZER)

@@ -17,7 +17,6 @@ from typing import TypeVar
 
 import torch
 from timm.utils import ModelEmaV3
-from timm.utils.clip_grad import dispatch_clip_grad
 from torch import Tensor, nn
 
 from irbin.binary.layers import phase_of
@@ -198,7 +197,7 @@ def _train(run: Run, progress: Progress, keeper: Keeper) -> bool:
                                 _check(run, progress, loss, images)
                                 run.scaler.scale(loss / n_batches).backward()  # type: ignore[no-untyped-call]  # torch's gap
                             meter.add(loss, logits, targets)
-                    _update(run, step)
+                    run.update(step)
                     progress.step += 1
                     if run.phase is not None:
                         run.phase.set_progress((step + 1) / (run.n_epochs * run.n_steps))
@@ -224,20 +223,6 @@ def _train(run: Run, progress: Progress, keeper: Keeper) -> bool:
             keeper.finish_epoch(record, layers)
             _tell(run.on_epoch, record, group, stop)
     return progress.epoch < run.n_epochs
-
-
-def _update(run: Run, step: int) -> None:
-    """The optimizer's part of a step, and what moves with it."""
-    recipe, optimizer = run.recipe, run.optimizer
-    if recipe.clip_grad is not None:
-        run.scaler.unscale_(optimizer)
-        dispatch_clip_grad(run.module.parameters(), recipe.clip_grad, recipe.clip_mode)
-    run.scaler.step(optimizer)
-    run.scaler.update()
-    optimizer.zero_grad()
-    run.scheduler.step_update(step + 1)
-    if run.ema is not None:
-        run.ema.update(run.module, step=step + 1)
 
 
 def _loss(run: Run, images: Tensor, logits: Tensor, targets: Tensor) -> Tensor:

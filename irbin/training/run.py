@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from timm.utils import ModelEmaV3, distribute_bn
+from timm.utils.clip_grad import dispatch_clip_grad
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -109,6 +110,20 @@ class Run:
         if is_last or not isinstance(self.forward, DistributedDataParallel):
             return nullcontext()
         return cast("AbstractContextManager[None]", self.forward.no_sync())
+
+    def update(self, step: int) -> None:
+        """The optimizer's part of a step, counted from the run's first, and what moves with it."""
+        if self.recipe.clip_grad is not None:
+            self.scaler.unscale_(self.optimizer)
+            dispatch_clip_grad(
+                self.module.parameters(), self.recipe.clip_grad, self.recipe.clip_mode
+            )
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        self.scheduler.step_update(step + 1)
+        if self.ema is not None:
+            self.ema.update(self.module, step=step + 1)
 
     def diagnose(self, images: Tensor | None, epoch: int) -> Sequence[LayerDiagnostics]:
         """What the diagnostics say at an epoch's end.
