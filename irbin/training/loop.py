@@ -122,7 +122,8 @@ def finetune(
     try:
         interrupted = _train(run, progress, keeper)
     except DataError:  # a damaged image costs no work: it is repaired, and the run resumed
-        keeper.save_last()
+        if group.size == 1:
+            keeper.save_last()
         raise
     return keeper.finish(interrupted)
 
@@ -210,9 +211,13 @@ def _train(run: Run, progress: Progress, keeper: Keeper) -> bool:
                         if group.any(keeper.is_due()) and not stopping:
                             meter.settle()
                             keeper.save_last()
-            finally:  # a damaged image may end the pass
+            except BaseException:  # a damaged image may end the pass
+                if group.size == 1:  # the others are in the middle of a step
+                    meter.settle()
+                raise
+            finally:
                 batches.close()
-                meter.settle()
+            meter.settle()
             run.settle_norms()
             evaluation = _validate(run, progress, stop)
             if group.any(stop()):  # also during the evaluation, which is then done again

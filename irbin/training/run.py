@@ -152,8 +152,10 @@ class Run:
 
     def settle_norms(self) -> None:
         """At an epoch's end: every process gets the same running statistics, as `dist_bn` says."""
-        if self.group.size > 1 and self.recipe.dist_bn != "off":
-            distribute_bn(self.module, self.group.size, self.recipe.dist_bn == "reduce")
+        if self.group.size == 1 or self.recipe.dist_bn == "off":
+            return
+        for module in (self.module, self.ema.module if self.ema is not None else nn.Identity()):
+            distribute_bn(module, self.group.size, self.recipe.dist_bn == "reduce")
 
 
 def parallel(
