@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save
 from torch import Tensor
@@ -198,8 +199,11 @@ def _first_line(error: Exception) -> str:
 
 
 def _filed(path: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    # safetensors refuses tensors that share memory
-    return {f"{path}.{name}": t.detach().cpu().clone() for name, t in tensors.items()}
+    # safetensors refuses tensors that share memory, or are channels-last
+    plain = torch.contiguous_format
+    return {
+        f"{path}.{name}": t.detach().cpu().clone(memory_format=plain) for name, t in tensors.items()
+    }
 
 
 def _under(path: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -22,7 +22,8 @@ from irbin.training.recipe import Recipe
 
 MakeNetwork = Callable[..., Network]
 
-HARD = {"mixup": 0.3, "reprob": 0.5, "color_jitter": 0.2, "opt": "adamw", "model_ema": True}
+HARD = {"mixup": 0.3, "reprob": 0.5, "color_jitter": 0.2, "opt": "adamw", "model_ema": True,
+        "channels_last": True}  # fmt: skip
 """All there is to be saved, and what draws random numbers; the network has dropout besides."""
 
 
