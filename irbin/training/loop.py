@@ -274,6 +274,8 @@ def _validate(run: Run, progress: Progress, stop: Stop) -> Evaluation | None:
         if stop() and run.group.size == 1:  # the others would wait for this one's sums
             raise KeyboardInterrupt
 
+    # what is exported computes in float32; bfloat16 would round some values across zero
+    amp = None if run.phase is not None else run.recipe.amp
     module = run.averaged.module
     n_params = sum(parameter.numel() for parameter in module.parameters())
     begin = time.perf_counter()
@@ -282,7 +284,7 @@ def _validate(run: Run, progress: Progress, stop: Stop) -> Evaluation | None:
             module, run.val, name=str(run.out), kind="float" if run.phase is None else "binary",
             class_names=class_names(run.val.dataset), param_count=n_params, size_bytes=4 * n_params,
             preprocessing=run.network.source.preprocessing, device=run.group.device,
-            amp_dtype=run.recipe.amp, report=watch, group=run.group,
+            amp_dtype=amp, report=watch, group=run.group,
         )  # fmt: skip
     except KeyboardInterrupt:
         stop.request()
