@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import multiprocessing
+import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +24,11 @@ from irbin.training.loop import finetune
 from irbin.training.recipe import Recipe
 
 MakeNetwork = Callable[..., Network]
+
+FRESH = "IRBIN_FRESH_PROCESS"
+in_a_fresh_process = pytest.mark.skipif(
+    FRESH not in os.environ, reason="torch's autograd cannot be forked once it has threads"
+)
 
 HARD = {"mixup": 0.3, "reprob": 0.5, "color_jitter": 0.2, "opt": "adamw", "model_ema": True,
         "channels_last": True}  # fmt: skip
@@ -49,6 +57,18 @@ def traces(out: Path) -> dict[str, object]:
     return found | {"rows": rows, "diagnostics": (out / "diagnostics.csv").read_text()}
 
 
+@pytest.mark.skipif(FRESH in os.environ, reason="this is it")
+def test_everything_below_in_a_fresh_process() -> None:
+    words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", __file__]
+    done = subprocess.run(
+        words, env={**os.environ, FRESH: "1"}, capture_output=True, text=True, check=False,
+        timeout=500, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert "5 passed" in done.stdout
+
+
+@in_a_fresh_process
 @pytest.mark.parametrize(("cache", "seed"), [("ram", 0), ("off", 1)])
 def test_a_run_killed_anywhere_ends_with_the_same_bytes(
     cache: str, seed: int, make_network: MakeNetwork, data: DataOptions, recipe: Recipe,
@@ -75,6 +95,7 @@ def test_a_run_killed_anywhere_ends_with_the_same_bytes(
     assert traces(out) == traces(tmp_path / "whole")
 
 
+@in_a_fresh_process
 @pytest.mark.parametrize("step", [1, 4, 9])
 def test_a_run_killed_after_a_step_ends_with_the_same_bytes(
     step: int, make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
