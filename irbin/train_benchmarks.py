@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from irbin.binary.layers import phase_of
 from irbin.data.batches import Loader
 from irbin.data.images import Augmentation
 from irbin.data.synthetic import random_loader
@@ -30,18 +29,13 @@ from irbin.processes import Group, alone
 from irbin.records import DataOptions, JsonValue, SourceOptions, TrainBenchEntry, TrainBenchRecord
 from irbin.sources import Source, check_classifier, name_of, open_network
 from irbin.timing import latency, machine
-from irbin.training.diagnostics import Diagnostics
 from irbin.training.distill import task_loss
-from irbin.training.mixing import make_mix
-from irbin.training.optimize import make_optimizer, make_scheduler
 from irbin.training.precision import (
     WORTH_COMPILING,
-    compiled,
     decide,
-    keep_gradients_channels_last,
     uses_channels_last,
 )
-from irbin.training.prepare import open_loaders
+from irbin.training.prepare import make_run, open_loaders
 from irbin.training.recipe import Recipe, resolve_recipe
 from irbin.training.run import Run
 from irbin.verbs import convert
@@ -190,34 +184,13 @@ def _runs(
     for name, network in networks.items():
         if recipe.compile and report is not None:
             report(f"compiling the {name} network", 0, 0)
-        runs[name] = _run(network, recipe, train, group, must_compile)
+        network.module.to(group.device)
+        runs[name] = make_run(  # one process, neither saved nor evaluated
+            network, recipe, Path(), group, train, train, n_steps=WORTH_COMPILING,
+            must_compile=must_compile,
+        )  # fmt: skip
+        runs[name].module.train()
     return runs, path
-
-
-def _run(network: Network, recipe: Recipe, train: Loader, group: Group, must_compile: bool) -> Run:
-    """What the loop works with; a long epoch of one process, neither saved nor evaluated."""
-    module, device = network.module.to(group.device).train(), group.device
-    if recipe.channels_last:
-        module.to(memory_format=torch.channels_last)
-    phase = phase_of(module) if network.plan is not None else None
-    if phase is not None:
-        phase.set_range(recipe.t_min, recipe.t_max)
-    forward: Callable[[Tensor], Tensor] = module
-    if recipe.compile:
-        shape = (train.batch_size, *network.source.preprocessing.input_size)
-        forward = compiled(module, recipe, shape, device, must_compile)
-    if forward is module and recipe.channels_last:
-        keep_gradients_channels_last(module)
-    optimizer = make_optimizer(module, recipe)
-    scheduler, n_epochs = make_scheduler(optimizer, recipe, WORTH_COMPILING)
-    return Run(
-        network, recipe, Path(), group, train, train, phase, forward=forward, teacher=None,
-        mix=make_mix(recipe, network.source.num_classes, train.batch_size, device),
-        optimizer=optimizer, scheduler=scheduler,
-        scaler=torch.amp.GradScaler(device.type, enabled=recipe.amp == "float16"),
-        ema=None, diagnostics=Diagnostics(nn.Identity()), n_epochs=n_epochs,
-        n_steps=WORTH_COMPILING, report=None, on_epoch=None,
-    )  # fmt: skip
 
 
 def _timed(

@@ -14,6 +14,7 @@ from irbin.network.network import Network
 from irbin.processes import alone
 from irbin.records import DataOptions, SourceOptions
 from irbin.train_benchmarks import PARTS, benchmark_training, endless, step
+from irbin.training import prepare
 from irbin.training.recipe import resolve_recipe
 from tests.conftest import write_pictures
 
@@ -204,7 +205,7 @@ def test_compiling_is_asked_for_as_in_training(monkeypatch):
         asked.append((shape, required))
         return module
 
-    monkeypatch.setattr(train_benchmarks, "compiled", compiled)
+    monkeypatch.setattr(prepare, "compiled", compiled)
     told = []
     benchmark_training(
         SOURCE, batch_size=2, n_runs=2, overrides={**PLAIN, "compile": True},

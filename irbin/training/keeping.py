@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from safetensors import SafetensorError
 
+from irbin.data.batches import first_line
 from irbin.errors import TrainingError
 from irbin.network.folder import save_folder
 from irbin.records import EpochRecord, LayerDiagnostics, RunRecord
@@ -124,7 +125,7 @@ class Keeper:
         try:
             write()
         except (OSError, SafetensorError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = first_line(error)
             if what == "last":
                 self._unsaved = reason
             _log.warning(

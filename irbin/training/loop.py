@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from irbin.binary.layers import phase_of
 from irbin.data import class_names
 from irbin.data.fingerprint import fingerprint
 from irbin.errors import DataError, TrainingError, UsageError
@@ -32,27 +30,23 @@ from irbin.records import (
     JsonValue,
     RunRecord,
 )  # fmt: skip
-from irbin.training.diagnostics import Diagnostics
 from irbin.training.distill import distillation_loss, task_loss
 from irbin.training.interrupt import Stop, held_interrupt
 from irbin.training.keeping import Keeper
 from irbin.training.meter import Meter, epoch_record, not_finite
-from irbin.training.mixing import make_mix
 from irbin.training.nonfinite import first_nonfinite
-from irbin.training.optimize import make_optimizer, make_scheduler
-from irbin.training.precision import compiled, decide, keep_gradients_channels_last
+from irbin.training.precision import decide
 from irbin.training.prepare import (
     Stage,
     after_training,
     cache_of,
+    make_run,
     open_loaders,
-    ready_teacher,
 )  # fmt: skip
 from irbin.training.recipe import Recipe
 from irbin.training.resume import Progress, load_last, save_last
-from irbin.training.run import OnEpoch, Report, Run, Waits, parallel
+from irbin.training.run import OnEpoch, Report, Run, Waits
 from irbin.training.run_folder import begin_run, removed_on_error, same_run
-from irbin.training.sync_norm import synchronized
 
 _Record = TypeVar("_Record")
 _log = logging.getLogger("irbin")
@@ -133,42 +127,16 @@ def _prepare(
     group: Group, report: Report | None, on_epoch: OnEpoch | None, stage: Stage | None,
 ) -> tuple[Run, tuple[str, ...]]:  # fmt: skip
     """Everything the loop works with, and how it will compute, in words."""
-    device, shape = group.device, network.source.preprocessing.input_size
+    shape = network.source.preprocessing.input_size
     train, val = open_loaders(network, data, recipe, group, stage)
     network = after_training(network, train)
-    module = network.module.to(device)
+    network.module.to(group.device)
     n_steps = len(train) // recipe.grad_accum_steps
     must_compile = recipe.compile is True
-    recipe, path = decide(recipe, module, shape, n_steps * recipe.epochs, device)
-    if recipe.sync_bn:
-        network = replace(network, module=synchronized(module, group))
-        module = network.module
-    if recipe.channels_last:
-        module.to(memory_format=torch.channels_last)
-    phase = phase_of(module) if network.plan is not None else None
-    if phase is not None:
-        phase.set_range(recipe.t_min, recipe.t_max)
-    ema = None
-    if recipe.model_ema:
-        ema = ModelEmaV3(module, decay=recipe.model_ema_decay, use_warmup=recipe.model_ema_warmup)
-    forward: Callable[[Tensor], Tensor] = module
-    if recipe.compile:
-        if stage is not None:
-            stage("compiling the network", 0, 0)
-        forward = compiled(module, recipe, (train.batch_size, *shape), device, must_compile)
-    if forward is module and recipe.channels_last:
-        keep_gradients_channels_last(module)
-    optimizer = make_optimizer(module, recipe)
-    scheduler, n_epochs = make_scheduler(optimizer, recipe, n_steps)
-    run = Run(
-        network, recipe, out, group, train, val, phase,
-        forward=parallel(forward, module, recipe, group),
-        teacher=ready_teacher(teacher, recipe, device),
-        mix=make_mix(recipe, network.source.num_classes, train.batch_size, device),
-        optimizer=optimizer, scheduler=scheduler,
-        scaler=torch.amp.GradScaler(device.type, enabled=recipe.amp == "float16"),
-        ema=ema, diagnostics=Diagnostics(module if group.is_first else nn.Identity()),
-        n_epochs=n_epochs, n_steps=n_steps, report=report, on_epoch=on_epoch,
+    recipe, path = decide(recipe, network.module, shape, n_steps * recipe.epochs, group.device)
+    run = make_run(
+        network, recipe, out, group, train, val, n_steps=n_steps, must_compile=must_compile,
+        teacher=teacher, report=report, on_epoch=on_epoch, stage=stage,
     )  # fmt: skip
     return run, (path, train.why)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import partial
+from pathlib import Path
 
 import torch
+from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
+from irbin.binary.layers import phase_of
 from irbin.data import (
     check_classes,
     check_same_classes,
@@ -23,8 +26,13 @@ from irbin.errors import UsageError
 from irbin.network.network import Network
 from irbin.processes import Group
 from irbin.records import CacheKind, DataOptions
-from irbin.training.precision import uses_channels_last
+from irbin.training.diagnostics import Diagnostics
+from irbin.training.mixing import make_mix
+from irbin.training.optimize import make_optimizer, make_scheduler
+from irbin.training.precision import compiled, keep_gradients_channels_last, uses_channels_last
 from irbin.training.recipe import Recipe
+from irbin.training.run import OnEpoch, Report, Run, parallel
+from irbin.training.sync_norm import synchronized
 
 Stage = Callable[[str, int, int], None]
 """Told what is being prepared, how much of it is done, and how much there is (0: not counted)."""
@@ -98,3 +106,57 @@ def ready_teacher(
     if recipe.channels_last:
         teacher = teacher.to(memory_format=torch.channels_last)
     return torch.compile(teacher) if recipe.compile else teacher
+
+
+def make_run(
+    network: Network, recipe: Recipe, out: Path, group: Group, train: Loader, val: Loader, *,
+    n_steps: int, must_compile: bool, teacher: nn.Module | None = None,
+    report: Report | None = None, on_epoch: OnEpoch | None = None, stage: Stage | None = None,
+) -> Run:  # fmt: skip
+    """Everything the loop works with; the network is made ready in place.
+
+    Args:
+        network: on the device.
+        recipe: without `auto`.
+        out: run folder.
+        group: the processes.
+        train: training batches.
+        val: validation batches.
+        n_steps: steps of an epoch.
+        must_compile: raise where torch.compile fails, instead of training without it.
+        teacher: see `ready_teacher`.
+        report: told of steps.
+        on_epoch: told of epochs.
+        stage: told that the network is being compiled.
+    """
+    device, shape = group.device, network.source.preprocessing.input_size
+    if recipe.sync_bn:
+        network = replace(network, module=synchronized(network.module, group))
+    module = network.module
+    if recipe.channels_last:
+        module.to(memory_format=torch.channels_last)
+    phase = phase_of(module) if network.plan is not None else None
+    if phase is not None:
+        phase.set_range(recipe.t_min, recipe.t_max)
+    ema = None
+    if recipe.model_ema:
+        ema = ModelEmaV3(module, decay=recipe.model_ema_decay, use_warmup=recipe.model_ema_warmup)
+    forward: Callable[[Tensor], Tensor] = module
+    if recipe.compile:
+        if stage is not None:
+            stage("compiling the network", 0, 0)
+        forward = compiled(module, recipe, (train.batch_size, *shape), device, must_compile)
+    if forward is module and recipe.channels_last:
+        keep_gradients_channels_last(module)
+    optimizer = make_optimizer(module, recipe)
+    scheduler, n_epochs = make_scheduler(optimizer, recipe, n_steps)
+    return Run(
+        network, recipe, out, group, train, val, phase,
+        forward=parallel(forward, module, recipe, group),
+        teacher=ready_teacher(teacher, recipe, device),
+        mix=make_mix(recipe, network.source.num_classes, train.batch_size, device),
+        optimizer=optimizer, scheduler=scheduler,
+        scaler=torch.amp.GradScaler(device.type, enabled=recipe.amp == "float16"),
+        ema=ema, diagnostics=Diagnostics(module if group.is_first else nn.Identity()),
+        n_epochs=n_epochs, n_steps=n_steps, report=report, on_epoch=on_epoch,
+    )  # fmt: skip

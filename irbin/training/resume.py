@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save
 from torch import Tensor
 
+from irbin.data.batches import first_line
 from irbin.errors import TrainingError
 from irbin.files import current, remove, write_file
 from irbin.network.folder import save_folder
@@ -172,7 +173,7 @@ def _load(run: Run, folder: Path) -> Progress:
         tensors = load_file(folder / "training.safetensors")
         version, n_images = state["version"], state["n_images"]
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise _DamagedError(f"cannot go on from {folder}: {_first_line(error)}") from error
+        raise _DamagedError(f"cannot go on from {folder}: {first_line(error)}") from error
     if version != VERSION:
         raise TrainingError(
             f"expected training state of version {VERSION} in {folder}, got {version}"
@@ -191,11 +192,7 @@ def _load(run: Run, folder: Path) -> Progress:
         run.diagnostics.load_state(_under("diagnostics", tensors))
         return _progress(state["progress"])
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise _DamagedError(f"cannot go on from {folder}: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise _DamagedError(f"cannot go on from {folder}: {first_line(error)}") from error
 
 
 def _filed(path: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
