@@ -153,11 +153,12 @@ def _shapes(tensors: list[Tensor]) -> str:
 
 @contextmanager
 def _listening(layers: _Layers, inputs: dict[str, list[Tensor]]) -> Iterator[None]:
-    """Notes the float input of every binary layer, padded as the layer pads it."""
+    """Notes what every binary layer takes the sign of, padded as the layer pads it."""
 
     def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def note(layer: nn.Module, args: tuple[Tensor, ...]) -> None:
-            inputs[name].append(_padded(cast("BinaryConv2d | BinaryLinear", layer), args[0]).cpu())
+            binary = cast("BinaryConv2d | BinaryLinear", layer)
+            inputs[name].append(_padded(binary, binary.shifted(args[0])).cpu())
 
         return note
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +14,6 @@ from irbin.artifact.schema import Manifest
 from irbin.errors import IrbinError
 from irbin.estimation import estimate
 from irbin.kernels import native, rates
-from irbin.network.folder import folder_kind
 from irbin.network.network import Network
 from irbin.network.source import build
 from irbin.peers import make_peers
@@ -31,7 +29,7 @@ from irbin.records import (
 )
 from irbin.runtime.model import PackedModel
 from irbin.runtime.profile import overhead, profile
-from irbin.sources import Source, name_of, open_any
+from irbin.sources import Source, is_packed, name_of, open_any
 from irbin.timing import interleaved, load_ms, machine, peak_bytes
 from irbin.verbs import convert
 
@@ -91,7 +89,7 @@ def benchmark(
         nodes = profile(model, images, n_runs)
         peaks = _peaks(source, batch_size, n_threads, report) if memory else {}
         idle = overhead(model, images, n_runs) if native.is_native() else float("nan")
-        loading = load_ms(str(source)) if memory and _is_folder(source) else None
+        loading = load_ms(str(source)) if memory and is_packed(source) else None
         entries = tuple(
             _entry(name, versions[name], times[name], batch_size, peaks.get(name)) for name in calls
         )
@@ -174,7 +172,7 @@ def _peaks(
     source: Source | PackedModel, batch_size: int, n_threads: int, report: Report | None
 ) -> dict[str, int | None]:
     """Peak memory of the packed and the float network, each in a process of its own."""
-    if not _is_folder(source):
+    if not is_packed(source):
         return {}
     if report is not None:
         report("measuring memory", 0, 0)
@@ -183,10 +181,6 @@ def _peaks(
         PACKED: peak_bytes(MEMORY_PROGRAM, [PACKED, str(source), *sizes]),
         "torch fp32": peak_bytes(MEMORY_PROGRAM, [FLOAT, str(source), *sizes]),
     }
-
-
-def _is_folder(source: Source | PackedModel) -> bool:
-    return isinstance(source, str | Path) and folder_kind(Path(source)) == "packed"
 
 
 def _entry(

@@ -63,6 +63,7 @@ class Log(ABC):
         """To be called after every epoch."""
         figures = asdict(record)
         count = figures.pop("epoch") + 1
+        del figures["stage"]
         self._careful(lambda: self._add("epoch", count, _finite(figures)))
 
     def __enter__(self) -> Log:

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 Bits = Literal["1w1a", "1w32a"]
-Activation = Literal["hardtanh", "prelu", "keep"]
+Activation = Literal["hardtanh", "prelu", "rprelu", "keep"]
+SignThreshold = Literal["zero", "learned"]
 Shortcut = Literal["none", "bireal"]
+Downsample = Literal["keep", "avgpool"]
+Balance = Literal["mean", "median"]
 NetworkForm = Literal["float", "binary", "packed"]
 FloatDtype = Literal["float32", "float16", "bfloat16"]
 FloatMath = Literal["float32", "bfloat16"]
@@ -27,6 +30,10 @@ Grouping = Literal["layer", "block"]
 Ranking = Literal["bytes", "time"]
 BudgetKind = Literal["bytes", "latency", "drop"]
 JsonValue = Any
+
+CALIBRATION_IMAGES = 1024
+"""Images for batch-norm statistics after converting, where data was given but no number; a few
+batches do."""
 
 _T = TypeVar("_T")
 
@@ -262,10 +269,17 @@ class PlanOptions:
     """Width of weights and activations."""
     activation: Activation = "hardtanh"
     """What replaces a non-negative activation that feeds a sign."""
+    sign_threshold: SignThreshold = "zero"
+    """Where an activation's sign changes: at zero, or at one learned number per input channel of
+    each binary layer."""
     shortcut: Shortcut = "none"
     """`bireal` adds a shortcut round every binary convolution."""
+    downsample: Downsample = "keep"
+    """`avgpool` puts average pooling in place of the strides on the network's own shortcuts."""
     binarizer: Literal["libra", "plain"] = "libra"
     """Forward rule of the weights."""
+    balance: Balance = "mean"
+    """What Libra-PB subtracts from a filter."""
     estimator: Literal["ede", "ste"] = "ede"
     """Backward rule of sign."""
     keep: tuple[str, ...] = ()
@@ -588,13 +602,15 @@ class StepRecord:
     """Training accuracy over the epoch so far, per cent; nan where mixup blurs the targets."""
     lr: float
     t: float
-    """EDE sharpness; nan for a float network."""
+    """EDE sharpness; nan where nothing is binary."""
     k: float
-    """EDE amplitude; nan for a float network."""
+    """EDE amplitude; nan where nothing is binary."""
     seconds_left: float
     """Estimate for all remaining epochs."""
     waiting: float = 0.0
     """Share of the epoch's time so far that steps waited for images, 0 to 1."""
+    stage: str = ""
+    """As in `EpochRecord`."""
 
 
 @dataclass(frozen=True)
@@ -640,9 +656,9 @@ class EpochRecord:
     eval_top5: float
     lr: float
     t: float
-    """EDE sharpness at the epoch's end; nan for a float network."""
+    """EDE sharpness at the epoch's end; nan where nothing is binary."""
     k: float
-    """EDE amplitude at the epoch's end; nan for a float network."""
+    """EDE amplitude at the epoch's end; nan where nothing is binary."""
     images_per_second: float
     seconds: float
     waiting: float = math.nan
@@ -656,6 +672,14 @@ class EpochRecord:
     dead_channels: float = math.nan
     activation_gradient: float = math.nan
     statistics_gap: float = math.nan
+    stage: str = ""
+    """What is binary in a run of several stages: nothing (`float`), `activations`, all (`binary`);
+    empty where the run has one stage."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether what was evaluated is the network that the run is for: that of its last stage."""
+        return self.stage in ("", "binary")
 
 
 @dataclass(frozen=True)
@@ -667,11 +691,87 @@ class RunRecord:
     epochs: tuple[EpochRecord, ...]
     """All epochs so far."""
     best_epoch: int
-    """Epoch of the best `eval_top1`, −1 if none was evaluated."""
+    """Epoch of the best `eval_top1` of those that count, −1 if none was evaluated."""
     best_top1: float
     """Per cent."""
     interrupted: bool
     """Ctrl-C ended it early; `last` holds where."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How a run learned: in each field one figure for every evaluated epoch. Made by `zookeeper`."""
+
+    epoch: tuple[int, ...]
+    """Counted from 1."""
+    train_loss: tuple[float, ...]
+    eval_loss: tuple[float, ...]
+    top1: tuple[float, ...]
+    """Per cent, of the trained form."""
+
+
+@dataclass(frozen=True)
+class ZooRun:
+    """A run that an entry of the zoo comes from, without any machine's paths. Made by `zookeeper`."""
+
+    commands: tuple[str, ...]
+    """What to type, in order, to repeat it."""
+    recipe: str
+    """Name of the recipe that set the defaults."""
+    knobs: dict[str, JsonValue]
+    """Every knob as it was in the end."""
+    seed: int
+    epochs: int
+    seconds: float
+    """Of all its epochs, evaluation included."""
+    started: str
+    """Date and time, UTC."""
+    machine: dict[str, JsonValue]
+    """Processor, cores, memory, device, processes, threads."""
+    versions: dict[str, str]
+    """Of irbin, torch, timm, NumPy, Python."""
+    git: dict[str, JsonValue] | None
+    """Revision that the run was started in, and whether files differed; None outside."""
+    data: dict[str, JsonValue]
+    """`DataOptions`, and the fingerprint of the images."""
+    curve: Curve
+
+
+@dataclass(frozen=True)
+class ZooRecord:
+    """What an entry of the zoo is and how it came about. Made by `zookeeper`, read by reports."""
+
+    name: str
+    network: str
+    """Architecture, as in `SourceRecord`."""
+    bits: Bits
+    dataset: str
+    """Name of the data set."""
+    n_images: int
+    """Images that the packed folder was evaluated on: its whole validation split."""
+    top1: float
+    """Per cent, of the packed folder."""
+    top5: float
+    """Per cent."""
+    loss: float
+    """Mean cross-entropy, nats."""
+    teacher: str | None
+    """The trained float network that it came from or was distilled from; None if from scratch."""
+    teacher_top1: float | None
+    """Per cent, on the same images."""
+    size_bytes: int
+    """Of the packed folder's three files."""
+    float_bytes: int
+    """Of the float network's parameters as float32."""
+    added: str
+    """Date, UTC."""
+    runs: tuple[ZooRun, ...]
+    """Oldest first: the float network's where irbin trained it, then its own."""
+
+    @property
+    def hours(self) -> float:
+        """Of all runs."""
+        return sum(run.seconds for run in self.runs) / 3600
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 from irbin.analysis.budget import check_reachable, evenly, front, longest, rank, spend
 from irbin.analysis.choices import Choices, choices
 from irbin.analysis.measure import Batches, Measured, Meter, draw
+from irbin.conversion import Progress
 from irbin.data import check_classes, open_dataset
 from irbin.errors import UsageError
 from irbin.network.network import Network
@@ -31,7 +32,7 @@ from irbin.records import (
 )
 from irbin.sources import Source, check_classifier, name_of, open_network
 from irbin.training.calibrate import has_statistics
-from irbin.verbs import Progress, plan_options
+from irbin.training.recipe_file import plan_options
 
 
 def analyze(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
 from torch import nn
 
+from irbin.artifact.schema import FILES
 from irbin.errors import SourceError, UsageError
 from irbin.network.folder import folder_kind, network_folder
 from irbin.network.from_module import count_classes
@@ -17,6 +19,7 @@ from irbin.network.open import reopen
 from irbin.records import NetworkForm, Preprocessing, SourceOptions, SourceRecord
 from irbin.runtime.model import PackedModel
 from irbin.runtime.model import load as load_packed
+from irbin.zoo.entries import located
 
 Source = str | Path | nn.Module | Network
 
@@ -48,9 +51,18 @@ def open_any(
     """As `open_network`, and packed folders too: a `Network` or a `PackedModel`."""
     if isinstance(source, PackedModel):
         return source
-    if isinstance(source, str | Path) and folder_kind(Path(source)) == "packed":
+    if is_packed(source):
         return load_packed(Path(source))
     return open_network(source, options)
+
+
+def is_packed(source: object) -> TypeGuard[str | Path]:
+    """Whether this names a packed folder, one of the zoo's or another.
+
+    Raises:
+        SourceError: the zoo has no such entry.
+    """
+    return isinstance(source, str | Path) and folder_kind(located(source)) == "packed"
 
 
 def _network_of_module(module: nn.Module, options: SourceOptions) -> Network:
@@ -141,12 +153,12 @@ def param_count(network: Network | PackedModel) -> int:
 
 
 def size_bytes(source: object, network: Network | PackedModel) -> int:
-    """Bytes of the files evaluated: a packed folder whole, a network folder's tensors."""
+    """Bytes of the files evaluated: a packed folder's three, a network folder's tensors."""
     if isinstance(source, str | Path):
-        path = Path(source)
+        path = located(source)
         match folder_kind(path):
             case "packed":
-                return sum(f.stat().st_size for f in path.iterdir() if f.is_file())
+                return sum((path / name).stat().st_size for name in FILES)
             case "network" | "run":
                 return (network_folder(path) / "model.safetensors").stat().st_size
     return 4 * param_count(network)

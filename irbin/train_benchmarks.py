@@ -99,7 +99,8 @@ def benchmark_training(
         batch_size: images a batch, where `data` is None.
         n_threads: None takes torch's present number.
         n_runs: counted steps of each.
-        recipe: name or file, for both networks; None takes `default`.
+        recipe: name or file, for both networks, which may also say how to convert; None takes
+            `default`.
         overrides: fields of `Recipe` that win over the recipe.
         device: torch's name of it.
         memory: also count what a forward pass keeps for the backward one.
@@ -116,7 +117,7 @@ def benchmark_training(
     torch.set_num_threads(n_threads or before)
     try:
         where = machine()  # its load is the one before
-        networks = _networks(open_network(source, source_options), options)
+        networks = _networks(open_network(source, source_options), recipe, options)
         group = alone(torch.device(device))
         train = _loader(networks[BINARY], settings, data, batch_size, group, report)
         runs, path = _runs(networks, settings, train, group, report)
@@ -140,7 +141,7 @@ def benchmark_training(
         torch.set_num_threads(before)
 
 
-def _networks(network: Network, options: dict[str, Any]) -> dict[str, Network]:
+def _networks(network: Network, recipe: str | None, options: dict[str, Any]) -> dict[str, Network]:
     """The binary network and its float one, neither of them the user's own."""
     check_classifier(network.source, "train")
     if network.plan is not None:
@@ -152,7 +153,7 @@ def _networks(network: Network, options: dict[str, Any]) -> dict[str, Network]:
         binary = replace(network, module=copy.deepcopy(network.module))
         return {BINARY: binary, FLOAT: Network(build(network.source), network.source)}
     own = replace(network, module=copy.deepcopy(network.module))
-    return {BINARY: convert(network, **options), FLOAT: own}
+    return {BINARY: convert(network, recipe=recipe, **options), FLOAT: own}
 
 
 def _loader(
@@ -250,8 +251,6 @@ def step(
             watch.lap(BACKWARD)
     watch.lap(BACKWARD)
     run.update(number)
-    if run.phase is not None:
-        run.phase.set_progress((number + 1) / (run.n_epochs * run.n_steps))
     watch.lap(OPTIMIZER)
     return watch.seconds, loss.item()
 

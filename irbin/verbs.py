@@ -7,19 +7,25 @@ an `nn.Module`, a `Network`, a `PackedModel`. Nothing here prints or exits.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from irbin.agreement import compare as compare_batches
 from irbin.artifact.write import write_artifact
+from irbin.conversion import (
+    Progress,
+    as_recipe_says,
+    conversion_line,
+    make_binary,
+    named_source,
+    seeded,
+)
 from irbin.data import check_classes, class_names, eval_loader, open_dataset
 from irbin.errors import UsageError
 from irbin.evaluation import evaluate as evaluate_model
 from irbin.network.folder import refuse_existing, save_folder
 from irbin.network.network import Network
 from irbin.network.plan import make_plan
-from irbin.network.rewrite import rewrite
 from irbin.network.trace import trace
 from irbin.processes import joined
 from irbin.program.lower import lower
@@ -32,11 +38,10 @@ from irbin.records import (
     ExportRecord,
     FloatDtype,
     Plan,
-    PlanOptions,
     RunRecord,
     SourceOptions,
     StepRecord,
-    from_json,
+    to_json,
 )
 from irbin.runtime.model import PackedModel
 from irbin.runtime.model import load as load_packed
@@ -52,13 +57,11 @@ from irbin.sources import (
     source_record,
     teacher_of,
 )
-from irbin.training.calibrate import calibrate as calibrate_network
 from irbin.training.calibrate import counted_images
 from irbin.training.loop import finetune as finetune_network
 from irbin.training.recipe import resolve_recipe
-
-Progress = Callable[[int, int], None]
-"""Called with (images done, images in all)."""
+from irbin.training.recipe_file import plan_options, read_recipe
+from irbin.training.run_folder import refuse_existing_run
 
 
 def plan(source: Source, *, source_options: SourceOptions | None = None, **options: Any) -> Plan:
@@ -87,9 +90,10 @@ def plan(source: Source, *, source_options: SourceOptions | None = None, **optio
 
 
 def convert(
-    source: Source,
+    source: Source | None = None,
     out: str | Path | None = None,
     *,
+    recipe: str | None = None,
     source_options: SourceOptions | None = None,
     data: DataOptions | None = None,
     calibrate: int = 0,
@@ -100,9 +104,10 @@ def convert(
     """Turns a float network into a binary one that can be fine-tuned; the source is left as it is.
 
     Args:
-        source: see `open_network`.
+        source: see `open_network`; None takes the recipe's.
         out: folder to write; None writes nothing.
-        source_options: how to read the source.
+        recipe: name or YAML file whose `convert` sets defaults for `options`.
+        source_options: how to read the source; None reads it as it is, with the recipe's seed.
         data: training images for `calibrate`.
         calibrate: images to re-estimate batch-norm statistics on; 0 leaves them.
         overwrite: replace `out` if it exists.
@@ -111,27 +116,29 @@ def convert(
 
     Raises:
         PlanError, ConvertError: see `network.plan`, `network.rewrite`, `training.calibrate`.
-        UsageError: the network is converted already, or `calibrate` has no data.
+        UsageError: the network is converted already, there is no such recipe, or `calibrate` has
+            no data.
     """
     if calibrate < 0:
         raise UsageError(f"`calibrate`: expected a number of images ≥ 0, got {calibrate}")
     if calibrate and (data is None or not (data.data_dir or data.dataset)):
         raise UsageError("`calibrate` needs images: give `--data-dir`")
-    network = open_network(source, source_options)
+    file = read_recipe(recipe)
+    how = source_options or seeded(None, recipe, None)
+    network = open_network(*named_source(source, how, file))
     if network.plan is not None:
         raise UsageError("expected a float network, got one that is converted already")
     if out is not None:
         refuse_existing(Path(out), overwrite)  # before any long work, not after it
-    converted = rewrite(network, plan(network, **options))
-    if calibrate and data is not None:
-        calibrate_network(converted, data, calibrate, report)
+    wanted = plan_options({**(file.convert or {}), **options})
+    converted = make_binary(network, wanted, data, calibrate, report)
     if out is not None:
         save_folder(converted, Path(out), overwrite=overwrite)
     return converted
 
 
 def finetune(
-    source: Source,
+    source: Source | None,
     out: str | Path,
     *,
     data: DataOptions,
@@ -146,10 +153,13 @@ def finetune(
     say: Callable[[str], None] | None = None,
     stage: Callable[[str, int, int], None] | None = None,
 ) -> RunRecord:
-    """Trains a converted network with EDE, or a float one as it is, and writes a run folder.
+    """Trains a network and writes a run folder: a converted one with EDE, a float one as it is.
+
+    Where the recipe says how to convert, a float network is converted first, as `convert` does
+    it with the same recipe, images and seed.
 
     Args:
-        source: see `open_network`.
+        source: see `open_network`; None takes the recipe's.
         out: run folder; must not exist unless `resume`.
         data: training and validation images.
         source_options: how to read the source and, where it is a name, the teacher.
@@ -168,9 +178,16 @@ def finetune(
         UsageError: the recipe or an override makes no sense, or the network has no classifier.
         DataError, TrainingError: see `data` and `training.loop`.
     """
-    network = open_network(source, _seeded(source_options, recipe, overrides))
+    file = read_recipe(recipe)
+    source, how = named_source(source, source_options, file)
+    network = open_network(source, seeded(how, recipe, overrides))
     check_classifier(network.source, "fine-tune")
-    settings = resolve_recipe(recipe, dict(overrides or {}), network.plan is not None)
+    will_be_binary = network.plan is not None or file.convert is not None
+    settings = resolve_recipe(recipe, dict(overrides or {}), will_be_binary)
+    if not resume:
+        refuse_existing_run(Path(out))
+    opened = network
+    network = as_recipe_says(network, file, data, not resume, stage)
     chosen_teacher = None
     if settings.distill:
         chosen_teacher = teacher_of(network, teacher, source_options)
@@ -181,20 +198,15 @@ def finetune(
         "recipe": recipe,
         "overrides": dict(overrides or {}),
         "teacher": None if teacher is None else name_of(teacher),
+        "convert": None if network is opened else to_json(file.plan_options),
     }
     with joined(device) as group:
+        if say is not None and group.is_first and network is not opened and network.plan:
+            say(conversion_line(network.plan, file.name))
         return finetune_network(
             network, data, settings, Path(out), teacher=chosen_teacher, resume=resume, group=group,
             report=report, on_epoch=on_epoch, say=say, stage=stage, inputs=inputs,
         )  # fmt: skip
-
-
-def _seeded(
-    options: SourceOptions | None, recipe: str | None, overrides: Mapping[str, Any] | None
-) -> SourceOptions:
-    """The options with the run's seed, which decides an untrained network's first weights too."""
-    seed = resolve_recipe(recipe, dict(overrides or {}), converted=False).seed
-    return replace(options or SourceOptions(), seed=seed)
 
 
 def evaluate(
@@ -313,7 +325,7 @@ def export(
 def load(folder: str | Path) -> PackedModel:
     """A packed folder as an `nn.Module` that maps (batch, channels, height, width) to logits.
 
-    A backbone's gives features: one tensor, or a list of several.
+    A backbone's gives features: one tensor, or a list of several. `zoo:NAME` is one of irbin's own.
 
     Raises:
         ArtifactError: the folder is not what `docs/format.md` says.
@@ -324,13 +336,3 @@ def load(folder: str | Path) -> PackedModel:
 def program_text(folder: str | Path) -> str:
     """A packed folder's program as text, a line a node, with shapes."""
     return format_program(load_packed(Path(folder)).program)
-
-
-def plan_options(options: Mapping[str, Any]) -> PlanOptions:
-    """The record of keyword arguments, checked.
-
-    Raises:
-        UsageError: no such field, or a value of another type.
-    """
-    lists = {name: tuple(options[name]) for name in ("keep", "binarize") if name in options}
-    return from_json(PlanOptions, {**options, **lists}, "plan options")

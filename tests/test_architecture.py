@@ -50,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "logs": {"files", "records", "errors"},
     "report": {"records", "errors"},
     "sources": {"network", "runtime", "records", "errors"},
+    "conversion": {"sources", "network", "training", "records", "errors"},
 }
 """The rooms in `FREE` may import anything."""
 

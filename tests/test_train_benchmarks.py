@@ -59,7 +59,7 @@ def made(recipe=None, batch_size=4, **overrides):
     """Both runs, as the benchmark makes them."""
     network = irbin.open_network(SOURCE)
     settings = resolve_recipe(recipe, {**PLAIN, "distill": False, **overrides}, converted=True)
-    networks = train_benchmarks._networks(network, {})
+    networks = train_benchmarks._networks(network, None, {})
     train = train_benchmarks._loader(networks["binary"], settings, None, batch_size, CPU, None)
     return train_benchmarks._runs(networks, settings, train, CPU, None)[0]
 
@@ -74,7 +74,7 @@ def of(run):
 
 @pytest.mark.parametrize("name", ["binary", "float"])
 def test_a_step_moves_every_parameter_and_has_a_finite_loss(name):
-    run = made("paper-resnet20")[name]
+    run = made("paper-resnet20-cifar10")[name]
     before = of(run)
     seconds, loss = step(run, taken(run), 0)
     assert 0 < loss < 100
@@ -85,7 +85,7 @@ def test_a_step_moves_every_parameter_and_has_a_finite_loss(name):
 
 
 def test_a_step_of_two_batches_is_that_of_both():
-    runs = made("paper-resnet20", batch_size=2, grad_accum_steps=2)
+    runs = made("paper-resnet20-cifar10", batch_size=2, grad_accum_steps=2)
     for run in runs.values():
         before = of(run)
         step(run, taken(run, 2), 0)
@@ -103,7 +103,7 @@ def test_edes_phase_moves():
 
 
 def test_both_networks_are_optimized_alike():
-    binary, floats = made("paper-resnet20").values()
+    binary, floats = made("paper-resnet20-cifar10").values()
     assert binary.recipe == floats.recipe
     assert type(binary.optimizer) is type(floats.optimizer)
     assert binary.teacher is floats.teacher is None

@@ -65,6 +65,7 @@ def test_a_run_remembers_what_was_asked_for(journey: Path) -> None:
         "recipe": None,
         "overrides": {"epochs": 2, "lr": 0.01},
         "teacher": None,
+        "convert": None,
     }
 
 

@@ -1,4 +1,4 @@
-"""The one object that owns the EDE schedule.
+"""The one object that owns what changes while a network trains: EDE's t and k, ReCU's τ, the stage.
 
 The authors update t once an epoch from the trainer, layer by layer, and never reach t_max; here t
 is a function of training progress (the global step), and t and k are buffers that move with the
@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from irbin.binary.recu import tau_at
 from irbin.errors import UsageError
 
 
@@ -19,11 +20,18 @@ class EdePhase(nn.Module):
     """Where EDE stands: t = t_min·(t_max/t_min)^progress, k = max(1/t, 1) (IR-Net, §3.3).
 
     All binary layers of a network share one phase, registered once at the root as `ede`, so its
-    state is two scalars in the state dict: `ede.t` and `ede.k`.
+    state is two scalars in the state dict: `ede.t` and `ede.k`. What else training sets here, τ and
+    the stage, is not saved: a network that is opened is binary and does not clamp.
 
     Args:
         t_min: t at progress 0. The paper's 0.1; the authors' ResNet-20 1w1a code has 0.001.
         t_max: t at progress 1. 10 everywhere.
+
+    Attributes:
+        tau: ReCU's τ, a scalar tensor.
+        clamps: whether ReCU is on.
+        binary_weights: False in the stages of training whose weights are float yet.
+        binary_activations: False in the stage of training whose activations are float yet.
 
     Raises:
         UsageError: unless 0 < t_min ≤ t_max and both are finite.
@@ -31,11 +39,16 @@ class EdePhase(nn.Module):
 
     t: Tensor
     k: Tensor
+    tau: Tensor
 
     def __init__(self, t_min: float = 0.1, t_max: float = 10.0) -> None:
         super().__init__()
         self.register_buffer("t", torch.tensor(1.0))
         self.register_buffer("k", torch.tensor(1.0))
+        self.register_buffer("tau", torch.tensor(1.0), persistent=False)
+        self.tau_min = self.tau_max = 1.0
+        self.clamps = False
+        self.binary_weights = self.binary_activations = True
         self.set_range(t_min, t_max)
 
     def set_range(self, t_min: float, t_max: float) -> None:
@@ -47,12 +60,23 @@ class EdePhase(nn.Module):
         self.t_min, self.t_max = t_min, t_max
         self.set_progress(0.0)
 
+    def set_clamp(self, tau_min: float, tau_max: float) -> None:
+        """Turns ReCU on, and chooses the ends of its schedule; in place."""
+        self.clamps, self.tau_min, self.tau_max = True, tau_min, tau_max
+        self.set_progress(0.0)
+
+    def set_stage(self, binary_weights: bool, binary_activations: bool) -> None:
+        """Chooses, in place, what of the binary layers is binary."""
+        # two truth values: torch.compile takes whole numbers that change for sizes
+        self.binary_weights, self.binary_activations = binary_weights, binary_activations
+
     def set_progress(self, progress: float) -> None:
-        """Moves t and k, in place, to where training stands; progress is clamped to [0, 1]."""
+        """Moves t, k and τ, in place, to where training stands; progress is clamped to [0, 1]."""
         progress = min(max(progress, 0.0), 1.0)
         t = self.t_min * (self.t_max / self.t_min) ** progress
         self.t.fill_(t)
         self.k.fill_(max(1 / t, 1.0))
+        self.tau.fill_(tau_at(progress, self.tau_min, self.tau_max))
 
     def forward(self, x: Tensor) -> Tensor:
         """x itself: some roots run all of their children in turn (`nn.Sequential`)."""

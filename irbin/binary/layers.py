@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from irbin.binary.anneal import EdePhase
 from irbin.binary.estimator import ESTIMATORS, Estimator, sign
-from irbin.binary.libra import BINARIZERS, Binarizer
+from irbin.binary.libra import BINARIZERS, Binarizer, standardize
+from irbin.binary.recu import recu
 from irbin.errors import ConvertError
 
 Padding4 = tuple[int, int, int, int]
@@ -36,11 +37,13 @@ class Method(NamedTuple):
     """How a layer is binarized."""
 
     binarizer: str = "libra"
-    """`libra`, `libra-latent` or `plain`: a name in `BINARIZERS`."""
+    """A name in `BINARIZERS`: `libra`, `libra-median`, `plain` …"""
     estimator: str = "ede"
     """`ede` or `ste`: a name in `ESTIMATORS`."""
     binary_activations: bool = True
     """True at 1w1a, False at 1w32a."""
+    learned_threshold: bool = False
+    """Whether each input channel has a threshold of its own; only with binary activations."""
 
 
 class BinaryLayer(nn.Module):
@@ -53,6 +56,9 @@ class BinaryLayer(nn.Module):
         gain: (out_channels, 1, 1, 1), learned, of a source with scaled weight standardization
             (Brock et al., ICLR 2021, §4.1; timm's `ScaledStdConv2d`); else None.
         gain_factor: the constant beside it, γ/√fan-in.
+        threshold: θ, (in_channels,), learned, 0 at first (ReActNet's RSign, Liu et al., ECCV 2020,
+            §4.2); None for a threshold of zero.
+        standardizes: whether the source standardizes its weight itself.
         held_weight: what the forward pass uses within `held_weights`; else None.
     """
 
@@ -60,12 +66,17 @@ class BinaryLayer(nn.Module):
     method: Method
     gain: nn.Parameter | None
     gain_factor: float
+    threshold: nn.Parameter | None
+    standardizes: bool
     held_weight: Tensor | None
 
-    def _set_method(self, method: Method, phase: EdePhase, gain: Gain) -> None:
+    def _set_method(self, method: Method, phase: EdePhase, gain: Gain, in_channels: int) -> None:
         self.method = method
         self.gain, self.gain_factor = gain
+        self.standardizes = False
         self.held_weight = None
+        threshold = self.weight.detach().new_zeros(in_channels)
+        self.threshold = nn.Parameter(threshold) if method.learned_threshold else None
         self.__dict__["phase"] = phase  # past nn.Module.__setattr__, which would register it
         self._binarizer: Binarizer = BINARIZERS[method.binarizer]
         self._estimator: Estimator = ESTIMATORS[method.estimator]
@@ -75,9 +86,26 @@ class BinaryLayer(nn.Module):
         """The shared EDE phase."""
         return cast(EdePhase, self.__dict__["phase"])
 
+    def used_weight(self) -> Tensor:
+        """What the forward pass uses: the binary weight, or the float one while training says so.
+
+        Returns:
+            (out_channels, ...), differentiable.
+        """
+        return self.binary_weight() if self.phase.binary_weights else self.float_weight()
+
+    def float_weight(self) -> Tensor:
+        """The weight that the source layer used: the latent one, standardized if it did that."""
+        if not self.standardizes:
+            return self.weight
+        weight = standardize(self.weight)
+        return weight if self.gain is None else weight * (self.gain * self.gain_factor)
+
     def binary_weight(self) -> Tensor:
-        """sign(ŵ)·scale, the weight the forward pass uses; (out_channels, ...), differentiable."""
+        """sign(ŵ)·scale; (out_channels, ...), differentiable."""
         source, scale = self._binarizer(self.weight)
+        if self.phase.clamps:
+            source = recu(source, self.phase.tau)
         t, k = self.phase.t, self.phase.k
         return self._estimator(source, t, k) * self._gained(scale, source.dim())
 
@@ -87,11 +115,23 @@ class BinaryLayer(nn.Module):
         return scale if self.gain is None else scale * (self.gain * self.gain_factor)
 
     def binary_input(self, x: Tensor) -> Tensor:
-        """sign(x) at 1w1a, x itself at 1w32a."""
+        """sign(x − θ) at 1w1a, x itself at 1w32a; x − θ while training has float activations.
+
+        The gradient of θ is minus the estimator's gradient of x, summed over all but the channel.
+        """
         if not self.method.binary_activations:
             return x
+        if not self.phase.binary_activations:
+            return self.shifted(x)
         t, k = self.phase.t, self.phase.k
-        return self._estimator(x, t, k)
+        return self._estimator(self.shifted(x), t, k)
+
+    def shifted(self, x: Tensor) -> Tensor:
+        """x − θ, what the sign is taken of; x itself without learned thresholds."""
+        if self.threshold is None:
+            return x
+        threshold = self.threshold.to(x.dtype)  # float32 would undo mixed precision
+        return x - threshold.view(-1, *[1] * (self.weight.dim() - 2))
 
     def frozen(self) -> tuple[Tensor, Tensor]:
         """Signs and scale as inference uses them, detached.
@@ -133,7 +173,8 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):
         )  # fmt: skip
         new.weight, new.bias = layer.weight, layer.bias
         new.padding_rule = "same" if pads_by_input_size(layer) else "fixed"
-        new._set_method(method, phase, _gain(layer))
+        new._set_method(method, phase, _gain(layer), layer.in_channels)
+        new.standardizes = standardizes_weight(layer)
         return new.train(layer.training)
 
     def border(self, height: int, width: int) -> Padding4:
@@ -161,7 +202,7 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):
                 x = F.pad(
                     x, border, "constant" if self.padding_mode == "zeros" else self.padding_mode
                 )
-        weight = self.binary_weight() if self.held_weight is None else self.held_weight
+        weight = self.used_weight() if self.held_weight is None else self.held_weight
         return F.conv2d(x, weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
@@ -176,11 +217,11 @@ class BinaryLinear(BinaryLayer, nn.Linear):
         """A binary layer that takes over `layer`'s parameters (shared, not copied)."""
         new = cls(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
         new.weight, new.bias = layer.weight, layer.bias
-        new._set_method(method, phase, NO_GAIN)
+        new._set_method(method, phase, NO_GAIN, layer.in_features)
         return new.train(layer.training)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102 - shapes in the class docstring
-        weight = self.binary_weight() if self.held_weight is None else self.held_weight
+        weight = self.used_weight() if self.held_weight is None else self.held_weight
         return F.linear(self.binary_input(x), weight, self.bias)
 
 
@@ -220,13 +261,13 @@ def binary_layers(network: nn.Module) -> dict[str, BinaryConv2d | BinaryLinear]:
 
 @contextmanager
 def held_weights(network: nn.Module) -> Iterator[None]:
-    """Within, each binary weight is computed once, however many forward and backward passes follow.
+    """Within, a layer's weight is computed once, however many forward and backward passes follow.
 
     For steps of several batches. The gradients of the binary weights gather meanwhile and go on to
     the latent weights on the way out; the sum is that of separate passes up to rounding.
     """
     layers = list(binary_layers(network).values())
-    computed = [layer.binary_weight() for layer in layers]
+    computed = [layer.used_weight() for layer in layers]
     for layer, weight in zip(layers, computed, strict=True):
         layer.held_weight = weight.detach().requires_grad_(weight.requires_grad)
     try:

@@ -8,6 +8,7 @@ sign(0) is +1 instead of 0, which no bit can hold. `plain` is the baseline of th
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ MIN_SCALE_LOG2 = -126
 give −∞."""
 
 
-def standardize(weight: Tensor) -> Tensor:
+def standardize(weight: Tensor, *, by_median: bool = False) -> Tensor:
     """Balance and standardize: ŵ = (w − mean(w)) / (std(w) + ε), per output channel.
 
     The standard deviation is the unbiased one (n − 1), as in the authors' code; a filter of one
@@ -29,6 +30,10 @@ def standardize(weight: Tensor) -> Tensor:
 
     Args:
         weight: (out_channels, ...), floating.
+        by_median: subtract the median in place of the mean, which halves the signs exactly (the aim
+            of SiMaN, Lin et al., TPAMI 2022); the standard deviation stays that about the mean. The
+            gradient takes the distance from mean to median for a constant: it would otherwise fall
+            on the one weight that happens to be the median.
 
     Returns:
         The same shape. Differentiable; the gradient of each filter sums to zero and is orthogonal
@@ -42,7 +47,21 @@ def standardize(weight: Tensor) -> Tensor:
     # sqrt has an infinite slope at 0: a constant filter would get NaN gradients through it
     std = torch.where(spread > 0, spread, torch.ones_like(spread)).sqrt()
     std = torch.where(spread > 0, std, torch.zeros_like(std))
+    if by_median:
+        balanced = balanced - _upper_median(balanced.detach())
     return balanced / (std + EPSILON)
+
+
+def _upper_median(weight: Tensor) -> Tensor:
+    """The middle value of each filter, of two the upper one; (out_channels, 1, …).
+
+    As sign(0) is +1, as many weights then get −1 as +1 where a filter has an even number (one more
+    +1 where it is odd). Between the two middle values rounding could decide, at the lower one the
+    filter would be off by one.
+    """
+    filters = weight.flatten(1)
+    middle = filters.kthvalue(filters.shape[1] // 2 + 1, dim=1).values
+    return middle.view(-1, *[1] * (weight.dim() - 1))
 
 
 def power_of_two_exponent(standardized: Tensor) -> Tensor:
@@ -59,20 +78,21 @@ def power_of_two_exponent(standardized: Tensor) -> Tensor:
     return mean_abs.clamp_min(2.0**MIN_SCALE_LOG2).log2().round()
 
 
-def libra(weight: Tensor) -> tuple[Tensor, Tensor]:
+def libra(weight: Tensor, *, by_median: bool = False) -> tuple[Tensor, Tensor]:
     """Libra-PB: what the sign is taken of, and the scale 2^s.
 
     Args:
         weight: latent weight, (out_channels, ...).
+        by_median: see `standardize`.
 
     Returns:
         ŵ of the same shape, and the detached scale, (out_channels,), a power of two.
     """
-    standardized = standardize(weight)
+    standardized = standardize(weight, by_median=by_median)
     return standardized, power_of_two_exponent(standardized).exp2()
 
 
-def libra_latent(weight: Tensor) -> tuple[Tensor, Tensor]:
+def libra_latent(weight: Tensor, *, by_median: bool = False) -> tuple[Tensor, Tensor]:
     """Libra-PB's signs, scaled to the latent weight's own size: 2^round(log2(mean |w − w̄|)).
 
     For layers whose output no norm rescales (transformers, networks without batch norm): there the
@@ -81,14 +101,16 @@ def libra_latent(weight: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         weight: latent weight, (out_channels, ...).
+        by_median: see `standardize`; w̄ is then the median.
 
     Returns:
         ŵ of the same shape, and the detached scale, (out_channels,), a power of two.
     """
     centred = weight.detach()
     if centred.shape[1:].numel() > 1:
-        centred = centred - centred.mean(_filter_axes(weight), keepdim=True)
-    return standardize(weight), power_of_two_exponent(centred).exp2()
+        mean = centred.mean(_filter_axes(weight), keepdim=True)
+        centred = centred - (_upper_median(centred) if by_median else mean)
+    return standardize(weight, by_median=by_median), power_of_two_exponent(centred).exp2()
 
 
 def plain(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,6 +139,9 @@ Binarizer = Callable[[Tensor], tuple[Tensor, Tensor]]
 BINARIZERS: dict[str, Binarizer] = {
     "libra": libra,
     "libra-latent": libra_latent,
+    "libra-median": partial(libra, by_median=True),
+    "libra-latent-median": partial(libra_latent, by_median=True),
     "plain": plain,
 }
-"""By name; users choose `libra` or `plain`, and the plan where `libra` keeps the latent size."""
+"""By name; users choose `libra` or `plain` and the kind of balance, and the plan where `libra` keeps
+the latent size."""

@@ -26,6 +26,8 @@ from irbin.cli.flags import reflow
 from irbin.cli.inspect import inspect
 from irbin.cli.kernels import kernels
 from irbin.cli.plot import plot
+from irbin.cli.recipes import recipes
+from irbin.cli.zoo import zoo
 from irbin.errors import IrbinError
 
 TRACEBACK_FLAG, TRACEBACK_VARIABLE = "--traceback", "IRBIN_TRACEBACK"
@@ -52,10 +54,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "analyze": analyze,
     "convert": convert,
     "finetune": finetune,
+    "recipes": recipes,
     "plot": plot,
     "eval": evaluate,
     "export": export,
     "bench": bench,
+    "zoo": zoo,
     "kernels": kernels,
     "demo": demo,
 }

@@ -14,12 +14,10 @@ from irbin.cli.flags import flat, given
 from irbin.cli.inspect import print_totals
 from irbin.cli.live import counting
 from irbin.cli.options import DATA, DataFlags, Overwrite, PlanFlags, Source, SourceFlags
+from irbin.cli.recipe_options import complete_recipe
 from irbin.errors import UsageError
-from irbin.records import SourceOptions
+from irbin.records import CALIBRATION_IMAGES, SourceOptions
 from irbin.report.plan import shortcut_line
-
-DEFAULT_CALIBRATION = 1024
-"""Images for batch-norm statistics where data was given but no number; a few batches do."""
 
 
 @flat
@@ -31,22 +29,28 @@ def convert(
         Path, typer.Option("--output", "-o", metavar="DIR", help="Converted folder to write.")
     ],
     source: Source = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", "-c", metavar="NAME|FILE", autocompletion=complete_recipe,
+                     help="Recipe that sets defaults for all this, and may name the SOURCE."),
+    ] = None,
     calibrate: Annotated[
         int | None,
         typer.Option(
             min=0,
             metavar="N",
             rich_help_panel=DATA,
-            show_default=f"{DEFAULT_CALIBRATION} with data, else 0",
+            show_default=f"{CALIBRATION_IMAGES} with data, else 0",
             help="Training images to re-estimate batch-norm statistics on.",
         ),
     ] = None,
     seed: Annotated[
-        int,
-        typer.Option(min=0, metavar="N", help="Decides weights that are not loaded."),
-    ] = SourceOptions.seed,
+        int | None,
+        typer.Option(min=0, metavar="N", show_default=f"the recipe's, else {SourceOptions.seed}",
+                     help="Decides weights that are not loaded."),
+    ] = None,
     overwrite: Overwrite = False,
-) -> None:
+) -> None:  # fmt: skip
     """Turn a float network into a binary one, ready to fine-tune.
 
     Writes a folder that timm users know (config.json, model.safetensors). With --data-dir,
@@ -54,13 +58,17 @@ def convert(
     See irbin inspect for what the plan options do.
     """
     n_images = _calibration(calibrate, data)
-    spec = network.named(source)
+    spec = network.named_beside(source, recipe)
     from irbin import verbs
+    from irbin.training.recipe import resolve_recipe
 
+    if seed is None:
+        seed = resolve_recipe(recipe, {}, converted=False).seed
     with counting("calibrating") as report:
         converted = verbs.convert(
             spec,
             out,
+            recipe=recipe,
             source_options=replace(network.options(source), seed=seed),
             data=data.options() if n_images else None,
             calibrate=n_images,
@@ -70,16 +78,16 @@ def convert(
         )
     if converted.plan is not None:
         print_totals(results(), converted.plan)
-        if converted.plan.options.shortcut != "none":
-            notes_by_layer: dict[str, str] = vars(converted.module)["irbin_shortcuts"]
+        notes_by_layer: dict[str, str] = vars(converted.module).get("irbin_shortcuts", {})
+        if notes_by_layer:
             say(results(), shortcut_line(notes_by_layer))
     say(results(), f"wrote {out}", style="bold")
     if converted.source.num_classes == 0:
         hint = "train it with a head in a loop of your own, see docs/your-own-network.md"
         say(notes(), f"next: {hint}", style="dim")
         return
-    data_dir = data.data_dir or "DATA"
-    command = shlex.join(["irbin", "finetune", str(out), "--data-dir", str(data_dir), "-o", "RUN"])
+    words = ["irbin", "finetune", str(out), "--data-dir", str(data.data_dir or "DATA"), "-o", "RUN"]
+    command = shlex.join([*words, *(["--recipe", recipe] if recipe else [])])
     say(notes(), f"next: {command}", style="dim")
 
 
@@ -90,7 +98,7 @@ def _calibration(calibrate: int | None, data: DataFlags) -> int:
         UsageError: images were asked for, but no data set was named.
     """
     if calibrate is None:
-        return DEFAULT_CALIBRATION if data.is_given else 0
+        return CALIBRATION_IMAGES if data.is_given else 0
     if calibrate and not data.is_given:
         raise UsageError("`--calibrate` needs images: give `--data-dir` or `--dataset`")
     return calibrate

@@ -64,6 +64,8 @@ def evaluate(
     with json_alone(json_to):
         agreements = _compare([spec for _, spec in specs], evaluations, options)
     _print(evaluations, agreements, json_to)
+    for line in _recorded(evaluations):
+        say(results(json_to), line)
     if json_to is not None:
         write_json(_json(evaluations, agreements), json_to)
 
@@ -98,6 +100,14 @@ def _compare(specs: Sequence[str], evaluations: Sequence[Evaluation], data: Data
             agreement = verbs.compare(specs[partner], specs[i], data=data, report=report)
         pairs[evaluation.name] = (evaluations[partner].name, agreement)
     return pairs
+
+
+def _recorded(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Of every network of the zoo, what its record says beside what was measured now."""
+    from irbin.report.zoo import recorded_line
+    from irbin.zoo.entries import is_entry, read_record
+
+    return [recorded_line(read_record(e.name), e) for e in evaluations if is_entry(e.name)]
 
 
 def _print(evaluations: Sequence[Evaluation], agreements: Pairs, json_to: str | None) -> None:

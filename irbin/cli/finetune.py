@@ -51,11 +51,13 @@ def finetune(
 ) -> None:
     """Train a converted network, sharpening EDE's gradient step by step.
 
-    An unconverted source is fine-tuned as the float network it is; that is how a teacher is made.
+    A float source is converted first if the recipe says how, with the images' statistics as
+    irbin convert does it; else it is trained as the float network it is: that is how a teacher is
+    made. Without a SOURCE the recipe's own network is trained; irbin recipes lists them.
     RUN gets args.yaml, summary.csv, and the folders last and best. Ctrl-C saves last; the same
     line with --resume goes on from there. What no option says is as the recipe says.
     """
-    spec = network.named(source)
+    spec = network.named_beside(source, recipe)
     options = data.options()
     from irbin.logs import open_log, told_in_turn
 

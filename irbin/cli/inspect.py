@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from rich.console import Console
 
@@ -35,9 +34,9 @@ def inspect(
     """
     check_json_target(json_to)
     spec = network.named(source)
-    from irbin.network.folder import folder_kind
+    from irbin.sources import is_packed
 
-    if folder_kind(Path(spec)) == "packed":
+    if is_packed(spec):
         if given(plan):
             raise UsageError(f"{spec} is packed already: plan options have no effect on it")
         _show_program(spec, json_to)
@@ -75,14 +74,17 @@ def print_totals(screen: Console, plan: Plan) -> None:
 
 def _show_program(spec: str, json_to: str | None) -> None:
     from irbin import verbs
+    from irbin.artifact.schema import FILES
+    from irbin.zoo.entries import located
 
     text = verbs.program_text(spec)  # reads and checks the whole folder
-    files = sorted(path for path in Path(spec).iterdir() if path.is_file())
+    folder = located(spec)
+    files = [folder / name for name in FILES]
     screen = results(json_to)
     screen.print(text, markup=False, soft_wrap=True)
     total = sum(path.stat().st_size for path in files)
     say(screen, f"{spec}: {len(files)} files, {byte_size(total)}", style="bold")
     if json_to is not None:
-        parts = {name: Path(spec, f"{name}.json") for name in ("config", "program")}
+        parts = {name: folder / f"{name}.json" for name in ("config", "program")}
         content = {name: json.loads(path.read_text("utf-8")) for name, path in parts.items()}
         write_json({"source": spec, "total_bytes": total, **content}, json_to)

@@ -23,6 +23,7 @@ from irbin.report.training import (
     epoch_header,
     epoch_line,
     history_figures,
+    stage_figure,
     step_figures,
     step_line,
     step_position,
@@ -53,7 +54,7 @@ def step_panel(
     )
     head = Table.grid(padding=(0, 2))
     head.add_row(Text(place, style="bold"), bar, left)
-    course = [*history_figures(epochs), *waiting_figure(record)]
+    course = [*stage_figure(record), *history_figures(epochs), *waiting_figure(record)]
     lines = [_labelled(figures) for figures in (step_figures(record), course) if figures]
     return Group(head, *lines)
 
@@ -130,6 +131,8 @@ class TrainingDisplay:
 
     def epoch(self, record: EpochRecord) -> None:
         """To be called after every epoch."""
+        if record.stage and (not self.epochs or self.epochs[-1].stage != record.stage):
+            say(self.console, f"stage: {record.stage}", style="bold")
         if not self.epochs or self.live is None:
             say(self.console, epoch_header(), style="bold")
         self.epochs.append(record)

@@ -15,11 +15,14 @@ import typer
 from irbin.errors import UsageError
 from irbin.records import (
     Activation,
+    Balance,
     Bits,
     CacheKind,
     DataOptions,
+    Downsample,
     FloatDtype,
     Shortcut,
+    SignThreshold,
     SourceOptions,
 )  # fmt: skip
 
@@ -139,6 +142,11 @@ class SourceFlags:
             )
         return spec
 
+    def named_beside(self, source: str | None, recipe: str | None) -> str | None:
+        """As `named`; None where nothing was named but a recipe, which may name a network."""
+        nothing = source is None and self.model is None and self.checkpoint is None
+        return None if nothing and recipe is not None else self.named(source)
+
     def options(self, source: str | None) -> SourceOptions:
         """How to open what `named` gave."""
         model = self.model
@@ -184,15 +192,30 @@ class PlanFlags:
         typer.Option(show_default="hardtanh", rich_help_panel=PLAN,
                      help="What replaces a ReLU that feeds a sign."),
     ] = None  # fmt: skip
+    sign_threshold: Annotated[
+        SignThreshold | None,
+        typer.Option(show_default="zero", rich_help_panel=PLAN,
+                     help="Where an activation's sign changes; learned: per channel."),
+    ] = None  # fmt: skip
     shortcut: Annotated[
         Shortcut | None,
         typer.Option(show_default="none", rich_help_panel=PLAN,
                      help="bireal: a shortcut round every binary convolution."),
     ] = None  # fmt: skip
+    downsample: Annotated[
+        Downsample | None,
+        typer.Option(show_default="keep", rich_help_panel=PLAN,
+                     help="avgpool: shortcuts average pixels instead of dropping them."),
+    ] = None  # fmt: skip
     binarizer: Annotated[
         Literal["libra", "plain"] | None,
         typer.Option(show_default="libra", rich_help_panel=PLAN,
                      help="Weights, forward: Libra-PB, or sign with the mean |w|."),
+    ] = None  # fmt: skip
+    balance: Annotated[
+        Balance | None,
+        typer.Option(show_default="mean", rich_help_panel=PLAN,
+                     help="What Libra-PB subtracts from a filter; median: half the signs are +1."),
     ] = None  # fmt: skip
     estimator: Annotated[
         Literal["ede", "ste"] | None,

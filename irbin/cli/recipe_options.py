@@ -23,9 +23,9 @@ CROPS = "Crops and flips"
 def complete_recipe(incomplete: str) -> Iterator[str]:
     """Names of the recipes that come with irbin, for the shell's completion."""
     folder = Path(__file__).parents[1] / "training" / "recipes"
-    for path in sorted(folder.glob("*.yaml")):
-        if path.stem.startswith(incomplete):
-            yield path.stem
+    yield from sorted(
+        path.stem for path in folder.glob("*.yaml") if path.stem.startswith(incomplete)
+    )
 
 
 RecipeName = Annotated[
@@ -100,6 +100,25 @@ class RecipeFlags:
         ),
     ] = None
     t_max: Annotated[float | None, knob(METHOD, "EDE's t at the last step.", "X")] = None
+    recu: Annotated[
+        bool | None,
+        knob(METHOD, "Clamp weights to quantiles of their filter.", None, "--recu/--no-recu"),
+    ] = None
+    tau_min: Annotated[float | None, knob(METHOD, "ReCU's quantile at the first step.", "P")] = None
+    tau_max: Annotated[float | None, knob(METHOD, "ReCU's quantile at the last step.", "P")] = None
+    float_epochs: Annotated[
+        int | None, knob(METHOD, "First epochs, in which nothing is binary yet.", "N")
+    ] = None
+    activation_epochs: Annotated[
+        int | None, knob(METHOD, "Then epochs with binary activations and float weights.", "N")
+    ] = None
+    final_weight_decay: Annotated[
+        float | None, knob(METHOD, "Weight decay once everything is binary.", "X")
+    ] = None
+    calibrate_images: Annotated[
+        int | None,
+        knob(METHOD, "Images to measure batch norm on before the last evaluation.", "N"),
+    ] = None
     latent_lr_scale: Annotated[
         float | None, knob(METHOD, "Learning rate of latent weights, relative to --lr.", "X")
     ] = None
@@ -115,6 +134,9 @@ class RecipeFlags:
     ] = None
     distill_loss_weight: Annotated[
         float | None, knob(METHOD, "Weight of the teacher's term.", "X")
+    ] = None
+    distill_blocks: Annotated[
+        float | None, knob(METHOD, "Weight of the teacher's feature maps.", "X")
     ] = None
     task_loss_weight: Annotated[
         float | None, knob(METHOD, "Weight of the labels' term beside a teacher.", "X")

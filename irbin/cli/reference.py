@@ -93,14 +93,14 @@ def section(name: str, command: Callable[..., None]) -> str:
 
 
 def _usage(name: str, command: Callable[..., None]) -> str:
-    words = ["irbin", name]
+    words, arguments = ["irbin", name], []
     for parameter in signature(command).parameters.values():
         info = parameter.annotation.__metadata__[0]
         if isinstance(info, ArgumentInfo):
-            words.insert(2, str(info.metavar))
+            arguments.append(str(info.metavar))
         elif parameter.default is Parameter.empty:
             words.append(f"{_names(parameter, info)[-1]} {info.metavar}")
-    return " ".join([*words, "[OPTIONS]"])
+    return " ".join([*words[:2], *arguments, *words[2:], "[OPTIONS]"])
 
 
 def _options(command: Callable[..., None]) -> Iterator[tuple[Parameter, OptionInfo]]:

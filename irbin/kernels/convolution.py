@@ -93,7 +93,7 @@ class ConvKernel(Kernel):
             x, self.weight_bits, self.in_channels, stride, border, dilation, self.groups
         )
         y = np.ascontiguousarray(np.moveaxis(dot, 1, -1)).astype(np.float32)
-        return reference.apply_steps(y, self.steps, residuals)
+        return reference.apply_steps(y, self._value_steps, residuals)
 
 
 class FloatConvKernel(Kernel):
@@ -163,7 +163,7 @@ class FloatConvKernel(Kernel):
     def _value(self, x: NDArray[Any], residuals: Sequence[Floats]) -> Floats:
         _, _, stride, border, dilation = self.geometry
         y = float_reference.conv2d(x, self.weight, stride, border, dilation)
-        return reference.apply_steps(y, self.steps, residuals)
+        return reference.apply_steps(y, self._value_steps, residuals)
 
 
 def linear_kernel(

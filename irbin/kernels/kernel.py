@@ -17,9 +17,9 @@ from irbin.bits import packed_bytes
 from irbin.errors import UsageError
 from irbin.kernels import native, reference
 from irbin.kernels.reference import Bits
-from irbin.kernels.steps import Floats, Step
+from irbin.kernels.steps import Floats, Step, split
 
-_KINDS = ("multiply", "add", "residual", "clamp", "prelu")
+_KINDS = ("multiply", "add", "residual", "clamp", "prelu", "write")
 """In the order of `StepKind` in csrc/contract.h."""
 
 MAX_RESIDUALS = 4
@@ -38,6 +38,7 @@ class Kernel(ABC):
 
     def __init__(self, steps: Sequence[Step]) -> None:
         self.steps = tuple(steps)
+        self._value_steps, self._sign_steps = split(steps)
         self.n_residuals = 1 + max((s.residual for s in steps if s.kind == "residual"), default=-1)
 
     def __call__(
@@ -54,7 +55,8 @@ class Kernel(ABC):
             x: bits or floats, see the class.
             residuals: what residual steps add, of y's shape.
             y: float32 (…, channels), written.
-            y_bits: uint8 (…, ⌈channels / 8⌉), signs of y, written.
+            y_bits: uint8 (…, ⌈channels / 8⌉), signs of y, or of what the steps behind a `write` make
+                of it; written.
             n_threads: at most so many.
 
         Raises:
@@ -114,6 +116,7 @@ class Kernel(ABC):
         if y is not None:
             y[...] = value
         if y_bits is not None:
+            value = reference.apply_steps(value, self._sign_steps, ())
             y_bits[...] = reference.bitpack(value, value.ndim - 1)
 
     def _ready(self) -> Any:
@@ -142,6 +145,8 @@ def step_tuples(steps: Sequence[Step]) -> list[tuple[Any, ...]]:
 
 def check_steps(steps: Sequence[Step], n_channels: int) -> None:
     """Raises UsageError for steps with another number of channels, or what they do not take."""
+    if any(step.kind in ("residual", "write") for step in split(steps)[1]):
+        raise UsageError("expected steps on channels alone behind a `write`, got others")
     for step in steps:
         if not 0 <= step.residual < MAX_RESIDUALS:
             raise UsageError(

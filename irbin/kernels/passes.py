@@ -47,8 +47,8 @@ class PoolKernel(Kernel):
         height, width = geometry.kernel
         if max(left, right) >= width or max(top, bottom) >= height:
             raise UsageError(f"expected padding smaller than the window, got {geometry}")
-        if any(step.kind == "residual" for step in before):
-            raise UsageError("expected steps without a residual before a pooling")
+        if any(step.kind in ("residual", "write") for step in before):
+            raise UsageError("expected steps without a residual or `write` before a pooling")
         check_steps((*before, *steps), n_channels)
         self.geometry, self.n_channels, self.before = geometry, n_channels, tuple(before)
         self.producer = producer
@@ -88,7 +88,7 @@ class PoolKernel(Kernel):
         if self.producer is not None:
             value = self.producer._value(x, ())
         pooled = float_reference.max_pool2d(value, kernel, stride, border, dilation)
-        return reference.apply_steps(pooled, self.steps, residuals)
+        return reference.apply_steps(pooled, self._value_steps, residuals)
 
 
 class RowsKernel(Kernel):
@@ -118,4 +118,4 @@ class RowsKernel(Kernel):
         return (n, self.n_channels)
 
     def _value(self, x: NDArray[Any], residuals: Sequence[Floats]) -> Floats:
-        return reference.apply_steps(x, self.steps, residuals)
+        return reference.apply_steps(x, self._value_steps, residuals)

@@ -210,7 +210,7 @@ def apply_steps(
                 y = y + residuals[step.residual]
             elif step.kind == "clamp":  # a NaN passes
                 y = np.minimum(np.maximum(y, np.float32(step.low)), np.float32(step.high))
-            else:
+            elif step.kind == "prelu":
                 y = np.where(y > 0, y, y * step.vector)
     return y
 

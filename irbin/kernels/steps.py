@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
-StepKind = Literal["multiply", "add", "residual", "clamp", "prelu"]
+StepKind = Literal["multiply", "add", "residual", "clamp", "prelu", "write"]
 
 SMALLEST_NORMAL = np.finfo(np.float32).smallest_normal
 LARGEST_DOT_EXPONENT = 24
@@ -28,7 +28,8 @@ class Step:
 
     kind: StepKind
     """`multiply` and `add` by a number per channel, `residual` adds a tensor, `clamp` to [low,
-    high], `prelu` multiplies what is not positive by a slope per channel."""
+    high], `prelu` multiplies what is not positive by a slope per channel. `write` computes nothing:
+    the result is what stands there, and the steps behind it are for its signs alone."""
     values: Floats | None = None
     """(channels,) of multiply, add and prelu."""
     residual: int = 0
@@ -43,6 +44,12 @@ class Step:
         """The values of a step that has some."""
         assert self.values is not None, "multiply, add and prelu have values"
         return self.values
+
+
+def split(steps: Sequence[Step]) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    """The steps up to the first `write`, and those behind it; all and none without one."""
+    at = next((i for i, step in enumerate(steps) if step.kind == "write"), len(steps))
+    return tuple(steps[:at]), tuple(steps[at + 1 :])
 
 
 def simplify(steps: Sequence[Step]) -> tuple[Step, ...]:

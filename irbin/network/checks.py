@@ -24,6 +24,9 @@ from irbin.records import Plan
 _BATCH, _NORM_BATCH = 2, 4
 """Images; more before batch norm, which over two values gives ±1 and hence no gradient."""
 
+_OFFSETS = ("bias", "offset", "threshold")
+"""How parameters that are added, not multiplied, are named: zero is as good a value as any."""
+
 
 def check_runs(module: nn.Module, plan: Plan) -> None:
     """Runs a copy of a converted network forward and backward on random numbers.
@@ -72,7 +75,7 @@ def _probe(module: nn.Module) -> nn.Module:
         if isinstance(m, nn.modules.batchnorm._BatchNorm):
             m.train()
     for name, p in probe.named_parameters():
-        if not name.endswith("bias") and not p.detach().any():
+        if not name.endswith(_OFFSETS) and not p.detach().any():
             p.data = torch.randn(p.shape, generator=generator).to(p)
     return probe
 

@@ -14,7 +14,7 @@ from irbin.network.signs import function_name, moves_values
 from irbin.network.tracer import LAYERS, has_layers, is_norm
 
 _NORMS = {"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "normalize"}
-_ADDITIONS = {"add", "iadd"}
+ADDITIONS = {"add", "iadd"}
 _PRODUCTS = {"mul", "imul", "multiply"}
 _WEIGHTED = {"linear", "conv1d", "conv2d", "conv3d", "matmul", "bmm", "einsum", "addmm", "baddbmm"}
 _POOLINGS = {
@@ -112,11 +112,11 @@ class Flow:
         found: set[fx.Node] = set()
         for node in self.nodes:
             operands = node.all_input_nodes
-            if function_name(node) not in _ADDITIONS or len(operands) != 2:
+            if function_name(node) not in ADDITIONS or len(operands) != 2:
                 continue
             for bypass, main in (operands, operands[::-1]):
                 conv = self._lone_pointwise(bypass)
-                if conv is not None and self._goes_round(conv, main):
+                if conv is not None and self.goes_round(conv, main):
                     found.add(conv)
         return found
 
@@ -131,8 +131,11 @@ class Flow:
         is_pointwise = isinstance(layer, nn.Conv2d) and set(layer.kernel_size) == {1}
         return node if is_pointwise else None
 
-    def _goes_round(self, conv: fx.Node, main: fx.Node) -> bool:
-        """Whether `main` comes, through weights of its own, from where `conv`'s branch starts."""
+    def goes_round(self, conv: fx.Node, main: fx.Node) -> bool:
+        """Whether `main` comes, through weights of its own, from where `conv`'s branch starts.
+
+        `conv` is a convolution or anything else with one input, on the other side of a sum.
+        """
         starts = {*self.weightless_ancestors(conv.all_input_nodes[0])}
         todo, seen, meets = [main], {main}, False
         while todo:

@@ -101,9 +101,9 @@ def counting_signs(module: nn.Module) -> Iterator[dict[str, SignCount]]:
     """Counts what every layer with binary activations reads while the block runs."""
     counts: dict[str, SignCount] = {}
 
-    def watch(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        def note(layer: nn.Module, args: tuple[Any, ...]) -> None:  # noqa: ARG001 - a hook's
-            x = args[0].detach()
+    def watch(name: str) -> Callable[[BinaryLayer, tuple[Any, ...]], None]:
+        def note(layer: BinaryLayer, args: tuple[Any, ...]) -> None:
+            x = layer.shifted(args[0].detach())
             count = counts.setdefault(name, SignCount())
             count.n_signs += x.numel()
             count.n_negative += int((x < 0).sum())

@@ -11,6 +11,7 @@ from irbin.network.formats import index_in
 from irbin.network.network import Network
 from irbin.network.source import is_checkpoint, load_source, reload
 from irbin.records import SourceOptions, SourceRecord
+from irbin.zoo.entries import located
 
 
 def open_network(spec: str, options: SourceOptions) -> Network:
@@ -25,7 +26,7 @@ def open_network(spec: str, options: SourceOptions) -> Network:
         SourceError: it does not exist, cannot be read, or is a packed folder.
         UsageError: options that contradict it.
     """
-    path = Path(spec).expanduser()
+    path = located(spec).expanduser()
     kind = folder_kind(path)
     if kind == "packed":
         raise SourceError(

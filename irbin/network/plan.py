@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from irbin import bits
@@ -32,9 +33,11 @@ def make_plan(graph: LayerGraph, options: PlanOptions) -> Plan:
         options: the user's rules and choices.
 
     Raises:
-        PlanError: a rule matches no layer or asks for what cannot be done, nothing is left to
-            binarize, or `activation="keep"` would leave a sign behind a ReLU.
+        PlanError: a rule matches no layer or asks for what cannot be done, options contradict each
+            other, nothing is left to binarize, or `activation="keep"` would leave a sign behind a
+            ReLU.
     """
+    _check_options(options)
     names = [layer.name for layer in graph.layers]
     for option, rules in (("keep", options.keep), ("binarize", options.binarize)):
         for rule in rules:
@@ -49,7 +52,20 @@ def make_plan(graph: LayerGraph, options: PlanOptions) -> Plan:
         graph.n_other_floats, graph.activation_channels, graph.other_macs,
         graph.n_fusable,
     )  # fmt: skip
-    return _with_prelu_weights(plan)
+    return _with_learned_vectors(plan)
+
+
+def _check_options(options: PlanOptions) -> None:
+    if options.bits == "1w32a" and options.sign_threshold == "learned":
+        raise PlanError(
+            '`sign_threshold="learned"`: expected binary activations, but at `1w32a` no sign of '
+            "an activation is taken; use `--bits 1w1a`, or leave the option out"
+        )
+    if options.binarizer == "plain" and options.balance == "median":
+        raise PlanError(
+            '`balance="median"`: expected Libra-PB, but `--binarizer plain` balances nothing; use '
+            "`--binarizer libra`, or leave the option out"
+        )
 
 
 def matches(rule: str, name: str) -> bool:
@@ -179,13 +195,13 @@ def _check_activations(decisions: tuple[Decision, ...], options: PlanOptions) ->
         )
 
 
-def _with_prelu_weights(plan: Plan) -> Plan:
-    """Adds the slopes of the PReLUs to come to the bytes beside the layers."""
-    if plan.options.activation != "prelu":
-        return plan
-    n_slopes = sum(plan.activation_channels[name] for name in plan.replaced_activations)
-    return Plan(
-        plan.options, plan.decisions, plan.input_size, plan.n_other_params,
-        plan.other_bytes + 4 * n_slopes, plan.n_other_floats + n_slopes, plan.activation_channels,
-        plan.other_macs, plan.n_fusable,
-    )  # fmt: skip
+def _with_learned_vectors(plan: Plan) -> Plan:
+    """Adds the activations' and the thresholds' learned numbers to the bytes beside the layers."""
+    per_channel = {"prelu": 1, "rprelu": 3}.get(plan.options.activation, 0)
+    n = per_channel * sum(plan.activation_channels[name] for name in plan.replaced_activations)
+    if plan.options.sign_threshold == "learned":
+        layers = [d.layer for d in plan.decisions if d.binary]
+        n += sum(layer.groups * layer.weight_shape[1] for layer in layers)
+    return replace(
+        plan, other_bytes=plan.other_bytes + 4 * n, n_other_floats=plan.n_other_floats + n
+    )

@@ -14,10 +14,12 @@ from typing import cast
 import torch
 from torch import fx, nn
 
+from irbin.binary.activations import RPReLU
 from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, BinaryLayer, BinaryLinear, Method
 from irbin.errors import ConvertError
 from irbin.network.checks import check_runs, check_same_answers
+from irbin.network.downsample import average_downsamples
 from irbin.network.fusing import refuse_fusing
 from irbin.network.network import Network
 from irbin.network.shortcuts import add_bireal
@@ -48,7 +50,7 @@ def rewrite(network: Network, plan: Plan, *, in_place: bool = False, check: bool
 
     Raises:
         ConvertError: the network is converted already, the plan does not fit it, a weight is not
-            finite, or the result does not run as planned.
+            finite, no shortcut can be changed as asked, or the result does not run as planned.
         TraceError: functional activations or shortcuts are to be changed, but the graph cannot be
         had.
     """
@@ -57,17 +59,21 @@ def rewrite(network: Network, plan: Plan, *, in_place: bool = False, check: bool
     module = network.module if in_place else copy.deepcopy(network.module)
     for decision in plan.decisions:
         _check_fits(module, decision)
-    traced = None
-    if plan.options.shortcut == "bireal" or any(map(_is_functional, plan.replaced_activations)):
+    traced, notes = None, dict[str, str]()
+    if _needs_graph(plan):
         traced = trace_graph(module, plan.input_size)
         if check:
             check_same_answers(module, traced, plan)
+        if plan.options.downsample == "avgpool":
+            notes |= average_downsamples(traced)
     _swap_layers(module, plan)
     _replace_activations(module, traced, plan)
     if traced is not None:
         if plan.options.shortcut == "bireal":
             traced = add_bireal(traced, plan)
+            notes = traced.meta["bireal"] | notes
         install(module, traced)
+        module.irbin_shortcuts = notes
     refuse_fusing(module)
     if check:
         check_runs(module, plan)
@@ -109,9 +115,11 @@ def _swap_layers(module: nn.Module, plan: Plan) -> None:
 
 
 def _method(layer: LayerRecord, options: PlanOptions) -> Method:
-    keeps_size = options.binarizer == "libra" and layer.keeps_size
-    binarizer = "libra-latent" if keeps_size else options.binarizer
-    return Method(binarizer, options.estimator, options.bits == "1w1a")
+    binarizer: str = options.binarizer
+    if binarizer == "libra":
+        binarizer += "-latent" * layer.keeps_size + "-median" * (options.balance == "median")
+    learned = options.sign_threshold == "learned"
+    return Method(binarizer, options.estimator, options.bits == "1w1a", learned)
 
 
 def _binary(layer: nn.Module, method: Method, phase: EdePhase) -> nn.Module:
@@ -126,6 +134,13 @@ def _replace_everywhere(module: nn.Module, replacements: dict[nn.Module, nn.Modu
         for name, child in parent._modules.items():
             if child is not None and child in replacements:
                 parent._modules[name] = replacements[child]
+
+
+def _needs_graph(plan: Plan) -> bool:
+    """Whether the plan changes more than modules."""
+    options = plan.options
+    edits = options.shortcut == "bireal" or options.downsample == "avgpool"
+    return edits or any(map(_is_functional, plan.replaced_activations))
 
 
 def _is_functional(activation: str) -> bool:
@@ -157,9 +172,11 @@ def _submodule(module: nn.Module, name: str) -> nn.Module:
 
 
 def _activation(options: PlanOptions, channels: int, in_place: bool) -> nn.Module:
-    """What stands in for a ReLU; Hardtanh works in place where the ReLU did, PReLU cannot."""
+    """What stands in for a ReLU; Hardtanh works in place where the ReLU did, no other can."""
     if options.activation == "prelu":
         return nn.PReLU(channels, PRELU_SLOPE)
+    if options.activation == "rprelu":
+        return RPReLU(channels, PRELU_SLOPE)
     return nn.Hardtanh(inplace=in_place)
 
 
@@ -201,4 +218,3 @@ def install(module: nn.Module, traced: fx.GraphModule) -> None:
     kind = type(module)
     forward = vars(type(traced))["forward"]
     module.__class__ = type(kind.__name__, (kind,), {"forward": forward, "__doc__": kind.__doc__})
-    module.irbin_shortcuts = traced.meta.get("bireal", {})

@@ -71,7 +71,40 @@ class FrozenLayer(nn.Module):
 
 
 class PackedLayer(FrozenLayer):
-    """A layer that computes on bits, 1w1a; abstract."""
+    """A layer that computes on bits, 1w1a; abstract.
+
+    Args:
+        signs: see `FrozenLayer`.
+        scale: see `FrozenLayer`.
+        bias: see `FrozenLayer`.
+        threshold: (in_channels,), subtracted before the sign; None for none.
+        keep_scale: see `FrozenLayer`.
+        n_after: see `FrozenLayer`; of inputs as of outputs.
+
+    Attributes:
+        threshold: float32 (in_channels, 1, …), or None.
+    """
+
+    threshold: Tensor | None
+
+    def __init__(
+        self,
+        signs: Tensor,
+        scale: Tensor,
+        bias: Tensor | None,
+        threshold: Tensor | None,
+        *,
+        keep_scale: bool,
+        n_after: int,
+    ) -> None:
+        super().__init__(signs, scale, bias, keep_scale=keep_scale, n_after=n_after)
+        if threshold is not None:
+            threshold = threshold.detach().reshape(-1, *[1] * n_after).clone()
+        self.register_buffer("threshold", threshold)
+
+    def shifted(self, x: Tensor) -> Tensor:
+        """x − θ, what the sign is taken of; the shape of x."""
+        return x if self.threshold is None else x - self.threshold
 
     def integer_bias(self) -> Tensor | None:
         """The bias, where irbin's operator adds it: only after an exponent."""
@@ -93,15 +126,16 @@ class PackedConv2d(PackedLayer):
         signs: Tensor,
         scale: Tensor,
         bias: Tensor | None,
+        threshold: Tensor | None,
         geometry: Geometry,
         *,
         keep_scale: bool,
     ) -> None:
-        super().__init__(signs, scale, bias, keep_scale=keep_scale, n_after=2)
+        super().__init__(signs, scale, bias, threshold, keep_scale=keep_scale, n_after=2)
         self.geometry, self.in_channels = geometry, signs.shape[1] * geometry.groups
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102 - shapes in the class docstring
-        x, border = pad(x, self.geometry)
+        x, border = pad(self.shifted(x), self.geometry)
         _, _, stride, dilation, groups = self.geometry
         y: Tensor = torch.ops.irbin.bconv2d(
             torch.ops.irbin.bitpack(x, 1, groups), self.bits, self.scale_log2, self.integer_bias(),
@@ -114,13 +148,19 @@ class PackedLinear(PackedLayer):
     """bitpack, then bgemm; maps (..., in_features) to (..., out_features)."""
 
     def __init__(
-        self, signs: Tensor, scale: Tensor, bias: Tensor | None, *, keep_scale: bool
+        self,
+        signs: Tensor,
+        scale: Tensor,
+        bias: Tensor | None,
+        threshold: Tensor | None,
+        *,
+        keep_scale: bool,
     ) -> None:
-        super().__init__(signs, scale, bias, keep_scale=keep_scale, n_after=0)
+        super().__init__(signs, scale, bias, threshold, keep_scale=keep_scale, n_after=0)
         self.in_features = signs.shape[1]
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102 - shapes in the class docstring
-        bits = torch.ops.irbin.bitpack(x, x.dim() - 1, 1)
+        bits = torch.ops.irbin.bitpack(self.shifted(x), x.dim() - 1, 1)
         y: Tensor = torch.ops.irbin.bgemm(
             bits, self.bits, self.scale_log2, self.integer_bias(), self.in_features
         )

@@ -5,8 +5,8 @@
     transform  elementwise nodes behind a kernel (batch norm's product and sum, bias, residual,
                activation) become steps of its output transform; two or more of them behind any
                other float node become one pass
-    pack       a `bitpack` becomes a second output of the kernel that made its input; a result
-               that nobody reads any more is not written
+    pack       a `bitpack` becomes a second output of the kernel that made its input, also where one
+               step lies between (a threshold); a result that nobody reads any more is not written
     threshold  where only signs are read, integers are compared and nothing is computed
 
 Every pass works on what the one before left and may be left out.
@@ -18,7 +18,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from irbin.errors import UsageError
-from irbin.program.elementwise import as_step, channel_axis_of
+from irbin.program.elementwise import ARITHMETIC, as_step, channel_axis_of
 from irbin.program.fused import Fused, FusedStep, Item
 from irbin.program.program import Program
 from irbin.program.types import Node, Ref, TensorType, ValueType
@@ -234,8 +234,10 @@ def _absorb_packs(graph: _Graph) -> None:
     for item in list(graph.items):
         if not isinstance(item, Node) or item.op != BITPACK:
             continue
-        maker = next((m for m in graph.items if item.refs()[0] in _floats_of(m)), None)
-        if isinstance(maker, Fused) and _can_pack(maker, item):
+        maker = _maker(graph, item.refs()[0])
+        if maker is None:
+            maker = _absorb_threshold(graph, item)
+        if maker is not None and _can_pack(maker, item):
             _give_bits(graph, maker, item)
     for item in list(graph.items):
         if not isinstance(item, Fused) or item.bits is None or item.floats is None:
@@ -244,8 +246,30 @@ def _absorb_packs(graph: _Graph) -> None:
             graph.put(replace(item, floats=None), in_place_of=item)
 
 
-def _floats_of(item: Item) -> tuple[str, ...]:
-    return (item.floats,) if isinstance(item, Fused) and item.floats is not None else ()
+def _maker(graph: _Graph, floats: str) -> Fused | None:
+    """The record that gives a float value."""
+    made = (m for m in graph.items if isinstance(m, Fused) and m.floats == floats)
+    return next(made, None)
+
+
+def _absorb_threshold(graph: _Graph, pack: Node) -> Fused | None:
+    """Takes in the step whose signs `pack` alone packs, behind a value that others read as it is."""
+    value = pack.refs()[0]
+    step_node = next((n for n in graph.items if isinstance(n, Node) and n.name == value), None)
+    if step_node is None or step_node.op not in ARITHMETIC or graph.only_reader(value) is not pack:
+        return None
+    for maker in [_maker(graph, name) for name in step_node.refs()]:
+        if maker is None or maker.floats is None or not _can_pack(maker, pack):
+            continue
+        axis = maker.channel_axis
+        step = as_step(step_node, maker.floats, axis, graph.types, graph.constants)
+        if step is None or step.kind == "residual":
+            continue
+        steps = (*maker.steps, FusedStep("write"), step)
+        made = replace(maker, steps=steps, absorbed=(*maker.absorbed, step_node.name))
+        graph.put(made, in_place_of=maker, without=step_node)
+        return made
+    return None
 
 
 def _can_pack(maker: Fused, pack: Node) -> bool:

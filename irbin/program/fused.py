@@ -14,7 +14,7 @@ from irbin.program.types import Node, TensorType
 Kind = Literal["dot", "conv", "pool", "rows"]
 """Inner products of signs; a float convolution; maximum pooling; a pass over floats."""
 
-StepKind = Literal["multiply", "add", "subtract", "residual", "clamp", "prelu"]
+StepKind = Literal["multiply", "add", "subtract", "residual", "clamp", "prelu", "write"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class FusedStep:
     """One elementwise node, taken into a kernel."""
 
     kind: StepKind
-    """`residual` adds a tensor, `clamp` keeps within [low, high], the others take a constant."""
+    """`residual` adds a tensor, `clamp` keeps within [low, high]; `write` gives the result as it
+    stands there, what follows is for its signs alone; the others take a constant."""
     operand: str | float | None = None
     """The constant, the residual's name, or a number for all channels."""
     low: float = 0.0
@@ -54,7 +55,8 @@ class Fused:
     floats: str | None
     """Name under which the result is read; None if nobody does."""
     bits: str | None
-    """Name under which its packed signs are read; None if nobody does."""
+    """Name under which packed signs are read, of the result or of what the steps behind a `write`
+    make of it; None if nobody does."""
     bits_type: TensorType | None
     """Of the packed signs."""
     threshold: bool

@@ -78,7 +78,7 @@ def _frozen(name: str, layer: BinaryConv2d | BinaryLinear) -> FrozenLayer:
 
 def _frozen_weights(name: str, layer: BinaryConv2d | BinaryLinear) -> FrozenLayer:
     signs, scale = layer.frozen()
-    keep_scale = not layer.has_exponents
+    keep_scale, threshold = not layer.has_exponents, layer.threshold
     geometry = None
     if isinstance(layer, BinaryConv2d):
         geometry = Geometry(
@@ -88,8 +88,10 @@ def _frozen_weights(name: str, layer: BinaryConv2d | BinaryLinear) -> FrozenLaye
         if not layer.method.binary_activations:
             return UnpackedLayer(signs, scale, layer.bias, geometry, keep_scale=keep_scale)
         if geometry is not None:
-            return PackedConv2d(signs, scale, layer.bias, geometry, keep_scale=keep_scale)
-        return PackedLinear(signs, scale, layer.bias, keep_scale=keep_scale)
+            return PackedConv2d(
+                signs, scale, layer.bias, threshold, geometry, keep_scale=keep_scale
+            )
+        return PackedLinear(signs, scale, layer.bias, threshold, keep_scale=keep_scale)
     except ValueError as error:
         raise LowerError(f"layer `{name}`: {error}") from error
 

@@ -29,9 +29,14 @@ def plain_table(title: str | None = None) -> Table:
 def plan_heading(source: str, plan: Plan) -> str:
     """One line: what was planned, and how."""
     options = plan.options
-    parts = [f"{source}: {options.bits}", f"{options.binarizer}/{options.estimator}"]
+    binarizer = options.binarizer + (f" ({options.balance})" if options.balance != "mean" else "")
+    parts = [f"{source}: {options.bits}", f"{binarizer}/{options.estimator}"]
     if options.shortcut != "none":
         parts.append(f"{options.shortcut} shortcuts")
+    if options.downsample != "keep":
+        parts.append("average-pool shortcuts")
+    if options.sign_threshold != "zero":
+        parts.append("learned thresholds")
     parts.append(f"input {shape(plan.input_size)}")
     return ", ".join(parts)
 

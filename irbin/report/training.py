@@ -44,12 +44,19 @@ def waiting_figure(record: StepRecord) -> list[tuple[str, str]]:
     return [("waiting for images", f"{100 * record.waiting:.0f} %")]
 
 
+def stage_figure(record: StepRecord) -> list[tuple[str, str]]:
+    """(label, value) of what is binary in a run of several stages; none in others."""
+    return [("stage", record.stage)] if record.stage else []
+
+
 def history_figures(epochs: Sequence[EpochRecord]) -> list[tuple[str, str]]:
     """(label, value) of the validation so far as a sparkline and its last figure.
 
-    None before there are two evaluated epochs, where there is nothing to compare.
+    None before there are two evaluated epochs, where there is nothing to compare. Stages in which
+    not everything is binary are compared with themselves.
     """
-    top1 = [epoch.eval_top1 for epoch in epochs if math.isfinite(epoch.eval_top1)]
+    same = [epoch for epoch in epochs if epoch.stage == epochs[-1].stage]
+    top1 = [epoch.eval_top1 for epoch in same if math.isfinite(epoch.eval_top1)]
     return [("val top-1", f"{_course(top1)} {percent(top1[-1])}")] if len(top1) > 1 else []
 
 
@@ -62,7 +69,7 @@ def step_position(record: StepRecord) -> str:
 
 def step_line(record: StepRecord) -> str:
     """Everything in one plain line, for logs."""
-    shown = [*step_figures(record), *waiting_figure(record)]
+    shown = [*step_figures(record), *waiting_figure(record), *stage_figure(record)]
     figures = "  ".join(f"{label} {value}" for label, value in shown)
     return f"{step_position(record)}  {figures}  left {duration(record.seconds_left)}"
 
@@ -107,7 +114,8 @@ def run_table(record: RunRecord) -> Table:
     if done:
         last = record.epochs[-1]
         course = _course([epoch.eval_top1 for epoch in record.epochs]) if done > 1 else ""
-        table.add_row("last top-1", f"{percent(last.eval_top1)}  {course}".rstrip())
+        stage = "" if last.counts else f"  (stage {last.stage})"
+        table.add_row("last top-1", f"{percent(last.eval_top1)}{stage}  {course}".rstrip())
         table.add_row(
             "last loss", f"{number(last.train_loss)}, validation {number(last.eval_loss)}"
         )

@@ -64,6 +64,8 @@ def written_out(
         if step.kind == "residual":
             found.append(Step("residual", residual=n_residuals))
             n_residuals += 1
+        elif step.kind == "write":
+            found.append(Step("write"))
         elif step.kind == "clamp":
             found.append(Step("clamp", low=step.low, high=step.high))
         else:

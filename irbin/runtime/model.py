@@ -32,6 +32,7 @@ from irbin.runtime.layers import make_kernel
 from irbin.runtime.operators import Operation, operation
 from irbin.runtime.plan import Plan, Watch, Work
 from irbin.runtime.shapes import sizes
+from irbin.zoo.entries import located
 
 Record = Callable[[Node, Any], None]
 """Told of every node and its result, in order."""
@@ -294,17 +295,19 @@ def load(
     """The packed network in a folder, ready to run.
 
     Args:
-        path: a folder that `irbin export` wrote.
+        path: a folder that `irbin export` wrote, or `zoo:NAME`.
         fusions: see `PackedModel`.
         float_math: see `PackedModel`.
 
     Raises:
         ArtifactError: see `read_artifact`.
+        SourceError: the zoo has no such entry.
         UsageError: see `PackedModel`.
     """
+    folder = located(path)
     if native.notice():
         warnings.warn(native.notice(), stacklevel=2)  # Python shows it once a place
-    return PackedModel(read_artifact(Path(path)), fusions, float_math)
+    return PackedModel(read_artifact(folder), fusions, float_math)
 
 
 def _returned(parts: list[list[Tensor]], x: Tensor) -> Tensor | list[Tensor]:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from irbin import runs
 from irbin.binary.layers import BinaryLayer, binary_layers
 from irbin.binary.libra import BINARIZERS
+from irbin.binary.recu import recu_bound
 from irbin.errors import TrainingError
 from irbin.files import write_file
 from irbin.records import LayerDiagnostics
@@ -73,7 +74,8 @@ class Diagnostics:
     def look(self) -> None:
         """Notes which signs are not those of the last epoch's end; waits for no device."""
         for name, layer in self._binary.items():
-            self._signs[name].look(_negative(layer))
+            if layer.phase.binary_weights:
+                self._signs[name].look(_negative(layer))
 
     def measure(
         self, images: Tensor, epoch: int, amp: str | None = None
@@ -182,9 +184,18 @@ def _unpacked(packed: Tensor | None, like: Tensor, layer: str) -> Tensor:
 
 
 def _end_epoch(layer: BinaryLayer, signs: _Signs) -> dict[str, float]:
-    """The weights' figures; moves `signs`, in place, to the epoch's end."""
+    """The weights' figures; moves `signs`, in place, to the epoch's end.
+
+    While training has float weights there are no figures, and what changes sign does not flip.
+    """
     source, radius = _source(layer), usable_radius(layer.method.estimator, layer.phase)
     negative = source < 0
+    if not layer.phase.binary_weights:
+        signs.epoch_end = negative
+        return {}
+    usable = source.abs() <= radius
+    if layer.phase.clamps:
+        usable &= source.abs() <= recu_bound(source, layer.phase.tau)
     flip_ratio = share(negative != signs.epoch_end)
     signs.look(negative)
     signs.epoch_end = negative
@@ -193,7 +204,7 @@ def _end_epoch(layer: BinaryLayer, signs: _Signs) -> dict[str, float]:
         "flip_ratio": flip_ratio,
         "never_flipped": 1 - share(signs.flipped),
         "weight_entropy": float(entropy(share_negative).mean()),
-        "weight_gradient": share(source.abs() <= radius),
+        "weight_gradient": share(usable),
     }
 
 

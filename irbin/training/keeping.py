@@ -115,10 +115,12 @@ class Keeper:
 
     def _told(self) -> list[str]:
         """What is newly wrong; after a resume, what was wrong before is not told again."""
-        epochs, epoch = self.progress.records, self.progress.epoch - 1
+        epoch = max(self.progress.epoch - 1, 0)
+        stage = self.run.stage(epoch)  # a training of its own
+        epochs = self.progress.records[stage.begin :]
         layers = [row for row in self._rows if row.epoch == epoch]
         n_classes = self.run.network.source.num_classes
-        found = symptoms(epochs, layers, n_classes, self.run.n_epochs)
+        found = symptoms(epochs, layers, n_classes, stage.n_epochs)
         return [symptom.sentence for symptom in self._news.fresh(found)]
 
     def _try(self, what: str, write: Callable[[], None]) -> bool:

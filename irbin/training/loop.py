@@ -10,12 +10,11 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from irbin.data import class_names
@@ -30,7 +29,7 @@ from irbin.records import (
     JsonValue,
     RunRecord,
 )  # fmt: skip
-from irbin.training.distill import distillation_loss, task_loss
+from irbin.training.distill import block_loss, distillation_loss, task_loss
 from irbin.training.interrupt import Stop, held_interrupt
 from irbin.training.keeping import Keeper
 from irbin.training.meter import Meter, epoch_record, not_finite
@@ -119,6 +118,8 @@ def finetune(
         if group.size == 1:
             keeper.save_last()
         raise
+    finally:
+        run.leave()
     return keeper.finish(interrupted)
 
 
@@ -146,6 +147,7 @@ def _train(run: Run, progress: Progress, keeper: Keeper) -> bool:
     recipe, group, n_batches = run.recipe, run.group, run.recipe.grad_accum_steps
     with held_interrupt() as stop:
         while progress.epoch < run.n_epochs and not group.any(stop()):
+            run.enter(progress.epoch, progress.step)
             run.module.train()
             run.train.set_epoch(progress.epoch, start=progress.step * n_batches)
             batches = Waits(run.train)
@@ -161,19 +163,17 @@ def _train(run: Run, progress: Progress, keeper: Keeper) -> bool:
                             images, targets = run.mix(images, labels, progress.epoch)
                             with run.one_batch(is_last=batch + 1 == (step + 1) * n_batches):
                                 with autocast(group.device, recipe.amp):
-                                    logits = run.forward(images)
-                                loss = _loss(run, images, logits, targets)
+                                    logits, *blocks = run.outputs(images)
+                                loss = _loss(run, images, logits, blocks, targets)
                                 _check(run, progress, loss, images)
                                 run.scaler.scale(loss / n_batches).backward()  # type: ignore[no-untyped-call]  # torch's gap
                             meter.add(loss, logits, targets)
                     run.update(step)
                     progress.step += 1
-                    if run.phase is not None:
-                        run.phase.set_progress((step + 1) / (run.n_epochs * run.n_steps))
                     if progress.step % run.look_interval == 0:
                         run.diagnostics.look()
                     if meter.is_due(run.log_interval):
-                        _tell(run.report, meter.read(*run.knobs()), group, stop)
+                        _tell(run.report, meter.read(*run.knobs(progress.epoch)), group, stop)
                     if group.size == 1 or meter.is_due(run.log_interval):
                         stopping = group.any(stop())
                         if group.any(keeper.is_due()) and not stopping:
@@ -187,32 +187,38 @@ def _train(run: Run, progress: Progress, keeper: Keeper) -> bool:
                 batches.close()
             meter.settle()
             run.settle_norms()
+            if progress.epoch + 1 == run.n_epochs:
+                run.calibrate()
             evaluation = _validate(run, progress, stop)
             if group.any(stop()):  # also during the evaluation, which is then done again
                 keeper.save_last()
                 break
             layers = run.diagnose(images, progress.epoch)
-            record = epoch_record(progress, evaluation, layers, *run.knobs())
+            record = epoch_record(progress, evaluation, layers, *run.knobs(progress.epoch))
             keeper.finish_epoch(record, layers)
             _tell(run.on_epoch, record, group, stop)
     return progress.epoch < run.n_epochs
 
 
-def _loss(run: Run, images: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
+def _loss(
+    run: Run, images: Tensor, logits: Tensor, blocks: Sequence[Tensor], targets: Tensor
+) -> Tensor:
     """What the step descends: the labels' loss, and the teacher's where there is one; float32."""
     recipe = run.recipe
     task = task_loss(logits, targets, recipe.smoothing)
     if run.teacher is None:
         return task
-    with torch.no_grad(), autocast(run.group.device, recipe.amp):
-        wanted = run.teacher(images)
+    wanted, *wanted_blocks = run.taught(images)
     if wanted.shape != logits.shape:
         raise UsageError(
             f"`teacher`: expected outputs of shape {tuple(logits.shape)} as the network's, "
             f"got {tuple(wanted.shape)}"
         )
     distilled = distillation_loss(logits, wanted, recipe.kd_temperature)
-    return recipe.task_loss_weight * task + recipe.distill_loss_weight * distilled
+    loss = recipe.task_loss_weight * task + recipe.distill_loss_weight * distilled
+    if run.watched:
+        loss = loss + recipe.distill_blocks * block_loss(blocks, wanted_blocks)
+    return loss
 
 
 def _check(run: Run, progress: Progress, loss: Tensor, images: Tensor) -> None:

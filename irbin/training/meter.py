@@ -57,7 +57,7 @@ class Meter:
         """Whether the step just done is one to report."""
         return self.progress.step % interval == 0 or self.progress.step == self.n_steps
 
-    def read(self, lr: float, t: float, k: float) -> StepRecord:
+    def read(self, lr: float, t: float, k: float, stage: str = "") -> StepRecord:
         """Where training stands; waits for the device and the other processes.
 
         Raises:
@@ -82,6 +82,7 @@ class Meter:
             t=t,
             k=k,
             seconds_left=steps_left * each + rest,
+            stage=stage,
             waiting=(progress.waiting + self.waits.seconds) / spent,
         )
 
@@ -132,6 +133,7 @@ def epoch_record(
     lr: float,
     t: float,
     k: float,
+    stage: str = "",
 ) -> EpochRecord:
     """The row of an epoch whose steps are done; NaN where it was not evaluated.
 
@@ -157,5 +159,6 @@ def epoch_record(
         images_per_second=progress.n_seen / max(progress.seconds, 1e-9),
         seconds=progress.seconds + progress.eval_seconds,
         waiting=progress.waiting / max(progress.seconds, 1e-9),
+        stage=stage,
         **epoch_means(layers),
     )

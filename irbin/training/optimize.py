@@ -82,18 +82,13 @@ def make_optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return made
 
 
-def make_scheduler(
-    optimizer: torch.optim.Optimizer, recipe: Recipe, n_steps: int
-) -> tuple[Any, int]:
-    """timm's schedule, moved by `step_update(global_step)`; it keeps no state of its own.
+def make_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, n_steps: int) -> Any:
+    """timm's schedule, moved by `step_update(steps_done)`; it keeps no state of its own.
 
     Args:
-        optimizer: whose groups' learning rates it sets.
-        recipe: schedule, warm-up, cool-down.
+        optimizer: whose groups' learning rates it sets, at once to those of the first step.
+        recipe: schedule, warm-up, epochs; after these it stays where it ends.
         n_steps: steps in an epoch.
-
-    Returns:
-        The schedule, and the epochs it lasts with cool-down.
     """
     try:
         scheduler, _ = create_scheduler_v2(
@@ -104,7 +99,7 @@ def make_scheduler(
         )  # fmt: skip
     except ValueError as error:
         raise UsageError(f"`sched`: {error}") from error
-    return scheduler, recipe.epochs + recipe.cooldown_epochs
+    return scheduler
 
 
 def learning_rate(optimizer: torch.optim.Optimizer) -> float:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -77,7 +77,7 @@ def _channels_last_copy(grad: Tensor) -> Tensor:
 def compiled(
     module: nn.Module, recipe: Recipe, batch_shape: tuple[int, ...], device: torch.device,
     required: bool,
-) -> Callable[[Tensor], Tensor]:  # fmt: skip
+) -> Callable[..., Any]:  # fmt: skip
     """`torch.compile` of the network, made to compile now, forward and backward.
 
     Parameters and buffers are left as they are.
@@ -108,8 +108,8 @@ def compiled(
         for _ in range(3 if use_graphs else 1):  # a graph is recorded in the second pass
             with held:
                 with autocast(device, recipe.amp):
-                    logits = fast(images)
-                logits.float().sum().backward()
+                    outputs = fast(images)
+                _sum(outputs).backward()  # type: ignore[no-untyped-call]  # torch's gap
     except Exception as error:  # dynamo, inductor, a compiler: each raises its own
         if required:
             first = str(error).strip().splitlines()[0]
@@ -125,7 +125,13 @@ def compiled(
         module.zero_grad()
         for buffer, value in zip(module.buffers(), before, strict=True):
             buffer.copy_(value)
-    return cast("Callable[[Tensor], Tensor]", fast)
+    return fast
+
+
+def _sum(outputs: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """Of everything that a network puts out: a scalar that depends on all of it."""
+    parts = outputs if isinstance(outputs, tuple) else (outputs,)
+    return torch.stack([part.float().sum() for part in parts]).sum()
 
 
 def _amp(

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from timm.utils import ModelEmaV3
-from torch import Tensor, nn
+from torch import nn
 
-from irbin.binary.layers import phase_of
+from irbin.binary.layers import binary_layers, phase_of
 from irbin.data import (
     check_classes,
     check_same_classes,
@@ -26,12 +27,14 @@ from irbin.errors import UsageError
 from irbin.network.network import Network
 from irbin.processes import Group
 from irbin.records import CacheKind, DataOptions
+from irbin.training.blocks import Watched, common_places
 from irbin.training.diagnostics import Diagnostics
 from irbin.training.mixing import make_mix
 from irbin.training.optimize import make_optimizer, make_scheduler
 from irbin.training.precision import compiled, keep_gradients_channels_last, uses_channels_last
 from irbin.training.recipe import Recipe
 from irbin.training.run import OnEpoch, Report, Run, parallel
+from irbin.training.stages import stages_of
 from irbin.training.sync_norm import synchronized
 
 Stage = Callable[[str, int, int], None]
@@ -98,14 +101,23 @@ def after_training(network: Network, train: Loader) -> Network:
 
 def ready_teacher(
     teacher: nn.Module | None, recipe: Recipe, device: torch.device
-) -> Callable[[Tensor], Tensor] | None:
+) -> nn.Module | None:
     """The teacher, in place, on the device to evaluate; None where the recipe does not distill."""
     if teacher is None or not recipe.distill:
         return None
     teacher = teacher.to(device).eval()
-    if recipe.channels_last:
-        teacher = teacher.to(memory_format=torch.channels_last)
-    return torch.compile(teacher) if recipe.compile else teacher
+    return teacher.to(memory_format=torch.channels_last) if recipe.channels_last else teacher
+
+
+def _watched(
+    module: nn.Module, teacher: nn.Module | None, recipe: Recipe, shape: tuple[int, ...],
+    device: torch.device,
+) -> tuple[Watched, ...]:  # fmt: skip
+    """Network and teacher where the recipe compares their blocks; else none."""
+    if teacher is None or recipe.distill_blocks == 0:
+        return ()
+    places = common_places(module, teacher, torch.zeros(2, *shape, device=device))
+    return Watched(module, places), Watched(teacher, places).eval()
 
 
 def make_run(
@@ -136,27 +148,53 @@ def make_run(
     if recipe.channels_last:
         module.to(memory_format=torch.channels_last)
     phase = phase_of(module) if network.plan is not None else None
+    stages = stages_of(recipe)
     if phase is not None:
         phase.set_range(recipe.t_min, recipe.t_max)
+        if recipe.recu:
+            phase.set_clamp(recipe.tau_min, recipe.tau_max)
+        phase.set_stage(stages[0].binary_weights, stages[0].binary_activations)
+    _check_stages(network, recipe)
     ema = None
     if recipe.model_ema:
         ema = ModelEmaV3(module, decay=recipe.model_ema_decay, use_warmup=recipe.model_ema_warmup)
-    forward: Callable[[Tensor], Tensor] = module
+    teacher = ready_teacher(teacher, recipe, device)
+    watched = _watched(module, teacher, recipe, shape, device)
+    whole, teacher = watched or (module, teacher)
+    forward: Callable[..., Any] = whole
     if recipe.compile:
         if stage is not None:
             stage("compiling the network", 0, 0)
-        forward = compiled(module, recipe, (train.batch_size, *shape), device, must_compile)
-    if forward is module and recipe.channels_last:
+        forward = compiled(whole, recipe, (train.batch_size, *shape), device, must_compile)
+    if forward is whole and recipe.channels_last:
         keep_gradients_channels_last(module)
-    optimizer = make_optimizer(module, recipe)
-    scheduler, n_epochs = make_scheduler(optimizer, recipe, n_steps)
+    optimizer = make_optimizer(module, stages[0].recipe)
+    schedulers = {s.name: make_scheduler(optimizer, s.recipe, n_steps) for s in reversed(stages)}
     return Run(
         network, recipe, out, group, train, val, phase,
         forward=parallel(forward, module, recipe, group),
-        teacher=ready_teacher(teacher, recipe, device),
+        teacher=torch.compile(teacher) if recipe.compile and teacher is not None else teacher,
+        watched=watched,
         mix=make_mix(recipe, network.source.num_classes, train.batch_size, device),
-        optimizer=optimizer, scheduler=scheduler,
+        optimizer=optimizer, stages=stages, schedulers=schedulers,
         scaler=torch.amp.GradScaler(device.type, enabled=recipe.amp == "float16"),
         ema=ema, diagnostics=Diagnostics(module if group.is_first else nn.Identity()),
-        n_epochs=n_epochs, n_steps=n_steps, report=report, on_epoch=on_epoch,
+        n_steps=n_steps, report=report, on_epoch=on_epoch,
     )  # fmt: skip
+
+
+def _check_stages(network: Network, recipe: Recipe) -> None:
+    """Refuses stages that a network cannot have.
+
+    Raises:
+        UsageError: nothing in it is binary, or no activation is where those come first.
+    """
+    if network.plan is None and recipe.float_epochs + recipe.activation_epochs > 0:
+        raise UsageError(
+            "`float_epochs` and `activation_epochs`: expected a converted network, got a float one"
+        )
+    methods = [layer.method for layer in binary_layers(network.module).values()]
+    if recipe.activation_epochs > 0 and not any(m.binary_activations for m in methods):
+        raise UsageError(
+            "`activation_epochs`: expected a network with binary activations (1w1a), got 1w32a"
+        )

@@ -46,8 +46,8 @@ def probe(module: nn.Module, images: Tensor, amp: str | None) -> dict[str, dict[
         def note(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             assert isinstance(layer, BinaryLayer)
             (x,) = (*args, *kwargs.values())
-            binary = layer.method.binary_activations
-            calls[name].append(_activation_figures(layer, x) if binary else {})
+            binary = layer.method.binary_activations and layer.phase.binary_activations
+            calls[name].append(_activation_figures(layer, layer.shifted(x)) if binary else {})
 
         return note
 
@@ -103,7 +103,7 @@ def share(mask: Tensor) -> float:
 
 
 def _activation_figures(layer: BinaryLayer, x: Tensor) -> dict[str, float]:
-    """Of one input, (batch, channels, height, width) or (..., features)."""
+    """Of what the sign is taken of, (batch, channels, height, width) or (..., features)."""
     channel = x.dim() - 1 if isinstance(layer, BinaryLinear) else x.dim() - 3
     others = [axis for axis in range(x.dim()) if axis != channel]
     share_negative = (x < 0).mean(dim=others, dtype=torch.float32)  # (channels,)

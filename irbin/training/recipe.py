@@ -7,25 +7,24 @@ knob.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import fields
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from irbin.errors import UsageError
+from irbin.network.nearest import nearest
 from irbin.records import JsonValue
+from irbin.training.recipe_file import HEAD, read_recipe
 
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Quantile = Annotated[float, Field(gt=0.5, lt=1)]
 Amp = Annotated[
     Literal["auto", "bfloat16", "float16", "off"],
     BeforeValidator(lambda value: "off" if value is None or value is False else value),
@@ -88,6 +87,19 @@ class Recipe:
     """EDE sharpness at the first step."""
     t_max: Positive
     """EDE sharpness at the last step."""
+    recu: bool
+    """Clamp weights to quantiles of their filter before the sign, so that the tails are let go."""
+    tau_min: Quantile
+    """ReCU's quantile at the first step; the other one is 1 minus it."""
+    tau_max: Quantile
+    """ReCU's quantile at the last step."""
+    float_epochs: Whole
+    """Of `epochs`, the first ones, in which nothing is binary yet."""
+    activation_epochs: Whole
+    """The epochs after these, in which activations are binary and weights are not. Schedule,
+    warm-up, EDE and optimizer begin anew in each stage."""
+    final_weight_decay: Amount | None
+    """`weight_decay` of the last stage, in which everything is binary; null keeps it."""
 
     smoothing: Annotated[float, Field(ge=0, lt=1)]
     """Label smoothing."""
@@ -99,6 +111,9 @@ class Recipe:
     """Weight of the teacher's term where there is a teacher."""
     task_loss_weight: Amount
     """Weight of the labels' term where there is a teacher."""
+    distill_blocks: Amount
+    """Weight of the distance between feature maps of network and teacher, at the end of each
+    resolution; 0 compares none."""
 
     crop_padding: Whole | Literal["auto"]
     """Pixels of border before a random crop; `auto` is 4 for small images, 0 for others; 0 crops
@@ -155,6 +170,9 @@ class Recipe:
     """Weight of the average so far at every step."""
     model_ema_warmup: bool
     """Let the decay grow to its value, so that a short run's average is not its first weights."""
+    calibrate_images: Whole
+    """Training images on which batch-norm statistics are measured anew before the last evaluation,
+    rounded up to whole batches; 0 keeps the running ones."""
     checkpoint_hist: Whole
     """How many recent epochs are kept beside `last` and `best`."""
     recovery_interval: Whole
@@ -162,17 +180,32 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Checks what one field alone cannot show."""
-        if self.t_min > self.t_max:
-            raise UsageError(f"`t_min`: expected at most `t_max` = {self.t_max}, got {self.t_min}")
-        if self.warmup_epochs >= self.epochs:
-            raise UsageError(
-                f"`warmup_epochs`: expected less than `epochs` = {self.epochs}, "
-                f"got {self.warmup_epochs}"
-            )
+        for low, high in (("t_min", "t_max"), ("tau_min", "tau_max")):
+            if getattr(self, low) > getattr(self, high):
+                raise UsageError(
+                    f"`{low}`: expected at most `{high}` = {getattr(self, high)}, "
+                    f"got {getattr(self, low)}"
+                )
+        self._check_epochs()
         for name in ("scale", "ratio"):
             low, high = getattr(self, name)
             if low > high:
                 raise UsageError(f"`{name}`: expected (lowest, highest), got ({low}, {high})")
+
+    def _check_epochs(self) -> None:
+        n_before = self.float_epochs + self.activation_epochs
+        if n_before >= self.epochs:
+            raise UsageError(
+                "`float_epochs` and `activation_epochs`: expected less than `epochs` = "
+                f"{self.epochs} together, got {n_before}"
+            )
+        stages = (self.float_epochs, self.activation_epochs, self.epochs - n_before)
+        shortest = min(n for n in stages if n)
+        if self.warmup_epochs >= shortest:
+            what = f"the {shortest} of the shortest stage" if n_before else f"`epochs` = {shortest}"
+            raise UsageError(
+                f"`warmup_epochs`: expected less than {what}, got {self.warmup_epochs}"
+            )
 
 
 FIELD_NAMES = tuple(field.name for field in fields(Recipe))
@@ -181,45 +214,13 @@ FIELD_NAMES = tuple(field.name for field in fields(Recipe))
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Recipe)
 
 
-def recipe_names() -> tuple[str, ...]:
-    """Names of the recipes that come with irbin."""
-    files = resources.files(__package__).joinpath("recipes").iterdir()
-    return tuple(sorted(file.name[:-5] for file in files if file.name.endswith(".yaml")))
-
-
 def load_recipe(name_or_file: str) -> dict[str, JsonValue]:
     """The knobs that a named recipe, a YAML file, or the `args.yaml` of an earlier run sets.
 
     Raises:
-        UsageError: no such recipe or file, not YAML, or a knob that does not exist.
+        UsageError: see `read_recipe`; or a knob that does not exist.
     """
-    is_file = name_or_file.endswith((".yaml", ".yml")) or Path(name_or_file).is_file()
-    if not is_file and name_or_file not in recipe_names():
-        raise UsageError(
-            f"`recipe`: expected one of {', '.join(recipe_names())} or a .yaml file, got "
-            f"`{name_or_file}`{_nearest(name_or_file, recipe_names())}"
-        )
-    try:
-        if is_file:
-            text = Path(name_or_file).read_text(encoding="utf-8")
-        else:
-            folder = resources.files(__package__).joinpath("recipes")
-            text = folder.joinpath(f"{name_or_file}.yaml").read_text(encoding="utf-8")
-        knobs = yaml.safe_load(text)
-    except OSError as error:
-        raise UsageError(f"`recipe`: cannot read {name_or_file}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        first = " ".join(str(error).split())
-        raise UsageError(f"`recipe`: expected YAML in {name_or_file}, got: {first}") from error
-    if isinstance(knobs, dict) and isinstance(knobs.get("recipe"), dict):
-        knobs = knobs["recipe"]
-    if knobs is None:
-        return {}
-    if not isinstance(knobs, dict):
-        raise UsageError(
-            f"`recipe`: expected lines `name: value` in {name_or_file}, "
-            f"got a {type(knobs).__name__}"
-        )
+    knobs = read_recipe(name_or_file).knobs
     _check_names(knobs, name_or_file)
     return knobs
 
@@ -266,10 +267,5 @@ def _check_names(knobs: Mapping[str, JsonValue], where: str) -> None:
         if name not in FIELD_NAMES:
             raise UsageError(
                 f"`recipe`: {where} sets `{name}`, which is no knob"
-                f"{_nearest(str(name), FIELD_NAMES)}"
+                f"{nearest(str(name), (*FIELD_NAMES, *HEAD))}"
             )
-
-
-def _nearest(name: str, names: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"; did you mean `{near[0]}`?" if near else ""

@@ -67,9 +67,8 @@ class Progress:
     def finish_epoch(self, record: EpochRecord) -> bool:
         """Moves on to the next epoch; returns whether this was the best so far."""
         self.records.append(record)
-        better = not math.isnan(record.eval_top1) and (
-            self.best_epoch < 0 or record.eval_top1 > self.best_top1
-        )
+        evaluated = record.counts and not math.isnan(record.eval_top1)
+        better = evaluated and (self.best_epoch < 0 or record.eval_top1 > self.best_top1)
         if better:
             self.best_epoch, self.best_top1 = record.epoch, record.eval_top1
         self.epoch, self.step = self.epoch + 1, 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,17 +20,21 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from irbin.binary.anneal import EdePhase
-from irbin.binary.layers import binary_layers, held_weights
+from irbin.binary.layers import binary_layers, held_weights, phase_of
 from irbin.data import Loader
 from irbin.data.batches import seed_all
 from irbin.errors import DataError
+from irbin.evaluation import autocast
 from irbin.network.network import Network
 from irbin.processes import Group
 from irbin.records import EpochRecord, LayerDiagnostics, StepRecord
+from irbin.training.blocks import Watched
+from irbin.training.calibrate import reestimate_batch_norm
 from irbin.training.diagnostics import Diagnostics
 from irbin.training.mixing import Mix
-from irbin.training.optimize import learning_rate
+from irbin.training.optimize import learning_rate, make_optimizer
 from irbin.training.recipe import Recipe
+from irbin.training.stages import TrainingStage
 
 Report = Callable[[StepRecord], None]
 OnEpoch = Callable[[EpochRecord], None]
@@ -47,16 +53,20 @@ class Run:
     val: Loader
     phase: EdePhase | None
     """EDE's; None for a float network."""
-    forward: Callable[[Tensor], Tensor]
-    """The module, perhaps compiled, perhaps parallel."""
-    teacher: Callable[[Tensor], Tensor] | None
+    forward: Callable[[Tensor], Any]
+    """The module, perhaps compiled, perhaps parallel; see `outputs`."""
+    teacher: Callable[[Tensor], Any] | None
+    """See `taught`."""
+    watched: tuple[Watched, ...]
+    """The network and its teacher where blocks are compared, behind the two above; else empty."""
     mix: Mix
     optimizer: torch.optim.Optimizer
-    scheduler: Any
+    stages: tuple[TrainingStage, ...]
+    schedulers: dict[str, Any]
+    """timm's, by the stage's name; each counts the steps of its stage."""
     scaler: torch.amp.GradScaler
     ema: ModelEmaV3 | None
     diagnostics: Diagnostics
-    n_epochs: int
     n_steps: int
     """In an epoch; each of `grad_accum_steps` batches."""
     report: Report | None
@@ -84,12 +94,62 @@ class Run:
         """Steps between two looks at the signs."""
         return max(1, self.n_steps // 4)
 
-    def knobs(self) -> tuple[float, float, float]:
-        """Learning rate, t and k as they stand; t and k are NaN for a float network."""
-        lr = learning_rate(self.optimizer)
-        if self.phase is None:
-            return lr, float("nan"), float("nan")
-        return lr, float(self.phase.t), float(self.phase.k)
+    @property
+    def n_epochs(self) -> int:
+        """Of all stages."""
+        return self.stages[-1].begin + self.stages[-1].n_epochs
+
+    def stage(self, epoch: int) -> TrainingStage:
+        """The stage that an epoch belongs to."""
+        return [stage for stage in self.stages if stage.begin <= epoch][-1]
+
+    def knobs(self, epoch: int) -> tuple[float, float, float, str]:
+        """Learning rate, t, k and stage as they stand; t and k are NaN while nothing is binary."""
+        lr, stage = learning_rate(self.optimizer), self.stage(epoch).name
+        if self.phase is None or not self.phase.binary_activations:
+            return lr, math.nan, math.nan, stage
+        return lr, float(self.phase.t), float(self.phase.k), stage
+
+    def outputs(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The network's logits, then what it computes where blocks are compared."""
+        outputs = self.forward(images)
+        return outputs if self.watched else (outputs,)
+
+    def taught(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The same of the teacher, which must be there."""
+        assert self.teacher is not None
+        with torch.no_grad(), autocast(self.group.device, self.recipe.amp):
+            outputs = self.teacher(images)
+        return outputs if self.watched else (outputs,)
+
+    def enter(self, epoch: int, step: int) -> None:
+        """Before the steps of an epoch: makes binary what its stage says, and a stage begin anew.
+
+        Args:
+            epoch: counts from 0.
+            step: how many of its steps are done.
+        """
+        stage = self.stage(epoch)
+        if self.phase is not None:
+            for module in (self.module, self.averaged.module):
+                phase_of(module).set_stage(stage.binary_weights, stage.binary_activations)
+            self.phase.set_progress(self._share(stage, epoch * self.n_steps + step))
+        if epoch == stage.begin > 0 and step == 0:
+            fresh = make_optimizer(self.module, stage.recipe)
+            self.optimizer.load_state_dict(fresh.state_dict())
+            self.schedulers[stage.name].step_update(0)
+
+    def leave(self) -> None:
+        """When the run is over, or stops: the network is binary whatever the stage was."""
+        if self.phase is not None:
+            self.phase.set_stage(True, True)
+            self.phase.clamps = False
+        for watched in self.watched:
+            watched.close()
+
+    def _share(self, stage: TrainingStage, n_done: int) -> float:
+        """How much of a stage is over after `n_done` steps of the run."""
+        return (n_done - stage.begin * self.n_steps) / (stage.n_epochs * self.n_steps)
 
     @contextmanager
     def one_step(self) -> Iterator[None]:
@@ -113,6 +173,8 @@ class Run:
 
     def update(self, step: int) -> None:
         """The optimizer's part of a step, counted from the run's first, and what moves with it."""
+        stage = self.stage(step // self.n_steps)
+        n_done = step + 1 - stage.begin * self.n_steps
         if self.recipe.clip_grad is not None:
             self.scaler.unscale_(self.optimizer)
             dispatch_clip_grad(
@@ -121,9 +183,11 @@ class Run:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
-        self.scheduler.step_update(step + 1)
+        self.schedulers[stage.name].step_update(n_done)
         if self.ema is not None:
-            self.ema.update(self.module, step=step + 1)
+            self.ema.update(self.module, step=n_done)  # the first one forgets what was before
+        if self.phase is not None:
+            self.phase.set_progress(self._share(stage, step + 1))
 
     def diagnose(self, images: Tensor | None, epoch: int) -> Sequence[LayerDiagnostics]:
         """What the diagnostics say at an epoch's end.
@@ -157,10 +221,29 @@ class Run:
         for module in (self.module, self.ema.module if self.ema is not None else nn.Identity()):
             distribute_bn(module, self.group.size, self.recipe.dist_bn == "reduce")
 
+    def calibrate(self) -> None:
+        """Measures batch norm anew on `calibrate_images`, augmented as those of training.
+
+        They are those of an epoch after the last one, each process's share; every process gets the
+        mean over all. Nothing happens where the recipe wants none.
+        """
+        n_images, n_each = self.recipe.calibrate_images, self.train.batch_size * self.group.size
+        if n_images == 0:
+            return
+        for module in dict.fromkeys((self.module, self.averaged.module)):  # one order everywhere
+            self.train.set_epoch(self.n_epochs)
+            batches = iter(self.train)
+            n_batches = min(math.ceil(n_images / n_each), len(self.train))
+            reestimate_batch_norm(module, (images for images, _ in islice(batches, n_batches)))
+            if isinstance(batches, Generator):
+                batches.close()
+            if self.group.size > 1:
+                distribute_bn(module, self.group.size, reduce=True)
+
 
 def parallel(
-    forward: Callable[[Tensor], Tensor], module: nn.Module, recipe: Recipe, group: Group
-) -> Callable[[Tensor], Tensor]:
+    forward: Callable[[Tensor], Any], module: nn.Module, recipe: Recipe, group: Group
+) -> Callable[[Tensor], Any]:
     """`forward` with gradients averaged over the processes, by torch's DDP.
 
     Where a step has several batches, the latent weights' gradients come after the last backward

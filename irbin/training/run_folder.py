@@ -68,11 +68,7 @@ def begin_run(
     Raises:
         UsageError: the folder exists and is not empty.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(
-            f"expected a new folder for the run, got {out}, which exists: "
-            "`--resume` goes on with it, `-o` names another"
-        )
+    refuse_existing_run(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -93,6 +89,19 @@ def begin_run(
     }
     text = yaml.safe_dump(args, sort_keys=False, allow_unicode=True)
     write_file(out / "args.yaml", text.encode())
+
+
+def refuse_existing_run(out: Path) -> None:
+    """Checks that a new run may be written to `out`.
+
+    Raises:
+        UsageError: it exists and is not an empty folder.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(
+            f"expected a new folder for the run, got {out}, which exists: "
+            "`--resume` goes on with it, `-o` names another"
+        )
 
 
 def _versions() -> dict[str, str]:
@@ -177,11 +186,12 @@ _DECIDED = ("amp", "channels_last", "compile")
 
 def write_result(out: Path, record: RunRecord) -> None:
     """Writes run.json: how far the run is, its best epoch, and the hours it took."""
+    counted = [epoch for epoch in record.epochs if epoch.counts]
     value = {
         "epochs": len(record.epochs),
         "best_epoch": record.best_epoch,
         "best_top1": record.best_top1,
-        "last_top1": record.epochs[-1].eval_top1 if record.epochs else None,
+        "last_top1": counted[-1].eval_top1 if counted else None,
         "seconds": sum(epoch.seconds for epoch in record.epochs),
         "interrupted": record.interrupted,
     }

@@ -65,3 +65,16 @@ def test_t_and_k_are_saved_moved_and_copied_with_the_network() -> None:
 def test_a_root_that_runs_its_children_in_turn_is_not_disturbed() -> None:
     x = torch.randn(2, 3)
     assert nn.Sequential(nn.ReLU(), EdePhase())(x).equal(x.relu())
+
+
+def test_what_training_sets_besides_is_not_saved_but_copied() -> None:
+    network = nn.Module()
+    network.ede = EdePhase()
+    network.ede.set_clamp(0.85, 0.99)
+    network.ede.set_stage(binary_weights=False, binary_activations=True)
+    network.ede.set_progress(0.5)
+    assert set(network.state_dict()) == {"ede.t", "ede.k"}
+    copied = copy.deepcopy(network).ede
+    assert torch.equal(copied.tau, network.ede.tau)
+    assert (copied.clamps, copied.binary_weights, copied.binary_activations) == (True, False, True)
+    assert (EdePhase().clamps, EdePhase().binary_weights) == (False, True)

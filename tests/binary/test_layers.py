@@ -209,6 +209,33 @@ def test_standardized_layers_keep_padding_signs_and_gain(build) -> None:
     assert binary.has_exponents is not has_gain(layer)
 
 
+FLOATS = {
+    **STANDARDIZED,
+    "conv": lambda: nn.Conv2d(6, 9, 3, 2, padding=1, groups=3),
+    "linear": lambda: nn.Linear(6, 9),
+}
+
+
+@pytest.mark.parametrize("build", FLOATS.values(), ids=FLOATS)
+def test_with_nothing_binary_a_layer_is_the_float_one(build) -> None:
+    torch.manual_seed(1)
+    layer, phase, x = build(), EdePhase(), image(2, 6, 9, 8)
+    kind = BinaryConv2d if isinstance(layer, nn.Conv2d) else BinaryLinear
+    x = x if kind is BinaryConv2d else x.movedim(1, -1)
+    binary = kind.from_float(layer, Method(), phase)
+    expected, signs = layer(x), binary(x)
+    phase.set_stage(binary_weights=False, binary_activations=False)
+    # timm divides by n where Libra-PB divides by n - 1
+    n_weights = layer.weight[0].numel()
+    rtol = 1 / n_weights if binary.standardizes else 1e-6
+    torch.testing.assert_close(binary(x), expected, rtol=2 * rtol, atol=rtol)
+    phase.set_stage(binary_weights=False, binary_activations=True)
+    torch.testing.assert_close(binary(x), binary(sign(x)))
+    assert not torch.equal(binary(x), signs)
+    phase.set_stage(binary_weights=True, binary_activations=True)
+    assert torch.equal(binary(x), signs)
+
+
 @pytest.mark.parametrize("build", STANDARDIZED.values(), ids=STANDARDIZED)
 def test_binary_weights_of_standardized_layers_have_the_size_of_their_float_ones(build) -> None:
     torch.manual_seed(1)

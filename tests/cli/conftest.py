@@ -69,7 +69,8 @@ class FakeVerbs(ModuleType):
     def convert(self, *args: Any, report: Callable[[int, int], None], **kwargs: Any) -> Any:
         report(5, 10)
         self._called("convert", *args, **kwargs)
-        return SimpleNamespace(plan=PLAN, source=SimpleNamespace(num_classes=self.num_classes))
+        source = SimpleNamespace(num_classes=self.num_classes)
+        return SimpleNamespace(plan=PLAN, source=source, module=SimpleNamespace())
 
     def finetune(
         self, *args: Any, report: Any, on_epoch: Any, say: Any, stage: Any, **kwargs: Any

@@ -61,7 +61,7 @@ def test_the_shell_completes_commands_and_choices() -> None:
 
     assert complete("irbin co").split() == ["convert"]
     assert complete("irbin convert --bits 1w3").split() == ["1w32a"]
-    assert complete("irbin finetune --recipe paper-v").split() == ["paper-vgg-small"]
+    assert complete("irbin finetune --recipe paper-v").split() == ["paper-vgg-small-cifar10"]
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, None])

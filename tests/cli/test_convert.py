@@ -13,11 +13,24 @@ def test_convert_hands_on_what_was_given(run, verbs) -> None:
     assert verbs.calls == [
         ("convert", ("net", Path("out")), {
             "source_options": SourceOptions(), "data": None, "calibrate": 0, "overwrite": True,
-            "bits": "1w32a",
+            "recipe": None, "bits": "1w32a",
         })
     ]  # fmt: skip
     assert done.out.endswith("wrote out\n")
     assert done.err == "next: irbin finetune out --data-dir DATA -o RUN\n"
+
+
+def test_a_recipe_may_name_the_network_and_the_seed(run, verbs, tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("source: paper:resnet20\nseed: 7\n")
+    done = run("convert", "--recipe", str(recipe), "-o", "out")
+    assert verbs.calls[-1][1] == (None, Path("out"))
+    assert verbs.keywords["recipe"] == str(recipe)
+    assert verbs.keywords["source_options"].seed == 7
+    assert done.err == f"next: irbin finetune out --data-dir DATA -o RUN --recipe {recipe}\n"
+    run("convert", "net", "--recipe", str(recipe), "-o", "out", "--seed", "9")
+    assert verbs.calls[-1][1] == ("net", Path("out"))
+    assert verbs.keywords["source_options"].seed == 9
 
 
 def test_a_backbone_is_not_sent_to_finetune(run, verbs) -> None:

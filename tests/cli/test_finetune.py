@@ -59,6 +59,14 @@ def test_an_interrupted_run_says_how_to_go_on(run, verbs, resumed: tuple[str, ..
     ]
 
 
+def test_without_a_source_the_recipe_must_name_it(run, verbs) -> None:
+    run("finetune", "--recipe", "paper-resnet20-cifar10", "--data-dir", "d", "-o", "run")
+    assert verbs.calls[-1][1] == (None, Path("run"))
+    done = run("finetune", "--data-dir", "d", "-o", "run")
+    assert (done.code, len(verbs.calls)) == (2, 1)
+    assert done.err.startswith("irbin: expected a SOURCE, got none; ")
+
+
 def test_data_must_be_named(run, verbs) -> None:
     done = run("finetune", "net", "-o", "run")
     assert (done.code, verbs.calls) == (2, [])

@@ -3,7 +3,8 @@ from __future__ import annotations
 from dataclasses import fields
 
 from irbin.cli.recipe_options import RecipeFlags, complete_recipe
-from irbin.training.recipe import Recipe, recipe_names, resolve_recipe
+from irbin.training.recipe import Recipe, resolve_recipe
+from irbin.training.recipe_file import recipe_names
 
 
 def test_every_knob_of_the_recipe_has_its_flag() -> None:

@@ -9,6 +9,7 @@ from irbin.report.training import (
     epoch_line,
     history_figures,
     run_table,
+    stage_figure,
     step_figures,
     step_line,
     step_position,
@@ -96,3 +97,17 @@ def test_a_run_without_an_epoch_has_no_accuracy(render) -> None:
     text = render(run_table(RunRecord("run", (), -1, math.nan, True)), 80)
     assert "top-1" not in text
     assert "epochs done  0" in text
+
+
+def test_a_stage_is_named_and_compared_with_itself(epoch: EpochRecord, step: StepRecord) -> None:
+    assert stage_figure(step) == []
+    assert step_line(replace(step, stage="float")).split("  left")[0].endswith("stage float")
+    floats = [replace(epoch, stage="float", eval_top1=90.0)] * 2
+    binary = replace(epoch, stage="binary", eval_top1=70.0)
+    assert history_figures(floats)
+    assert history_figures([*floats, binary]) == []
+    record = RunRecord("run", tuple(floats), -1, 0.0, True)
+    cells = [list(column.cells) for column in run_table(record).columns]
+    table = dict(zip(*cells, strict=True))
+    assert table["last top-1"].startswith("90.00 %  (stage float)")
+    assert "best top-1" not in table

@@ -1,13 +1,25 @@
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
+from irbin.data.batches import Loader
 from irbin.errors import TrainingError
+from irbin.network.network import Network
+from irbin.processes import ALONE
+from irbin.records import DataOptions
 from irbin.training.calibrate import reestimate_batch_norm
+from irbin.training.loop import finetune
+from irbin.training.prepare import open_loaders
+from irbin.training.recipe import Recipe
 
 
 def network() -> nn.Sequential:
@@ -72,3 +84,32 @@ def test_single_images_and_values_that_are_not_finite_are_refused() -> None:
         reestimate_batch_norm(network(), [torch.randn(1, 2, 4, 4)])
     with pytest.raises(TrainingError, match="got NaN or infinity in batch norm `1`"):
         reestimate_batch_norm(network(), [torch.full((2, 2, 4, 4), math.nan)])
+
+
+@pytest.mark.parametrize(("n_images", "n_batches"), [(1, 1), (9, 2), (1000, 3)])
+@pytest.mark.parametrize("model_ema", [False, True])
+def test_a_run_ends_with_statistics_of_its_last_weights(
+    n_images: int, n_batches: int, model_ema: bool, make_network: Callable[..., Network],
+    data: DataOptions, recipe: Recipe, tmp_path: Path,
+) -> None:  # fmt: skip
+    """Measured on the first batches of the epoch that would be next, augmented as the others."""
+    knobs = replace(recipe, calibrate_images=n_images, model_ema=model_ema, model_ema_decay=0.5)
+    plain, ours = make_network(), make_network()
+    finetune(plain, data, replace(knobs, calibrate_images=0), tmp_path / "plain")
+    record = finetune(ours, data, knobs, tmp_path / "run")
+    expected = copy.deepcopy(plain.module)
+    train, _ = open_loaders(plain, data, knobs, ALONE)
+    train.set_epoch(3)
+    reestimate_batch_norm(expected, [images for images, _ in _first(train, n_batches)])
+    assert not torch.equal(plain.module.bn2.running_mean, expected.bn2.running_mean)
+    saved = load_file(tmp_path / "run/last/model.safetensors")
+    for name, value in expected.state_dict().items():
+        assert torch.equal(ours.module.state_dict()[name], value), name
+        assert torch.equal(saved[name], value), name
+    if record.best_epoch == 2 and not model_ema:
+        best = load_file(tmp_path / "run/best/model.safetensors")
+        assert torch.equal(best["bn2.running_mean"], expected.bn2.running_mean)
+
+
+def _first(loader: Loader, n_batches: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    return [batch for _, batch in zip(range(n_batches), loader, strict=False)]

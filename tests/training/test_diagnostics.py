@@ -239,3 +239,34 @@ def test_a_damaged_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(SourceError) as error:
         read_diagnostics(tmp_path, 1)
     assert str(error.value) == (f"{file}, line 2: expected a number under `flip_ratio`, got `much`")
+
+
+def test_what_is_not_binary_yet_has_no_figures_and_does_not_flip() -> None:
+    layer = conv(method=Method("plain"))
+    module, images = Root(lambda self, x: self.layer(x), layer=layer), torch.randn(4, 2, 5, 5)
+    diagnostics = Diagnostics(module)
+    layer.phase.set_stage(binary_weights=False, binary_activations=False)
+    negate(layer, 10)
+    diagnostics.look()
+    (row,) = diagnostics.measure(images, 0)
+    assert all(math.isnan(value) for value in astuple(row)[2:])
+    layer.phase.set_stage(binary_weights=False, binary_activations=True)
+    negate(layer, 20)
+    (row,) = diagnostics.measure(images, 1)
+    assert math.isnan(row.flip_ratio)
+    assert math.isfinite(row.activation_entropy)
+    layer.phase.set_stage(binary_weights=True, binary_activations=True)
+    negate(layer, 18)
+    (row,) = diagnostics.measure(images, 2)
+    assert (row.flip_ratio, row.never_flipped) == (0.25, 0.75)
+
+
+def test_weights_that_recu_clamps_have_no_usable_gradient() -> None:
+    layer = conv(method=Method("plain"))
+    with torch.no_grad():
+        layer.weight.fill_(0.01)
+        layer.weight[:, 0, 0, 0] = 0.1  # one of 18, and far beyond the others
+    module, images = Root(lambda self, x: self.layer(x), layer=layer), torch.randn(4, 2, 5, 5)
+    assert only(module, images).weight_gradient == 1
+    layer.phase.set_clamp(0.85, 0.99)
+    assert only(module, images).weight_gradient == pytest.approx(17 / 18, abs=1e-5)

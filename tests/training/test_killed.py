@@ -65,7 +65,7 @@ def test_everything_below_in_a_fresh_process() -> None:
         timeout=500, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-5000:]
-    assert "5 passed" in done.stdout
+    assert "7 passed" in done.stdout
 
 
 @in_a_fresh_process
@@ -110,4 +110,26 @@ def test_a_run_killed_after_a_step_ends_with_the_same_bytes(
 
     assert child(lambda: finetune(make_network(), data, recipe, out, report=die), None) == -9
     finetune(make_network(seed=5), data, recipe, out, resume=True)
+    assert traces(out) == traces(tmp_path / "whole")
+
+
+@in_a_fresh_process
+@pytest.mark.parametrize("step", [3, 7])
+def test_a_run_killed_at_or_within_a_stage_ends_with_the_same_bytes(
+    step: int, make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
+) -> None:
+    """Stages end after steps 3 and 6; one is killed before its epoch is saved."""
+    staged = replace(
+        recipe, epochs=4, float_epochs=1, activation_epochs=1, recu=True, weight_decay=0.1,
+        final_weight_decay=0.0, calibrate_images=16, recovery_interval=1, **HARD,
+    )  # fmt: skip
+    out = tmp_path / "cut"
+    finetune(make_network(), data, staged, tmp_path / "whole")
+
+    def die(record: StepRecord) -> None:
+        if record.epoch * record.n_steps + record.step == step:
+            signal.raise_signal(signal.SIGKILL)
+
+    assert child(lambda: finetune(make_network(), data, staged, out, report=die), None) == -9
+    finetune(make_network(seed=5), data, staged, out, resume=True)
     assert traces(out) == traces(tmp_path / "whole")

@@ -10,7 +10,8 @@ import yaml
 
 from irbin.errors import UsageError
 from irbin.records import to_json
-from irbin.training.recipe import FIELD_NAMES, load_recipe, recipe_names, resolve_recipe
+from irbin.training.recipe import FIELD_NAMES, load_recipe, resolve_recipe
+from irbin.training.recipe_file import recipe_names
 
 
 def test_default_names_every_knob_in_the_order_of_the_record() -> None:
@@ -27,16 +28,24 @@ def test_every_recipe_resolves(name: str, converted: bool) -> None:
 
 
 def test_the_recipes_that_are_promised_exist() -> None:
-    assert {"default", "float", "paper-resnet20", "paper-vgg-small", "quick"} <= set(recipe_names())
+    promised = {
+        "default", "float", "quick", "float-cifar10", "quick-resnet20-cifar10",
+        "paper-resnet20-cifar10", "paper-resnet20-1w32a-cifar10", "paper-vgg-small-cifar10",
+        "paper-resnet18-cifar10", "paper-resnet18-imagenet", "paper-resnet34-imagenet",
+        "irbin-resnet20-cifar10", "irbin-resnet18-cifar10", "irbin-vgg-small-cifar10",
+    }  # fmt: skip
+    assert promised <= set(recipe_names())
 
 
 def test_paper_recipes_hold_the_authors_numbers() -> None:
-    resnet20 = resolve_recipe("paper-resnet20", {}, converted=True)
+    resnet20 = resolve_recipe("paper-resnet20-cifar10", {}, converted=True)
     assert (resnet20.epochs, resnet20.lr, resnet20.weight_decay) == (400, 0.1, 1e-4)
     assert (resnet20.t_min, resnet20.t_max, resnet20.momentum) == (1e-3, 10, 0.9)
     assert (resnet20.opt, resnet20.sched, resnet20.crop_padding) == ("momentum", "cosine", 4)
     assert (resnet20.min_lr, resnet20.warmup_epochs, resnet20.distill) == (0, 0, False)
-    vgg = resolve_recipe("paper-vgg-small", {}, converted=True)
+    weights_only = resolve_recipe("paper-resnet20-1w32a-cifar10", {}, converted=True)
+    assert weights_only == replace(resnet20, t_min=0.1)
+    vgg = resolve_recipe("paper-vgg-small-cifar10", {}, converted=True)
     assert (vgg.epochs, vgg.lr, vgg.t_min) == (300, 0.007, 0.1)
 
 
@@ -62,7 +71,7 @@ def test_args_yaml_of_a_run_is_a_recipe(tmp_path: Path) -> None:
     ("overrides", "message"),
     [
         ({"leraning_rate": 1}, r"overrides sets `leraning_rate`, which is no knob"),
-        ({"warmup_epoch": 1}, r"which is no knob; did you mean `warmup_epochs`\?"),
+        ({"warmup_epoch": 1}, r"which is no knob; nearest: `warmup_epochs`, "),
         ({"lr": -1}, r"^`lr`: .*greater than 0, got -1"),
         ({"lr": "fast"}, r"^`lr`: .*got 'fast'"),
         ({"lr": float("nan")}, r"^`lr`: "),
@@ -86,7 +95,7 @@ def test_values_that_cannot_be_meant(overrides: dict[str, object], message: str)
 
 
 def test_recipes_and_files_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"got `defualt`; did you mean `default`\?"):
+    with pytest.raises(UsageError, match=r"got `defualt`; nearest: `default`"):
         load_recipe("defualt")
     with pytest.raises(UsageError, match=r"cannot read .*none\.yaml: No such file"):
         load_recipe(str(tmp_path / "none.yaml"))

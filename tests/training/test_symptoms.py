@@ -28,7 +28,7 @@ HEALTHY = (
     (1.9844, 23.2, 23.0, 0.0038, 3.1623, 0.0013, 0.5544, 0.3675, 0.0663),
     (1.9881, 24.4, 23.0, 0.0000, 10.000, 0.0057, 0.2358, 0.1517, 0.1343),
 )
-"""ResNet-20 by the recipe `paper-resnet20` in 8 epochs of 23 steps on CIFAR-10, as measured."""
+"""ResNet-20 by `paper-resnet20-cifar10` in 8 epochs of 23 steps on CIFAR-10, as measured."""
 
 
 FIGURES = [field.name for field in fields(EpochRecord) if field.name != "epoch"]

@@ -28,9 +28,10 @@ struct Patches {
 // What a processor can do, and its system allows.
 enum Feature : uint32_t { kAvx2 = 1, kAvx512 = 2, kVpopcntdq = 4, kNeon = 8, kBf16 = 16 };  // AVX2 with FMA
 
-enum class StepKind : int32_t { multiply, add, residual, clamp, prelu };
+enum class StepKind : int32_t { multiply, add, residual, clamp, prelu, write };
 
-// One step of an output transform, each rounded to float32 by itself.
+// One step of an output transform, each rounded to float32 by itself. A `write` computes nothing: y is
+// what stands there, and the steps behind it are for the signs alone.
 struct Step {
   StepKind kind;
   int32_t residual;     // which tensor a residual step adds

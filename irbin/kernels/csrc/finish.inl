@@ -6,9 +6,34 @@
 
 constexpr int kAtOnce = 4;
 
+inline void store_bits(uint8_t* to, uint32_t mask, int n_lanes) {
+  to[0] = static_cast<uint8_t>(mask);
+  if (n_lanes > 8) to[1] = static_cast<uint8_t>(mask >> 8);
+}
+
 template <int N>
-inline void apply_steps(V::Floats (&v)[N], const Output& out, int64_t pixel, int64_t channel,
-                        int n_lanes) {
+inline void write_floats(const V::Floats (&v)[N], const Output& out, int64_t pixel, int64_t channel,
+                         int n_lanes) {
+  if (out.y == nullptr) return;
+  for (int i = 0; i < N; ++i)
+    V::store_part(out.y + (pixel + i) * out.y_stride + channel, v[i], n_lanes);
+}
+
+template <int N>
+inline void write_bits(const V::Floats (&v)[N], const Output& out, int64_t pixel, int64_t channel,
+                       int n_lanes) {
+  if (out.bits == nullptr) return;
+  const uint32_t used = (1u << n_lanes) - 1;
+  for (int i = 0; i < N; ++i)
+    store_bits(out.bits + (pixel + i) * out.bits_stride + channel / 8, V::negative(v[i]) & used,
+               n_lanes);
+}
+
+// The steps, and y and the signs where they are wanted.
+template <int N>
+inline void finish_block(V::Floats (&v)[N], const Output& out, int64_t pixel, int64_t channel,
+                         int n_lanes) {
+  bool is_written = false;
   for (int64_t s = 0; s < out.n_steps; ++s) {
     const Step& step = out.steps[s];
     switch (step.kind) {
@@ -38,26 +63,15 @@ inline void apply_steps(V::Floats (&v)[N], const Output& out, int64_t pixel, int
         for (int i = 0; i < N; ++i) v[i] = V::prelu(v[i], slope);
         break;
       }
+      case StepKind::write: {
+        write_floats<N>(v, out, pixel, channel, n_lanes);
+        is_written = true;
+        break;
+      }
     }
   }
-}
-
-inline void store_bits(uint8_t* to, uint32_t mask, int n_lanes) {
-  to[0] = static_cast<uint8_t>(mask);
-  if (n_lanes > 8) to[1] = static_cast<uint8_t>(mask >> 8);
-}
-
-template <int N>
-inline void write_out(const V::Floats (&v)[N], const Output& out, int64_t pixel, int64_t channel,
-                      int n_lanes) {
-  const uint32_t used = (1u << n_lanes) - 1;
-  if (out.y != nullptr)
-    for (int i = 0; i < N; ++i)
-      V::store_part(out.y + (pixel + i) * out.y_stride + channel, v[i], n_lanes);
-  if (out.bits != nullptr)
-    for (int i = 0; i < N; ++i)
-      store_bits(out.bits + (pixel + i) * out.bits_stride + channel / 8, V::negative(v[i]) & used,
-                 n_lanes);
+  if (!is_written) write_floats<N>(v, out, pixel, channel, n_lanes);
+  write_bits<N>(v, out, pixel, channel, n_lanes);
 }
 
 inline int lanes_left(int64_t n) { return n < kLanes ? static_cast<int>(n) : kLanes; }
@@ -67,8 +81,7 @@ inline void counts_block(const int32_t* counts, int64_t count_stride, V::Ints co
                          int64_t pixel, int64_t channel, int n_lanes, const Output& out) {
   V::Floats v[N];
   for (int i = 0; i < N; ++i) v[i] = V::to_floats(V::dots(counts + i * count_stride, correction));
-  apply_steps<N>(v, out, pixel, channel, n_lanes);
-  write_out<N>(v, out, pixel, channel, n_lanes);
+  finish_block<N>(v, out, pixel, channel, n_lanes);
 }
 
 void finish_counts(const int32_t* counts, int n_blocks, const int32_t* correction, int64_t n_pixels,
@@ -108,8 +121,7 @@ inline void floats_block(const float* x, int64_t x_stride, int64_t pixel, int64_
                          int n_lanes, const Output& out) {
   V::Floats v[N];
   for (int i = 0; i < N; ++i) v[i] = V::load_part(x + i * x_stride, n_lanes);
-  apply_steps<N>(v, out, pixel, channel, n_lanes);
-  write_out<N>(v, out, pixel, channel, n_lanes);
+  finish_block<N>(v, out, pixel, channel, n_lanes);
 }
 
 void finish_floats(const float* x, int64_t x_stride, int64_t n_pixels, int64_t channel,

@@ -1,0 +1,162 @@
+"""Collects finished runs into `results.csv` and `curves.csv`, and writes the tables of the page.
+
+    python docs/accuracy/tables.py --runs runs [--data-dir data/cifar10]
+
+With a data set, every binary run is exported first, and its packed file evaluated on the whole
+validation split. Runs that are not at hand keep their rows. Without `--runs` only the tables of
+`docs/accuracy.md` are written anew, from the two files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import yaml
+
+import irbin
+from irbin.records import DataOptions
+
+from run import HERE, Experiment, experiments, folder  # isort: skip
+
+PAGE = HERE.parent / "accuracy.md"
+RESULTS, CURVES = HERE / "results.csv", HERE / "curves.csv"
+COLUMNS = (
+    "experiment", "seed", "epochs", "batch_size", "top1", "packed_top1", "packed_images", "hours",
+    "threads", "processor", "started", "torch", "git",
+)  # fmt: skip
+
+Row = dict[str, str]
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a table; none where it does not exist yet."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    """A table with these columns."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, columns, lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+
+
+def collect(runs: Path, data_dir: str | None) -> None:
+    """Takes over every finished run of `experiments.yaml` that lies in `runs`."""
+    rows = {(row["experiment"], row["seed"]): row for row in read(RESULTS)}
+    curves = {(row["experiment"], row["seed"], row["epoch"]): row for row in read(CURVES)}
+    for experiment in experiments().values():
+        for seed in experiment.seeds:
+            out, key = folder(runs, experiment.name, seed), (experiment.name, str(seed))
+            if not (out / "run.json").exists():
+                continue
+            row = _row(experiment, seed, out)
+            if row["epochs"] is None:
+                continue
+            row |= _packed(experiment, out, runs, data_dir, rows.get(key, {}))
+            rows[key] = row
+            for line in read(out / "summary.csv"):
+                if line["eval_top1"] not in ("", "nan"):
+                    curve = {"experiment": experiment.name, "seed": str(seed)}
+                    curve |= {"epoch": line["epoch"], "top1": line["eval_top1"]}
+                    curves[(*key, line["epoch"])] = curve
+    order = list(experiments())
+    known = [key for key in rows if key[0] in order]
+    known.sort(key=lambda key: (order.index(key[0]), int(key[1])))
+    write(RESULTS, COLUMNS, (rows[key] for key in known))
+    points = sorted(
+        (key for key in curves if key[0] in order),
+        key=lambda key: (order.index(key[0]), int(key[1]), int(key[2])),
+    )
+    write(CURVES, ("experiment", "seed", "epoch", "top1"), (curves[key] for key in points))
+
+
+def _row(experiment: Experiment, seed: int, out: Path) -> Row:
+    args = yaml.safe_load((out / "args.yaml").read_text(encoding="utf-8"))
+    ended = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    is_whole = not ended["interrupted"]
+    return {
+        "experiment": experiment.name,
+        "seed": str(seed),
+        "epochs": str(ended["epochs"]) if is_whole else "",
+        "batch_size": str(args["data"]["batch_size"]),
+        "top1": f"{ended['last_top1']:.2f}",
+        "hours": f"{ended['seconds'] / 3600:.2f}",
+        "threads": str(args["threads"]),
+        "processor": str(args["hardware"]["processor"]),
+        "started": str(args["started"])[:16],
+        "torch": str(args["versions"]["torch"]),
+        "git": str(args["git"] or "")[:10],
+    }
+
+
+def _packed(
+    experiment: Experiment, out: Path, runs: Path, data_dir: str | None, before: Row
+) -> Row:
+    """Accuracy of the packed file of the last epoch's network; as before where it is known."""
+    if before.get("packed_top1"):
+        return {key: before[key] for key in ("packed_top1", "packed_images")}
+    if experiment.convert is None or data_dir is None:
+        return {"packed_top1": "", "packed_images": ""}
+    packed = runs / "packed" / out.name
+    if not packed.exists():
+        irbin.export(out / "last", packed)
+    data = DataOptions(data_dir=data_dir, val_split="val", batch_size=250)
+    found = irbin.evaluate(packed, data=data)
+    return {"packed_top1": f"{found.top1:.2f}", "packed_images": str(found.n_images)}
+
+
+def table(group: str) -> str:
+    """A group's runs: per experiment its seeds, their mean and spread, and how far from the first."""
+    rows, chosen = read(RESULTS), [e for e in experiments().values() if e.group == group]
+    has_paper = any(e.paper for e in chosen)
+    heads = ["", *(["paper"] if has_paper else []), "top-1 % of each seed", "mean", "spread"]
+    heads += ["to the first row", "epochs", "hours a run"]
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    first = None
+    for experiment in chosen:
+        mine = [row for row in rows if row["experiment"] == experiment.name]
+        tops = [float(row["packed_top1"] or row["top1"]) for row in mine]
+        if not tops:
+            continue
+        first = mean(tops) if first is None else first
+        cells = [experiment.label, *([experiment.paper] if has_paper else [])]
+        cells += [", ".join(f"{top:.2f}" for top in tops), f"{mean(tops):.2f}"]
+        cells += [f"{stdev(tops):.2f}" if len(tops) > 1 else "–", f"{mean(tops) - first:+.2f}"]
+        cells += [mine[0]["epochs"], f"{mean(float(row['hours']) for row in mine):.2f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def page(text: str) -> str:
+    """The page with every `<!-- table: GROUP -->` filled up to its `<!-- end -->`."""
+
+    def filled(match: re.Match[str]) -> str:
+        return f"<!-- table: {match[1]} -->\n{table(match[1])}\n<!-- end -->"
+
+    return re.sub(r"<!-- table: (\S+) -->\n.*?<!-- end -->", filled, text, flags=re.DOTALL)
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path)
+    parser.add_argument("--data-dir")
+    asked = parser.parse_args()
+    if asked.runs is not None:
+        collect(asked.runs, asked.data_dir)
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""`irbin recipes`: the recipes that come with irbin, and any of them as a file to copy."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.text import Text
+
+from irbin.cli.console import STDOUT, check_json_target, notes, results, say, write_json
+from irbin.cli.flags import flat
+from irbin.cli.options import Json
+from irbin.cli.recipe_options import complete_recipe
+from irbin.errors import UsageError
+from irbin.records import JsonValue, to_json
+from irbin.report.plan import plain_table
+
+if TYPE_CHECKING:
+    from irbin.training.recipe_file import RecipeFile
+
+FAMILIES = {
+    "": "general",
+    "paper-": "the paper's",
+    "irbin-": "irbin's, for accuracy",
+    "quick-": "irbin's, for an evening",
+}
+"""What the recipes whose names begin so are; '' is all others."""
+
+
+@flat
+def recipes(
+    action: Annotated[
+        Literal["show"] | None,
+        typer.Argument(metavar="show", show_default=False, help="Print one instead of the list."),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", autocompletion=complete_recipe, show_default=False,
+                       help="Which: a name of the list, or a YAML file."),
+    ] = None,
+    resolved: Annotated[
+        bool,
+        typer.Option("--resolved", help="Print every option and knob with the value it gets."),
+    ] = False,
+    json_to: Json = None,
+) -> None:  # fmt: skip
+    """List the recipes of irbin finetune and convert, or print one to copy.
+
+    A recipe is a YAML file of training knobs that may also name the network it trains and how that
+    is converted: irbin finetune --recipe NAME --data-dir DATA -o RUN then does all of it. To change
+    one: irbin recipes show NAME > mine.yaml, edit it, and give --recipe mine.yaml. What a file does
+    not say is as in default; flags override it.
+    """
+    check_json_target(json_to)
+    if action is None:
+        if resolved:
+            raise UsageError("`--resolved` prints one recipe: give `show NAME` too")
+        _list(json_to)
+    elif name is None:
+        raise UsageError("expected a name after `show`, got none; `irbin recipes` lists them")
+    else:
+        _show(name, resolved, json_to)
+
+
+def _show(name: str, resolved: bool, json_to: str | None) -> None:
+    from irbin.training.recipe_file import read_recipe
+
+    file = read_recipe(name)
+    value = _as_json(file)
+    if json_to is not None:
+        write_json(value, json_to)
+    if json_to == STDOUT:
+        return
+    sys.stdout.write(_resolved_text(file, value) if resolved else file.text)
+
+
+def _resolved_text(file: RecipeFile, value: dict[str, JsonValue]) -> str:
+    """A recipe's file that says everything itself."""
+    import yaml
+
+    head = {name: value[name] for name in ("about", "source", "pretrained", "convert")}
+    if file.source is None:
+        del head["source"], head["pretrained"]
+    if file.convert is None:
+        del head["convert"]
+    content = {**head, **value["recipe"]}
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None)
+
+
+def _as_json(file: RecipeFile) -> dict[str, JsonValue]:
+    """Everything a recipe says or leaves to the defaults."""
+    from irbin.training.recipe import resolve_recipe
+
+    options = file.plan_options
+    return {
+        "name": file.name,
+        "about": file.about,
+        "source": file.source,
+        "pretrained": file.pretrained,
+        "convert": None if options is None else to_json(options),
+        "recipe": to_json(resolve_recipe(file.name, {}, converted=True)),
+    }
+
+
+def _list(json_to: str | None) -> None:
+    from irbin.training.recipe_file import read_recipe, recipe_names
+
+    values = [_as_json(read_recipe(name)) for name in recipe_names()]
+    screen = results(json_to)
+    table = plain_table()
+    for head in ("recipe", "network", "converts to", "epochs", "what for"):
+        table.add_column(
+            head, justify="right" if head == "epochs" else "left", no_wrap=head != "what for"
+        )
+    for prefix, title in FAMILIES.items():
+        table.add_row(Text(title, style="bold"))
+        for value in values:
+            if _family(value["name"]) == prefix:
+                row = (value["name"], value["source"] or "any", _conversion(value["convert"]))
+                table.add_row(*row, str(value["recipe"]["epochs"]), value["about"])
+        table.add_row()
+    screen.print(table)
+    say(notes(), "next: irbin recipes show NAME; irbin finetune --recipe NAME …", style="dim")
+    write_json({"recipes": values}, json_to)
+
+
+def _family(name: str) -> str:
+    """The beginning of a name that says what it belongs to."""
+    return next((prefix for prefix in FAMILIES if prefix and name.startswith(prefix)), "")
+
+
+def _conversion(options: dict[str, JsonValue] | None) -> str:
+    """`1w1a, prelu, bireal`; nothing where the network is trained as it is."""
+    if options is None:
+        return ""
+    shortcut = options["shortcut"] if options["shortcut"] != "none" else None
+    return ", ".join(filter(None, [options["bits"], options["activation"], shortcut]))

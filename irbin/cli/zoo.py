@@ -1,0 +1,53 @@
+"""`irbin zoo`: the packed networks that come with irbin, and how each was made."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from irbin.cli.console import check_json_target, notes, results, say, write_json
+from irbin.cli.flags import flat
+from irbin.cli.options import Json
+from irbin.records import to_json
+from irbin.report.zoo import curve_line, record_table, zoo_table
+from irbin.zoo.entries import PREFIX, all_records, entry_names, read_record
+
+
+def complete_entry(incomplete: str) -> list[str]:
+    """Names of entries, for the shell's completion."""
+    return [name for name in entry_names() if name.startswith(incomplete)]
+
+
+@flat
+def zoo(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Entry to tell of, with or without zoo:.",
+                       autocompletion=complete_entry),
+    ] = None,
+    json_to: Json = None,
+) -> None:  # fmt: skip
+    """List the packed networks that come with irbin, or tell how one was made.
+
+    zoo:NAME is a SOURCE of eval, inspect and bench, and irbin.load("zoo:NAME") runs it. With NAME:
+    the accuracy of the packed folder and on how many images, the commands that repeat it, its
+    machine, hours, seed and versions, and every knob of its recipe in the JSON.
+    """
+    check_json_target(json_to)
+    screen = results(json_to)
+    if name is None:
+        records = all_records()
+        screen.print(zoo_table(records))
+        write_json([to_json(record) for record in records], json_to)
+        return
+    record = read_record(name)
+    say(screen, f"{PREFIX}{record.name}", style="bold")
+    screen.print(record_table(record))
+    for run in record.runs:
+        screen.print()
+        say(screen, curve_line(run))
+        for command in run.commands:
+            say(screen, f"  {command}")
+    say(notes(), f"next: irbin eval {PREFIX}{record.name} --data-dir DATA", style="dim")
+    write_json(to_json(record), json_to)

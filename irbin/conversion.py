@@ -1,0 +1,138 @@
+"""A float network made binary, as options or a recipe say: what `convert` and `finetune` share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from irbin.errors import UsageError
+from irbin.network.network import Network
+from irbin.network.plan import make_plan
+from irbin.network.rewrite import rewrite
+from irbin.network.trace import trace
+from irbin.records import CALIBRATION_IMAGES, DataOptions, Plan, PlanOptions, SourceOptions
+from irbin.sources import Source
+from irbin.training.calibrate import calibrate
+from irbin.training.recipe import resolve_recipe
+from irbin.training.recipe_file import RecipeFile
+
+Progress = Callable[[int, int], None]
+"""Called with (images done, images in all)."""
+
+_log = logging.getLogger("irbin")
+
+
+def make_binary(
+    network: Network,
+    options: PlanOptions,
+    data: DataOptions | None = None,
+    n_images: int = 0,
+    report: Progress | None = None,
+) -> Network:
+    """A float network converted in memory; the float one is left as it is.
+
+    Args:
+        network: a float one.
+        options: of its plan.
+        data: training images to re-estimate batch-norm statistics on.
+        n_images: how many; 0 leaves the statistics.
+        report: told of progress.
+
+    Raises:
+        PlanError, ConvertError: see `network.plan`, `network.rewrite`, `training.calibrate`.
+    """
+    graph = trace(network.module, network.source.preprocessing.input_size)
+    converted = rewrite(network, make_plan(graph, options))
+    if n_images and data is not None:
+        calibrate(converted, data, n_images, report)
+    return converted
+
+
+def named_source(
+    source: Source | None, options: SourceOptions | None, recipe: RecipeFile
+) -> tuple[Source, SourceOptions]:
+    """What to open, and how: what the user named, else the recipe's own network.
+
+    Raises:
+        UsageError: neither names one.
+    """
+    options = options or SourceOptions()
+    if source is not None:
+        return source, options
+    if recipe.source is None:
+        hint = f"; the recipe `{recipe.name}` names no network" if recipe.name else ""
+        raise UsageError(
+            "expected a SOURCE, got none; give a model's name, a checkpoint file or a folder" + hint
+        )
+    return recipe.source, replace(options, pretrained=options.pretrained and recipe.pretrained)
+
+
+def seeded(
+    options: SourceOptions | None, recipe: str | None, overrides: Mapping[str, Any] | None
+) -> SourceOptions:
+    """The options with the run's seed, which decides an untrained network's first weights too."""
+    seed = resolve_recipe(recipe, dict(overrides or {}), converted=False).seed
+    return replace(options or SourceOptions(), seed=seed)
+
+
+def as_recipe_says(
+    network: Network,
+    recipe: RecipeFile,
+    data: DataOptions,
+    calibrated: bool,
+    stage: Callable[[str, int, int], None] | None,
+) -> Network:
+    """A float network converted where the recipe converts; any other one as it is.
+
+    The result is that of `irbin convert` with the same data. Where a converted network is not what
+    the recipe was made for, a note says so.
+
+    Args:
+        network: float or converted.
+        recipe: what it says.
+        data: training images for batch-norm statistics.
+        calibrated: whether the statistics are wanted; False where others replace them anyway.
+        stage: told of progress.
+
+    Raises:
+        PlanError, ConvertError: see `make_binary`.
+    """
+    options = recipe.plan_options
+    if options is None:
+        return network
+    if network.plan is not None:
+        _note_differences(network.plan, options, recipe.name)
+        return network
+
+    def report(done: int, total: int) -> None:
+        if stage is not None:
+            stage("calibrating", done, total)
+
+    return make_binary(network, options, data, CALIBRATION_IMAGES * calibrated, report)
+
+
+def conversion_line(plan: Plan, recipe: str) -> str:
+    """One line for the start of a run that converted its source."""
+    changed = vars(plan.options).items() - vars(PlanOptions(bits=plan.options.bits)).items()
+    words = ", ".join([plan.options.bits, *(f"{name} {_worded(v)}" for name, v in sorted(changed))])
+    return f"converted as {recipe} says: {len(plan.binary_names)} binary layers ({words})"
+
+
+def _note_differences(plan: Plan, wanted: PlanOptions, recipe: str) -> None:
+    """Tells which options of a conversion are not the recipe's; the network is trained anyway."""
+    different = [
+        f"`{name}` {_worded(getattr(plan.options, name))} instead of {_worded(value)}"
+        for name, value in vars(wanted).items()
+        if getattr(plan.options, name) != value
+    ]
+    if different:
+        _log.warning(
+            "the recipe `%s` is made for another conversion: this network has %s",
+            recipe, ", ".join(different),
+        )  # fmt: skip
+
+
+def _worded(value: object) -> str:
+    return (", ".join(value) or "none") if isinstance(value, tuple) else str(value)

@@ -1,0 +1,152 @@
+"""A recipe's file: what it is for, the network it trains, how that is converted, and its knobs.
+
+All parts may be left out; the knobs stand beside `about`, `source`, `pretrained` and `convert` at
+the top level. Torch-free; `recipe.py` makes a `Recipe` of the knobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field, fields
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import StrictBool, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from irbin.errors import UsageError
+from irbin.network.nearest import nearest
+from irbin.records import JsonValue, PlanOptions, from_json
+
+
+@dataclass(frozen=True)
+class RecipeFile:
+    """What a recipe says itself, without any defaults. Made by `read_recipe`, read by the verbs."""
+
+    name: str
+    """As the user named it."""
+    text: str = ""
+    """The file, word for word."""
+    about: str = ""
+    """What it is for, in a line."""
+    source: str | None = None
+    """The network it trains where the user names none."""
+    pretrained: StrictBool = True
+    """Whether `source` comes with its weights."""
+    convert: dict[str, JsonValue] | None = None
+    """Fields of `PlanOptions`: a float network is converted first; None trains it as it is."""
+    knobs: dict[str, JsonValue] = field(default_factory=dict)
+    """Fields of `Recipe`, unchecked."""
+
+    @property
+    def plan_options(self) -> PlanOptions | None:
+        """How a float network is converted; None if it is not."""
+        return None if self.convert is None else plan_options(self.convert)
+
+
+HEAD = ("about", "source", "pretrained", "convert")
+"""Names in a recipe's file that are no knobs."""
+
+_ADAPTER: TypeAdapter[RecipeFile] = TypeAdapter(RecipeFile)
+
+
+@cache
+def recipe_names() -> tuple[str, ...]:
+    """Names of the recipes that come with irbin."""
+    files = _folder().iterdir()
+    return tuple(sorted(file.name[:-5] for file in files if file.name.endswith(".yaml")))
+
+
+def read_recipe(name_or_file: str | None) -> RecipeFile:
+    """A named recipe, a YAML file, or the `args.yaml` of an earlier run; None is an empty one.
+
+    Raises:
+        UsageError: no such recipe or file, not YAML, or something in it that cannot be meant.
+    """
+    if name_or_file is None:
+        return RecipeFile("")
+    text = _text(name_or_file)
+    content = _of_run(_mapping(text, name_or_file))
+    head = {name: value for name, value in content.items() if name in HEAD and value is not None}
+    knobs = {name: value for name, value in content.items() if name not in HEAD}
+    try:
+        file = _ADAPTER.validate_python(
+            {"name": name_or_file, "text": text, "knobs": knobs, **head}
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = str(first["loc"][0])
+        raise UsageError(
+            f"`recipe`: {name_or_file} sets `{place}`: {first['msg']}, got {content[place]!r}"
+        ) from error
+    try:
+        _ = file.plan_options
+    except UsageError as error:
+        raise UsageError(f"`recipe`: {name_or_file} sets `convert`: {error}") from error
+    return file
+
+
+def plan_options(options: Mapping[str, Any]) -> PlanOptions:
+    """The record of keyword arguments, checked.
+
+    Raises:
+        UsageError: no such field, or a value of another type.
+    """
+    known = [f.name for f in fields(PlanOptions)]
+    for name in options:
+        if name not in known:
+            raise UsageError(f"plan options: no option `{name}`{nearest(str(name), known)}")
+    lists = {name: _listed(options[name]) for name in ("keep", "binarize") if name in options}
+    return from_json(PlanOptions, {**options, **lists}, "plan options")
+
+
+def _listed(value: Any) -> Any:
+    """A tuple where a list came, so that options of a file and of a command line are equal."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _text(name_or_file: str) -> str:
+    is_file = name_or_file.endswith((".yaml", ".yml")) or Path(name_or_file).is_file()
+    if not is_file and name_or_file not in recipe_names():
+        raise UsageError(
+            "`recipe`: expected a name that `irbin recipes` lists or a .yaml file, got "
+            f"`{name_or_file}`{nearest(name_or_file, recipe_names())}"
+        )
+    path = Path(name_or_file) if is_file else _folder().joinpath(f"{name_or_file}.yaml")
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"`recipe`: cannot read {name_or_file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"`recipe`: expected YAML in {name_or_file}, got: {error}") from error
+
+
+def _mapping(text: str, where: str) -> dict[str, JsonValue]:
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        first = " ".join(str(error).split())
+        raise UsageError(f"`recipe`: expected YAML in {where}, got: {first}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UsageError(
+            f"`recipe`: expected lines `name: value` in {where}, got a {type(content).__name__}"
+        )
+    return content
+
+
+def _of_run(content: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Of a run's `args.yaml` the knobs and how it converted its source, else the content itself."""
+    if not isinstance(content.get("recipe"), dict):
+        return content
+    command = content.get("command")
+    convert = command.get("convert") if isinstance(command, dict) else None
+    return {**content["recipe"], "convert": convert}
+
+
+def _folder() -> Any:
+    return resources.files(__package__).joinpath("recipes")

@@ -1,0 +1,81 @@
+"""`zoo:NAME`: a packed folder that came with irbin, found and told of.
+
+`python -m irbin.zookeeper` makes the folders that lie beside this file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from pathlib import Path
+
+from irbin.errors import SourceError, UsageError
+from irbin.records import ZooRecord, from_json
+
+PREFIX = "zoo:"
+ROOT = Path(__file__).parent
+RECORD_FILE = "record.json"
+
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+def is_name(text: str) -> bool:
+    """Whether an entry may be called so: small letters and digits, words joined by hyphens."""
+    return _NAME.fullmatch(text) is not None
+
+
+def entry_names() -> tuple[str, ...]:
+    """Names of all entries, sorted."""
+    folders = (file.parent.name for file in ROOT.glob(f"*/{RECORD_FILE}"))
+    return tuple(sorted(filter(is_name, folders)))  # not what is still being written
+
+
+def is_entry(spec: object) -> bool:
+    """Whether `spec` is written as the zoo's networks are: `zoo:NAME`."""
+    return isinstance(spec, str | Path) and str(spec).startswith(PREFIX)
+
+
+def located(spec: str | Path) -> Path:
+    """The packed folder behind `zoo:NAME`; of anything else the path that it is.
+
+    Raises:
+        SourceError: the zoo has no such entry.
+    """
+    if not is_entry(spec):
+        return Path(spec)
+    return ROOT / _known(str(spec).removeprefix(PREFIX))
+
+
+def read_record(name: str) -> ZooRecord:
+    """How an entry was made and how good it is.
+
+    Args:
+        name: with or without `zoo:`.
+
+    Raises:
+        SourceError: there is no such entry, or its record is damaged.
+    """
+    file = ROOT / _known(name.removeprefix(PREFIX)) / RECORD_FILE
+    try:
+        return from_json(ZooRecord, json.loads(file.read_text(encoding="utf-8")), str(file))
+    except (OSError, ValueError) as error:
+        reason = str(error) if isinstance(error, UsageError) else f"{file}: {error}"
+        raise SourceError(f"expected the record of an entry, got: {reason}") from error
+
+
+def all_records() -> list[ZooRecord]:
+    """Of every entry, by name."""
+    return [read_record(name) for name in entry_names()]
+
+
+def _known(name: str) -> str:
+    known = entry_names()
+    if name in known:
+        return name
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known[:3]
+    shown = ", ".join(f"`{PREFIX}{one}`" for one in near)
+    raise SourceError(
+        f"the zoo has no `{PREFIX}{name}`; nearest: {shown or 'none, it is empty'}; "
+        "`irbin zoo` lists all"
+    )
