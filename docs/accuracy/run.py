@@ -75,9 +75,7 @@ def run(experiment: Experiment, seed: int, runs: Path, data_dir: str, val_split:
         return str(folder(runs, spec, known[spec].seeds[0])) if spec in known else spec
 
     out = folder(runs, experiment.name, seed)
-    data = DataOptions(
-        data_dir=data_dir, val_split=val_split, batch_size=experiment.batch_size
-    )
+    data = DataOptions(data_dir=data_dir, val_split=val_split, batch_size=experiment.batch_size)
     source: str | Path = place(experiment.source)
     if experiment.convert is not None:
         converted = runs / "converted" / out.name
