@@ -46,8 +46,9 @@ class _SteSign(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
         (grad,) = grad_outputs
         (x,) = ctx.saved_tensors
-        inside: Tensor = grad * (x.abs() <= CLIP_VALUE)
-        return inside
+        # compared into floats, as in `sign`: a product with booleans takes 60 times as long in bfloat16
+        inside = torch.le(x.abs(), CLIP_VALUE, out=torch.empty_like(x))
+        return inside.mul_(grad) if inside.dtype == grad.dtype else inside * grad
 
 
 def ede_sign(x: Tensor, t: Tensor, k: Tensor) -> Tensor:
