@@ -46,9 +46,10 @@ class _SteSign(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
         (grad,) = grad_outputs
         (x,) = ctx.saved_tensors
-        # compared into floats, as in `sign`: a product with booleans takes 60 times as long in bfloat16
-        inside = torch.le(x.abs(), CLIP_VALUE, out=torch.empty_like(x))
-        return inside.mul_(grad) if inside.dtype == grad.dtype else inside * grad
+        # in arithmetic, exactly: torch.compile computes and keeps a mask of booleans one at a time,
+        # which makes a whole step three times as long; eager, it takes 60 times as long in bfloat16
+        outside = x.abs().sub_(CLIP_VALUE).clamp_(0, 1).ceil_()
+        return grad * (1 - outside)
 
 
 def ede_sign(x: Tensor, t: Tensor, k: Tensor) -> Tensor:
