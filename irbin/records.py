@@ -89,6 +89,10 @@ class SourceOptions:
         object.__setattr__(self, "model_kwargs", _as_in_json(self.model_kwargs))
 
 
+DEFAULT_BATCH_SIZE = 128
+"""Images per step where neither the caller nor a recipe says."""
+
+
 @dataclass(frozen=True)
 class DataOptions:
     """Which images, and how they are read, in timm's words. Made by callers, read by `data`."""
@@ -106,8 +110,8 @@ class DataOptions:
     """File that maps class names to indices."""
     dataset_download: bool = False
     """Let torchvision or the hub fetch the data set."""
-    batch_size: int = 128
-    """Images per step."""
+    batch_size: int | None = None
+    """Images per step; None takes the recipe's number, else `DEFAULT_BATCH_SIZE`."""
     workers: int = 2
     """Loader processes."""
     cache: CacheKind = "auto"
@@ -116,6 +120,11 @@ class DataOptions:
     """Images in the training split of a stream that does not say it."""
     val_num_samples: int | None = None
     """Images in the validation split of a stream that does not say it."""
+
+    @property
+    def n_batch(self) -> int:
+        """Images per step, never None."""
+        return DEFAULT_BATCH_SIZE if self.batch_size is None else self.batch_size
 
 
 @dataclass(frozen=True)
@@ -700,7 +709,7 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class Curve:
-    """How a run learned: in each field one figure for every evaluated epoch. Made by `zookeeper`."""
+    """How a run learned: in each field one figure for every evaluated epoch. Made by `history`."""
 
     epoch: tuple[int, ...]
     """Counted from 1."""
@@ -712,16 +721,17 @@ class Curve:
 
 @dataclass(frozen=True)
 class ZooRun:
-    """A run that an entry of the zoo comes from, without any machine's paths. Made by `zookeeper`."""
+    """A run that an entry of the zoo comes from, without any machine's paths. Made by `history`."""
 
     commands: tuple[str, ...]
-    """What to type, in order, to repeat it."""
+    """What to type, in order, to repeat it with the irbin that wrote this."""
     recipe: str
-    """Name of the recipe that set the defaults."""
+    """Name of the recipe that set the defaults, as it is called today."""
     knobs: dict[str, JsonValue]
-    """Every knob as it was in the end."""
+    """Every knob as it was in the end; knobs that came later are missing, and were off."""
     seed: int
     epochs: int
+    """That were done; `knobs` says how many were wanted."""
     seconds: float
     """Of all its epochs, evaluation included."""
     started: str
@@ -744,29 +754,43 @@ class ZooRecord:
     name: str
     network: str
     """Architecture, as in `SourceRecord`."""
-    bits: Bits
+    bits: Bits | None
+    """Of a packed network; None for a float one."""
     dataset: str
     """Name of the data set."""
     n_images: int
-    """Images that the packed folder was evaluated on: its whole validation split."""
+    """Images that the stored files were evaluated on: a whole validation split."""
     top1: float
-    """Per cent, of the packed folder."""
+    """Per cent, of the stored files."""
     top5: float
     """Per cent."""
     loss: float
     """Mean cross-entropy, nats."""
+    kept: Literal["best", "last"]
+    """Which of its last run's networks it is."""
+    kept_epoch: int
+    """Of that run, counted from 1."""
     teacher: str | None
     """The trained float network that it came from or was distilled from; None if from scratch."""
     teacher_top1: float | None
     """Per cent, on the same images."""
     size_bytes: int
-    """Of the packed folder's three files."""
+    """Of the files that run it, as `irbin eval` counts: a packed folder's three, or the float
+    network's weights."""
+    tensor_bytes: int
+    """Of the tensors in them alone."""
     float_bytes: int
     """Of the float network's parameters as float32."""
     added: str
     """Date, UTC."""
     runs: tuple[ZooRun, ...]
-    """Oldest first: the float network's where irbin trained it, then its own."""
+    """Oldest first, its own last. Those before are where it began or was taught, as far as no other
+    entry of the zoo tells that."""
+
+    def __post_init__(self) -> None:
+        """Checks that it came from somewhere."""
+        if not self.runs:
+            raise UsageError("`runs`: expected at least one run, got none")
 
     @property
     def hours(self) -> float:

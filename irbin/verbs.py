@@ -131,7 +131,8 @@ def convert(
     if out is not None:
         refuse_existing(Path(out), overwrite)  # before any long work, not after it
     wanted = plan_options({**(file.convert or {}), **options})
-    converted = make_binary(network, wanted, data, calibrate, report)
+    batched = None if data is None else file.batched(data)
+    converted = make_binary(network, wanted, batched, calibrate, report)
     if out is not None:
         save_folder(converted, Path(out), overwrite=overwrite)
     return converted
@@ -180,6 +181,7 @@ def finetune(
     """
     file = read_recipe(recipe)
     source, how = named_source(source, source_options, file)
+    data = file.batched(data)
     network = open_network(source, seeded(how, recipe, overrides))
     check_classifier(network.source, "fine-tune")
     will_be_binary = network.plan is not None or file.convert is not None

@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 def tau_at(progress: float, tau_min: float, tau_max: float) -> float:
-    """τ = τ_min + (τ_max − τ_min)·(e^progress − 1)/(e − 1), as in the authors' `main.py`.
+    """τ = τ_min + (τ_max − τ_min)·(e^progress − 1)/(e − 1), `cpt_tau` of github.com/z-hXu/ReCU, cifar/main.py.
 
     Args:
         progress: 0 to 1.

@@ -128,8 +128,11 @@ def check_json_target(json_to: str | None) -> None:
 
 
 def write_json(value: JsonValue, json_to: str | None) -> None:
-    """Writes a value where `--json` says, whole or not at all; nowhere if it was not given."""
-    if json_to is None:
+    """Writes a value where `--json` says, whole or not at all; nowhere if it was not given.
+
+    Of several processes the first one writes: the others would replace its file half-way.
+    """
+    if json_to is None or not is_first_process():
         return
     text = dumps(value)
     if json_to == STDOUT:

@@ -14,6 +14,7 @@ import typer
 
 from irbin.errors import UsageError
 from irbin.records import (
+    DEFAULT_BATCH_SIZE,
     Activation,
     Balance,
     Bits,
@@ -30,7 +31,8 @@ NETWORK, PLAN, DATA, RUN = "Network", "Plan", "Data", "Run"
 
 SOURCE_HELP = (
     "A timm name (resnet18, resnet18.a1_in1k, hf-hub:…, local-dir:…), torchvision:NAME, "
-    "paper:NAME, module:package.mod:factory, a checkpoint file, or a folder that irbin wrote."
+    "paper:NAME, zoo:NAME, module:package.mod:factory, a checkpoint file, or a folder that irbin "
+    "wrote."
 )
 Source = Annotated[str | None, typer.Argument(metavar="SOURCE", help=SOURCE_HELP)]
 Sources = Annotated[list[str] | None, typer.Argument(metavar="SOURCE...", help=SOURCE_HELP)]
@@ -256,9 +258,15 @@ class DataFlags:
                      help="Let torchvision or the hub fetch the data set."),
     ] = DataOptions.dataset_download  # fmt: skip
     batch_size: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--batch-size", "-b", min=1, metavar="N", rich_help_panel=DATA, help="Images per step."
+            "--batch-size",
+            "-b",
+            min=1,
+            metavar="N",
+            rich_help_panel=DATA,
+            help="Images per step.",
+            show_default=f"the recipe's, else {DEFAULT_BATCH_SIZE}",
         ),
     ] = DataOptions.batch_size
     workers: Annotated[

@@ -13,7 +13,7 @@ from irbin.cli.flags import flat
 from irbin.cli.options import Json
 from irbin.cli.recipe_options import complete_recipe
 from irbin.errors import UsageError
-from irbin.records import JsonValue, to_json
+from irbin.records import DEFAULT_BATCH_SIZE, JsonValue, to_json
 from irbin.report.plan import plain_table
 
 if TYPE_CHECKING:
@@ -79,7 +79,9 @@ def _resolved_text(file: RecipeFile, value: dict[str, JsonValue]) -> str:
     """A recipe's file that says everything itself."""
     import yaml
 
-    head = {name: value[name] for name in ("about", "source", "pretrained", "convert")}
+    head = {
+        name: value[name] for name in ("about", "source", "pretrained", "batch_size", "convert")
+    }
     if file.source is None:
         del head["source"], head["pretrained"]
     if file.convert is None:
@@ -98,6 +100,7 @@ def _as_json(file: RecipeFile) -> dict[str, JsonValue]:
         "about": file.about,
         "source": file.source,
         "pretrained": file.pretrained,
+        "batch_size": file.batch_size or DEFAULT_BATCH_SIZE,
         "convert": None if options is None else to_json(options),
         "recipe": to_json(resolve_recipe(file.name, {}, converted=True)),
     }

@@ -125,7 +125,7 @@ def _create(
         return create_dataset(
             options.dataset, root=root, split=split, search_split=False, is_training=training,
             class_map=options.class_map or None, download=options.dataset_download,
-            batch_size=options.batch_size, seed=seed, input_img_mode=mode, **settings,
+            batch_size=options.n_batch, seed=seed, input_img_mode=mode, **settings,
         )  # fmt: skip
     except Exception as error:  # timm and torchvision raise anything, assertions included
         reason = first_line(error)

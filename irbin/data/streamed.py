@@ -96,7 +96,7 @@ class StreamedLoader(Loader):
         self._generator = torch.Generator()  # torch's loader draws one number a pass from it
         self._sampler: _EpochSampler | None = None
         self._expected = 0
-        workers, batch_size = options.workers, options.batch_size
+        workers, batch_size = options.workers, options.n_batch
         batching: dict[str, Any] = {}
         if isinstance(dataset, Stream):
             workers, self._expected = share_stream(dataset, options, training, rank, world_size)

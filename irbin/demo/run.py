@@ -55,7 +55,7 @@ def run_demo(
     write_image_folder(out / "data")
     with as_file(files("irbin.demo") / "data" / "float") as float_folder:
         shutil.copytree(float_folder, out / "float")
-    data = DataOptions(data_dir=str(out / "data"), batch_size=64, workers=0)
+    data = DataOptions(data_dir=str(out / "data"), workers=0)
 
     on_stage("planning: which layers become binary, and why")
     on_plan(verbs.plan(out / "float", **PLAN_OPTIONS))

@@ -41,7 +41,7 @@ def calibrate(
     """
     dataset = open_dataset(data, data.train_split, network.source.preprocessing, training=False)
     n_images = min(n_images, len(dataset))
-    loader = train_loader(dataset, replace(data, batch_size=min(data.batch_size, n_images)), seed=0)
+    loader = train_loader(dataset, replace(data, batch_size=min(data.n_batch, n_images)), seed=0)
     n_batches = max(n_images // loader.batch_size, 1)
     batches = counted_images(islice(loader, n_batches), n_images, report)
     with counting_signs(network.module) as counts:

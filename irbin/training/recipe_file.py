@@ -1,25 +1,25 @@
 """A recipe's file: what it is for, the network it trains, how that is converted, and its knobs.
 
-All parts may be left out; the knobs stand beside `about`, `source`, `pretrained` and `convert` at
-the top level. Torch-free; `recipe.py` makes a `Recipe` of the knobs.
+All parts may be left out; the knobs stand beside `about`, `source`, `pretrained`, `batch_size` and
+`convert` at the top level. Torch-free; `recipe.py` makes a `Recipe` of the knobs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, fields
+from dataclasses import field, fields, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import StrictBool, TypeAdapter, ValidationError
+from pydantic import Field, StrictBool, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from irbin.errors import UsageError
 from irbin.network.nearest import nearest
-from irbin.records import JsonValue, PlanOptions, from_json
+from irbin.records import DEFAULT_BATCH_SIZE, DataOptions, JsonValue, PlanOptions, from_json
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class RecipeFile:
     """The network it trains where the user names none."""
     pretrained: StrictBool = True
     """Whether `source` comes with its weights."""
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Images per step where the user does not say."""
     convert: dict[str, JsonValue] | None = None
     """Fields of `PlanOptions`: a float network is converted first; None trains it as it is."""
     knobs: dict[str, JsonValue] = field(default_factory=dict)
@@ -46,8 +48,14 @@ class RecipeFile:
         """How a float network is converted; None if it is not."""
         return None if self.convert is None else plan_options(self.convert)
 
+    def batched(self, data: DataOptions) -> DataOptions:
+        """The data's options with the recipe's batch size where they leave it open."""
+        if data.batch_size is not None:
+            return data
+        return replace(data, batch_size=self.batch_size or DEFAULT_BATCH_SIZE)
 
-HEAD = ("about", "source", "pretrained", "convert")
+
+HEAD = ("about", "source", "pretrained", "batch_size", "convert")
 """Names in a recipe's file that are no knobs."""
 
 _ADAPTER: TypeAdapter[RecipeFile] = TypeAdapter(RecipeFile)
@@ -140,12 +148,14 @@ def _mapping(text: str, where: str) -> dict[str, JsonValue]:
 
 
 def _of_run(content: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """Of a run's `args.yaml` the knobs and how it converted its source, else the content itself."""
+    """Of a run's `args.yaml` knobs, batch size and conversion, else the content itself."""
     if not isinstance(content.get("recipe"), dict):
         return content
     command = content.get("command")
     convert = command.get("convert") if isinstance(command, dict) else None
-    return {**content["recipe"], "convert": convert}
+    data = content.get("data")
+    batch_size = data.get("batch_size") if isinstance(data, dict) else None
+    return {**content["recipe"], "batch_size": batch_size, "convert": convert}
 
 
 def _folder() -> Any:

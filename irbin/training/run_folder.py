@@ -164,8 +164,8 @@ def same_run(
     ]
     pairs += [(name, getattr(old_data, name), getattr(data, name)) for name in _FIXED_DATA]
     changed = [f"`{name}` {old!r}, now {new!r}" for name, old, new in pairs if old != new]
-    old_step = old_data.batch_size * old_recipe.grad_accum_steps * _n_processes(out)
-    step = data.batch_size * recipe.grad_accum_steps * group.size
+    old_step = old_data.n_batch * old_recipe.grad_accum_steps * _n_processes(out)
+    step = data.n_batch * recipe.grad_accum_steps * group.size
     if old_step != step:
         changed.append(
             f"{old_step} images a step, now {step} (`batch_size` × `grad_accum_steps` × processes)"

@@ -9,7 +9,7 @@ from irbin.errors import UsageError
 from irbin.network.open import open_network
 from irbin.network.plan import make_plan
 from irbin.network.trace import trace
-from irbin.records import PlanOptions, SourceOptions, to_json
+from irbin.records import DEFAULT_BATCH_SIZE, DataOptions, PlanOptions, SourceOptions, to_json
 from irbin.training.recipe_file import RecipeFile, plan_options, read_recipe, recipe_names
 
 CONVERTING = [name for name in recipe_names() if read_recipe(name).convert is not None]
@@ -53,6 +53,27 @@ def test_the_papers_networks_are_converted_as_the_authors_do() -> None:
     assert not read_recipe("paper-resnet18-imagenet").pretrained
 
 
+@pytest.mark.parametrize("given", [None, 1, 7, 128])
+@pytest.mark.parametrize("said", [None, 1, 64])
+def test_what_the_user_says_wins_over_the_recipes_batch_size(
+    given: int | None, said: int | None, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("epochs: 1\n" + (f"batch_size: {said}\n" if said else ""))
+    file = read_recipe(str(recipe))
+    wanted = given or said or DEFAULT_BATCH_SIZE
+    assert file.batched(DataOptions(batch_size=given)).n_batch == wanted
+    assert "batch_size" not in file.knobs
+
+
+def test_the_batch_size_of_a_run_is_that_of_its_recipe(tmp_path: Path) -> None:
+    args = tmp_path / "args.yaml"
+    args.write_text(yaml.safe_dump({"recipe": {"epochs": 2}, "data": {"batch_size": 9}}))
+    assert read_recipe(str(args)).batch_size == 9
+    args.write_text(yaml.safe_dump({"recipe": {"epochs": 2}}))
+    assert read_recipe(str(args)).batch_size is None
+
+
 def test_no_recipe_is_an_empty_file() -> None:
     assert read_recipe(None) == RecipeFile("")
     assert read_recipe(None).plan_options is None
@@ -90,6 +111,12 @@ def test_of_a_run_the_conversion_is_read_too(tmp_path: Path, converted: bool) ->
         ("source: 3", "`source`: Input should be a valid string, got 3"),
         ("about: [1]", "`about`: Input should be a valid string, got [1]"),
         ("pretrained: 'no'", "`pretrained`: Input should be a valid boolean, got 'no'"),
+        ("batch_size: 0", "`batch_size`: Input should be greater than or equal to 1, got 0"),
+        (
+            "batch_size: many",
+            "`batch_size`: Input should be a valid integer, unable to parse string as an integer, "
+            "got 'many'",
+        ),
         ("convert: bireal", "`convert`: Input should be a valid dictionary, got 'bireal'"),
         (
             "convert: {shortcuts: bireal}",
