@@ -1,9 +1,13 @@
-"""What several rooms' tests share: a tiny real-looking image folder, and one thread for torch."""
+"""What several rooms' tests share: a tiny real-looking image folder, one thread for torch, and a
+command line read as irbin reads it."""
 
 from __future__ import annotations
 
 import os
+import shlex
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,3 +50,21 @@ def write_pictures(folder: Path, size: int, n_train: int = 12, n_val: int = 6) -
 def pictures28(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """28×28 pictures; not to be changed."""
     return write_pictures(tmp_path_factory.mktemp("pictures") / "28", 28)
+
+
+@cache
+def _commands() -> dict[str, Any]:
+    import typer  # most tests need no command line
+
+    from irbin.cli.app import app
+
+    group: Any = typer.main.get_command(app)
+    return dict(group.commands)
+
+
+def as_typed(line: str) -> tuple[str, dict[str, Any]]:
+    """The command of a line `irbin COMMAND …` and the parameters that irbin reads from it."""
+    program, command, *words = shlex.split(line)
+    assert program == "irbin"
+    values = _commands()[command].make_context(command, words).params
+    return command, {name: None if value == () else value for name, value in values.items()}

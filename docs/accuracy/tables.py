@@ -16,7 +16,6 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
 
 import yaml
 
@@ -64,6 +63,7 @@ def collect(runs: Path, data_dir: str | None) -> None:
             if row["epochs"] is None:
                 continue
             row |= _packed(experiment, out, runs, data_dir, rows.get(key, {}))
+            print(f"{out.name}: {row['top1']} %, packed {row['packed_top1'] or '–'} %", flush=True)
             rows[key] = row
             for line in read(out / "summary.csv"):
                 if line["eval_top1"] not in ("", "nan"):
@@ -117,7 +117,7 @@ def _packed(
 
 
 def table(group: str) -> str:
-    """A group's runs: per experiment its seeds, their mean and spread, and how far from the first."""
+    """A group's runs: each one's seeds, their mean and spread, and how far from the first."""
     rows, chosen = read(RESULTS), [e for e in experiments().values() if e.group == group]
     has_paper = any(e.paper for e in chosen)
     heads = ["", *(["paper"] if has_paper else []), "top-1 % of each seed", "mean", "spread"]

@@ -79,7 +79,7 @@ def draw(
         device: where they are held.
     """
     n_images = min(n_images, len(dataset) or n_images)
-    n_batches = math.ceil(n_images / options.batch_size)
+    n_batches = math.ceil(n_images / options.n_batch)
     size = n_images // n_batches
     even = DataOptions(batch_size=size, workers=options.workers)
     loader = train_loader(dataset, even, seed=SEED, device=device, n_classes=n_classes)

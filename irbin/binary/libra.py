@@ -143,5 +143,5 @@ BINARIZERS: dict[str, Binarizer] = {
     "libra-latent-median": partial(libra_latent, by_median=True),
     "plain": plain,
 }
-"""By name; users choose `libra` or `plain` and the kind of balance, and the plan where `libra` keeps
-the latent size."""
+"""By name; users choose `libra` or `plain` and the kind of balance, and the plan chooses where
+`libra` keeps the latent size."""

@@ -16,7 +16,9 @@ from torch import Tensor
 
 
 def tau_at(progress: float, tau_min: float, tau_max: float) -> float:
-    """τ = τ_min + (τ_max − τ_min)·(e^progress − 1)/(e − 1), `cpt_tau` of github.com/z-hXu/ReCU, cifar/main.py.
+    """τ = τ_min + (τ_max − τ_min)·(e^progress − 1)/(e − 1).
+
+    The authors' `cpt_tau` (github.com/z-hXu/ReCU, cifar/main.py), there moved once an epoch.
 
     Args:
         progress: 0 to 1.

@@ -6,7 +6,7 @@ import json
 
 from rich.console import Console
 
-from irbin.cli.console import check_json_target, json_alone, results, say, write_json
+from irbin.cli.console import check_json_target, json_alone, notes, results, say, write_json
 from irbin.cli.flags import flat, given
 from irbin.cli.options import Json, PlanFlags, Source, SourceFlags
 from irbin.errors import UsageError
@@ -35,6 +35,7 @@ def inspect(
     check_json_target(json_to)
     spec = network.named(source)
     from irbin.sources import is_packed
+    from irbin.zoo.entries import PREFIX, is_entry
 
     if is_packed(spec):
         if given(plan):
@@ -42,6 +43,8 @@ def inspect(
         _show_program(spec, json_to)
     else:
         _show_plan(spec, network.options(source), plan, json_to)
+    if is_entry(spec):
+        say(notes(), f"next: irbin zoo {spec.removeprefix(PREFIX)}", style="dim")
 
 
 def _show_plan(spec: str, options: SourceOptions, flags: PlanFlags, json_to: str | None) -> None:

@@ -115,9 +115,9 @@ class CachedLoader(Loader):
         check_rank(rank, world_size)
         n = len(dataset)
         self._deal = None
-        batch_size = min(options.batch_size, n)
+        batch_size = min(options.n_batch, n)
         if training:
-            self._deal = make_deal(n, options.batch_size, seed, rank, world_size, accumulation)
+            self._deal = make_deal(n, options.n_batch, seed, rank, world_size, accumulation)
             batch_size = self._deal.batch_size
         super().__init__(dataset, batch_size, device, n_classes, channels_last)
         self.check_labels(pixels.labels)

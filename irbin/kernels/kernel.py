@@ -55,8 +55,8 @@ class Kernel(ABC):
             x: bits or floats, see the class.
             residuals: what residual steps add, of y's shape.
             y: float32 (…, channels), written.
-            y_bits: uint8 (…, ⌈channels / 8⌉), signs of y, or of what the steps behind a `write` make
-                of it; written.
+            y_bits: uint8 (…, ⌈channels / 8⌉), signs of y, or of what the steps behind a `write`
+                make of it; written.
             n_threads: at most so many.
 
         Raises:

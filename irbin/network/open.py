@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from irbin.errors import SourceError, UsageError
@@ -11,7 +12,7 @@ from irbin.network.formats import index_in
 from irbin.network.network import Network
 from irbin.network.source import is_checkpoint, load_source, reload
 from irbin.records import SourceOptions, SourceRecord
-from irbin.zoo.entries import located
+from irbin.zoo.entries import is_entry, located
 
 
 def open_network(spec: str, options: SourceOptions) -> Network:
@@ -19,7 +20,7 @@ def open_network(spec: str, options: SourceOptions) -> Network:
 
     Args:
         spec: a network or run folder of irbin's, a timm folder, a checkpoint file, a folder of
-            shards with their index, or a name; see `network.source.load_source`.
+            shards with their index, `zoo:NAME`, or another name; see `network.source.load_source`.
         options: how to read it; a folder of irbin's says everything itself.
 
     Raises:
@@ -35,6 +36,8 @@ def open_network(spec: str, options: SourceOptions) -> Network:
         )
     if kind in ("network", "run"):
         network = load_folder(network_folder(path))
+        if is_entry(spec):  # it is found wherever irbin is installed
+            network = replace(network, source=replace(network.source, spec=spec))
         _refuse_contradictions(spec, options, network.source)
         return network
     if index := index_in(path) if kind is None or options.model else None:
@@ -52,8 +55,8 @@ def reopen(source: SourceRecord) -> Network:
     Raises:
         SourceError: what it names is gone or has changed.
     """
-    path = Path(source.spec)
-    if path.is_absolute() and not is_checkpoint(source.spec):
+    is_folder = Path(source.spec).is_absolute() and not is_checkpoint(source.spec)
+    if is_folder or is_entry(source.spec):
         return open_network(source.spec, SourceOptions())
     return reload(source)
 

@@ -253,7 +253,7 @@ def _maker(graph: _Graph, floats: str) -> Fused | None:
 
 
 def _absorb_threshold(graph: _Graph, pack: Node) -> Fused | None:
-    """Takes in the step whose signs `pack` alone packs, behind a value that others read as it is."""
+    """Takes in the step whose signs only `pack` packs, behind a value that others read as it is."""
     value = pack.refs()[0]
     step_node = next((n for n in graph.items if isinstance(n, Node) and n.name == value), None)
     if step_node is None or step_node.op not in ARITHMETIC or graph.only_reader(value) is not pack:

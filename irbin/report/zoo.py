@@ -8,28 +8,33 @@ from rich.table import Table
 from rich.text import Text
 
 from irbin.records import Evaluation, ZooRecord, ZooRun
-from irbin.report.plan import plain_table
+from irbin.report.plan import NARROW, plain_table
 from irbin.report.sparkline import sparkline
 from irbin.report.units import bare_percent, byte_size, duration, exact_bytes, percent, ratio
 
-_SPARK_WIDTH = 40
+_SPARK_WIDTH = 22
 
 
-def zoo_table(records: Sequence[ZooRecord]) -> Table:
-    """One row an entry: what it is, how large, how good, and what that took."""
+def zoo_table(records: Sequence[ZooRecord], width: int) -> Table:
+    """One row an entry: what it is, how large, how good, and what that took.
+
+    Below `NARROW` columns the machine is left out; `record_table` has it.
+    """
     table = plain_table()
-    table.add_column("name", overflow="fold", min_width=20)
+    table.add_column("name", overflow="fold")
     table.add_column("network", no_wrap=True)
     table.add_column("bits", no_wrap=True)
     for head in ("size", "top-1 %", "epochs", "hours"):
         table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("machine", overflow="fold")
+    if width >= NARROW:
+        table.add_column("machine", overflow="fold")
     for record in records:
-        table.add_row(
-            record.name, record.network, record.bits, byte_size(record.size_bytes),
+        cells = [
+            record.name, record.network, record.bits or "float", byte_size(record.size_bytes),
             bare_percent(record.top1), epochs(record), f"{record.hours:.1f}",
             machine_name(record.runs[-1]),
-        )  # fmt: skip
+        ]  # fmt: skip
+        table.add_row(*map(Text, cells[: len(table.columns)]))
     return table
 
 
@@ -41,7 +46,8 @@ def epochs(record: ZooRecord) -> str:
 def machine_name(run: ZooRun) -> str:
     """The device that computed, and for a processor its cores."""
     machine = run.machine
-    return str(machine.get("gpu") or f"{machine['processor']}, {machine['cores']} cores")
+    processor = machine.get("processor") or "unknown"
+    return str(machine.get("gpu") or f"{processor}, {machine.get('cores', '?')} cores")
 
 
 def record_table(record: ZooRecord) -> Table:
@@ -57,33 +63,51 @@ def record_table(record: ZooRecord) -> Table:
 
 def _facts(record: ZooRecord) -> list[tuple[str, str]]:
     run = record.runs[-1]
-    on = f"{record.n_images:,} images of {record.dataset}"
+    accuracy = f"top-1 {percent(record.top1)}, top-5 {percent(record.top5)}, loss {record.loss:.4f}"
     facts = [
-        ("network", f"{record.network}, {record.bits}"),
-        ("accuracy", f"top-1 {percent(record.top1)}, top-5 {percent(record.top5)}, "
-                     f"loss {record.loss:.4f}, packed, on {on}"),
-    ]  # fmt: skip
+        ("network", f"{record.network}, {record.bits or 'float'}"),
+        ("accuracy", f"{accuracy}, on {record.n_images:,} images of {record.dataset}"),
+        ("kept", _kept(record)),
+    ]
     if record.teacher is not None and record.teacher_top1 is not None:
         facts.append(("float network", f"{record.teacher}: top-1 {percent(record.teacher_top1)}"))
-    smaller = ratio(record.float_bytes, record.size_bytes)
-    versions = ", ".join(f"{name} {version}" for name, version in run.versions.items())
     return [
         *facts,
-        ("size", f"{exact_bytes(record.size_bytes)}, {smaller} smaller than float"),
+        ("size", _size(record)),
         ("training", f"{epochs(record)} epochs, {record.hours:.1f} hours, recipe {run.recipe}, "
                      f"seed {run.seed}"),
         ("machine", machine_name(run)),
         ("started", run.started),
-        ("versions", versions),
+        ("versions", ", ".join(f"{name} {version}" for name, version in run.versions.items())),
     ]  # fmt: skip
+
+
+def _kept(record: ZooRecord) -> str:
+    run = record.runs[-1]
+    which = f"epoch {record.kept_epoch} of {run.epochs}"
+    if record.kept == "best":
+        return f"{which}, the best on the validation images"
+    return f"{which}, the last"
+
+
+def _size(record: ZooRecord) -> str:
+    whole = f"{exact_bytes(record.size_bytes)}, of which tensors {record.tensor_bytes:,}"
+    smaller = ratio(record.float_bytes, record.size_bytes)
+    if record.bits is None:
+        return f"{whole}; {smaller} smaller than as float32"
+    return f"{whole}; {smaller} smaller than the float network"
 
 
 def curve_line(run: ZooRun) -> str:
     """A run's validation top-1 over the epochs, as a sparkline with its ends."""
     top1 = run.curve.top1
-    ends = f"{percent(top1[0])} to {percent(top1[-1])}" if top1 else "never evaluated"
-    took = f"{run.epochs} epochs in {duration(run.seconds)}"
-    return f"{took}  top-1 {sparkline(top1, _SPARK_WIDTH)} {ends}"
+    wanted = run.knobs.get("epochs", 0) + run.knobs.get("cooldown_epochs", 0)
+    done = f"{run.epochs} of {wanted}" if run.epochs < wanted else str(run.epochs)
+    took = f"{done} epochs in {duration(run.seconds)}"
+    if not top1:
+        return f"{took}, never evaluated"
+    ends = f"top-1 {percent(top1[0])} to {percent(top1[-1])}"
+    return f"{took}  {sparkline(top1, _SPARK_WIDTH)}  {ends}"
 
 
 def recorded_line(record: ZooRecord, evaluation: Evaluation) -> str:

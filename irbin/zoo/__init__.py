@@ -1,1 +1,1 @@
-"""Packed networks that come with irbin, each with the record of how it was made."""
+"""Networks that come with irbin, packed and float, each with the record of how it was made."""

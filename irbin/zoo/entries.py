@@ -1,4 +1,4 @@
-"""`zoo:NAME`: a packed folder that came with irbin, found and told of.
+"""`zoo:NAME`: a network that came with irbin, packed or float, found and told of. Torch-free.
 
 `python -m irbin.zookeeper` makes the folders that lie beside this file.
 """
@@ -37,7 +37,7 @@ def is_entry(spec: object) -> bool:
 
 
 def located(spec: str | Path) -> Path:
-    """The packed folder behind `zoo:NAME`; of anything else the path that it is.
+    """The folder behind `zoo:NAME`; of anything else the path that it is.
 
     Raises:
         SourceError: the zoo has no such entry.

@@ -125,3 +125,12 @@ def test_reopen_says_what_is_gone(folder: Path, tmp_path: Path) -> None:
     source = open_network(str(folder), SourceOptions()).source
     with pytest.raises(SourceError, match=r"gone`: no such file or folder"):
         reopen(replace(source, spec=str(tmp_path / "gone")))
+
+
+def test_a_network_of_the_zoo_is_named_as_it_was_typed() -> None:
+    """Its folder lies elsewhere on another machine; the name is the same."""
+    network = open_network("zoo:resnet20-cifar10-float", SourceOptions())
+    assert network.source.spec == "zoo:resnet20-cifar10-float"
+    again = reopen(network.source)
+    assert again.source == network.source
+    assert same_weights(again.module, network.module)
