@@ -112,7 +112,7 @@ def _list(json_to: str | None) -> None:
     values = [_as_json(read_recipe(name)) for name in recipe_names()]
     screen = results(json_to)
     table = plain_table()
-    for head in ("recipe", "network", "converts to", "epochs", "what for"):
+    for head in ("recipe", "bits", "epochs", "what for"):
         table.add_column(
             head, justify="right" if head == "epochs" else "left", no_wrap=head != "what for"
         )
@@ -120,7 +120,7 @@ def _list(json_to: str | None) -> None:
         table.add_row(Text(title, style="bold"))
         for value in values:
             if _family(value["name"]) == prefix:
-                row = (value["name"], value["source"] or "any", _conversion(value["convert"]))
+                row = (value["name"], _bits(value["convert"]))
                 table.add_row(*row, str(value["recipe"]["epochs"]), value["about"])
         table.add_row()
     screen.print(table)
@@ -133,9 +133,6 @@ def _family(name: str) -> str:
     return next((prefix for prefix in FAMILIES if prefix and name.startswith(prefix)), "")
 
 
-def _conversion(options: dict[str, JsonValue] | None) -> str:
-    """`1w1a, prelu, bireal`; nothing where the network is trained as it is."""
-    if options is None:
-        return ""
-    shortcut = options["shortcut"] if options["shortcut"] != "none" else None
-    return ", ".join(filter(None, [options["bits"], options["activation"], shortcut]))
+def _bits(options: dict[str, JsonValue] | None) -> str:
+    """What a recipe converts to; nothing where the network is trained as it is."""
+    return "" if options is None else str(options["bits"])

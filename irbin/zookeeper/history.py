@@ -26,7 +26,7 @@ def history(run: Path) -> tuple[ZooRun, ...]:
 def _zoo_run(run: BegunRun) -> ZooRun:
     args, epochs = run.args, read_summary(run.folder)
     machine = {key: args[key] for key in ("device", "processes", "threads") if key in args}
-    data = {**args["data"], "x": 1}
+    data = {**args["data"], "data_dir": portable_folder(args["data"].get("data_dir"))}
     return ZooRun(
         commands=tuple(shlex.join(words) for words in commands(run)),
         recipe=str(portable(name_today(run))),

@@ -46,11 +46,11 @@ def begun(
     recipe = command.get("recipe")
     recipe = recipe if recipe in recipe_file.recipe_names() else None
     ran = {**to_json(resolve_recipe(recipe, {}, plan is not None)), **(knobs or {})}
+    folder, data = Path("/home/me/runs/mine"), DataOptions(data_dir="/home/me/data/cifar10")
     args = {
         "command": command, "recipe": ran, "source": to_json(PAPER.source),
-        "data": to_json(DataOptions(data_dir="/home/me/data/cifar10")), **changes,
+        "data": to_json(recipe_file.read_recipe(recipe).batched(data)), **changes,
     }  # fmt: skip
-    folder = Path("/home/me/runs/mine")
     return BegunRun(folder, args, plan, {folder: "mine"})
 
 
@@ -251,7 +251,7 @@ TURNED = st.fixed_dictionaries(
         "ratio": st.just([0.5, 2.0]), "model_ema": st.booleans(), "model_ema_warmup": st.booleans(),
         "distill": st.booleans(), "crop_padding": st.sampled_from([0, 1, "auto"]),
         "aa": st.just("rand-m9-mstd0.5"), "final_weight_decay": AMOUNTS, "sync_bn": st.booleans(),
-        "activation_epochs": st.integers(0, 9), "remode": st.sampled_from(["const", "rand"]),
+        "activation_epochs": st.sampled_from([0, 2, 9]), "remode": st.sampled_from(["const", "rand"]),
         "calibrate_images": st.integers(0, 10**6), "color_jitter": SHARES,
     },
 )  # fmt: skip

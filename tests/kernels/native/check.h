@@ -43,7 +43,7 @@ struct Wanted {
 
 struct Expected {
   Floats y;          // (pixels, channels)
-  Bytes bits;        // signs of y
+  Bytes bits;        // signs of y, or of what steps behind a `write` make of it
   bool zeros_alike;  // of 0 and −0 in a maximum or a clamp, processors keep one or the other
 };
 

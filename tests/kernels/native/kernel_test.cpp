@@ -44,10 +44,10 @@ void check_steps(Check& check, Random& random, const Problem& problem, const uin
     const Steps steps = draw_steps(random, recipe, g.out_channels);
     Transform transform = build(steps, g.out_channels);
     const std::vector<Floats> residuals = draw_residuals(random, transform, dots.size());
-    Floats y = naive::apply(steps, dots, g.out_channels, residuals);
     const Conv conv(g, weights, std::move(transform), nullptr, nullptr);
     check(words + " recipe " + std::to_string(recipe),
-          expect(std::move(y), g.out_channels, has_clamp(steps)), check.draw_wanted(can_pack),
+          expect(steps, dots, g.out_channels, residuals, has_clamp(steps)),
+          check.draw_wanted(can_pack),
           [&](const Implementation& how, float* to, uint8_t* to_bits) {
             conv.run(how, x, problem.n_images, addresses(residuals).data(), to, to_bits,
                      problem.n_threads, problem.planes);
@@ -133,10 +133,9 @@ void check_rows(Check& check, Random& random, int64_t n_pixels, int64_t n_channe
     const Steps steps = draw_steps(random, recipe, n_channels);
     const Transform transform = build(steps, n_channels);
     const std::vector<Floats> residuals = draw_residuals(random, transform, x.size());
-    Floats y = naive::apply(steps, x, n_channels, residuals);
     check("rows " + std::to_string(n_pixels) + " x " + std::to_string(n_channels) + " recipe " +
               std::to_string(recipe),
-          expect(std::move(y), n_channels, has_clamp(steps)), check.draw_wanted(true),
+          expect(steps, x, n_channels, residuals, has_clamp(steps)), check.draw_wanted(true),
           [&](const Implementation& how, float* to, uint8_t* to_bits) {
             irbin::transform(how, transform, x.data(), n_pixels, n_channels,
                              addresses(residuals).data(), to, to_bits, n_threads);
@@ -175,11 +174,10 @@ struct Pooling {
     const Floats pooled = naive::max_pool(y, x, n_channels, n_images,
                                           naive::apply(first, from, n_channels, {}));
     const std::vector<Floats> residuals = draw_residuals(random, after, pooled.size());
-    Floats result = naive::apply(last, pooled, n_channels, residuals);
     Transform before = producer == nullptr ? build(first, n_channels) : Transform();
     const MaxPool pool(y, x, n_channels, std::move(before), std::move(after), producer);
     check(describe({y, x, n_channels, n_channels, 1}, n_images, 0, n_threads) + what,
-          expect(std::move(result), n_channels, true), check.draw_wanted(true),
+          expect(last, pooled, n_channels, residuals, true), check.draw_wanted(true),
           [&](const Implementation& how, float* to, uint8_t* to_bits) {
             run(pool, how, addresses(residuals).data(), to, to_bits);
           });
@@ -208,7 +206,7 @@ void check_producer(Check& check, Random& random, Geometry g, Pooling pooling) {
   const int64_t n_weights = g.out_channels * g.y.kernel * g.x.kernel * per_group;
   const auto check_one = [&](const uint8_t* weights, const uint8_t* x, const Floats& made,
                              bool planes) {
-    const Steps first = draw_steps(random, random.one_of({none, affine, before}), g.out_channels);
+    const Steps first = draw_steps(random, random.one_of({none, affine, before, prelu}), g.out_channels);
     const Conv producer(g, weights, build(first, g.out_channels), nullptr, nullptr);
     pooling.check(check, random, " pooled from its producer", made, first, &producer,
                   [&](const MaxPool& pool, const Implementation& how, const float* const* residuals,

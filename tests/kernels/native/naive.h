@@ -114,6 +114,7 @@ inline float apply(const Step& step, float v, size_t channel, float residual) {
     case StepKind::add: return v + step.values[channel];
     case StepKind::residual: return v + residual;
     case StepKind::prelu: return v > 0 ? v : v * step.values[channel];
+    case StepKind::write: return v;
     case StepKind::clamp: break;
   }
   if (v < step.low) v = step.low;
