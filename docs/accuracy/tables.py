@@ -60,7 +60,7 @@ def collect(runs: Path, data_dir: str | None) -> None:
             if not (out / "run.json").exists():
                 continue
             row = _row(experiment, seed, out)
-            if row["epochs"] is None:
+            if row is None:
                 continue
             row |= _packed(experiment, out, runs, data_dir, rows.get(key, {}))
             print(f"{out.name}: {row['top1']} %, packed {row['packed_top1'] or '–'} %", flush=True)
@@ -81,14 +81,16 @@ def collect(runs: Path, data_dir: str | None) -> None:
     write(CURVES, ("experiment", "seed", "epoch", "top1"), (curves[key] for key in points))
 
 
-def _row(experiment: Experiment, seed: int, out: Path) -> Row:
+def _row(experiment: Experiment, seed: int, out: Path) -> Row | None:
+    """What a run tells of itself; None while it has epochs to go."""
     args = yaml.safe_load((out / "args.yaml").read_text(encoding="utf-8"))
     ended = json.loads((out / "run.json").read_text(encoding="utf-8"))
-    is_whole = not ended["interrupted"]
+    if ended["epochs"] < args["recipe"]["epochs"]:
+        return None
     return {
         "experiment": experiment.name,
         "seed": str(seed),
-        "epochs": str(ended["epochs"]) if is_whole else "",
+        "epochs": str(ended["epochs"]),
         "batch_size": str(args["data"]["batch_size"]),
         "top1": f"{ended['last_top1']:.2f}",
         "hours": f"{ended['seconds'] / 3600:.2f}",
@@ -96,7 +98,7 @@ def _row(experiment: Experiment, seed: int, out: Path) -> Row:
         "processor": str(args["hardware"]["processor"]),
         "started": str(args["started"])[:16],
         "torch": str(args["versions"]["torch"]),
-        "git": str(args["git"] or "")[:10],
+        "git": str((args["git"] or {}).get("revision", ""))[:10],
     }
 
 
@@ -110,7 +112,8 @@ def _packed(
         return {"packed_top1": "", "packed_images": ""}
     packed = runs / "packed" / out.name
     if not packed.exists():
-        irbin.export(out / "last", packed)
+        averaged = experiment.set.get("model_ema")  # which only `best` holds
+        irbin.export(out / ("best" if averaged else "last"), packed)
     data = DataOptions(data_dir=data_dir, val_split="val", batch_size=250)
     found = irbin.evaluate(packed, data=data)
     return {"packed_top1": f"{found.top1:.2f}", "packed_images": str(found.n_images)}
