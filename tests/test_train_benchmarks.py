@@ -194,7 +194,7 @@ def test_threads_are_as_they_were_afterwards(monkeypatch):
 
 def test_a_recipe_that_makes_no_sense_is_told_before_anything_runs(monkeypatch):
     monkeypatch.delattr(train_benchmarks, "open_network")
-    with pytest.raises(UsageError, match=r"^`recipe`: expected one of .*, got `nonsense`$"):
+    with pytest.raises(UsageError, match=r"^`recipe`: expected a name that .*, got `nonsense`$"):
         benchmark_training(SOURCE, recipe="nonsense")
 
 

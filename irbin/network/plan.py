@@ -190,15 +190,16 @@ def _check_activations(decisions: tuple[Decision, ...], options: PlanOptions) ->
         first = fed[0]
         raise PlanError(
             f"`activation` `keep` leaves `{first.name}` behind the ReLU `{first.activations[0]}`, "
-            f"whose sign is always +1 ({len(fed)} such layers); use `hardtanh` or `prelu`, or keep "
-            "them float with `--keep`"
+            f"whose sign is always +1 ({len(fed)} such layers); use `hardtanh`, `prelu` or "
+            "`rprelu`, or keep them float with `--keep`"
         )
 
 
 def _with_learned_vectors(plan: Plan) -> Plan:
     """Adds the activations' and the thresholds' learned numbers to the bytes beside the layers."""
     per_channel = {"prelu": 1, "rprelu": 3}.get(plan.options.activation, 0)
-    n = per_channel * sum(plan.activation_channels[name] for name in plan.replaced_activations)
+    learning = plan.replaced_activations if per_channel else ()
+    n = per_channel * sum(plan.activation_channels[name] for name in learning)
     if plan.options.sign_threshold == "learned":
         layers = [d.layer for d in plan.decisions if d.binary]
         n += sum(layer.groups * layer.weight_shape[1] for layer in layers)

@@ -299,3 +299,107 @@ def test_held_weights_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None
     layer.bias.requires_grad_(False)
     with held_weights(layer):  # a frozen layer
         assert not layer(image(1, 3, 5, 5)).requires_grad
+
+
+LEARNED = Method(learned_threshold=True)
+
+
+def with_thresholds(layer: nn.Module, method: Method = LEARNED) -> BinaryConv2d | BinaryLinear:
+    """A binary layer whose thresholds are as after training."""
+    kind = BinaryConv2d if isinstance(layer, nn.Conv2d) else BinaryLinear
+    binary = kind.from_float(layer, method, EdePhase())
+    with torch.no_grad():
+        binary.threshold.copy_(image(len(binary.threshold)) / 2)
+    return binary
+
+
+@pytest.mark.parametrize("arguments", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+def test_a_threshold_moves_the_sign_of_its_channel(arguments: dict) -> None:
+    torch.manual_seed(1)
+    layer, x = nn.Conv2d(6, 9, **arguments), image(2, 6, 9, 8)
+    learned = with_thresholds(layer)
+    plain = BinaryConv2d.from_float(layer, Method(), EdePhase())
+    signs = torch.where(x >= learned.threshold.view(-1, 1, 1), 1.0, -1.0)
+    assert not torch.equal(signs, sign(x))
+    torch.testing.assert_close(learned(x), plain(signs))
+
+
+@pytest.mark.parametrize("shape", [(5,), (0, 5), (3, 5), (2, 3, 5), (2, 2, 3, 5)], ids=str)
+def test_a_linear_layers_thresholds_are_along_the_last_axis(shape: tuple[int, ...]) -> None:
+    learned, x = with_thresholds(nn.Linear(5, 3)), image(*shape)
+    signs = torch.where(x >= learned.threshold, 1.0, -1.0)
+    expected = F.linear(signs, learned.binary_weight(), learned.bias)
+    torch.testing.assert_close(learned(x), expected)
+
+
+@pytest.mark.parametrize("build", [lambda: nn.Conv2d(6, 4, 3), lambda: nn.Linear(6, 4)])
+def test_thresholds_begin_at_zero_and_only_where_they_are_learned(build) -> None:
+    layer = build()
+    kind = BinaryConv2d if isinstance(layer, nn.Conv2d) else BinaryLinear
+    learned, plain = (kind.from_float(layer, m, EdePhase()) for m in (LEARNED, Method()))
+    assert plain.threshold is None
+    assert set(learned.state_dict()) - set(plain.state_dict()) == {"threshold"}
+    assert torch.equal(learned.threshold, torch.zeros(6))
+    x = image(2, 6, 5, 6) if kind is BinaryConv2d else image(2, 6)
+    assert torch.equal(learned(x), plain(x))
+    assert plain.shifted(x) is x
+
+
+def test_what_meets_its_threshold_counts_as_plus_one() -> None:
+    learned = with_thresholds(nn.Linear(4, 3))
+    with torch.no_grad():
+        learned.threshold.copy_(torch.tensor([0.25, -0.0, 1e-45, -3.0]))
+    meets = learned.threshold.detach().clone()
+    assert torch.equal(sign(learned.shifted(meets)), torch.ones(4))
+    just_below = torch.nextafter(meets, torch.tensor(-torch.inf))
+    assert torch.equal(sign(learned.shifted(just_below)), -torch.ones(4))
+
+
+@pytest.mark.parametrize("estimator", ["ede", "ste"])
+def test_a_thresholds_gradient_is_minus_its_inputs(estimator: str) -> None:
+    method = Method(estimator=estimator, learned_threshold=True)
+    for layer, x, others in (
+        (nn.Conv2d(6, 4, 3, padding=1), image(2, 6, 5, 6), (0, 2, 3)),
+        (nn.Linear(6, 4), image(2, 3, 6), (0, 1)),
+    ):
+        binary = with_thresholds(layer, method)
+        binary.phase.set_progress(0.7)
+        x.requires_grad_()
+        (binary(x) * image(*binary(x).shape)).sum().backward()
+        assert x.grad.abs().sum() > 0
+        torch.testing.assert_close(binary.threshold.grad, -x.grad.sum(others))
+
+
+def test_with_float_activations_the_gradients_are_the_derivatives() -> None:
+    binary = with_thresholds(nn.Conv2d(3, 2, 2)).double()
+    binary.phase.set_stage(binary_weights=False, binary_activations=False)
+    x = image(2, 3, 3, 3).double().requires_grad_()
+
+    def run(x: torch.Tensor, threshold: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(binary, {"threshold": threshold}, (x,))
+
+    assert torch.autograd.gradcheck(run, (x, binary.threshold))
+    expected = F.conv2d(x - binary.threshold.view(-1, 1, 1), binary.weight, binary.bias)
+    torch.testing.assert_close(binary(x), expected)
+
+
+def test_thresholds_keep_the_inputs_type_in_mixed_precision() -> None:
+    binary = with_thresholds(nn.Conv2d(6, 4, 3))
+    with torch.autocast("cpu", torch.bfloat16):
+        x = image(2, 6, 5, 6).bfloat16()
+        assert binary.shifted(x).dtype == torch.bfloat16
+        binary(x).float().sum().backward()
+    assert binary.threshold.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize("binarizer", ["libra", "libra-latent"])
+def test_layers_are_balanced_by_the_median_where_the_method_says_so(binarizer: str) -> None:
+    layer = nn.Conv2d(6, 9, 3)
+    layer.weight.data = layer.weight.data.mul(9).exp()  # skewed
+    signs = [
+        BinaryConv2d.from_float(layer, Method(name), EdePhase()).frozen()[0]
+        for name in (binarizer, f"{binarizer}-median")
+    ]
+    n_negative = [(s < 0).flatten(1).sum(1) for s in signs]
+    assert n_negative[1].tolist() == [27] * 9
+    assert not torch.equal(*n_negative)

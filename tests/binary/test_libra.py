@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from irbin.binary.libra import (
+    BINARIZERS,
     libra,
     libra_latent,
     plain,
@@ -126,3 +127,85 @@ def test_latent_scale_of_a_filter_of_one_weight_is_that_weights(shape: tuple[int
 
 def test_latent_scale_of_a_constant_filter_is_the_smallest() -> None:
     assert libra_latent(torch.full((2, 9), 0.5))[1].tolist() == [2.0**-126] * 2
+
+
+def n_negative(source: torch.Tensor) -> list[int]:
+    return (source < 0).flatten(1).sum(1).tolist()
+
+
+@given(st.integers(2, 70), st.integers(0, 2**31), st.sampled_from(["libra", "libra-latent"]))
+def test_by_the_median_half_of_the_signs_are_negative(n: int, seed: int, name: str) -> None:
+    w = filters(5, n, seed=seed).float().exp()  # skewed: the mean halves none of them
+    source, _ = BINARIZERS[f"{name}-median"](w)
+    assert n_negative(source) == [n // 2] * 5
+    middle = w.sort(dim=1).values[:, n // 2]
+    assert torch.equal(source == 0, w == middle[:, None])
+    assert torch.equal(source < 0, w < middle[:, None])
+
+
+def test_the_mean_does_not_halve_skewed_filters() -> None:
+    w = (20 * filters(5, 70)).exp()
+    assert max(n_negative(libra(w)[0])) != 35
+    assert n_negative(libra(w, by_median=True)[0]) == [35] * 5
+
+
+def test_weights_that_are_the_median_together_are_all_plus_one() -> None:
+    w = torch.tensor([[1.0, 2.0, 2.0, 2.0], [-0.0, 0.0, 0.0, 7.0]])
+    assert n_negative(standardize(w, by_median=True)) == [1, 0]
+
+
+def test_by_the_median_only_the_centre_is_another() -> None:
+    w = filters(4, 3, 3, 3)
+    difference = standardize(w) - standardize(w, by_median=True)
+    std = w.flatten(1).std(1)
+    middle = w.flatten(1).sort(dim=1).values[:, 27 // 2]
+    expected = (middle - w.flatten(1).mean(1)) / std
+    for row, value in zip(difference.flatten(1), expected, strict=True):
+        np.testing.assert_allclose(row, value, rtol=1e-4)
+
+
+def test_the_medians_gradient_takes_its_distance_from_the_mean_for_a_constant() -> None:
+    w = filters(3, 2, 2, 2)
+    centre = (w - w.mean((1, 2, 3), keepdim=True)).flatten(1).sort(dim=1).values[:, 4]
+
+    def with_constant(w: torch.Tensor) -> torch.Tensor:
+        std = w.flatten(1).std(1).view(-1, 1, 1, 1)
+        return (w - w.mean((1, 2, 3), keepdim=True) - centre.view(-1, 1, 1, 1)) / (std + 1e-7)
+
+    upstream, gradients = filters(3, 2, 2, 2, seed=1), []
+    for function in (lambda w: standardize(w, by_median=True), with_constant):
+        source = w.clone().requires_grad_()
+        (function(source) * upstream).sum().backward()
+        assert source.grad is not None
+        gradients.append(source.grad)
+    torch.testing.assert_close(*gradients)
+    assert (gradients[0].flatten(1).sum(1).abs() < 1e-10).all()
+    assert torch.autograd.gradcheck(with_constant, (w.clone().requires_grad_(),), eps=1e-7)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -3.0, 1e-30])
+def test_a_constant_filter_gives_no_nan_by_the_median_either(value: float) -> None:
+    w = torch.full((2, 3, 3, 3), value, requires_grad=True)
+    for name in ("libra-median", "libra-latent-median"):
+        source, scale = BINARIZERS[name](w)
+        (source * scale.view(-1, 1, 1, 1)).sum().backward()
+        assert not source.any()
+        assert bool((scale > 0).all())
+        assert w.grad is not None
+        assert bool(w.grad.isfinite().all())
+
+
+def test_a_filter_of_one_weight_keeps_its_sign_by_the_median_too() -> None:
+    w = torch.tensor([[[[0.3]]], [[[-0.2]]]])
+    for name in ("libra-median", "libra-latent-median"):
+        assert BINARIZERS[name](w)[0].flatten().sign().tolist() == [1, -1]
+
+
+def test_by_the_median_the_latent_scale_is_that_of_the_distances_to_it() -> None:
+    w = (20 * filters(5, 70)).exp()  # skewed, so that mean and median differ
+    source, scale = libra_latent(w, by_median=True)
+    assert torch.equal(source, standardize(w, by_median=True))
+    middle = w.sort(dim=1).values[:, 35:36]
+    size = (w - middle).abs().mean(1)
+    assert torch.equal(scale, size.log2().round().exp2())
+    assert not scale.requires_grad

@@ -178,7 +178,7 @@ def test_any_number_of_threads_computes(n_threads: int) -> None:
          "expected padding smaller than the window, got Geometry(size=(3, 4), kernel=(2, 2), "
          "stride=(1, 1), border=(2, 0, 0, 0), dilation=(1, 1))"),
         (lambda: PoolKernel(WINDOW, 5, [Step("residual")]),
-         "expected steps without a residual before a pooling"),
+         "expected steps without a residual or `write` before a pooling"),
         (lambda: PoolKernel(WINDOW, 5, producer=conv()),
          "`producer`: expected a convolution to (3, 4, 5) without residuals or "
          "thresholds, got one to (2, 3, 5)"),

@@ -175,7 +175,50 @@ def test_new_prelu_slopes_are_counted() -> None:
     assert make_plan(facts, PlanOptions()).other_bytes == 64
 
 
-@pytest.mark.parametrize("activation", ["hardtanh", "prelu"])
+@pytest.mark.parametrize(("activation", "per_channel"), [("prelu", 1), ("rprelu", 3)])
+@pytest.mark.parametrize("sign_threshold", ["zero", "learned"])
+def test_learned_vectors_are_counted(
+    activation: str, per_channel: int, sign_threshold: str
+) -> None:
+    fed = (
+        layer("x", activations=("a", "b"), weight_shape=(8, 5, 3, 3), groups=4),
+        layer("y", kind="linear", weight_shape=(8, 7), activations=("a",)),
+        layer("z", keeps_size=True, is_shortcut=True),
+    )
+    facts = graph(FIRST, *fed, LAST, activation_channels={"a": 8, "b": 1, "c": 64})
+    found = make_plan(facts, PlanOptions(activation=activation, sign_threshold=sign_threshold))
+    n = per_channel * 9 + (4 * 5 + 7) * (sign_threshold == "learned")
+    assert found.other_bytes == 64 + 4 * n
+    assert found.n_other_floats == 16 + n
+
+
+CONTRADICTIONS = {
+    "no sign of an activation": (
+        {"bits": "1w32a", "sign_threshold": "learned"},
+        '`sign_threshold="learned"`: expected binary activations, but at `1w32a` no sign of an '
+        "activation is taken; use `--bits 1w1a`, or leave the option out",
+    ),
+    "no balance": (
+        {"binarizer": "plain", "balance": "median"},
+        '`balance="median"`: expected Libra-PB, but `--binarizer plain` balances nothing; use '
+        "`--binarizer libra`, or leave the option out",
+    ),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_options_that_contradict_each_other_are_errors(options: dict, message: str) -> None:
+    with pytest.raises(PlanError) as raised:
+        decide(**options)
+    assert str(raised.value) == message
+
+
+def test_weights_alone_may_be_balanced_by_the_median_and_pooled() -> None:
+    found = decide(bits="1w32a", balance="median", downsample="avgpool")
+    assert found.binary_names == ("body.conv",)
+
+
+@pytest.mark.parametrize("activation", ["hardtanh", "prelu", "rprelu"])
 def test_products_in_no_layer_are_work_of_the_plan(activation: str) -> None:
     fed = layer("x", activations=("a",))
     facts = graph(FIRST, fed, LAST, activation_channels={"a": 8}, other_macs=7)

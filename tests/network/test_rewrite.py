@@ -12,6 +12,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
+from irbin.binary.activations import RPReLU
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, binary_layers, phase_of
 from irbin.errors import ConvertError, TraceError
 from irbin.network.network import Network
@@ -101,16 +102,67 @@ def test_a_converted_network_trains_copies_and_exports(build) -> None:
     torch.testing.assert_close(exported.module()(image()), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("activation", ["hardtanh", "prelu"])
+@pytest.mark.parametrize("activation", ["hardtanh", "prelu", "rprelu"])
 def test_functional_activations_are_replaced_in_the_graph(activation: str) -> None:
     torch.manual_seed(0)
     source = Functional().eval()
     module = converted(source, activation=activation).eval()
-    act = nn.Hardtanh() if activation == "hardtanh" else nn.PReLU(8)
+    act = nn.Hardtanh() if activation == "hardtanh" else nn.PReLU(8)  # RPReLU begins as one
     x = act(source.norm(source.stem(image())))
     x = act(source.norm2(module.conv(x)))
     expected = source.head(source.norm2(module.conv(x)).mean((2, 3)))
     torch.testing.assert_close(module(image()), expected)
+
+
+def test_modules_that_are_activations_become_rprelus_of_their_channels() -> None:
+    source = small_torchvision()
+    module = converted(source, (3, 32, 32), activation="rprelu", sign_threshold="learned")
+    found = {n: m for n, m in module.named_modules() if isinstance(m, RPReLU)}
+    plan = planned(source)
+    assert set(found) == set(plan.replaced_activations)
+    assert {n: len(m.weight) for n, m in found.items()} == plan.activation_channels
+    assert all((m.weight == 0.25).all() and not m.in_offset.any() for m in found.values())
+    new = set(module.state_dict()) - set(source.state_dict()) - {"ede.t", "ede.k"}
+    names = ("in_offset", "weight", "out_offset")
+    assert new == {f"{n}.{name}" for n in found for name in names} | {
+        f"{n}.threshold" for n in binary_layers(module)
+    }
+    n_new = sum(module.state_dict()[name].numel() for name in new)
+    wanted = planned(source, activation="rprelu", sign_threshold="learned")
+    assert wanted.n_other_floats - plan.n_other_floats == n_new
+
+
+@pytest.mark.parametrize("sign_threshold", ["zero", "learned"])
+@pytest.mark.parametrize("balance", ["mean", "median"])
+def test_the_layers_methods_are_the_plans(sign_threshold: str, balance: str) -> None:
+    module = converted(Functional(), sign_threshold=sign_threshold, balance=balance)
+    suffix = "-median" if balance == "median" else ""
+    for layer in binary_layers(module).values():
+        assert layer.method.binarizer == f"libra{suffix}"
+        assert (layer.threshold is not None) == (sign_threshold == "learned")
+
+
+def test_layers_without_a_norm_keep_their_size_by_the_median_too() -> None:
+    module = timm.create_model("test_vit", num_classes=10, img_size=32)
+    found = converted(module, balance="median", sign_threshold="learned")
+    methods = {layer.method for layer in binary_layers(found).values()}
+    assert {method.binarizer for method in methods} == {"libra-latent-median"}
+    for layer in binary_layers(found).values():
+        assert len(layer.threshold) == layer.in_features
+
+
+def test_what_training_adds_is_trained() -> None:
+    torch.manual_seed(0)
+    module = converted(
+        Functional(), activation="rprelu", sign_threshold="learned", balance="median"
+    ).train()
+    F.cross_entropy(module(image()), torch.arange(4)).backward()
+    added = [n for n, _ in module.named_parameters() if n.endswith(("offset", "threshold"))]
+    assert len(added) == 2 * 2 + 1
+    for name in added:
+        gradient = module.get_parameter(name).grad
+        assert gradient is not None
+        assert gradient.any()
 
 
 def test_the_root_keeps_its_class_attributes_and_unused_layers() -> None:
@@ -177,7 +229,7 @@ def test_weights_only_keeps_the_relus_and_the_chosen_method() -> None:
     )
     assert not any(isinstance(m, nn.Hardtanh) for m in module.modules())
     for layer in binary_layers(module).values():
-        assert layer.method == ("plain", "ste", False)
+        assert layer.method[:3] == ("plain", "ste", False)
         assert layer.phase is module.ede
 
 

@@ -86,6 +86,18 @@ def test_heading_names_source_bits_and_shortcut(plan: Plan) -> None:
     assert "bireal shortcuts" in plan_heading("net", bireal)
 
 
+def test_heading_names_every_switch_that_was_turned(plan: Plan) -> None:
+    options = PlanOptions(
+        activation="rprelu", sign_threshold="learned", downsample="avgpool", balance="median"
+    )
+    turned = replace(plan, options=options)
+    assert plan_heading("net", turned) == (
+        "net: 1w1a, libra (median)/ede, average-pool shortcuts, learned thresholds, "
+        "input 3×224×224"
+    )
+    assert plan_notes(turned)[1] == "1 activation that feeds a sign: replaced by rprelu"
+
+
 def test_shortcuts_are_counted_and_missing_ones_named() -> None:
     notes = {"a": "identity", "b": "identity", "c": "none: 3 channels cannot become 7"}
     assert shortcut_line(notes) == (

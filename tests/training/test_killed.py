@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -76,7 +77,9 @@ def test_a_run_killed_anywhere_ends_with_the_same_bytes(
 ) -> None:  # fmt: skip
     hard = replace(recipe, epochs=12, recovery_interval=1, **HARD)
     loading = replace(data, cache=cache, workers=0)
+    began = time.perf_counter()
     finetune(make_network(), loading, hard, tmp_path / "whole")
+    whole = time.perf_counter() - began
     out, draw, n_kills = tmp_path / "cut", random.Random(seed), 0
 
     def go_on() -> None:
@@ -85,8 +88,8 @@ def test_a_run_killed_anywhere_ends_with_the_same_bytes(
         network = make_network(seed=n_kills if begun else 0)
         finetune(network, loading, hard, out, resume=begun)
 
-    # a whole run takes about two seconds: most get a few steps on, some none
-    while (code := child(go_on, draw.uniform(0, 0.4) if n_kills < 12 else None)) != 0:
+    # most get a few steps on, some none
+    while (code := child(go_on, draw.uniform(0, whole / 5) if n_kills < 12 else None)) != 0:
         assert code == -signal.SIGKILL, "it went wrong by itself"
         n_kills += 1
         if current(out / "last") is None and out.exists():

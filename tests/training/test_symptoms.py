@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irbin.cli.reference import reference
-from irbin.records import EpochRecord, LayerDiagnostics
+from irbin.records import EpochRecord, LayerDiagnostics, PlanOptions
 from irbin.training import symptoms as module
 from irbin.training.symptoms import CAUSES, EFFECTS, OTHERS, News, Symptom, symptoms
 
@@ -191,6 +191,26 @@ def test_dead_inputs_are_told_with_their_layers() -> None:
         "with `--activation prelu`, or with `--keep` and the layer's name"
     )
     assert "of `layer0.conv` have" in sentence(run(2), *dead[:1])
+
+
+@pytest.mark.parametrize(
+    ("activation", "sign_threshold", "advice"),
+    [
+        ("hardtanh", "zero", "`--activation prelu`, or with `--keep`"),
+        ("hardtanh", "learned", "`--activation prelu`, or with `--keep`"),
+        ("keep", "zero", "`--activation prelu`, or with `--keep`"),
+        ("prelu", "zero", "`--sign-threshold learned`, or with `--keep`"),
+        ("rprelu", "zero", "`--sign-threshold learned`, or with `--keep`"),
+        ("prelu", "learned", "`--keep`"),
+        ("rprelu", "learned", "`--keep`"),
+    ],
+)
+def test_dead_inputs_are_not_told_to_try_what_they_have(
+    activation: str, sign_threshold: str, advice: str
+) -> None:
+    options = PlanOptions(activation=activation, sign_threshold=sign_threshold)
+    (dies,) = symptoms(run(2), [layer(dead_channels=1.0)], 10, N_EPOCHS, options)
+    assert dies.sentence.endswith(f"try `irbin convert` with {advice} and the layer's name")
 
 
 def test_batch_norm_that_lags_behind_is_told() -> None:

@@ -251,7 +251,8 @@ TURNED = st.fixed_dictionaries(
         "ratio": st.just([0.5, 2.0]), "model_ema": st.booleans(), "model_ema_warmup": st.booleans(),
         "distill": st.booleans(), "crop_padding": st.sampled_from([0, 1, "auto"]),
         "aa": st.just("rand-m9-mstd0.5"), "final_weight_decay": AMOUNTS, "sync_bn": st.booleans(),
-        "activation_epochs": st.sampled_from([0, 2, 9]), "remode": st.sampled_from(["const", "rand"]),
+        "activation_epochs": st.sampled_from([0, 2, 9]),
+        "remode": st.sampled_from(["const", "rand"]),
         "calibrate_images": st.integers(0, 10**6), "color_jitter": SHARES,
     },
 )  # fmt: skip

@@ -1,0 +1,117 @@
+"""RPReLU against its equation, its derivative, and the PReLU that it begins as."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from irbin.binary.activations import RPReLU
+
+SHAPES = [(3, 4), (2, 4, 5), (2, 4, 5, 3), (0, 4, 2, 2), (2, 4, 3, 2, 2)]
+
+
+def trained(channels: int, seed: int = 0) -> RPReLU:
+    """Offsets and slopes of both signs."""
+    generator = torch.Generator().manual_seed(seed)
+    act = RPReLU(channels, 0.25)
+    with torch.no_grad():
+        for parameter in act.parameters():
+            parameter.copy_(torch.randn(channels, generator=generator))
+    return act
+
+
+def image(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+
+
+def equation(x: float, offset: float, slope: float, out_offset: float) -> float:
+    """ReActNet's, case by case."""
+    if x > offset:
+        return x - offset + out_offset
+    return slope * (x - offset) + out_offset
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("channels", [4, 1], ids=["per channel", "shared"])
+def test_is_the_papers_equation_channel_by_channel(shape: tuple[int, ...], channels: int) -> None:
+    act, x = trained(channels).double(), image(*shape, dtype=torch.float64)
+    y = act(x)
+    assert y.shape == x.shape
+    for c in range(4):
+        learned = (act.in_offset, act.weight, act.out_offset)
+        gamma, slope, zeta = (parameter[c % channels].item() for parameter in learned)
+        values, results = x[:, c].flatten().tolist(), y[:, c].flatten().tolist()
+        expected = [equation(value, gamma, slope, zeta) for value in values]
+        assert results == pytest.approx(expected, abs=1e-12)
+
+
+@given(st.floats(-4, 4, width=32), st.floats(-4, 4, width=32), st.floats(-4, 4, width=32))
+def test_its_corner_lies_at_the_offsets(gamma: float, slope: float, zeta: float) -> None:
+    act = RPReLU(1, slope)
+    with torch.no_grad():
+        act.in_offset.fill_(gamma)
+        act.out_offset.fill_(zeta)
+        assert act(torch.tensor([[gamma]])).item() == zeta
+
+
+def test_begins_as_a_prelu() -> None:
+    x = image(2, 4, 5, 3)
+    prelu = nn.PReLU(4, 0.25)
+    assert torch.equal(RPReLU(4, 0.25)(x), prelu(x))
+
+
+def test_gradients_are_the_derivatives() -> None:
+    act, x = trained(3).double(), image(2, 3, 4, dtype=torch.float64).requires_grad_()
+    inputs = (x, act.in_offset, act.weight, act.out_offset)
+
+    def run(x: Tensor, *parameters: Tensor) -> Tensor:
+        names = ("in_offset", "weight", "out_offset")
+        values = dict(zip(names, parameters, strict=True))
+        return torch.func.functional_call(act, values, (x,))
+
+    assert torch.autograd.gradcheck(run, inputs)
+
+
+def test_special_values_are_a_prelus() -> None:
+    x = torch.tensor([[0.0], [-0.0], [math.inf], [-math.inf], [math.nan]])
+    y, expected = RPReLU(1, -0.5)(x), nn.PReLU(1, -0.5)(x)
+    assert torch.equal(y[:-1], expected[:-1])
+    assert bool(y[-1].isnan())
+
+
+def test_never_writes_into_its_input() -> None:
+    x = image(2, 4, 3, 3)
+    before = x.clone()
+    trained(4)(x)
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_keeps_the_inputs_type_in_mixed_precision(dtype: torch.dtype) -> None:
+    act = trained(4)
+    with torch.autocast("cpu", dtype):
+        x = image(2, 4, 3, 3, dtype=dtype).requires_grad_()
+        y = act(x)
+    assert y.dtype == dtype
+    torch.testing.assert_close(y.float(), act(x.float()), rtol=0.03, atol=0.05)
+    y.float().sum().backward()
+    assert {p.grad.dtype for p in act.parameters() if p.grad is not None} == {torch.float32}
+    assert x.grad is not None
+    assert x.grad.dtype == dtype
+
+
+def test_survives_copies_and_state_dicts() -> None:
+    act = trained(4)
+    assert set(act.state_dict()) == {"in_offset", "weight", "out_offset"}
+    other = RPReLU(4, 0.25)
+    other.load_state_dict(act.state_dict())
+    x = image(2, 4)
+    assert torch.equal(other(x), act(x))
+    assert torch.equal(copy.deepcopy(act)(x), act(x))
+    assert repr(act) == "RPReLU(channels=4)"
