@@ -8,7 +8,7 @@ from irbin.agreement import compare
 from irbin.artifact.read import Artifact
 from irbin.artifact.schema import Manifest
 from irbin.binary.anneal import EdePhase
-from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method
+from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method, binary_layers
 from irbin.errors import UsageError
 from irbin.program.lower import lower
 from irbin.records import Plan, PlanOptions, Preprocessing, SourceRecord
@@ -114,6 +114,37 @@ def test_a_difference_without_a_flip_is_rounding(pair):
     explanations = {d.explanation for d in compare(net, model, images(9)).disagreements}
     assert len(explanations) == 1
     assert "no sign is flipped" in explanations.pop()
+
+
+def with_thresholds() -> nn.Sequential:
+    net = network(Method(learned_threshold=True))
+    for layer in binary_layers(net).values():
+        nn.init.normal_(layer.threshold)
+    return net
+
+
+def test_signs_are_compared_behind_learned_thresholds():
+    net = with_thresholds()
+    agreement = compare(net, packed(net), images(9))
+    assert agreement.equal_top1 == 100
+    assert [layer.n_flipped for layer in agreement.layers] == [0, 0, 0]
+
+
+def test_a_threshold_that_moved_after_export_flips_signs():
+    net, changed = with_thresholds(), with_thresholds()
+    model = packed(net)
+    with torch.no_grad():
+        changed[3].threshold += 0.5
+    x = images(20)[0]
+    first, second, _ = compare(changed, model, [x]).layers
+    assert first.n_flipped == 0
+    with torch.no_grad():
+        value = net[:3](x)
+    behind = [layer.shifted(value) for layer in (changed[3], net[3])]
+    flipped = (behind[0] < 0) != (behind[1] < 0)
+    assert second.n_flipped == int(flipped.sum()) > 0
+    # as far beyond the threshold as the trained one sees it
+    assert second.largest_flipped == pytest.approx(behind[0][flipped].abs().max().item(), rel=1e-5)
 
 
 def test_weights_alone_have_no_signs_to_compare():

@@ -30,14 +30,15 @@ def standardize(weight: Tensor, *, by_median: bool = False) -> Tensor:
 
     Args:
         weight: (out_channels, ...), floating.
-        by_median: subtract the median in place of the mean, which halves the signs exactly (the aim
-            of SiMaN, Lin et al., TPAMI 2022); the standard deviation stays that about the mean. The
-            gradient takes the distance from mean to median for a constant: it would otherwise fall
-            on the one weight that happens to be the median.
+        by_median: subtract the median in place of the mean: half of the signs are then −1, also
+            where a filter is skewed (SiMaN, Lin et al., TPAMI 2022, has half of them by another
+            way). The standard deviation stays that about the mean. The gradient takes the distance
+            from mean to median for a constant: it would otherwise fall on the one weight that
+            happens to be the median.
 
     Returns:
-        The same shape. Differentiable; the gradient of each filter sums to zero and is orthogonal
-        to w − mean(w) up to ε.
+        The same shape. Differentiable; the gradient of each filter sums to zero and, by the mean,
+        is orthogonal to w − mean(w) up to ε.
     """
     axes, n_weights = _filter_axes(weight), weight.shape[1:].numel()
     if n_weights == 1:
@@ -56,8 +57,8 @@ def _upper_median(weight: Tensor) -> Tensor:
     """The middle value of each filter, of two the upper one; (out_channels, 1, …).
 
     As sign(0) is +1, as many weights then get −1 as +1 where a filter has an even number (one more
-    +1 where it is odd). Between the two middle values rounding could decide, at the lower one the
-    filter would be off by one.
+    +1 where it is odd), unless several are the median. Between the two middle values rounding could
+    decide, at the lower one the filter would be off by one.
     """
     filters = weight.flatten(1)
     middle = filters.kthvalue(filters.shape[1] // 2 + 1, dim=1).values

@@ -44,7 +44,7 @@ def average_downsamples(traced: fx.GraphModule) -> dict[str, str]:
     for node, stride in convs.items():
         pool = _pool(traced, node, stride)
         pool.meta["shape"] = shape(pool.all_input_nodes[0])[:2] + shape(node)[2:]
-        node.args = (pool, *node.args[1:])
+        node.replace_input_with(pool.all_input_nodes[0], pool)
         setattr(flow.module(node), "stride", (1, 1))  # noqa: B010 - mypy sees tensors only
     for node, stride in slices.items():
         pool = _pool(traced, node, stride)
@@ -99,9 +99,10 @@ def _slice_stride(node: fx.Node) -> Stride | None:
     for part in (down, right):
         if not isinstance(part, slice) or part.start not in (None, 0) or part.stop is not None:
             return None
-        steps.append(1 if part.step is None else cast(int, part.step))
+        steps.append(1 if part.step is None else part.step)
     is_whole = before in ([slice(None)] * 2, [...])
-    return (steps[0], steps[1]) if is_whole and steps != [1, 1] else None
+    is_known = all(isinstance(step, int) for step in steps)  # and not computed
+    return (steps[0], steps[1]) if is_whole and is_known and steps != [1, 1] else None
 
 
 def _pool(traced: fx.GraphModule, node: fx.Node, stride: Stride) -> fx.Node:

@@ -119,8 +119,9 @@ class Keeper:
         stage = self.run.stage(epoch)  # a training of its own
         epochs = self.progress.records[stage.begin :]
         layers = [row for row in self._rows if row.epoch == epoch]
-        n_classes = self.run.network.source.num_classes
-        found = symptoms(epochs, layers, n_classes, stage.n_epochs)
+        network = self.run.network
+        options = None if network.plan is None else network.plan.options
+        found = symptoms(epochs, layers, network.source.num_classes, stage.n_epochs, options)
         return [symptom.sentence for symptom in self._news.fresh(found)]
 
     def _try(self, what: str, write: Callable[[], None]) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from irbin.records import EpochRecord, LayerDiagnostics
+from irbin.records import EpochRecord, LayerDiagnostics, PlanOptions
 
 N_RISES = 3
 """Epochs in a row with a higher loss; EDE's sharpening makes it rise in one or two."""
@@ -93,6 +93,7 @@ class _Seen:
     layers: Sequence[LayerDiagnostics]
     n_classes: int
     n_epochs: int
+    options: PlanOptions
 
     @property
     def now(self) -> EpochRecord:
@@ -116,6 +117,7 @@ def symptoms(
     layers: Sequence[LayerDiagnostics],
     n_classes: int,
     n_epochs: int,
+    options: PlanOptions | None = None,
 ) -> tuple[Symptom, ...]:
     """What is wrong after the last of `epochs`; nothing where figures are nan or missing.
 
@@ -124,10 +126,12 @@ def symptoms(
         layers: of the last one; empty for a float network.
         n_classes: outputs of the classifier.
         n_epochs: epochs of the whole run.
+        options: how the network was converted, so that nothing is suggested that it has already;
+            None of a float network.
     """
     if not epochs:
         return ()
-    seen = _Seen(epochs, layers, n_classes, n_epochs)
+    seen = _Seen(epochs, layers, n_classes, n_epochs, options or PlanOptions())
     cause = tuple(_found(CAUSES, seen))[:1]
     effects = () if cause else _found(EFFECTS, seen)
     return (*cause, *effects, *_found(OTHERS, seen))
@@ -244,9 +248,18 @@ def _dies(seen: _Seen) -> str | None:
     worst = max(row.dead_channels for row in dead)
     return (
         f"inputs die: up to {_percent(worst)} of the input channels of {_names(dead)} have one "
-        "sign everywhere, and tell nothing; try `irbin convert` with `--activation prelu`, or with "
+        f"sign everywhere, and tell nothing; try `irbin convert` with {_revived(seen.options)}"
         "`--keep` and the layer's name"
     )
+
+
+def _revived(options: PlanOptions) -> str:
+    """What may give dead inputs both signs, of what the network does not have."""
+    if options.activation not in ("prelu", "rprelu"):
+        return "`--activation prelu`, or with "
+    if options.sign_threshold == "zero":
+        return "`--sign-threshold learned`, or with "
+    return ""
 
 
 def _drifts(seen: _Seen) -> str | None:

@@ -3,16 +3,20 @@
 import pytest
 import timm
 import torch
+from torch import nn
 
 from irbin.agreement import compare
+from irbin.artifact.read import read_artifact
 from irbin.artifact.write import write_artifact
+from irbin.kernels import native
 from irbin.network.network import Network
+from irbin.network.paper import CifarResNet
 from irbin.network.plan import make_plan
 from irbin.network.rewrite import rewrite
 from irbin.network.trace import trace
 from irbin.program.lower import lower
 from irbin.records import PlanOptions, Preprocessing, SourceRecord
-from irbin.runtime.model import load
+from irbin.runtime.model import PackedModel, load
 
 SOURCE = SourceRecord("resnet18", "timm:resnet18", 1000, Preprocessing())
 
@@ -66,3 +70,62 @@ def test_small_real_networks_come_to_the_predicted_bytes(tmp_path, name, bits, b
     record = write_artifact(lower(converted, size), source, plan, tmp_path / "p", "float16")
     assert record.tensor_bytes == record.predicted_bytes
     assert load(tmp_path / "p")(torch.randn(1, *size)).shape == (1, 5)
+
+
+SWITCHES = [
+    # bits, activation, sign threshold, shortcut, downsample, balance, the network's own shortcut
+    ("1w1a", "rprelu", "learned", "bireal", "avgpool", "median", "pad"),
+    ("1w1a", "rprelu", "zero", "none", "keep", "mean", "conv"),
+    ("1w1a", "rprelu", "learned", "none", "avgpool", "mean", "conv"),
+    ("1w1a", "prelu", "learned", "bireal", "keep", "mean", "conv"),
+    ("1w1a", "prelu", "zero", "none", "avgpool", "median", "pad"),
+    ("1w1a", "hardtanh", "learned", "none", "keep", "median", "pad"),
+    ("1w1a", "hardtanh", "zero", "bireal", "avgpool", "mean", "conv"),
+    ("1w32a", "hardtanh", "zero", "bireal", "avgpool", "median", "conv"),
+    ("1w32a", "hardtanh", "zero", "none", "avgpool", "median", "pad"),
+]
+"""Every two of them together."""
+
+
+def train(module: nn.Module) -> None:
+    """Moves every parameter but latent weights, in place, as if trained, and to where ties are."""
+    for name, parameter in module.named_parameters():
+        if not isinstance(module.get_submodule(name.rpartition(".")[0]), nn.Conv2d | nn.Linear):
+            nn.init.normal_(parameter)  # negative scales and slopes too
+        elif name.endswith("threshold"):
+            nn.init.normal_(parameter)
+            parameter.data[:2] = torch.tensor([0.0, -0.0])
+    for norm in module.modules():
+        if isinstance(norm, nn.modules.batchnorm._BatchNorm):
+            nn.init.normal_(norm.running_mean, std=3)
+            nn.init.uniform_(norm.running_var, 0.5, 30)
+            norm.weight.data[:3], norm.bias.data[:2] = 0.0, -0.0
+
+
+@pytest.mark.parametrize("switches", SWITCHES, ids="-".join)
+@pytest.mark.parametrize("float_dtype", ["float32", "float16"])
+def test_every_two_switches_go_the_whole_way(tmp_path, switches, float_dtype):
+    torch.manual_seed(0)
+    size = (3, 13, 12)
+    source = SourceRecord("small", "module:x:y", 5, Preprocessing(size))
+    names = ("bits", "activation", "sign_threshold", "shortcut", "downsample", "balance")
+    options = PlanOptions(**dict(zip(names, switches, strict=False)))
+    module = CifarResNet((8, 16, 33), 1, switches[-1], True, 5, 3)
+    plan = make_plan(trace(module, size), options)
+    converted = rewrite(Network(module, source), plan).module
+    train(converted)
+    converted.eval()
+    record = write_artifact(lower(converted, size), source, plan, tmp_path / "p", float_dtype)
+    assert record.tensor_bytes == record.predicted_bytes
+    artifact, x = read_artifact(tmp_path / "p"), torch.randn(7, *size)
+    assert artifact.manifest.plan == plan
+    model = PackedModel(artifact, float_convs=True)
+    found = model(x)
+    with native.using(native.REFERENCE):
+        assert torch.equal(PackedModel(artifact, (), float_convs=True)(x), found)
+    if float_dtype == "float32":
+        agreement = compare(converted, model, [x])
+        assert agreement.equal_top1 == 100
+        assert agreement.max_difference < 1e-4 * max(1, found.abs().max())
+        assert [layer.n_flipped for layer in agreement.layers] == [0] * len(agreement.layers)
+        assert len(agreement.layers) == (6 if options.bits == "1w1a" else 0)

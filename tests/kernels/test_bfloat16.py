@@ -7,6 +7,7 @@ from irbin.kernels import native
 from irbin.kernels.convolution import FloatConvKernel
 from irbin.kernels.geometry import Geometry
 from irbin.kernels.kernel import address
+from irbin.kernels.reference import apply_steps, bitpack
 from irbin.kernels.steps import Step
 
 pytestmark = pytest.mark.skipif(
@@ -92,3 +93,25 @@ def test_memory_behind_the_image_is_never_part_of_a_sum():
     x = np.ones((1, 2, 8, 3), np.float32)
     _, found, _ = both(3, 16, geometry, x)
     assert np.isfinite(found).all()
+
+
+def test_every_step_follows_the_sum():
+    """Each a rounding of its own, as behind every other sum."""
+    random = np.random.default_rng(2)
+    geometry = Geometry((6, 9), (3, 3), (1, 1), (1, 1, 1, 1))
+    x = random.standard_normal((2, 6, 9, 4)).astype(np.float32)
+    weight = random.standard_normal((32, 3, 3, 4)).astype(np.float32)
+    residual = random.standard_normal((2, 6, 9, 32)).astype(np.float32)
+    kinds = ("multiply", "add", "residual", "prelu", "add", "clamp", "write", "multiply", "add")
+    steps = [
+        Step(kind, None if kind in ("residual", "clamp", "write")
+             else random.standard_normal(32).astype(np.float32), low=-1.0, high=2.0)
+        for kind in kinds
+    ]  # fmt: skip
+    sums, y = np.empty_like(residual), np.empty_like(residual)
+    bits = np.empty((2, 6, 9, 4), np.uint8)
+    FloatConvKernel(weight, geometry, bfloat16=True)(x, y=sums)
+    FloatConvKernel(weight, geometry, steps, bfloat16=True)(x, [residual], y, bits)
+    value = apply_steps(sums, steps[:6], [residual])
+    assert np.array_equal(y, value)
+    assert np.array_equal(bits, bitpack(apply_steps(value, steps[7:], ()), 3))

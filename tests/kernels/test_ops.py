@@ -53,6 +53,7 @@ def message(call: Callable[[], Any]) -> str:
     return str(caught.value)
 
 
+BEHIND_A_WRITE = "expected steps on channels alone behind a `write`, got others"
 SWAPPED = np.dtype(np.float32).newbyteorder()
 COPY_FIRST = "expected a contiguous, aligned array; copy it first"
 
@@ -179,6 +180,14 @@ def test_any_number_of_threads_computes(n_threads: int) -> None:
          "stride=(1, 1), border=(2, 0, 0, 0), dilation=(1, 1))"),
         (lambda: PoolKernel(WINDOW, 5, [Step("residual")]),
          "expected steps without a residual or `write` before a pooling"),
+        (lambda: PoolKernel(WINDOW, 5, [Step("write"), ADD]),
+         "expected steps without a residual or `write` before a pooling"),
+        (lambda: conv(Step("write"), Step("residual")), BEHIND_A_WRITE),
+        (lambda: conv(Step("write"), ADD, Step("write")), BEHIND_A_WRITE),
+        (lambda: PoolKernel(WINDOW, 5, (), [Step("write"), Step("residual")]), BEHIND_A_WRITE),
+        (lambda: RowsKernel(5, [Step("write"), Step("residual")]), BEHIND_A_WRITE),
+        (lambda: conv(Step("write"), Step("add", np.zeros(4, np.float32))),
+         "`add`: expected float32 (5), got float32 (4,)"),
         (lambda: PoolKernel(WINDOW, 5, producer=conv()),
          "`producer`: expected a convolution to (3, 4, 5) without residuals or "
          "thresholds, got one to (2, 3, 5)"),
@@ -194,6 +203,9 @@ def test_any_number_of_threads_computes(n_threads: int) -> None:
         "out_channels in groups", "no in_channels", "no out_channels", "other in_channels",
         "weight with gaps", "other in_features", "other window", "weight of doubles",
         "float weight of nothing", "window in the border", "residual before a pooling",
+        "write before a pooling", "residual behind a write", "second write",
+        "residual behind a pooling's write", "residual behind a row's write",
+        "other channels behind a write",
         "producer of another size", "producer with a residual", "steps before and a producer",
     ],
 )  # fmt: skip

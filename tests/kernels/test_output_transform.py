@@ -42,6 +42,8 @@ def steps_of(recipe: str, n_channels: int, seed: int = 0) -> tuple[Step, ...]:
             made.append(Step("clamp", low=-1.5, high=6.0))
         elif name == "relu":
             made.append(Step("clamp", low=0.0, high=np.inf))
+        elif name == "write":
+            made.append(Step("write"))
         else:
             made.append(Step(name, floats(n_channels, seed=seed + i)))
     return tuple(made)
@@ -63,8 +65,14 @@ RECIPES = (
     "multiply multiply add",
     "residual1 prelu residual0 add clamp",
     "multiply add residual0 prelu multiply add relu residual3 residual2 residual1",
+    "multiply add residual0 add prelu add",  # RPReLU
+    "multiply add residual0 add prelu add write add",  # … and the thresholds of a next layer
+    "multiply add residual0 clamp write add",
+    "write add",
+    "multiply add clamp write multiply prelu add",
+    "multiply write",
 )
-BEFORE = tuple(recipe for recipe in RECIPES if "residual" not in recipe)
+BEFORE = tuple(r for r in RECIPES if "residual" not in r and "write" not in r)
 
 
 def assert_equals_definition(kernel: Kernel, x: np.ndarray, n_threads: int = 1) -> None:
@@ -156,6 +164,32 @@ class TestConvKernel:
         assert 0 < np.bitwise_count(expected).sum() < 2 * 5 * 70 * n_out
         assert np.array_equal(found, expected)
         assert tail_is_zero(found, n_out)
+
+    @pytest.mark.parametrize("n_out", BORDERS)
+    def test_what_stands_at_a_write_is_the_result_and_the_signs_are_of_the_end(self, n_out):
+        geometry = Geometry((3, 5), (3, 3), border=(1, 1, 1, 1))
+        value, signs = "multiply add residual0 prelu", "multiply add"
+        both = random_conv(n_out, f"{value} write {signs}", geometry)
+        steps = [step for step in both.steps if step.kind != "write"]
+        apart = [ConvKernel(both.weight_bits, geometry, 33, 1, some) for some in (steps[:4], steps)]
+        x, residual = random_input(both, 2), floats(2, 3, 5, n_out)
+        y, expected = np.empty((2, *residual.shape), np.float32)
+        bits, expected_bits = np.empty((2, 2, 3, 5, -(-n_out // 8)), np.uint8)
+        both(x, [residual], y, bits)
+        apart[0](x, [residual], expected)
+        apart[1](x, [residual], None, expected_bits)
+        assert np.array_equal(y, expected, equal_nan=True)
+        assert np.array_equal(bits, expected_bits)
+        assert not np.array_equal(bits, reference.bitpack(y, 3))
+
+    def test_a_residual_may_be_written_over(self):
+        kernel = random_conv(48, "multiply add residual0 prelu write add", Geometry((4, 9), (1, 1)))
+        x, residual = random_input(kernel, 2), floats(2, 4, 9, 48)
+        expected, bits = np.empty_like(residual), np.empty((2, 2, 4, 9, 6), np.uint8)
+        kernel.define(x, [residual], expected, bits[0])
+        kernel(x, [residual], residual, bits[1])
+        assert np.array_equal(residual, expected, equal_nan=True)
+        assert np.array_equal(*bits)
 
 
 class TestRowsKernel:

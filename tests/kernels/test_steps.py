@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from irbin.kernels.reference import apply_steps
-from irbin.kernels.steps import Step, simplify
+from irbin.kernels.steps import Step, simplify, split
 
 N_CHANNELS = 7
 BORDER_VALUES = np.array(
@@ -98,3 +98,28 @@ def test_other_products_stay_two(first, second):
     steps = (Step("multiply", first), Step("multiply", second))
     with np.errstate(all="ignore"):
         assert simplify(steps) == steps
+
+
+WRITE = Step("write")
+
+
+def test_steps_are_split_at_the_first_write():
+    product, bias = Step("multiply", usual(0)), Step("add", usual(1))
+    assert split(()) == ((), ())
+    assert split([product, bias]) == ((product, bias), ())
+    assert split([product, WRITE, bias]) == ((product,), (bias,))
+    assert split([WRITE]) == ((), ())
+    assert split([WRITE, bias, WRITE]) == ((), (bias, WRITE))
+
+
+def test_a_write_computes_nothing():
+    steps = (Step("multiply", usual(0)), WRITE, Step("add", usual(1)))
+    assert np.array_equal(results(steps), results(steps[::2]))
+
+
+def test_products_do_not_move_past_a_write():
+    """What is written is the first one's."""
+    first, ones = Step("multiply", powers(0, -9, 3)), np.ones(N_CHANNELS, np.float32)
+    second = Step("multiply", usual(1))
+    assert simplify([first, WRITE, second]) == (first, WRITE, second)
+    assert simplify([first, WRITE, Step("multiply", ones)]) == (first, WRITE)

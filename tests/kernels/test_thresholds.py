@@ -90,6 +90,16 @@ def test_holds_up_to_the_largest_dot():
     assert (below[lower > -depth] < 0).all()
 
 
+def test_a_write_changes_no_threshold():
+    """Where nobody reads what is written."""
+    steps = (Step("multiply", finite(0)), Step("add", finite(1)))
+    wanted = find_thresholds(steps, 50, N_CHANNELS)
+    found = find_thresholds((steps[0], Step("write"), steps[1]), 50, N_CHANNELS)
+    assert wanted is not None
+    assert found is not None
+    assert all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True))
+
+
 def test_unused_flips_are_zero():
     steps = (Step("multiply", np.full(N_CHANNELS, -1, np.float32)),)
     found = find_thresholds(steps, 5, N_CHANNELS)

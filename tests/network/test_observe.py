@@ -77,6 +77,15 @@ def test_signs_are_counted_over_all_calls() -> None:
     assert (counted(x)["0"].n_signs, counted(x)["0"].n_negative) == (256, 7)
 
 
+def test_signs_are_those_behind_learned_thresholds() -> None:
+    network = binary(Method(learned_threshold=True))
+    with torch.no_grad():
+        network[0].threshold[:3] = torch.tensor([1.5, 1.0, -9.0])
+    with counting_signs(network) as counts:
+        network(torch.ones(4, 64))
+    assert (counts["0"].n_signs, counts["0"].n_negative) == (256, 4)
+
+
 def test_layers_with_float_activations_are_not_counted() -> None:
     network = binary(Method(binary_activations=False))
     with counting_signs(network) as counts:

@@ -409,6 +409,125 @@ class TestPack:
         ]  # fmt: skip
 
 
+class TestThresholdBesideFloats:
+    """One step between a value that others read and its bits."""
+
+    @staticmethod
+    def shifted(net: Net, op="sub.Tensor", operand=None, **settings) -> Ref:
+        """y and the packed signs of what the step makes of it; y is added behind."""
+        y = packed_conv(net)
+        operand = net.constant(16, 1, 1) if operand is None else operand
+        step = net("step", op, y, operand, **settings)
+        return net("end", "add.Tensor", net.conv("z", net.pack("bits", step)), y)
+
+    @pytest.mark.parametrize(
+        ("op", "kind"),
+        [("sub.Tensor", "subtract"), ("add.Tensor", "add"), ("mul.Tensor", "multiply")],
+    )
+    def test_stands_behind_a_write(self, net, op, kind):
+        self.shifted(net, op)
+        _, record, last = net.fuse("transform", "pack")
+        assert results(record) == ("y", "bits")
+        assert [s.kind for s in record.steps] == ["write", kind]
+        assert record.steps[1].operand == "c1"
+        assert record.absorbed == ("y", "step", "bits")
+        assert record.refs() == ("y_bits", "c0", "c1")
+        assert not record.threshold
+        assert last.steps == (FusedStep("residual", "y"),)
+
+    def test_steps_of_the_value_stand_in_front_of_it(self, net):
+        y = net("act", "hardtanh", packed_conv(net))
+        step = net("step", "sub.Tensor", y, 0.5)
+        net("end", "add.Tensor", net.conv("z", net.pack("bits", step)), y)
+        record = net.fuse(*FUSIONS)[1]
+        assert [s.kind for s in record.steps] == ["clamp", "write", "subtract"]
+        assert results(record) == ("act", "bits")
+
+    def test_only_the_pack_pass_does_that(self, net):
+        self.shifted(net)
+        passes = [p for p in FUSIONS if p != "pack"]
+        assert form(net.fuse(*passes)) == ["y_bits", "dot: y", "step", "bits", "dot: z end"]
+
+    def test_without_the_transform_pass_it_is_absorbed_and_the_floats_are_not_written(self, net):
+        net.conv("z", net.pack("bits", net("step", "sub.Tensor", packed_conv(net), 0.5)))
+        for passes, compared in ((("pack",), False), (("pack", "threshold"), True)):
+            _, record, _ = net.fuse(*passes)
+            assert results(record) == ("bits",)
+            assert [s.kind for s in record.steps] == ["write", "subtract"]
+            assert record.threshold is compared
+
+    def test_of_a_value_that_the_program_returns(self, net):
+        step = net("step", "sub.Tensor", packed_conv(net), 0.5)
+        net.pack("bits", step)
+        _, record = net.fuse(*FUSIONS, output=Ref("y"))
+        assert results(record) == ("y", "bits")
+        assert [s.kind for s in record.steps] == ["write", "subtract"]
+
+    def test_of_pools_and_passes_over_floats(self, net):
+        y = net("b", "mul.Tensor", net("a", "relu", net("start", "gelu", net.x)), 2.0)
+        z = net.conv("z", net.pack("bits", net("step", "sub.Tensor", y, 0.5)))
+        pool = net.pool("pool", net("sum", "add.Tensor", z, y))
+        w = net.conv("w", net.pack("w_bits", net("low", "sub.Tensor", pool, 1.0)))
+        net("end", "cat", (w, pool), kind=net.types["pool"])
+        assert form(net.fuse(*FUSIONS)) == [
+            "start", "rows: a b step bits", "dot: z sum", "pool: pool low w_bits", "dot: w", "end",
+        ]  # fmt: skip
+
+    def test_a_tensor_is_no_threshold(self, net):
+        self.shifted(net, "add.Tensor", net.x)
+        assert form(net.fuse(*FUSIONS)) == ["y_bits", "dot: y", "step", "bits", "dot: z end"]
+
+    def test_nor_is_another_function(self, net):
+        y = packed_conv(net)
+        net("end", "add.Tensor", net.conv("z", net.pack("bits", net("step", "relu", y))), y)
+        assert form(net.fuse(*FUSIONS)) == ["y_bits", "dot: y", "step", "bits", "dot: z end"]
+
+    def test_nor_a_number_for_each_column(self, net):
+        self.shifted(net, operand=net.constant(8))
+        assert form(net.fuse(*FUSIONS)) == ["y_bits", "dot: y", "step", "bits", "dot: z end"]
+
+    def test_nor_a_difference_the_other_way_round(self, net):
+        y, limit = packed_conv(net), net.constant(16, 1, 1)
+        step = net("step", "sub.Tensor", limit, y, kind=net.types["y"])
+        net("end", "add.Tensor", net.conv("z", net.pack("bits", step)), y)
+        assert form(net.fuse(*FUSIONS)) == ["y_bits", "dot: y", "step", "bits", "dot: z end"]
+
+    def test_what_others_read_stays(self, net):
+        y = packed_conv(net)
+        step = net("step", "sub.Tensor", y, 0.5)
+        z = net("sum", "add.Tensor", net.conv("z", net.pack("bits", step)), step)
+        net("end", "add.Tensor", z, y)
+        assert "step" in form(net.fuse(*FUSIONS))
+
+    def test_what_the_program_returns_stays(self, net):
+        self.shifted(net)
+        assert "step" in form(net.fuse(*FUSIONS, output=Ref("step")))
+
+    def test_other_axes_and_groups_stay(self, net):
+        for settings in ({"axis": 3}, {"groups": 4}):
+            y = packed_conv(net)
+            net.pack("bits", net("step", "sub.Tensor", y, 0.5), **settings)
+            net("end", "gelu", y)
+            assert "step" in form(net.fuse(*FUSIONS))
+            net.nodes.clear()
+
+    def test_a_second_one_stays(self, net):
+        y = packed_conv(net)
+        a, b = (net(f"step_{n}", "sub.Tensor", y, net.constant(16, 1, 1)) for n in "ab")
+        z = net("sum", "add.Tensor", net.conv("z", net.pack("a", a)), y)
+        net("end", "add.Tensor", net.conv("w", net.pack("b", b)), z)
+        assert form(net.fuse(*FUSIONS)) == [
+            "y_bits", "dot: y step_a a", "step_b", "b", "dot: w", "dot: z sum end",
+        ]  # fmt: skip
+
+    def test_the_bits_of_the_value_itself_come_first(self, net):
+        y = packed_conv(net)
+        z = net("sum", "add.Tensor", net.conv("z", net.pack("own", y)), y)
+        step = net("step", "sub.Tensor", y, 0.5)
+        net("end", "add.Tensor", net.conv("w", net.pack("bits", step)), z)
+        assert form(net.fuse(*FUSIONS))[:4] == ["y_bits", "dot: y own", "step", "bits"]
+
+
 class TestThreshold:
     @staticmethod
     def record(net: Net, *passes, output=None) -> Fused:
@@ -441,9 +560,9 @@ class TestThreshold:
         assert not self.record(net, *FUSIONS).threshold
 
 
-def binary(layer: nn.Module) -> nn.Module:
+def binary(layer: nn.Module, **settings) -> nn.Module:
     kind = BinaryConv2d if isinstance(layer, nn.Conv2d) else BinaryLinear
-    return kind.from_float(layer, Method(), EdePhase())
+    return kind.from_float(layer, Method(**settings), EdePhase())
 
 
 class Trained(nn.Module):

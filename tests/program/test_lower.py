@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from irbin.binary.activations import RPReLU
 from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method
 from irbin.bits import unpack
@@ -92,12 +93,64 @@ class TestBinaryLayers:
 
         assert ops(lower(Looks(), (3, 4, 4)))[-3:] == ["bconv2d", "mul", "add"]
 
+    @pytest.mark.parametrize("groups", [1, 3])
+    def test_learned_thresholds_are_subtracted_in_front_of_the_bits(self, groups):
+        method = Method(learned_threshold=True)
+        net = nn.Sequential(binary_conv(method, in_channels=6, out_channels=9, groups=groups))
+        nn.init.normal_(net[0].threshold)
+        lowered = lower(net, (6, 5, 5))
+        assert ops(lowered) == ["sub", "bitpack", "bconv2d"]
+        assert lowered.program.constants["0.threshold"] == TensorType("float32", (6, 1, 1))
+        assert torch.equal(lowered.tensors["0.threshold"].flatten(), net[0].threshold)
+
+    def test_learned_thresholds_of_a_linear_layer_are_a_vector(self):
+        layer = binary_linear(5, 3, Method(learned_threshold=True))
+        nn.init.normal_(layer.threshold)
+        lowered = lower(nn.Sequential(layer), (2, 4, 5))
+        assert ops(lowered) == ["sub", "bitpack", "bgemm"]
+        assert lowered.program.constants["0.threshold"] == TensorType("float32", (5,))
+        assert torch.equal(lowered.tensors["0.threshold"], layer.threshold)
+
+    @pytest.mark.parametrize("mode", ["reflect", "zeros"])
+    def test_learned_thresholds_come_before_any_padding(self, mode):
+        layer = binary_conv(Method(learned_threshold=True), padding=1, padding_mode=mode)
+        pad = ["pad"] if mode == "reflect" else []
+        assert ops(lower(nn.Sequential(layer), (3, 4, 4))) == ["sub", *pad, "bitpack", "bconv2d"]
+
+    @pytest.mark.parametrize("binarizer", ["libra-median", "libra-latent-median"])
+    def test_a_balance_by_the_median_leaves_signs_and_exponents(self, binarizer):
+        net = nn.Sequential(binary_conv(Method(binarizer)))
+        with torch.no_grad():
+            net[0].weight.mul_(9).exp_()  # skewed
+        lowered = lower(net, (3, 4, 4))
+        signs, scale = net[0].frozen()
+        assert (signs < 0).flatten(1).sum(1).tolist() == [13] * 4
+        stored = unpack(lowered.tensors["0.bits"].numpy(), 3)
+        assert torch.equal(torch.from_numpy(stored).movedim(-1, 1), signs)
+        assert torch.equal(lowered.tensors["0.scale_log2"].float().exp2(), scale)
+
     def test_freeze_replaces_every_alias(self):
         layer = binary_linear(5, 5)
         net = nn.Sequential(layer, layer)
         freeze(net)
         assert net[0] is net[1]
         assert type(net[0]).__name__ == "PackedLinear"
+
+
+class TestRPReLU:
+    def test_is_a_difference_a_prelu_and_a_sum_under_its_own_names(self):
+        act = RPReLU(3, 0.25)
+        for parameter in act.parameters():
+            nn.init.normal_(parameter)
+        lowered = lower(nn.Sequential(act), (3, 4, 4))
+        assert ops(lowered) == ["reshape", "sub", "prelu", "reshape", "add"]
+        assert {n: t.tolist() for n, t in lowered.tensors.items()} == {
+            f"0.{n}": p.tolist() for n, p in act.named_parameters()
+        }
+
+    def test_in_half_precision_too_it_is_lowered_in_float32(self):
+        lowered = lower(nn.Sequential(RPReLU(3, 0.25)).half(), (3, 4, 4))
+        assert {str(node.type).split("[")[0] for node in lowered.program.nodes} == {"float32"}
 
 
 class TestBatchNorm:
@@ -187,6 +240,17 @@ class TestShapes:
 
 
 class TestRefusals:
+    @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+    def test_broken_thresholds_and_offsets_are_named(self, value):
+        net = nn.Sequential(RPReLU(3, 0.25), binary_conv(Method(learned_threshold=True)))
+        for name in ("1.threshold", "0.in_offset", "0.weight", "0.out_offset"):
+            with torch.no_grad():
+                net.get_parameter(name)[1] = value
+            with pytest.raises(LowerError, match=rf"`{name}`: expected finite weights"):
+                lower(net, (3, 4, 4))
+            with torch.no_grad():
+                net.get_parameter(name)[1] = 0
+
     @pytest.mark.parametrize("value", [float("nan"), float("inf")])
     def test_broken_weights_are_named(self, value):
         net = nn.Sequential(nn.ReLU(), binary_conv())

@@ -92,8 +92,7 @@ def test_heading_names_every_switch_that_was_turned(plan: Plan) -> None:
     )
     turned = replace(plan, options=options)
     assert plan_heading("net", turned) == (
-        "net: 1w1a, libra (median)/ede, average-pool shortcuts, learned thresholds, "
-        "input 3×224×224"
+        "net: 1w1a, libra (median)/ede, average-pool shortcuts, learned thresholds, input 3×224×224"
     )
     assert plan_notes(turned)[1] == "1 activation that feeds a sign: replaced by rprelu"
 

@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from irbin.artifact.read import Artifact
 from irbin.artifact.schema import Manifest
+from irbin.binary.activations import RPReLU
 from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method
 from irbin.kernels import native
@@ -104,6 +105,97 @@ def prelus() -> nn.Module:
             return self.after(x + self.prelu(self.norm(self.conv(x))))
 
     return nn.Sequential(conv3(3, 12, bias=True), norm(12), Block(1), Block(12), Head(12))
+
+
+def rprelu(n: int) -> RPReLU:
+    """As after training: offsets and slopes of both signs, and zeros of both."""
+    act = RPReLU(n, 0.25)
+    for parameter in act.parameters():
+        nn.init.normal_(parameter)
+    with torch.no_grad():
+        act.weight[:2] = torch.tensor([0.0, -0.0])
+        act.in_offset[1:3], act.out_offset[2:4] = -0.0, 0.0
+    return act
+
+
+def learned(layer: nn.Module) -> nn.Module:
+    """A binary layer with thresholds as after training; some are zero."""
+    made = binary(layer, learned_threshold=True)
+    nn.init.normal_(made.threshold)
+    with torch.no_grad():
+        made.threshold[:2] = torch.tensor([0.0, -0.0])
+    return made
+
+
+def react() -> nn.Module:
+    """ReActNet's block: floats for the sum behind, moved signs; pooled shortcuts; whole blocks."""
+    pooled = nn.Sequential(nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False),
+                           nn.Conv2d(12, 32, 1, bias=False), norm(32))  # fmt: skip
+    zero = norm(32)
+    with torch.no_grad():
+        zero.weight[:4], zero.bias[:2] = 0.0, -0.0  # ties: the sum behind it is the shortcut
+    blocks = [
+        Activated(learned(conv3(12, 12)), rprelu(12)),
+        Activated(learned(conv3(12, 32, 2)), rprelu(32), pooled),
+        Activated(learned(conv3(32, 32)), rprelu(32)),
+        Activated(learned(conv3(32, 32, groups=2)), nn.Hardtanh()),
+    ]
+    blocks[2].norm = zero
+    return nn.Sequential(conv3(3, 12), norm(12), rprelu(12), *blocks, Head(32))
+
+
+class Ties(nn.Module):
+    """Whole numbers that meet their thresholds exactly, in floats and in signs alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = binary(conv3(3, 16))
+        self.a, self.b, self.c = (learned(conv3(16, 16)) for _ in range(3))
+        self.act = rprelu(16)
+        with torch.no_grad():
+            for layer in (self.a, self.b, self.c):
+                layer.threshold.copy_(torch.randint(-3, 4, (16,)))
+            self.act.in_offset.copy_(torch.randint(-3, 4, (16,)))
+            self.act.out_offset.zero_()
+            self.act.weight.copy_(torch.randint(-1, 2, (16,)))
+
+    def forward(self, x):
+        x = self.stem(x)
+        y = self.b(self.a(x)) + x
+        return (self.c(self.act(y)) + y).flatten(1)
+
+
+def moved_signs() -> nn.Module:
+    """Signs alone between the layers: thresholds are part of the comparison; slopes both ways."""
+    positive = rprelu(24)
+    with torch.no_grad():
+        positive.weight.abs_()
+    return nn.Sequential(
+        conv3(3, 16), norm(16), rprelu(16),
+        learned(conv3(16, 16)), nn.MaxPool2d(2), norm(16), rprelu(16),
+        learned(conv3(16, 24, bias=True)), norm(24), positive,
+        learned(conv3(24, 10)), norm(10), nn.Hardtanh(),
+        nn.Flatten(), learned(nn.Linear(160, 9)), norm(9, nn.BatchNorm1d), rprelu(9),
+        learned(nn.Linear(9, 7)), norm(7, nn.BatchNorm1d), rprelu(7), nn.Linear(7, 5),
+    )  # fmt: skip
+
+
+class MovedTokens(nn.Module):
+    """Thresholds along the last axis, beside floats that are added and behind layer norms."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.norm = nn.Conv2d(3, 12, 2, 2), nn.LayerNorm(12)
+        self.first, self.second = learned(nn.Linear(12, 12)), learned(nn.Linear(12, 12))
+        self.third, self.head = learned(nn.Linear(12, 12)), nn.Linear(12, 5)
+        self.act = rprelu(16)  # tokens are the second axis
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = x + self.first(self.norm(x))
+        x = F.hardtanh(self.second(x) + x)
+        x = self.act(self.third(x) + x)
+        return self.head(x.mean(1))
 
 
 def vgg() -> nn.Module:
@@ -329,6 +421,10 @@ NETWORKS = {
     "windows": Windows,
     "residual": residual,
     "prelu": prelus,
+    "react": react,
+    "ties": Ties,
+    "moved signs": moved_signs,
+    "moved tokens": MovedTokens,
     "vgg": vgg,
     "pooled stem": pooled_stem,
     "grouped": grouped,
@@ -510,7 +606,7 @@ def test_the_networks_hold_every_kind_of_record():
         None, "dot", "conv", "rows",
     }  # fmt: skip
     assert {item.root.op for item in items if item.threshold} == {"bconv2d", "bgemm"}
-    kinds = {"multiply", "add", "subtract", "residual", "clamp", "prelu"}
+    kinds = {"multiply", "add", "subtract", "residual", "clamp", "prelu", "write"}
     assert {step.kind for item in items for step in item.steps} == kinds
     both = {item.kind for item in items if item.floats is not None and item.bits is not None}
     assert both == {"dot", "conv", "pool", "rows"}

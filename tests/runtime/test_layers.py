@@ -75,6 +75,12 @@ class TestWrittenOut:
         record = replace(records(nn.Conv2d(3, 3, 1), (3, 2, 2))[0][0], steps=steps)
         assert residual_names(record) == ("b", "a", "b")
 
+    def test_a_write_stays_where_it_is(self):
+        steps = (FusedStep("add", "row"), FusedStep("write"), FusedStep("subtract", "c"))
+        value, write, sign = written(*steps)
+        assert (value.kind, write.kind, sign.kind) == ("add", "write", "add")
+        assert np.array_equal(sign.values, [-1.5, 0.0, -math.inf])
+
     def test_other_numbers_of_channels_are_refused(self):
         with pytest.raises(ValueError, match="shape"):
             written(FusedStep("add", "four"))
@@ -182,6 +188,33 @@ class TestKernels:
         (item, kernel), _ = records(net, (8, 8, 8))
         assert item.threshold
         assert kernel.thresholds is None
+
+    @pytest.mark.parametrize("kind", ["conv", "linear"])
+    def test_learned_thresholds_are_part_of_the_comparison(self, kind):
+        layer = nn.Conv2d(8, 8, 1) if kind == "conv" else nn.Linear(8, 8)
+        net = nn.Sequential(binary(layer), nn.Hardtanh(), binary(layer, learned_threshold=True))
+        nn.init.normal_(net[2].threshold)
+        (item, kernel), _ = records(net, (8, 8, 8))
+        assert item.threshold
+        assert [s.kind for s in kernel.steps][-2:] == ["clamp", "add"]
+        assert np.array_equal(kernel.steps[-1].values, -net[2].threshold.detach())
+        assert kernel.thresholds is not None
+
+    def test_learned_thresholds_beside_floats_stand_behind_a_write(self):
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.first = binary(nn.Conv2d(8, 8, 1, bias=False))
+                self.second = binary(nn.Conv2d(8, 8, 1, bias=False), learned_threshold=True)
+
+            def forward(self, x):
+                x = F.hardtanh(self.first(x))
+                return self.second(x) + x
+
+        (item, kernel), _ = records(Net(), (8, 4, 4))
+        assert not item.threshold
+        assert [s.kind for s in kernel.steps][-3:] == ["clamp", "write", "add"]
+        assert (kernel.can_give_y, kernel.can_pack) == (True, True)
 
     def test_what_does_not_fit_is_named(self):
         net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())

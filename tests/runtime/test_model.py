@@ -14,6 +14,7 @@ from torch import nn
 
 from irbin.artifact.read import Artifact
 from irbin.artifact.schema import Manifest
+from irbin.binary.activations import RPReLU
 from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method, binary_layers
 from irbin.errors import ArtifactError, UsageError
@@ -103,6 +104,63 @@ def test_a_linear_layer_equals_the_trained_one_exactly(n_in, bits):
         assert torch.equal(model(x), net(x))
 
 
+def with_thresholds(layer: nn.Module, values: torch.Tensor, **settings) -> nn.Module:
+    made = binarized(layer, Method(learned_threshold=True, **settings))
+    with torch.no_grad():
+        made.threshold.copy_(values)
+    return made
+
+
+# torch warns of even kernels with padding "same", which is what is tested
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@pytest.mark.parametrize("layer", CONVS.values(), ids=CONVS.keys())
+def test_a_convolution_with_thresholds_equals_the_trained_one_exactly(layer):
+    torch.manual_seed(1)
+    n_in = layer.in_channels
+    thresholds = torch.randint(-2, 3, (n_in,)).float()  # which whole numbers meet
+    thresholds[:5] = torch.tensor([0.3, 0.0, -0.0, 1e-45, 3e38])
+    net = nn.Sequential(with_thresholds(layer, thresholds))
+    model = packed(net, (n_in, 7, 9))
+    for x in (torch.randint(-3, 4, (3, n_in, 7, 9)).float(), torch.randn(2, n_in, 7, 9)):
+        assert torch.equal(model(x), net(x))
+    assert model(x[:0]).shape == net(x)[:0].shape
+
+
+@pytest.mark.parametrize("n_in", [1, 7, 8, 31, 32, 33, 63, 64, 65])
+def test_a_linear_layer_with_thresholds_equals_the_trained_one_exactly(n_in):
+    torch.manual_seed(n_in)
+    layer = nn.Linear(n_in, 5, bias=False)
+    net = nn.Sequential(with_thresholds(layer, torch.randint(-2, 3, (n_in,)).float()))
+    model = packed(net, (2, 3, n_in))
+    for n_images in (1, 3, 0):
+        x = torch.randint(-3, 4, (n_images, 2, 3, n_in)).float()
+        assert torch.equal(model(x), net(x))
+
+
+@pytest.mark.parametrize("shape", [(9, 5, 4), (65, 1, 1), (1, 7, 3)], ids=str)
+def test_rprelu_equals_the_trained_one_exactly(shape):
+    torch.manual_seed(0)
+    act = RPReLU(shape[0], 0.25)
+    for parameter in act.parameters():
+        nn.init.normal_(parameter)
+    with torch.no_grad():
+        act.weight[0] = -0.0
+    net = nn.Sequential(act, nn.Flatten())
+    x = torch.randn(3, *shape)
+    x[0] = act.in_offset.detach().view(-1, 1, 1)  # the corner
+    x[1, 0, 0, 0], x[2, 0, 0, 0] = float("inf"), -0.0
+    assert torch.equal(packed(net, shape)(x), net(x))
+
+
+@pytest.mark.parametrize("binarizer", ["libra-median", "libra-latent-median"])
+@pytest.mark.parametrize("bits", ["1w1a", "1w32a"])
+def test_balanced_by_the_median_a_layer_equals_the_trained_one_exactly(binarizer, bits):
+    layer = conv(9, 4, 3, padding=1)
+    net = nn.Sequential(binarized(layer, Method(binarizer, binary_activations=bits == "1w1a")))
+    x = torch.randint(-3, 4, (3, 9, 7, 9)).float()
+    assert torch.equal(packed(net, (9, 7, 9))(x), net(x))
+
+
 @pytest.mark.parametrize("binarizer", ["libra", "plain"])
 @pytest.mark.parametrize("bits", ["1w1a", "1w32a"])
 @pytest.mark.parametrize(
@@ -120,6 +178,8 @@ def test_special_values_have_the_sign_of_training():
         1, 1, 1, 6
     )
     assert torch.equal(packed(net, (1, 1, 6))(x), net(x))
+    moved = with_thresholds(net[0], torch.tensor([0.0, -0.0, 1.0, 2.0, -2.0, -1e-45]))
+    assert torch.equal(packed(nn.Sequential(moved), (1, 1, 6))(x), moved(x))
 
 
 class Residual(nn.Module):

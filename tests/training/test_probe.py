@@ -75,6 +75,23 @@ def test_channels_of_a_linear_layer_are_last() -> None:
     assert (row["activation_entropy"], row["dead_channels"]) == (0.125, 0.875)
 
 
+@pytest.mark.parametrize("kind", ["conv", "linear"])
+def test_figures_are_of_what_the_sign_is_taken_of(kind: str) -> None:
+    method = Method(estimator="ste", learned_threshold=True)
+    layer = conv(8, 4, method) if kind == "conv" else linear(method=method)
+    x = torch.ones(8, 8, 4, 4) if kind == "conv" else torch.ones(8, 5, 8)
+    x[:4] = -1
+    dead, alive = only(layer, x * 0), only(layer, x)
+    assert (dead["dead_channels"], alive["dead_channels"]) == (1.0, 0.0)
+    with torch.no_grad():
+        layer.threshold[:2] = torch.tensor([1.5, -1.5])
+    row = only(layer, x)
+    assert row["dead_channels"] == 0.25  # all below the one, all above the other
+    assert row["activation_gradient"] == pytest.approx(
+        1 - 0.5 * 0.25
+    )  # half of two is out of reach
+
+
 def test_the_gap_is_in_running_standard_deviations() -> None:
     norm = nn.BatchNorm2d(4)
     module = nn.Sequential(conv(), norm).train()

@@ -39,21 +39,21 @@ struct MultiplyingPairs {
   const Patches& patches;
   const uint32_t* weights;
   int64_t block_stride, channel;
-  const Affine& affine;
+  const TileSteps& steps;
   const Output& out;
 
   template <int P, int B>
   void run() const {
     PairTile<P, B> tile;
     tile.sum_pairs(patches, weights, block_stride);
-    tile.finish(affine, channel, out);
+    tile.finish(steps, channel, out);
   }
 };
 
 void finished(const Patches& patches, int n_pixels, const uint32_t* weights, int64_t block_stride,
-              int n_blocks, int64_t channel, const Affine& affine, const Output& out) {
+              int n_blocks, int64_t channel, const TileSteps& steps, const Output& out) {
   run_tile(n_pixels, n_blocks,
-           MultiplyingPairs{patches, weights, block_stride, channel, affine, out});
+           MultiplyingPairs{patches, weights, block_stride, channel, steps, out});
 }
 
 void narrow(const float* x, int64_t n, uint16_t* to) {

@@ -1,7 +1,8 @@
 // A tile of float values in AVX-512 registers, P pixels × B blocks: sums of products, and what
 // finishes them. Included after avx512_lanes.inl, inside the same region.
 //
-// Loops over pixels and blocks are unrolled by pragma: else the registers go through memory.
+// Loops over pixels and blocks are unrolled by pragma, and members that change a tile always inlined:
+// else the registers go through memory.
 
 #define EACH_PIXEL _Pragma("GCC unroll 8") for (int p = 0; p < P; ++p)
 #define EACH_BLOCK _Pragma("GCC unroll 2") for (int b = 0; b < B; ++b)
@@ -36,28 +37,70 @@ struct FloatTile {
       }
   }
 
-  inline void finish(const Affine& steps, int64_t channel, const Output& out) {
+  // As `finish_block`; the usual steps, which come first, are not looked up.
+  [[gnu::always_inline]] inline void finish(const TileSteps& steps, int64_t channel,
+                                            const Output& out) {
     __m512 by[B], plus[B];
-    EACH_BLOCK by[b] = V::load(steps.multiply + channel + b * kLanes);
-    EACH_BLOCK plus[b] = V::load(steps.add + channel + b * kLanes);
+    load(by, steps.multiply + channel);
+    load(plus, steps.add + channel);
     EACH_PIXEL EACH_BLOCK at[p][b] = V::add(V::multiply(at[p][b], by[b]), plus[b]);
-    if (steps.residual != nullptr) {
-      const float* from = out.residuals[steps.residual->residual] + channel;
-      EACH_PIXEL EACH_BLOCK at[p][b] =
-          V::add(at[p][b], V::load(from + p * out.residual_stride + b * kLanes));
-    }
-    if (steps.clamp != nullptr) {
-      const __m512 low = V::all(steps.clamp->low), high = V::all(steps.clamp->high);
-      EACH_PIXEL EACH_BLOCK at[p][b] = V::clamp(at[p][b], low, high);
-    }
-    if (out.y != nullptr)
-      EACH_PIXEL EACH_BLOCK V::store(out.y + channel + p * out.y_stride + b * kLanes, at[p][b]);
+    if (steps.residual != nullptr) add_residual(*steps.residual, channel, out);
+    if (steps.clamp != nullptr) clamp(*steps.clamp);
+    bool is_written = false;
+    for (const Step* step = steps.rest; step < steps.end; ++step)
+      is_written = take(*step, channel, out) || is_written;
+    if (!is_written) write(channel, out);
     if (out.bits != nullptr)
       EACH_PIXEL {
         uint32_t mask[B];
         EACH_BLOCK mask[b] = V::negative(at[p][b]);
         store_masks<B>(mask, out.bits + channel / 8 + p * out.bits_stride);
       }
+  }
+
+  [[gnu::always_inline]] static inline void load(__m512 (&to)[B], const float* from) {
+    EACH_BLOCK to[b] = V::load(from + b * kLanes);
+  }
+
+  // One step; whether it was to write.
+  [[gnu::always_inline]] inline bool take(const Step& step, int64_t channel, const Output& out) {
+    __m512 by[B];
+    switch (step.kind) {
+      case StepKind::multiply:
+        load(by, step.values + channel);
+        EACH_PIXEL EACH_BLOCK at[p][b] = V::multiply(at[p][b], by[b]);
+        return false;
+      case StepKind::add:
+        load(by, step.values + channel);
+        EACH_PIXEL EACH_BLOCK at[p][b] = V::add(at[p][b], by[b]);
+        return false;
+      case StepKind::residual: add_residual(step, channel, out); return false;
+      case StepKind::clamp: clamp(step); return false;
+      case StepKind::prelu:
+        load(by, step.values + channel);
+        EACH_PIXEL EACH_BLOCK at[p][b] = V::prelu(at[p][b], by[b]);
+        return false;
+      case StepKind::write: break;
+    }
+    write(channel, out);
+    return true;
+  }
+
+  [[gnu::always_inline]] inline void add_residual(const Step& step, int64_t channel,
+                                                  const Output& out) {
+    const float* from = out.residuals[step.residual] + channel;
+    EACH_PIXEL EACH_BLOCK at[p][b] =
+        V::add(at[p][b], V::load(from + p * out.residual_stride + b * kLanes));
+  }
+
+  [[gnu::always_inline]] inline void clamp(const Step& step) {
+    const __m512 low = V::all(step.low), high = V::all(step.high);
+    EACH_PIXEL EACH_BLOCK at[p][b] = V::clamp(at[p][b], low, high);
+  }
+
+  [[gnu::always_inline]] inline void write(int64_t channel, const Output& out) const {
+    if (out.y != nullptr)
+      EACH_PIXEL EACH_BLOCK V::store(out.y + channel + p * out.y_stride + b * kLanes, at[p][b]);
   }
 };
 
@@ -84,19 +127,19 @@ struct Multiplying {
   const Patches& patches;
   const float* weights;
   int64_t block_stride, channel;
-  const Affine& affine;
+  const TileSteps& steps;
   const Output& out;
 
   template <int P, int B>
   void run() const {
     FloatTile<P, B> tile;
     tile.sum(patches, weights, block_stride);
-    tile.finish(affine, channel, out);
+    tile.finish(steps, channel, out);
   }
 };
 
 [[maybe_unused]] void finished_products(const Patches& patches, int n_pixels, const float* weights,
-                       int64_t block_stride, int n_blocks, int64_t channel, const Affine& affine,
+                       int64_t block_stride, int n_blocks, int64_t channel, const TileSteps& steps,
                        const Output& out) {
-  run_tile(n_pixels, n_blocks, Multiplying{patches, weights, block_stride, channel, affine, out});
+  run_tile(n_pixels, n_blocks, Multiplying{patches, weights, block_stride, channel, steps, out});
 }

@@ -83,7 +83,7 @@ struct Finishing {
   int64_t block_stride;
   const int32_t* const* correction;
   int64_t channel;
-  const Affine* affine;
+  const TileSteps* steps;
   const Thresholds* thresholds;
   const Output& out;
 
@@ -92,10 +92,10 @@ struct Finishing {
     Counts<P, B> tile;
     tile.count(patches, weights, block_stride);
     tile.correct(correction, channel);
-    if (affine == nullptr) return tile.compare(*thresholds, channel, out);
+    if (steps == nullptr) return tile.compare(*thresholds, channel, out);
     FloatTile<P, B> values;
     EACH_PIXEL EACH_BLOCK values.at[p][b] = V::to_floats(tile.total[p][b]);
-    values.finish(*affine, channel, out);
+    values.finish(*steps, channel, out);
   }
 };
 
@@ -106,10 +106,10 @@ void disagreements(const Patches& patches, int n_pixels, const uint32_t* weights
 
 void finished_tile(const Patches& patches, int n_pixels, const uint32_t* weights,
                    int64_t block_stride, int n_blocks, const int32_t* const* correction,
-                   int64_t channel, const Affine* affine, const Thresholds* thresholds,
+                   int64_t channel, const TileSteps* steps, const Thresholds* thresholds,
                    const Output& out) {
   run_tile(n_pixels, n_blocks,
-           Finishing{patches, weights, block_stride, correction, channel, affine, thresholds, out});
+           Finishing{patches, weights, block_stride, correction, channel, steps, thresholds, out});
 }
 
 int64_t register_loop(int64_t n_rounds) {

@@ -51,10 +51,12 @@ struct Output {
   int64_t bits_stride;      // bytes from pixel to pixel
 };
 
-// The usual transform: a product and a sum, perhaps a residual, perhaps a clamp.
-struct Affine {
-  const float *multiply, *add;       // per channel
-  const Step *residual, *clamp;      // or null
+// The steps as a tile in registers takes them: first the usual ones, a product and a sum, perhaps a
+// residual, perhaps a clamp; then the rest.
+struct TileSteps {
+  const float *multiply, *add;   // per channel
+  const Step *residual, *clamp;  // or null
+  const Step *rest, *end;
 };
 
 // For each channel: bit = (dot < lower) xor flip.
@@ -85,10 +87,10 @@ struct Implementation {
 
   // Counts a tile and finishes it while the counts are in registers: the same results as
   // `disagreements` and `finish_counts` or `finish_thresholds`, for whole blocks only. Without
-  // affine, thresholds are used; correction[p] points at channel 0. Null where it would gain nothing.
+  // steps, thresholds are used; correction[p] points at channel 0. Null where it would gain nothing.
   void (*finished_tile)(const Patches&, int n_pixels, const uint32_t* weights,
                         int64_t block_stride, int n_blocks, const int32_t* const* correction,
-                        int64_t channel, const Affine* affine, const Thresholds* thresholds,
+                        int64_t channel, const TileSteps* steps, const Thresholds* thresholds,
                         const Output&);
 
   // sums[p * n_blocks * 16 + channel] = the words as floats times the weights, summed in order from 0,
@@ -98,7 +100,7 @@ struct Implementation {
 
   // The same, finished in registers, for whole blocks only; null where it would gain nothing.
   void (*finished_products)(const Patches&, int n_pixels, const float* weights,
-                            int64_t block_stride, int n_blocks, int64_t channel, const Affine&,
+                            int64_t block_stride, int n_blocks, int64_t channel, const TileSteps&,
                             const Output&);
 
   // The steps on floats, channels [channel, channel + n_channels) of pixel p at x + p * x_stride.
@@ -123,7 +125,7 @@ struct Implementation {
 struct BfloatKernels {
   // As Implementation::finished_products, on words that are pairs of bfloat16; whole blocks only.
   void (*finished)(const Patches&, int n_pixels, const uint32_t* weights, int64_t block_stride,
-                   int n_blocks, int64_t channel, const Affine&, const Output&);
+                   int n_blocks, int64_t channel, const TileSteps&, const Output&);
 
   // Rounds to nearest, ties to even.
   void (*narrow)(const float* x, int64_t n, uint16_t* to);

@@ -149,9 +149,8 @@ struct Conv::Target {
 Conv::Conv(const Geometry& geometry, const uint8_t* weight_bits, Transform transform,
                        const int32_t* lower, const uint8_t* flips)
     : geometry_(geometry), transform_(std::move(transform)) {
-  affine_ = transform_.affine(geometry.out_channels);
-  geometry_.bfloats =
-      geometry.bfloats && geometry.can_use_bfloats() && affine_.has_value();
+  tile_steps_ = transform_.for_tiles(geometry.out_channels);
+  geometry_.bfloats = geometry.bfloats && geometry.can_use_bfloats();
   const bool whole_words = geometry.groups == 1 && geometry.x.dilation == 1 &&
                            geometry.group_bytes() % kWordBytes == 0;
   const Axis &y = geometry.y, &x = geometry.x;
@@ -344,8 +343,7 @@ void Conv::run_strip(const Call& call, const Patches& patches, const Strip& stri
   const bool can_finish =
       geometry_.floats ? geometry_.bfloats || how.finished_products != nullptr
                        : how.finished_tile != nullptr;
-  const bool in_registers = can_finish && n_channels == n_blocks * kLanes &&
-                            (has_thresholds() || affine_.has_value());
+  const bool in_registers = can_finish && n_channels == n_blocks * kLanes;
   const bool pointwise = is_pointwise();
   const int32_t* const* correction = correction_of_.data();
   if (!pointwise)
@@ -363,15 +361,15 @@ void Conv::run_strip(const Call& call, const Patches& patches, const Strip& stri
     tile.first = patches.first + x * patches.pixel_stride;
     const int64_t at = static_cast<int64_t>(x) * n_blocks * kLanes;
     if (in_registers && geometry_.bfloats)
-      bfloat_kernels()->finished(tile, n_pixels, weights, block_words, n_blocks, channel, *affine_,
-                                 Target(*this, call, first + x).out);
+      bfloat_kernels()->finished(tile, n_pixels, weights, block_words, n_blocks, channel,
+                                 tile_steps_, Target(*this, call, first + x).out);
     else if (in_registers && geometry_.floats)
-      how.finished_products(tile, n_pixels, float_weights, block_words, n_blocks, channel, *affine_,
-                            Target(*this, call, first + x).out);
+      how.finished_products(tile, n_pixels, float_weights, block_words, n_blocks, channel,
+                            tile_steps_, Target(*this, call, first + x).out);
     else if (in_registers)
       how.finished_tile(tile, n_pixels, weights, block_words, n_blocks,
                         correction + (pointwise ? 0 : x), channel,
-                        has_thresholds() ? nullptr : &*affine_, &thresholds,
+                        has_thresholds() ? nullptr : &tile_steps_, &thresholds,
                         Target(*this, call, first + x).out);
     else if (geometry_.floats)
       how.products(tile, n_pixels, float_weights, block_words, n_blocks, sums + at);

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <vector>
 
 #include "contract.h"
@@ -88,7 +87,7 @@ class Conv {
 
   Geometry geometry_;
   Transform transform_;
-  std::optional<Affine> affine_;
+  TileSteps tile_steps_;
   Reading reading_;
   int64_t patch_words_ = 0;  // of one product, a whole number of words
   int64_t n_blocks_ = 0;     // of one group

@@ -2,8 +2,8 @@
 // block from any channel.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <vector>
 
 #include "contract.h"
@@ -27,20 +27,22 @@ class Transform {
     steps_.push_back({kind, residual, low, high, held.data()});
     if (kind == StepKind::residual && residual >= n_residuals_) n_residuals_ = residual + 1;
   }
-  // The usual transform, if it is that; points into this one. A product or a sum that is not there is
-  // one with 1 or with −0, which change nothing, not even a zero's sign.
-  std::optional<Affine> affine(int64_t n_channels) {
+
+  // For a tile in registers; points into this one. A product or a sum that is not there is one with 1
+  // or with −0, which change nothing, not even a zero's sign.
+  TileSteps for_tiles(int64_t n_channels) {
     ones_.assign(static_cast<size_t>(n_channels + kLanes), 1.0f);
     zeros_.assign(static_cast<size_t>(n_channels + kLanes), -0.0f);
-    Affine found{ones_.data(), zeros_.data(), nullptr, nullptr};
     const Step *s = data(), *const end = s + size();
+    TileSteps found{ones_.data(), zeros_.data(), nullptr, nullptr, s, end};
     if (s < end && s->kind == StepKind::multiply) found.multiply = s++->values;
     if (s < end && s->kind == StepKind::add) found.add = s++->values;
     if (s < end && s->kind == StepKind::residual) found.residual = s++;
     if (s < end && s->kind == StepKind::clamp) found.clamp = s++;
-    if (s < end) return {};
+    found.rest = s;
     return found;
   }
+
   const Step* data() const { return steps_.data(); }
   int64_t size() const { return static_cast<int64_t>(steps_.size()); }
   int n_residuals() const { return n_residuals_; }
