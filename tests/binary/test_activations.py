@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from irbin.binary.activations import RPReLU
 
@@ -92,13 +93,28 @@ def test_never_writes_into_its_input() -> None:
     assert torch.equal(x, before)
 
 
+class Types(TorchDispatchMode):
+    """The types of all large tensors that are made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.numel() > 4:
+            self.seen.add(result.dtype)
+        return result
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_keeps_the_inputs_type_in_mixed_precision(dtype: torch.dtype) -> None:
     act = trained(4)
     with torch.autocast("cpu", dtype):
         x = image(2, 4, 3, 3, dtype=dtype).requires_grad_()
-        y = act(x)
-    assert y.dtype == dtype
+        with Types() as types:
+            y = act(x)
+    assert types.seen == {y.dtype} == {dtype}
     torch.testing.assert_close(y.float(), act(x.float()), rtol=0.03, atol=0.05)
     y.float().sum().backward()
     assert {p.grad.dtype for p in act.parameters() if p.grad is not None} == {torch.float32}

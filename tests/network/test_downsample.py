@@ -8,7 +8,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from irbin.binary.layers import BinaryConv2d
 from irbin.errors import ConvertError
@@ -79,7 +79,18 @@ def edited(block: nn.Module, size: tuple[int, int, int] = SIZE) -> tuple[nn.Modu
     """A copy's graph with its strides replaced, nothing binary."""
     traced = trace_graph(copy.deepcopy(block).eval(), size)
     notes = average_downsamples(traced)
+    Shapes(traced).run(image(2, size))
     return traced, notes
+
+
+class Shapes(fx.Interpreter):
+    """Every node has the shape that its notes say: what edits the graph next reads them."""
+
+    def run_node(self, n: fx.Node):
+        result = super().run_node(n)
+        if isinstance(result, Tensor) and n.op != "get_attr":
+            assert n.meta["shape"] == tuple(result.shape), n
+        return result
 
 
 @pytest.mark.parametrize("size", [(3, 16, 16), (3, 15, 13), (3, 1, 2), (3, 3, 1)], ids=str)
@@ -157,7 +168,16 @@ class AlsoMain(Twice):
         return self.head(self.shortcut(self.b(x)).mean((2, 3)))
 
 
+class TwoBranches(Twice):
+    """A slice that is added to what comes from elsewhere."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x[:, :1].expand(-1, 8, -1, -1)) + self.stem(x)[:, :, ::2, ::2]
+        return self.head(x.mean((2, 3)))
+
+
 UNTOUCHED = {
+    "two branches": TwoBranches,
     "no stride": lambda: Block(nn.Conv2d(8, 8, 1), 1),
     "no shortcut": lambda: nn.Sequential(
         nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1, 2), nn.Flatten(), nn.Linear(8 * 49, 4)
