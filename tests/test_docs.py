@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 from importlib.metadata import version
@@ -33,6 +34,16 @@ def test_the_python_page_runs_as_it_stands(
     for block in blocks:
         exec(block, names)
     assert "BinaryConv2d" in capsys.readouterr().out
+
+
+def test_the_tables_on_accuracy_are_those_of_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`docs/accuracy/tables.py` would write the page as it stands."""
+    monkeypatch.syspath_prepend(ROOT / "docs" / "accuracy")
+    tables = importlib.import_module("tables")
+    page = tables.PAGE.read_text(encoding="utf-8")
+    assert page.count("<!-- table: ") == page.count("<!-- end -->") >= 4
+    assert tables.page(page) == page
+    assert tables.page(page.replace(".", ",")) != page
 
 
 def test_the_page_on_checkpoints_runs_as_it_stands(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,8 @@ def run(experiment: Experiment, seed: int, runs: Path, data_dir: str, val_split:
         source = converted
 
     def tell(epoch: EpochRecord) -> None:
-        print(f"{out.name}: epoch {epoch.epoch + 1}, {epoch.eval_top1:.2f} %", flush=True)
+        top1 = "not evaluated" if isnan(epoch.eval_top1) else f"{epoch.eval_top1:.2f} %"
+        print(f"{out.name}: epoch {epoch.epoch + 1}, {top1}", flush=True)
 
     irbin.finetune(
         source, out, data=data, source_options=SourceOptions(seed=seed), recipe=experiment.recipe,

@@ -21,11 +21,13 @@ import yaml
 
 import irbin
 from irbin.records import DataOptions
+from irbin.zoo.entries import read_record
 
 from run import HERE, Experiment, experiments, folder  # isort: skip
 
 PAGE = HERE.parent / "accuracy.md"
 RESULTS, CURVES = HERE / "results.csv", HERE / "curves.csv"
+PUBLISHED = HERE / "published.yaml"
 COLUMNS = (
     "experiment", "seed", "epochs", "batch_size", "top1", "packed_top1", "packed_images", "hours",
     "threads", "processor", "started", "torch", "git",
@@ -141,11 +143,32 @@ def table(group: str) -> str:
     return "\n".join(lines)
 
 
+def standing() -> str:
+    """The networks of `published.yaml`: others' figures beside those of irbin's zoo."""
+    heads = ("network", "paper, float", "paper, IR-Net", "best since, at the same class of cost")
+    heads += ("irbin", "recipe", "epochs", "seed", "hours", "float network it came from")
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    for published in yaml.safe_load(PUBLISHED.read_text(encoding="utf-8")):
+        theirs = [published[key] for key in ("network", "float", "irnet", "best")]
+        for name in published["zoo"]:
+            record = read_record(name)
+            run = record.runs[-1]
+            cells = [f"[{record.top1:.2f}](../irbin/zoo/{name}/record.json)", f"`{run.recipe}`"]
+            cells += [str(run.epochs), str(run.seed), f"{run.seconds / 3600:.1f}"]
+            cells += [f"{record.teacher_top1:.2f}" if record.teacher_top1 else "–, from noise"]
+            lines.append(f"| {' | '.join([*theirs, *cells])} |")
+            theirs = [""] * len(theirs)
+        if not published["zoo"]:
+            lines.append(f"| {' | '.join([*theirs, 'not run', *['–'] * 5])} |")
+    return "\n".join(lines)
+
+
 def page(text: str) -> str:
     """The page with every `<!-- table: GROUP -->` filled up to its `<!-- end -->`."""
 
     def filled(match: re.Match[str]) -> str:
-        return f"<!-- table: {match[1]} -->\n{table(match[1])}\n<!-- end -->"
+        made = standing() if match[1] == "standing" else table(match[1])
+        return f"<!-- table: {match[1]} -->\n{made}\n<!-- end -->"
 
     return re.sub(r"<!-- table: (\S+) -->\n.*?<!-- end -->", filled, text, flags=re.DOTALL)
 

@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dataset", default="", help="timm's data set string")
     parser.add_argument("--val-split", default=DataOptions.val_split)
     parser.add_argument("--workers", type=int, default=DataOptions.workers)
+    parser.add_argument("--last", action="store_true", help="its last epoch's network")
     parser.add_argument("--replace", action="store_true", help="also a better entry")
     given = parser.parse_args(arguments)
     data = DataOptions(
@@ -38,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         workers=given.workers,
     )  # fmt: skip
     try:
-        record = add(given.run, given.name, data, replace_better=given.replace)
+        record = add(
+            given.run, given.name, data, last=given.last, replace_better=given.replace
+        )  # fmt: skip
     except IrbinError as error:
         sys.stderr.write(f"zookeeper: {error}\n")
         return error.exit_code

@@ -42,6 +42,7 @@ def add(
     name: str,
     data: DataOptions,
     *,
+    last: bool = False,
     replace_better: bool = False,
 ) -> ZooRecord:
     """Makes `irbin/zoo/NAME`, whole or not at all, and the zoo's page.
@@ -50,6 +51,7 @@ def add(
         run: folder of a run, binary or float; its `best` is taken, or its `last` without one.
         name: of the entry, such as `resnet20-cifar10-1w1a`.
         data: images to evaluate on.
+        last: take `last` although there is a `best`: that was chosen on these very images.
         replace_better: also replace an entry whose top-1 is higher.
 
     Raises:
@@ -64,8 +66,9 @@ def add(
     run = Path(run)
     if folder_kind(run) != "run":
         raise UsageError(f"expected the folder of a run with a `best` or `last`, got `{run}`")
-    network, runs = open_network(run), history(run)
-    plan, kept, taught = network.plan, _kept(run), _teacher(run, data)
+    taken = run / "last" if last else network_folder(run)
+    network, runs = open_network(taken), history(run)
+    plan, kept, taught = network.plan, _kept(run, taken.name), _teacher(run, data)
     with whole_folder(entries.ROOT / name) as folder:
         tensor_bytes = _store(network, name, folder)
         measured = verbs.evaluate(folder, data=data)
@@ -138,11 +141,11 @@ class _Kept(NamedTuple):
     epoch: int
 
 
-def _kept(run: Path) -> _Kept:
+def _kept(run: Path, part: str) -> _Kept:
     """Which network of the run is taken, and of which epoch, counted from 1."""
     epochs = read_summary(run)
     evaluated = [e for e in epochs if e.counts and math.isfinite(e.eval_top1)]
-    if network_folder(run).name == "best" and evaluated:
+    if part == "best" and evaluated:
         return _Kept("best", max(evaluated, key=lambda e: e.eval_top1).epoch + 1)
     return _Kept("last", epochs[-1].epoch + 1)
 

@@ -132,6 +132,7 @@ def test_no_path_of_the_machine_goes_with_an_entry(
 
 def test_best_is_kept_else_last(runs: Path, zoo: Path, data: DataOptions) -> None:
     assert add(runs / "float", "small", data).kept == "best"
+    assert add(runs / "float", "small", data, last=True).kept == "last"
     shutil.rmtree(runs / "float" / "best")
     record = add(runs / "float", "small", data)
     assert (record.kept, record.kept_epoch) == ("last", 1)
@@ -151,9 +152,8 @@ def test_the_epoch_kept_is_the_first_of_the_best_that_count(runs: Path) -> None:
     rows = [line(0, "99", "activations"), line(1, "50", "binary"), line(2, "70", "binary"),
             line(3, "70", "binary"), line(4, "nan", "binary")]  # fmt: skip
     file.write_text("\n".join([head, *rows]) + "\n")
-    assert adding._kept(runs / "way") == ("best", 3)
-    shutil.rmtree(runs / "way" / "best")
-    assert adding._kept(runs / "way") == ("last", 5)
+    assert adding._kept(runs / "way", "best") == ("best", 3)
+    assert adding._kept(runs / "way", "last") == ("last", 5)
 
 
 @pytest.fixture
@@ -241,5 +241,7 @@ def test_the_program(
     record = entries.read_record("small")
     said = f"best, {record.top1:.2f} % top-1 on 18 images, {record.size_bytes:,} bytes\n"
     assert capsys.readouterr().out == f"zoo:small: {said}"
+    assert main([str(runs / "way"), "tiny", "--last", *words]) == 0
+    assert capsys.readouterr().out.startswith("zoo:tiny: last, ")
     assert main([str(runs / "nothing"), "small", *words]) == 2
     assert capsys.readouterr().err.startswith("zookeeper: expected the folder of a run")
