@@ -97,9 +97,9 @@ def test_flips_policy_and_jitter_are_applied() -> None:
         train_transform(SMALL, replace(STILL, vflip=1.0))(image), pixels_of(image).flip(1)
     )
     for change in ({"aa": "rand-m9-n3"}, {"color_jitter": 0.9}):
-        assert not torch.equal(
-            train_transform(SMALL, replace(STILL, **change))(image), pixels_of(image)
-        )
+        changed = train_transform(SMALL, replace(STILL, **change))
+        # a policy leaves an image alone once in eight draws: never forty times
+        assert not all(torch.equal(changed(image), pixels_of(image)) for _ in range(40))
 
 
 @pytest.mark.parametrize("channels", [0, 2, 4])
