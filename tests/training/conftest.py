@@ -95,5 +95,5 @@ def data(image_folder: Path) -> DataOptions:
 
 @pytest.fixture
 def recipe() -> Recipe:
-    plain = {"amp": "off", "channels_last": False, "compile": False}
+    plain = {"amp": "off", "channels_last": False, "compile": False, "t_min": 0.1, "t_max": 10.0}
     return replace(resolve_recipe("quick", plain, converted=True), epochs=3, distill=False)

@@ -70,8 +70,7 @@ def test_ede_moves_with_the_global_step_and_ends_at_t_max(
     make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
 ) -> None:
     network, seen = make_network(), []
-    paper = replace(recipe, t_min=0.1, t_max=10.0)
-    finetune(network, data, paper, tmp_path / "run", report=lambda step: seen.append(step))
+    finetune(network, data, recipe, tmp_path / "run", report=lambda step: seen.append(step))
     assert len(seen) == 9  # 3 epochs of 3 whole batches
     expected = [0.1 * 100 ** ((i + 1) / 9) for i in range(9)]
     assert [step.t for step in seen] == pytest.approx(expected, rel=1e-6)
