@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from irbin.report.curves import _COLORS
+from irbin.report.curves import line_colors
 from irbin.report.picture import INK, drawn, plain_axes
 
 from run import HERE, Experiment, experiments  # isort: skip
@@ -21,9 +21,9 @@ GROUPS = ("start", "ablation")
 
 
 def draw(axes: Any, chosen: list[Experiment], points: list[Row]) -> None:
-    """Epochs to the right, top-1 upwards; its label from the file."""
+    """Epochs to the right, top-1 upwards; labels are those of `experiments.yaml`."""
     plain_axes(axes)
-    for experiment, color in zip(chosen, _COLORS, strict=False):
+    for experiment, color in zip(chosen, line_colors(len(chosen)), strict=True):
         for seed in experiment.seeds:
             mine = [
                 point for point in points

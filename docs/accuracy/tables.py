@@ -155,7 +155,8 @@ def standing() -> str:
             run = record.runs[-1]
             cells = [f"[{record.top1:.2f}](../irbin/zoo/{name}/record.json)", f"`{run.recipe}`"]
             cells += [str(run.epochs), str(run.seed), f"{run.seconds / 3600:.1f}"]
-            cells += [f"{record.teacher_top1:.2f}" if record.teacher_top1 else "–, from noise"]
+            taught = record.teacher_top1
+            cells += ["–, from noise" if taught is None else f"{taught:.2f}"]
             lines.append(f"| {' | '.join([*theirs, *cells])} |")
             theirs = [""] * len(theirs)
         if not published["zoo"]:

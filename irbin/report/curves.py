@@ -103,7 +103,7 @@ def curves(runs: Runs, panels: Sequence[str], suffix: str) -> bytes:
 
     def draw(figure: Any) -> None:
         figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
-        colors = _colors(len(runs))
+        colors = line_colors(len(runs))
         for place, name in enumerate(panels, 1):
             axes = figure.add_subplot(n_rows, n_columns, place)
             for (_, epochs), color in zip(runs.items(), colors, strict=True):
@@ -213,7 +213,8 @@ def _short(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[:half]}…{name[1 - half :]}"
 
 
-def _colors(n: int) -> Sequence[str]:
+def line_colors(n: int) -> Sequence[str]:
+    """As many, told apart as well as can be."""
     if n <= len(_COLORS):
         return _COLORS[:n]
     from matplotlib import colormaps
