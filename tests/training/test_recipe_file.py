@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from irbin.conversion import make_binary
 from irbin.errors import UsageError
 from irbin.network.open import open_network
-from irbin.network.plan import make_plan
-from irbin.network.trace import trace
 from irbin.records import DEFAULT_BATCH_SIZE, DataOptions, PlanOptions, SourceOptions, to_json
 from irbin.training.recipe_file import RecipeFile, plan_options, read_recipe, recipe_names
 
@@ -28,14 +27,14 @@ def test_every_recipe_says_what_it_is_for(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CONVERTING)
-def test_every_conversion_makes_a_plan_on_its_own_network(name: str) -> None:
+def test_every_conversion_works_on_its_own_network(name: str) -> None:
     file = read_recipe(name)
     assert file.source is not None
     assert file.plan_options is not None
     network = open_network(file.source, SourceOptions(pretrained=False))
-    plan = make_plan(trace(network.module, network.source.preprocessing.input_size),
-                     file.plan_options)  # fmt: skip
-    assert plan.binary_names
+    converted = make_binary(network, file.plan_options)  # runs it once, forward and backward
+    assert converted.plan is not None
+    assert converted.plan.binary_names
 
 
 def test_the_papers_networks_are_converted_as_the_authors_do() -> None:
