@@ -44,6 +44,8 @@ class Experiment:
     """For tables and pictures."""
     paper: str = ""
     """What the paper has, as it is to be printed."""
+    compare: bool = True
+    """Whether the runs of its group are to be told against the first."""
 
 
 def experiments() -> dict[str, Experiment]:

@@ -122,11 +122,15 @@ def _packed(
 
 
 def table(group: str) -> str:
-    """A group's runs: each one's seeds, their mean and spread, and how far from the first."""
+    """A group's runs: each one's seeds, their mean and spread, and how far from the first.
+
+    A group that does not compare has the seeds alone.
+    """
     rows, chosen = read(RESULTS), [e for e in experiments().values() if e.group == group]
-    has_paper = any(e.paper for e in chosen)
-    heads = ["", *(["paper"] if has_paper else []), "top-1 % of each seed", "mean", "spread"]
-    heads += ["to the first row", "epochs", "hours a run"]
+    has_paper, compares = any(e.paper for e in chosen), any(e.compare for e in chosen)
+    heads = ["", *(["paper"] if has_paper else []), "top-1 % of each seed"]
+    heads += ["mean", "spread", "to the first row"] if compares else []
+    heads += ["epochs", "hours a run"]
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     first = None
     for experiment in chosen:
@@ -136,8 +140,10 @@ def table(group: str) -> str:
             continue
         first = mean(tops) if first is None else first
         cells = [experiment.label, *([experiment.paper] if has_paper else [])]
-        cells += [", ".join(f"{top:.2f}" for top in tops), f"{mean(tops):.2f}"]
-        cells += [f"{stdev(tops):.2f}" if len(tops) > 1 else "–", f"{mean(tops) - first:+.2f}"]
+        cells += [", ".join(f"{top:.2f}" for top in tops)]
+        if compares:
+            spread = f"{stdev(tops):.2f}" if len(tops) > 1 else "–"
+            cells += [f"{mean(tops):.2f}", spread, f"{mean(tops) - first:+.2f}"]
         cells += [mine[0]["epochs"], f"{mean(float(row['hours']) for row in mine):.2f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
