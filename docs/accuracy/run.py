@@ -46,6 +46,8 @@ class Experiment:
     """What the paper has, as it is to be printed."""
     compare: bool = True
     """Whether the runs of its group are to be told against the first."""
+    signs: bool = False
+    """Whether the table is to tell how many weights kept their sign."""
 
 
 def experiments() -> dict[str, Experiment]:

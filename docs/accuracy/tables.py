@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
+import torch
 import yaml
 
 import irbin
@@ -29,8 +30,8 @@ PAGE = HERE.parent / "accuracy.md"
 RESULTS, CURVES = HERE / "results.csv", HERE / "curves.csv"
 PUBLISHED = HERE / "published.yaml"
 COLUMNS = (
-    "experiment", "seed", "epochs", "batch_size", "top1", "packed_top1", "packed_images", "hours",
-    "threads", "processor", "started", "torch", "git",
+    "experiment", "seed", "epochs", "batch_size", "top1", "packed_top1", "packed_images", "signs_kept",
+    "hours", "threads", "processor", "started", "torch", "git",
 )  # fmt: skip
 
 Row = dict[str, str]
@@ -65,6 +66,7 @@ def collect(runs: Path, data_dir: str | None) -> None:
             if row is None:
                 continue
             row |= _packed(experiment, out, runs, data_dir, rows.get(key, {}))
+            row["signs_kept"] = rows.get(key, {}).get("signs_kept") or _signs_kept(out, runs)
             print(f"{out.name}: {row['top1']} %, packed {row['packed_top1'] or '–'} %", flush=True)
             rows[key] = row
             for line in read(out / "summary.csv"):
@@ -121,15 +123,32 @@ def _packed(
     return {"packed_top1": f"{found.top1:.2f}", "packed_images": str(found.n_images)}
 
 
+def _signs_kept(out: Path, runs: Path) -> str:
+    """Percent of the binary weights whose sign is that of the weight that was converted."""
+    converted = runs / "converted" / out.name
+    if not converted.exists():
+        return ""
+    before, after = (irbin.open_network(place) for place in (converted, out / "last"))
+    assert before.plan is not None
+    same = torch.cat([
+        (before.module.get_submodule(name).binary_weight() > 0).flatten()
+        == (after.module.get_submodule(name).binary_weight() > 0).flatten()
+        for name in before.plan.binary_names
+    ])  # fmt: skip
+    return f"{100 * same.float().mean().item():.1f}"
+
+
 def table(group: str) -> str:
     """A group's runs: each one's seeds, their mean and spread, and how far from the first.
 
-    A group that does not compare has the seeds alone.
+    A group that does not compare has the seeds' alone.
     """
     rows, chosen = read(RESULTS), [e for e in experiments().values() if e.group == group]
     has_paper, compares = any(e.paper for e in chosen), any(e.compare for e in chosen)
+    signs = any(e.signs for e in chosen)
     heads = ["", *(["paper"] if has_paper else []), "top-1 % of each seed"]
     heads += ["mean", "spread", "to the first row"] if compares else []
+    heads += ["signs kept, %"] if signs else []
     heads += ["epochs", "hours a run"]
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     first = None
@@ -144,6 +163,7 @@ def table(group: str) -> str:
         if compares:
             spread = f"{stdev(tops):.2f}" if len(tops) > 1 else "–"
             cells += [f"{mean(tops):.2f}", spread, f"{mean(tops) - first:+.2f}"]
+        cells += [", ".join(row["signs_kept"] or "–" for row in mine)] if signs else []
         cells += [mine[0]["epochs"], f"{mean(float(row['hours']) for row in mine):.2f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
