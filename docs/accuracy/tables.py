@@ -30,8 +30,8 @@ PAGE = HERE.parent / "accuracy.md"
 RESULTS, CURVES = HERE / "results.csv", HERE / "curves.csv"
 PUBLISHED = HERE / "published.yaml"
 COLUMNS = (
-    "experiment", "seed", "epochs", "batch_size", "top1", "packed_top1", "packed_images", "signs_kept",
-    "hours", "threads", "processor", "started", "torch", "git",
+    "experiment", "seed", "epochs", "batch_size", "top1", "packed_top1", "packed_images",
+    "signs_kept", "hours", "threads", "processor", "started", "torch", "git",
 )  # fmt: skip
 
 Row = dict[str, str]
