@@ -72,7 +72,7 @@ def test_an_unknown_name(run: Any) -> None:
     assert done.out == ""
     assert done.err == (
         "irbin: the zoo has no `zoo:resnet20-cifar10-1w1`; nearest: `zoo:resnet20-cifar10-1w1a`, "
-        "`zoo:resnet20-cifar10-1w32a`, `zoo:resnet20-cifar10-1w1a-paper`; `irbin zoo` lists all\n"
+        "`zoo:resnet20-cifar10-1w32a`, `zoo:resnet18-cifar10-1w1a`; `irbin zoo` lists all\n"
     )
 
 

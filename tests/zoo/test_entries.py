@@ -245,7 +245,7 @@ USES: list[Callable[[str], object]] = [
 def test_an_unknown_name_gets_one_helpful_line(use: Callable[[str], object]) -> None:
     message = (
         "the zoo has no `zoo:resnet20-cifar10-1w1`; nearest: `zoo:resnet20-cifar10-1w1a`, "
-        "`zoo:resnet20-cifar10-1w32a`, `zoo:resnet20-cifar10-1w1a-paper`; `irbin zoo` lists all"
+        "`zoo:resnet20-cifar10-1w32a`, `zoo:resnet18-cifar10-1w1a`; `irbin zoo` lists all"
     )
     with pytest.raises(SourceError) as caught:
         use("zoo:resnet20-cifar10-1w1")
