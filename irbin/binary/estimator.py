@@ -62,7 +62,7 @@ def ede_sign(x: Tensor, t: Tensor, k: Tensor) -> Tensor:
     Args:
         x: any shape.
         t: scalar tensor, sharpness; grows during training.
-        k: scalar tensor, max(1/t, 1).
+        k: scalar tensor, max(1/t, 1) in the paper; `anneal.EDE_SCALES` has what it may be.
 
     Returns:
         −1/+1, the shape of x. (IR-Net, eq. 11–12.)

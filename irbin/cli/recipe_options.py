@@ -100,6 +100,10 @@ class RecipeFlags:
         ),
     ] = None
     t_max: Annotated[float | None, knob(METHOD, "EDE's t at the last step.", "X")] = None
+    ede_scale: Annotated[
+        Literal["paper", "even"] | None,
+        knob(METHOD, "EDE's k: the paper's, or one that keeps gradients even through depth."),
+    ] = None
     recu: Annotated[
         bool | None,
         knob(METHOD, "Clamp weights to quantiles of their filter.", None, "--recu/--no-recu"),

@@ -150,7 +150,7 @@ def make_run(
     phase = phase_of(module) if network.plan is not None else None
     stages = stages_of(recipe)
     if phase is not None:
-        phase.set_range(recipe.t_min, recipe.t_max)
+        phase.set_range(recipe.t_min, recipe.t_max, recipe.ede_scale)
         if recipe.recu:
             phase.set_clamp(recipe.tau_min, recipe.tau_max)
         phase.set_stage(stages[0].binary_weights, stages[0].binary_activations)

@@ -87,6 +87,9 @@ class Recipe:
     """EDE sharpness at the first step."""
     t_max: Positive
     """EDE sharpness at the last step."""
+    ede_scale: Literal["paper", "even"]
+    """How EDE's k follows t: max(1/t, 1), or, so that gradients stay even through the layers, 1/t
+    for t < 1 and t^(−1/2) from there."""
     recu: bool
     """Clamp weights to quantiles of their filter before the sign, so that the tails are let go."""
     tau_min: Quantile

@@ -50,6 +50,15 @@ def test_paper_recipes_hold_the_authors_numbers() -> None:
     assert (vgg.epochs, vgg.lr, vgg.t_min) == (300, 0.007, 0.1)
 
 
+@pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith("paper-")])
+def test_paper_recipes_have_nothing_that_is_not_the_papers(name: str) -> None:
+    recipe = resolve_recipe(name, {}, converted=True)
+    assert load_recipe(name)["ede_scale"] == "paper"
+    assert (recipe.distill, recipe.recu, recipe.model_ema) == (False, False, False)
+    assert recipe.calibrate_images == 0
+    assert recipe.float_epochs == recipe.activation_epochs == 0
+
+
 def test_layers_override_each_other(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("lr: 3e-3\nepochs: 7\n")  # YAML reads 3e-3 as a string

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,6 +48,25 @@ def state(out: Path) -> tuple[bytes, object]:
         for name in ("seconds", "eval_seconds", "images_per_second", "waiting"):
             timed.pop(name, None)
     return (out / "last" / "training.safetensors").read_bytes(), json.dumps(value)
+
+
+NEWER_KNOBS = ("ede_scale",)
+"""What `args.yaml` of runs before 0.2 lacks, at its default."""
+
+
+def test_a_run_of_an_earlier_version_goes_on_as_it_began(
+    make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
+) -> None:
+    finetune(make_network(), data, recipe, tmp_path / "whole")
+    out = tmp_path / "cut"
+    finetune(make_network(), data, recipe, out, report=stop_after(5))
+    args = yaml.safe_load((out / "args.yaml").read_text())
+    for name in NEWER_KNOBS:
+        del args["recipe"][name]
+    (out / "args.yaml").write_text(yaml.safe_dump(args))
+    finetune(make_network(seed=99), data, recipe, out, resume=True)
+    assert weights(out) == weights(tmp_path / "whole")
+    assert state(out) == state(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
