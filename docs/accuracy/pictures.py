@@ -13,7 +13,7 @@ from typing import Any
 from irbin.report.curves import line_colors
 from irbin.report.picture import INK, drawn, plain_axes
 
-from run import HERE, Experiment, experiments  # isort: skip
+from experiments import HERE, Experiment, experiments  # isort: skip
 from tables import CURVES, Row, read  # isort: skip
 
 IMAGES = HERE.parent / "images"

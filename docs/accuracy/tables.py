@@ -24,14 +24,15 @@ import irbin
 from irbin.records import DataOptions
 from irbin.zoo.entries import read_record
 
-from run import HERE, Experiment, experiments, folder  # isort: skip
+from experiments import HERE, Experiment, Task, experiments, folder  # isort: skip
+from experiments import standing as how_far  # isort: skip
 
 PAGE = HERE.parent / "accuracy.md"
 RESULTS, CURVES = HERE / "results.csv", HERE / "curves.csv"
 PUBLISHED = HERE / "published.yaml"
 COLUMNS = (
     "experiment", "seed", "epochs", "batch_size", "top1", "packed_top1", "packed_images",
-    "signs_kept", "hours", "threads", "processor", "started", "torch", "git",
+    "signs_kept", "hours", "threads", "processor", "started", "torch", "git", "source",
 )  # fmt: skip
 
 Row = dict[str, str]
@@ -60,11 +61,9 @@ def collect(runs: Path, data_dir: str | None) -> None:
     for experiment in experiments().values():
         for seed in experiment.seeds:
             out, key = folder(runs, experiment.name, seed), (experiment.name, str(seed))
-            if not (out / "run.json").exists():
+            if how_far(Task(experiment, seed), runs).state != "finished":
                 continue
             row = _row(experiment, seed, out)
-            if row is None:
-                continue
             row |= _packed(experiment, out, runs, data_dir, rows.get(key, {}))
             row["signs_kept"] = rows.get(key, {}).get("signs_kept") or _signs_kept(out, runs)
             print(f"{out.name}: {row['top1']} %, packed {row['packed_top1'] or '–'} %", flush=True)
@@ -85,12 +84,10 @@ def collect(runs: Path, data_dir: str | None) -> None:
     write(CURVES, ("experiment", "seed", "epoch", "top1"), (curves[key] for key in points))
 
 
-def _row(experiment: Experiment, seed: int, out: Path) -> Row | None:
-    """What a run tells of itself; None while it has epochs to go."""
+def _row(experiment: Experiment, seed: int, out: Path) -> Row:
+    """What a finished run tells of itself."""
     args = yaml.safe_load((out / "args.yaml").read_text(encoding="utf-8"))
     ended = json.loads((out / "run.json").read_text(encoding="utf-8"))
-    if ended["epochs"] < args["recipe"]["epochs"]:
-        return None
     return {
         "experiment": experiment.name,
         "seed": str(seed),
@@ -103,7 +100,14 @@ def _row(experiment: Experiment, seed: int, out: Path) -> Row | None:
         "started": str(args["started"])[:16],
         "torch": str(args["versions"]["torch"]),
         "git": str((args["git"] or {}).get("revision", ""))[:10],
+        "source": begun_with(args["source"]["spec"]),
     }
+
+
+def begun_with(spec: str) -> str:
+    """The network that a run started from: a run by its folder's name, anything else as typed."""
+    path = Path(spec)
+    return path.parent.name if path.is_absolute() else spec
 
 
 def _packed(
