@@ -4,9 +4,9 @@
 #include <cstdint>
 
 #include "contract.h"
+#include "target.h"
 
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
+IRBIN_TARGET_BEGIN("avx2,fma")
 
 namespace irbin {
 namespace {
@@ -190,4 +190,4 @@ const Implementation avx2{
 
 }  // namespace irbin
 
-#pragma GCC pop_options
+IRBIN_TARGET_END

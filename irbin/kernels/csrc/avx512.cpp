@@ -4,9 +4,9 @@
 #include <cstdint>
 
 #include "contract.h"
+#include "target.h"
 
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl")
+IRBIN_TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl")
 
 namespace irbin {
 namespace {
@@ -79,4 +79,4 @@ const Implementation avx512{
 
 }  // namespace irbin
 
-#pragma GCC pop_options
+IRBIN_TARGET_END

@@ -5,9 +5,9 @@
 #include <cstdint>
 
 #include "contract.h"
+#include "target.h"
 
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")
+IRBIN_TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")
 
 namespace irbin {
 namespace {
@@ -78,4 +78,4 @@ const BfloatKernels avx512_bf16{finished, narrow};
 
 }  // namespace irbin
 
-#pragma GCC pop_options
+IRBIN_TARGET_END
