@@ -83,7 +83,8 @@ def benchmark(
         images = torch.randn(
             batch_size, *record.preprocessing.input_size, generator=torch.Generator().manual_seed(0)
         )
-        notes = [notice] if (notice := native.notice()) else []
+        native.warn()
+        notes: list[str] = []
         calls, versions = _calls(model, record, images, against, n_threads, notes, report)
         times = interleaved(calls, n_runs, _stage(report, "timing"))
         nodes = profile(model, images, n_runs)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 
@@ -85,9 +86,8 @@ def peak_bytes(module: str, arguments: list[str]) -> int | None:
     Returns:
         None where the process cannot tell (it ends with another line).
     """
-    done = subprocess.run(
-        [sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False
-    )
+    code = f"import runpy; runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+    done = _fresh(code, arguments)
     lines = done.stdout.split()
     return int(lines[-1]) if done.returncode == 0 and lines and lines[-1].isdigit() else None
 
@@ -99,6 +99,20 @@ irbin.load(sys.argv[1])
 print(1e3 * (time.perf_counter() - start))
 """
 
+_SAME_IRBIN = """
+import sys
+root = sys.argv.pop(1)
+if root not in sys.path:
+    sys.path.insert(0, root)
+"""
+
+
+def _fresh(code: str, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    """Runs code in a fresh process that has this irbin, and no module of the working directory."""
+    root = str(Path(__file__).parents[1])
+    command = [sys.executable, "-P", "-W", "ignore", "-c", _SAME_IRBIN + code, root, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
 
 def load_ms(folder: str, n_runs: int = 5) -> float | None:
     """Milliseconds to load a packed folder in a fresh process; None if that fails.
@@ -107,10 +121,9 @@ def load_ms(folder: str, n_runs: int = 5) -> float | None:
         folder: a packed folder.
         n_runs: processes; the median is taken.
     """
-    command = [sys.executable, "-c", LOADING, folder]
     found = []
     for _ in range(n_runs):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = _fresh(LOADING, [folder])
         if done.returncode:
             return None
         found.append(float(done.stdout.split()[-1]))

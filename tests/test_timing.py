@@ -1,6 +1,5 @@
 import os
 import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -77,12 +76,31 @@ class TestPeakBytes:
     def test_is_none_where_the_process_cannot_tell(self, monkeypatch, text, code):
         assert self.said(monkeypatch, text, code) is None
 
-    def test_runs_the_module_with_its_arguments(self, monkeypatch):
-        words: list[str] = []
-        monkeypatch.setattr(
-            timing.subprocess, "run",
-            lambda command, **_: words.extend(command)
-            or subprocess.CompletedProcess([], 0, "1\n", ""),
-        )  # fmt: skip
-        timing.peak_bytes("some.module", ["a", "b"])
-        assert words == [sys.executable, "-m", "some.module", "a", "b"]
+    def test_runs_the_module_with_its_arguments(self, monkeypatch, tmp_path):
+        (tmp_path / "told.py").write_text(
+            "import sys\nprint(7 if sys.argv[1:] == ['1', 'x y'] else 0)\n"
+        )
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        assert timing.peak_bytes("told", ["1", "x y"]) == 7
+
+    def test_takes_no_module_of_the_working_directory(self, monkeypatch, tmp_path):
+        for place, number in (("installed", 5), ("here", 6)):
+            (tmp_path / place).mkdir()
+            (tmp_path / place / "number.py").write_text(f"N = {number}\n")
+        (tmp_path / "installed" / "told.py").write_text("import number\nprint(number.N)\n")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path / "installed"))
+        monkeypatch.chdir(tmp_path / "here")
+        assert timing.peak_bytes("told", []) == 5
+
+    def test_has_the_irbin_that_asks_even_where_only_the_working_directory_did(
+        self, monkeypatch, tmp_path
+    ):
+        (tmp_path / "told.py").write_text("print(3)\n")  # stands for irbin in a checkout
+        monkeypatch.setattr(timing, "__file__", str(tmp_path / "irbin" / "timing.py"))
+        assert timing.peak_bytes("told", []) == 3
+
+    def test_lives_with_warnings_that_are_errors(self, monkeypatch, tmp_path):
+        (tmp_path / "told.py").write_text("import warnings\nwarnings.warn('x')\nprint(3)\n")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        monkeypatch.setenv("PYTHONWARNINGS", "error")
+        assert timing.peak_bytes("told", []) == 3

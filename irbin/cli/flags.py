@@ -6,10 +6,12 @@ that takes `source: SourceFlags` gets one flat parameter for each field of `Sour
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
-from inspect import Parameter, Signature, cleandoc, signature
+from inspect import Parameter, Signature, cleandoc, getsource, signature, unwrap
+from textwrap import dedent
 from typing import Any, get_type_hints
 
 
@@ -87,7 +89,18 @@ def words(group: Any, *, without: tuple[str, ...] = ()) -> list[str]:
     return found
 
 
-def reflow(docstring: str) -> str:
+def docstring(command: Callable[..., Any]) -> str:
+    """A function's docstring, also where `python -OO` threw it away: then its source tells."""
+    if command.__doc__:
+        return command.__doc__
+    try:
+        parsed = ast.parse(dedent(getsource(unwrap(command)))).body[0]
+    except (OSError, SyntaxError):  # installed without sources
+        return ""
+    return ast.get_docstring(parsed) or "" if isinstance(parsed, ast.FunctionDef) else ""
+
+
+def reflow(text: str) -> str:
     """A docstring with each paragraph on one line, so that help is broken where the screen ends."""
-    paragraphs = cleandoc(docstring).split("\n\n")
+    paragraphs = cleandoc(text).split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)

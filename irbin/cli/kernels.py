@@ -44,8 +44,13 @@ def kernels(
     screen = results(json_to)
     screen.print(table)
     if native.notice():
-        say(notes(), native.notice(), style="yellow")
-    value: dict[str, JsonValue] = {"implementations": [asdict(one) for one in found]}
+        say(notes(), f"note: {native.notice()}", style="yellow")
+    else:
+        say(screen, f"compiled by {native.compiler()}")
+    value: dict[str, JsonValue] = {
+        "implementations": [asdict(one) for one in found],
+        "compiler": native.compiler() or None,
+    }
     if rates:
         names = [one.name for one in found if one.supported and one.name != native.REFERENCE]
         measured = _measure(names)

@@ -14,7 +14,7 @@ from typer.models import ArgumentInfo, OptionInfo
 
 from irbin.cli.app import COMMANDS, PURPOSE
 from irbin.cli.demo import JOURNEY
-from irbin.cli.flags import reflow
+from irbin.cli.flags import docstring, reflow
 
 GENERAL = "Options"
 HEAD = """\
@@ -80,7 +80,7 @@ def reference() -> str:
 def section(name: str, command: Callable[..., None]) -> str:
     """One command: usage, what it does, a table of options for each panel."""
     lines = [f"## irbin {name}", "", "```", _usage(name, command), "```", ""]
-    lines += [cleandoc(command.__doc__ or ""), ""]
+    lines += [cleandoc(docstring(command)), ""]
     panels: dict[str, list[str]] = {GENERAL: []}
     for parameter, info in _options(command):
         panel = info.rich_help_panel

@@ -1,16 +1,20 @@
 """The native implementations: which there are, which is active, and whether there are any.
 
-`IRBIN_KERNELS=name` forces one; `reference` forces plain NumPy. Without a compiler at install time
-there is no extension module: irbin then computes with the reference, and `notice` says so.
+`IRBIN_KERNELS=name` forces one; `reference` forces plain NumPy. Where the extension module was not
+built, or cannot be loaded, irbin computes with the reference, and `notice` says why.
 """
 
 from __future__ import annotations
 
 import importlib
+import logging
 import os
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,16 +22,42 @@ from irbin.errors import UsageError
 
 VARIABLE = "IRBIN_KERNELS"
 REFERENCE = "reference"
+_NATIVE = "irbin.kernels._native"
+_SLOWLY = "packed networks run on the NumPy reference, slowly"
+
+_log = logging.getLogger(__name__)
 
 
-def _load() -> ModuleType | None:
+def _load() -> tuple[ModuleType | None, str]:
+    """The extension module, or why there is none."""
     try:
-        return importlib.import_module("irbin.kernels._native")
-    except ImportError:
-        return None
+        return importlib.import_module(_NATIVE), ""
+    except ImportError as error:
+        return None, _why(error, Path(__file__).parent)
 
 
-_module = _load()
+def _why(error: ImportError, folder: Path) -> str:
+    """Why the module in `folder` could not be imported, and what to do, in one line."""
+    if not isinstance(error, ModuleNotFoundError) or error.name != _NATIVE:
+        said = " ".join(str(error).split())
+        return (
+            f"the native kernels cannot be loaded ({said}); `pip install -v .` in irbin's source "
+            "builds them anew"
+        )
+    if (folder / "csrc").is_dir():  # which only the source tree has
+        root = folder.parents[1]
+        return (
+            f"irbin is imported from the checkout {root}, whose native kernels are not built for "
+            f"Python {sys.version_info.major}.{sys.version_info.minor}; `pip install -v -e {root}` "
+            "builds them or shows why not"
+        )
+    return (
+        "irbin was installed without native kernels: no C++17 compiler was found (GCC or Clang), "
+        "or the build failed; `pip install -v .` shows which"
+    )
+
+
+_module, _reason = _load()
 
 
 @dataclass(frozen=True)
@@ -47,22 +77,19 @@ class Implementation:
 
 
 class _State:
-    """The name of the active implementation; None until one is needed."""
-
     active: str | None = None
+    """The name of the active implementation; None until one is needed."""
+    has_warned: bool = False
 
 
 def module() -> Any:
     """The extension module.
 
     Raises:
-        UsageError: it was not built.
+        UsageError: it was not built, or cannot be loaded.
     """
     if _module is None:
-        raise UsageError(
-            "expected native kernels, but irbin was installed without a C++ compiler; "
-            "install one and irbin again"
-        )
+        raise UsageError(f"expected native kernels, but {_reason}")
     return _module
 
 
@@ -151,12 +178,23 @@ def has_bfloat16() -> bool:
 
 def notice() -> str:
     """What a user must know about the kernels; '' if nothing."""
-    if _module is None:
-        return (
-            "irbin was installed without a C++ compiler, so packed networks run on the NumPy "
-            "reference, slowly; install a compiler and irbin again"
-        )
-    return ""
+    return f"{_SLOWLY}: {_reason}" if _module is None else ""
+
+
+def warn() -> None:
+    """Says `notice`, once in a process: to those who listen to irbin's log, else as a warning."""
+    if _State.has_warned or not notice():
+        return
+    _State.has_warned = True
+    if logging.getLogger("irbin").handlers:
+        _log.warning(notice())
+    else:
+        warnings.warn(notice(), stacklevel=3)  # where `load` was called
+
+
+def compiler() -> str:
+    """What compiled the native kernels, as in `GCC 12.2.0`; '' where there are none."""
+    return "" if _module is None else str(_module.compiler())
 
 
 def n_calls() -> dict[str, int]:

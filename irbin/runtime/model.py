@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import threading
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -305,8 +304,7 @@ def load(
         UsageError: see `PackedModel`.
     """
     folder = located(path)
-    if native.notice():
-        warnings.warn(native.notice(), stacklevel=2)  # Python shows it once a place
+    native.warn()
     return PackedModel(read_artifact(folder), fusions, float_math)
 
 

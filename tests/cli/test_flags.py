@@ -2,11 +2,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from inspect import Parameter, signature
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 
-from irbin.cli.flags import flat, given, reflow, words
+from irbin.cli.flags import docstring, flat, given, reflow, words
 
 
 @dataclass(frozen=True)
@@ -66,3 +66,26 @@ def test_words_are_what_was_typed_beside_the_defaults() -> None:
 )
 def test_paragraphs_become_lines(docstring: str, text: str) -> None:
     assert reflow(docstring) == text
+
+
+def documented() -> None:
+    """One line.
+
+    And more.
+    """
+
+
+class TestDocstring:
+    def test_is_the_function_s_own(self) -> None:
+        assert docstring(documented) == documented.__doc__
+
+    def test_comes_from_the_source_where_python_threw_it_away(self, monkeypatch) -> None:
+        monkeypatch.setattr(documented, "__doc__", None)
+        assert docstring(documented) == "One line.\n\nAnd more."
+        assert docstring(flat(documented)) == "One line.\n\nAnd more."
+
+    def test_is_empty_where_there_is_no_source_and_where_it_is_not_a_function(self) -> None:
+        made: dict[str, Any] = {}
+        exec("def nameless(): ...", made)
+        assert docstring(made["nameless"]) == ""
+        assert docstring(lambda: None) == ""

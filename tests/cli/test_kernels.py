@@ -10,7 +10,8 @@ from irbin.records import KernelRate
 
 def test_every_implementation_is_listed_and_one_is_active(run) -> None:
     done = run("kernels")
-    rows = [line.split() for line in done.out.splitlines() if not line.startswith(" ")][2:]
+    lines = done.out.splitlines()[2:-1]
+    rows = [line.split() for line in lines if not line.startswith(" ")]
     assert [row[0] for row in rows] == [one.name for one in native.implementations()]
     assert [row[0] for row in rows if row[-1] == "active"] == [native.active()]
 
@@ -47,10 +48,17 @@ def test_rates_are_measured_for_every_supported_one(run, monkeypatch: pytest.Mon
     assert done.out.count("90.0") == 2 * len(asked)
 
 
-def test_without_a_compiler_the_user_is_told(run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_compiled_them_is_said(run) -> None:
+    assert run("kernels").out.splitlines()[-1] == f"compiled by {native.compiler()}"
+    assert json.loads(run("kernels", "--json", "-").out)["compiler"] == native.compiler()
+
+
+def test_without_the_module_the_user_is_told_why(run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "_module", None)
+    monkeypatch.setattr(native, "_reason", "the reason")
     monkeypatch.setattr(native._State, "active", None)
     done = run("kernels")
-    assert "installed without a C++ compiler" in done.err
+    assert done.err == "note: packed networks run on the NumPy reference, slowly: the reason\n"
     assert done.out.splitlines()[-1].startswith("reference")
     assert "active" in done.out.splitlines()[-1]
+    assert json.loads(run("kernels", "--json", "-").out)["compiler"] is None

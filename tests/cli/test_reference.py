@@ -1,18 +1,26 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from inspect import signature
 from pathlib import Path
 
-import irbin
 from irbin.cli.app import COMMANDS
 from irbin.cli.reference import reference, section
 
 
 def test_the_page_is_current() -> None:
-    page = Path(irbin.__file__).parents[1] / "docs" / "cli.md"
+    page = Path(__file__).parents[2] / "docs" / "cli.md"
     assert page.read_text("utf-8") == reference(), (
         "write it again: python -m irbin.cli.reference > docs/cli.md"
     )
+
+
+def test_the_page_is_the_same_where_docstrings_are_thrown_away() -> None:
+    done = subprocess.run(
+        [sys.executable, "-OO", "-m", "irbin.cli.reference"], capture_output=True, check=True
+    )
+    assert done.stdout.decode() == reference()
 
 
 def test_every_option_of_every_command_is_on_the_page(run) -> None:

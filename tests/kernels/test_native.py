@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import module_from_spec, spec_from_file_location
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
+from irbin.cli.console import logged_as_notes
 from irbin.errors import UsageError
 from irbin.kernels import native, ops, reference
 from irbin.kernels.convolution import FloatConvKernel
@@ -17,6 +21,7 @@ from irbin.kernels.geometry import Geometry
 from irbin.kernels.passes import PoolKernel, RowsKernel
 from irbin.kernels.steps import Step
 
+NATIVE = "irbin.kernels._native"
 ROWS = [(one.name, one.supported) for one in native.implementations()]
 COMPILED = [name for name, supported in ROWS if supported and name != native.REFERENCE]
 
@@ -138,24 +143,23 @@ class TestWithoutTheExtension:
         assert native.n_calls() == {}
         assert native.thread_pool() == "none"
 
-    def test_the_notice_says_so(self):
-        assert native.notice() == (
-            "irbin was installed without a C++ compiler, so packed networks run on the NumPy "
-            "reference, slowly; install a compiler and irbin again"
-        )
+    def test_the_notice_says_why(self, monkeypatch):
+        monkeypatch.setattr(native, "_reason", "the reason")
+        assert native.notice() == ("packed networks run on the NumPy reference, slowly: the reason")
 
     def test_forcing_one_is_told(self):
         with pytest.raises(UsageError) as caught:
             native.use("portable")
         assert str(caught.value) == ("`IRBIN_KERNELS`: expected one of `reference`, got `portable`")
 
-    def test_asking_for_the_module_is_told(self):
+    def test_asking_for_the_module_is_told(self, monkeypatch):
+        monkeypatch.setattr(native, "_reason", "the reason")
         with pytest.raises(UsageError) as caught:
             native.module()
-        assert str(caught.value) == (
-            "expected native kernels, but irbin was installed without a C++ compiler; install one "
-            "and irbin again"
-        )
+        assert str(caught.value) == "expected native kernels, but the reason"
+
+    def test_nothing_compiled_it(self):
+        assert native.compiler() == ""
 
     def test_every_operator_computes(self):
         rng = np.random.default_rng(0)
@@ -192,3 +196,93 @@ class TestWithoutTheExtension:
 @pytest.mark.skipif(not COMPILED, reason="no native kernels here")
 def test_with_the_extension_there_is_nothing_to_notice():
     assert native.notice() == ""
+
+
+@pytest.mark.skipif(not COMPILED, reason="no native kernels here")
+def test_the_compiler_is_named():
+    assert native.compiler().startswith(("GCC ", "Clang "))
+
+
+class TestWhyThereIsNone:
+    @pytest.fixture
+    def loaded(self, monkeypatch):
+        """What loading says when importing the module ends in an error."""
+
+        def load(error: ImportError) -> str:
+            monkeypatch.setattr(native.importlib, "import_module", Mock(side_effect=error))
+            module, reason = native._load()
+            assert module is None
+            return reason
+
+        return load
+
+    @pytest.fixture
+    def absent(self):
+        return ModuleNotFoundError("No module named 'irbin.kernels._native'", name=NATIVE)
+
+    def test_an_installation_without_it_is_told_how_to_see_the_build(self, absent, tmp_path):
+        assert native._why(absent, tmp_path) == (
+            "irbin was installed without native kernels: no C++17 compiler was found (GCC or "
+            "Clang), or the build failed; `pip install -v .` shows which"
+        )
+
+    def test_a_checkout_is_called_one(self, absent, tmp_path):
+        (tmp_path / "irbin" / "kernels" / "csrc").mkdir(parents=True)
+        found = native._why(absent, tmp_path / "irbin" / "kernels")
+        assert found.startswith(f"irbin is imported from the checkout {tmp_path}, whose native ")
+        assert found.endswith(f"`pip install -v -e {tmp_path}` builds them or shows why not")
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            "/lib/libstdc++.so.6: version `GLIBCXX_3.4.32' not found (required by _native.so)",
+            "_native.so: undefined symbol:\n  _ZN5irbin4Conv",
+        ],
+    )
+    def test_the_words_of_the_loader_are_shown_in_one_line(self, loaded, said):
+        assert loaded(ImportError(said, name=NATIVE)) == (
+            f"the native kernels cannot be loaded ({' '.join(said.split())}); `pip install -v .` "
+            "in irbin's source builds them anew"
+        )
+
+    def test_a_module_that_it_needs_and_is_missing_is_named(self, loaded):
+        found = loaded(ModuleNotFoundError("No module named 'other'", name="other"))
+        assert "cannot be loaded (No module named 'other')" in found
+
+    def test_a_damaged_file_is_told_as_the_loader_tells_it(self, loaded, tmp_path):
+        file = tmp_path / f"_native{EXTENSION_SUFFIXES[0]}"
+        file.write_bytes(b"damaged")
+        spec = spec_from_file_location(NATIVE, file)
+        assert spec is not None
+        with pytest.raises(ImportError) as caught:
+            module_from_spec(spec)
+        assert str(file) in loaded(caught.value)
+
+
+class TestWarned:
+    @pytest.fixture(autouse=True)
+    def _none(self, monkeypatch):
+        monkeypatch.setattr(native, "_module", None)
+        monkeypatch.setattr(native, "_reason", "the reason")
+        monkeypatch.setattr(native._State, "has_warned", False)
+
+    def test_a_library_user_gets_one_warning_that_names_the_caller(self):
+        def load_twice():
+            native.warn(), native.warn()
+
+        with pytest.warns(UserWarning, match="slowly: the reason") as caught:
+            load_twice()
+        (one,) = caught
+        assert one.filename == __file__
+
+    def test_who_listens_to_the_log_gets_one_line_there_and_no_warning(self, capsys):
+        with logged_as_notes():  # as the command line does; a warning would be an error here
+            native.warn()
+            native.warn()
+        assert capsys.readouterr().err == f"note: {native.notice()}\n"
+
+    def test_where_there_are_kernels_nothing_is_said(self, monkeypatch, capsys):
+        monkeypatch.setattr(native, "_module", SimpleNamespace())
+        with logged_as_notes():
+            native.warn()
+        assert capsys.readouterr().err == ""

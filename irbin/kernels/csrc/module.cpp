@@ -36,6 +36,14 @@ using StepTuple = std::tuple<int, int, float, float, Vector>;
 using AxisTuple = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t>;
 using Addresses = std::vector<uintptr_t>;
 
+#if defined(__clang__)
+constexpr const char* kCompiler = "Clang " __clang_version__;
+#elif defined(__GNUC__)
+constexpr const char* kCompiler = "GCC " __VERSION__;
+#else
+constexpr const char* kCompiler = "an unknown compiler";
+#endif
+
 struct Active {
   std::atomic<const Implementation*> one{nullptr};
   std::array<std::atomic<uint64_t>, 8> n_calls{};  // in the order of implementations()
@@ -216,6 +224,7 @@ NB_MODULE(_native, m) {
   m.def("register_loop", register_loop);
   m.def("thread_pool", thread_pool);
   m.def("has_bfloat16", [] { return bfloat_kernels() != nullptr; });
+  m.def("compiler", [] { return std::string(kCompiler); });
   m.def("pack_planes", run_pack_planes);
   nb::class_<Conv>(m, "Conv").def("run", run_conv);
   nb::class_<MaxPool>(m, "MaxPool").def("run", run_pool);
