@@ -165,6 +165,10 @@ class RecipeFlags:
         str | None, knob(CROPS, "Filter of the random resized crop.", "NAME")
     ] = None
     hflip: Annotated[float | None, knob(CROPS, "Probability of a horizontal flip.", "P")] = None
+    flip: Annotated[
+        Literal["random", "alternating"] | None,
+        knob(CROPS, "A coin an epoch for each image, or each image every second epoch."),
+    ] = None
     vflip: Annotated[float | None, knob(CROPS, "Probability of a vertical flip.", "P")] = None
 
     aa: Annotated[

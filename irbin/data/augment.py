@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from irbin.data.images import Augmentation, padding_of
+from irbin.data.order import Indices, alternating_flips, uniforms
 from irbin.data.resample import FILTERS, draw_boxes, n_box_draws, resized_crop
 from irbin.records import Preprocessing
 
@@ -49,6 +50,20 @@ class BatchAugmentation:
     def n_draws(self) -> int:
         """Uniform numbers for an image: crop, flips, then jitter's order and three strengths."""
         return self._n_crop + 2 + 4 * self._jitters
+
+    def drawn(self, seed: int, epoch: int, indices: Indices) -> Draws:
+        """What images are augmented with: (images, `n_draws`).
+
+        Args:
+            seed: of the data set.
+            epoch: counts from 0.
+            indices: (images,), theirs in the data set.
+        """
+        draws = uniforms(seed, epoch, indices, self.n_draws)
+        if self._knobs.flip == "alternating":
+            flips = alternating_flips(seed, epoch, indices)
+            draws[:, self._n_crop] = np.where(flips, 0.0, self._knobs.hflip)
+        return draws
 
     def __call__(self, images: Tensor, draws: Draws) -> Tensor:
         """Augments a batch."""

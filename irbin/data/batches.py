@@ -20,7 +20,7 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from irbin.data.augment import BatchAugmentation, pads_in_batches
 from irbin.data.images import Augmentation, image_mode
-from irbin.data.order import uniforms
+from irbin.data.order import Indices, alternating_flips
 from irbin.errors import DataError
 from irbin.records import Preprocessing
 
@@ -94,10 +94,14 @@ class Images(Dataset[tuple[Tensor, int]]):
         if epoch is None:
             return self.transform(image), label
         if self._augment is not None:
-            draws = uniforms(self.seed, epoch, np.array([index]), self._augment.n_draws)
+            draws = self._augment.drawn(self.seed, epoch, np.array([index]))
             return self._augment(self.transform(image)[None], draws)[0], label
         seed_all(self.seed, epoch, index)
-        return self.transform(image), label
+        pixels = self.transform(image)
+        if self.augmentation is not None and self.augmentation.flip == "alternating":
+            (flips,) = alternating_flips(self.seed, epoch, np.array([index]))
+            pixels = pixels.flip(-1) if flips else pixels
+        return pixels, label
 
     def _read(self, index: int) -> tuple[Any, Any]:
         # timm's own __getitem__ goes on with the next image when one is damaged
@@ -230,6 +234,13 @@ class Loader(ABC):
     @abstractmethod
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass."""
+
+    @abstractmethod
+    def order(self, epoch: int, start: int = 0) -> Iterator[Indices]:
+        """Which images an epoch's batches show, each (batch_size,), from batch `start` on.
+
+        Of a training split with random access; a stream and a pass to evaluate have none.
+        """
 
     @abstractmethod
     def close(self) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from irbin.data.augment import BatchAugmentation
 from irbin.data.batches import Images, Loader
 from irbin.data.images import Transform
-from irbin.data.order import Indices, check_rank, make_deal, uniforms
+from irbin.data.order import Indices, check_rank, make_deal
 from irbin.data.streamed import StreamedLoader, UnevenImagesError
 from irbin.records import DataOptions
 
@@ -146,10 +146,13 @@ class CachedLoader(Loader):
         for indices in self._batches():
             images, labels = self._pick(indices)
             if self._augment is not None:
-                n_draws = self._augment.n_draws
-                draws = uniforms(self._draw_seed, self._epoch, indices, n_draws)
+                draws = self._augment.drawn(self._draw_seed, self._epoch, indices)
                 images = self._augment(images, draws)
             yield self.normalize(images), labels
+
+    def order(self, epoch: int, start: int = 0) -> Iterator[Indices]:
+        """Which images an epoch's batches show; nothing of a pass to evaluate."""
+        return iter(()) if self._deal is None else self._deal.batches(epoch, start)
 
     def close(self) -> None:
         """Nothing to end: there are no workers."""

@@ -75,7 +75,8 @@ def open_dataset(
 
     Raises:
         DataError: missing, unreadable, empty, no such split, or a package that is not installed.
-        UsageError: no folder named, a class map that is not text, channels that no image has.
+        UsageError: no folder named, a class map that is not text, channels that no image has, or
+            alternating flips of a stream.
     """
     mode = image_mode(preprocessing)
     follows = augmentation is not None and pads_in_batches(augmentation, preprocessing)
@@ -87,6 +88,11 @@ def open_dataset(
     place = " ".join(part for part in (options.dataset, root, f"({split})") if part)
     base = _create(options, root, split, mode, training, seed, place)
     if isinstance(base, IterableImageDataset):
+        if augmentation is not None and augmentation.flip != "random":
+            raise UsageError(
+                f"`flip`: expected `random` for {place}, whose images have no number, got "
+                f"`{augmentation.flip}`"
+            )
         stream = Stream(base, transform, preprocessing, place, _kind(options), seed)
         if stream.split is not None:
             check_files(str(root or ""), stream.split, place)

@@ -40,6 +40,9 @@ class Augmentation:
     """Range of the aspect ratio of a random resized crop."""
     hflip: float = 0.5
     """Probability of a horizontal flip."""
+    flip: Literal["random", "alternating"] = "random"
+    """`random` tosses a coin an epoch for each image, `alternating` one a run, and then flips every
+    second epoch, see `order.alternating_flips`."""
     vflip: float = 0.0
     """Probability of a vertical flip."""
     color_jitter: float | None = None
@@ -96,10 +99,11 @@ def native_transform() -> Transform:
 
 
 def train_transform(preprocessing: Preprocessing, augmentation: Augmentation) -> Transform:
-    """Random crop, flips, color jitter and policy, in timm's order."""
+    """Random crop, flips, color jitter and policy, in timm's order; `alternating` flips follow."""
     crop, policy, _ = create_transform(
         preprocessing.input_size, is_training=True, separate=True,
-        scale=augmentation.scale, ratio=augmentation.ratio, hflip=augmentation.hflip,
+        scale=augmentation.scale, ratio=augmentation.ratio,
+        hflip=augmentation.hflip if augmentation.flip == "random" else 0.0,
         vflip=augmentation.vflip, color_jitter=augmentation.color_jitter,
         auto_augment=augmentation.aa, interpolation=augmentation.train_interpolation,
         mean=preprocessing.mean, std=preprocessing.std,

@@ -15,6 +15,9 @@ import numpy.typing as npt
 
 from irbin.errors import UsageError
 
+_COIN_EPOCH = 2**32 - 1
+"""In the place of the epoch, for what is drawn once a run."""
+
 Indices = npt.NDArray[np.int64]
 
 
@@ -93,6 +96,25 @@ def check_rank(rank: int, world_size: int) -> None:
     """
     if not 0 <= rank < world_size:
         raise UsageError(f"`rank`: expected 0 to {world_size - 1}, got {rank}")
+
+
+def alternating_flips(seed: int, epoch: int, indices: Indices) -> npt.NDArray[np.bool_]:
+    """Which images are flipped where every second epoch flips: (coin(index) + epoch) mod 2.
+
+    Each image is seen both ways in any two epochs, while half of each epoch is flipped: less is
+    left to chance than by a coin an epoch. The idea is airbench's (Jordan, arXiv 2404.00498).
+
+    Args:
+        seed: decides the coins.
+        epoch: counts from 0.
+        indices: (images,).
+
+    Returns:
+        (images,).
+    """
+    coins = uniforms(seed, _COIN_EPOCH, indices, 1)[:, 0] < 0.5
+    flips: npt.NDArray[np.bool_] = (coins + epoch) % 2 == 1
+    return flips
 
 
 def uniforms(seed: int, epoch: int, indices: Indices, n_draws: int) -> npt.NDArray[np.float64]:

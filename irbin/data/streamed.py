@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Sampler, Subset
 
 from irbin.data.batches import Damaged, Images, Loader, Stream
 from irbin.data.images import Transform
-from irbin.data.order import Deal, check_rank, check_step, make_deal
+from irbin.data.order import Deal, Indices, check_rank, check_step, make_deal
 from irbin.data.shards import share_stream
 from irbin.errors import DataError
 from irbin.records import DataOptions
@@ -145,6 +145,10 @@ class StreamedLoader(Loader):
             self.check_labels(labels)
             images = images.to(self.device, non_blocking=True)
             yield self.normalize(images), labels.to(self.device, non_blocking=True)
+
+    def order(self, epoch: int, start: int = 0) -> Iterator[Indices]:
+        """Which images an epoch's batches show; nothing of a stream or a pass to evaluate."""
+        return iter(()) if self._sampler is None else self._sampler.deal.batches(epoch, start)
 
     def raw(self) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass of uint8 images (batch, channels, height, width) and labels as workers give it.

@@ -127,6 +127,9 @@ class Recipe:
     """Range of the aspect ratio of a random resized crop."""
     hflip: Share
     """Probability of a horizontal flip."""
+    flip: Literal["random", "alternating"]
+    """`random` tosses a coin an epoch for each image; `alternating` one a run, and then flips every
+    second epoch."""
     vflip: Share
     """Probability of a vertical flip."""
     color_jitter: Amount | None
@@ -190,6 +193,11 @@ class Recipe:
                     f"got {getattr(self, low)}"
                 )
         self._check_epochs()
+        if self.flip == "alternating" and self.hflip != 0.5:
+            raise UsageError(
+                "`flip`: `alternating` flips every image every second epoch, so expected `hflip` "
+                f"0.5, got {self.hflip}"
+            )
         for name in ("scale", "ratio"):
             low, high = getattr(self, name)
             if low > high:

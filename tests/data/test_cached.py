@@ -46,12 +46,14 @@ def same(left: list[tuple[Tensor, Tensor]], right: list[tuple[Tensor, Tensor]]) 
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("workers", "knobs"), [(0, KNOBS), (2, KNOBS), (0, replace(KNOBS, flip="alternating"))]
+)
 def test_cached_batches_are_the_streamed_ones(
-    workers: int, channels_last: bool, make_folder: MakeFolder
+    workers: int, knobs: Augmentation, channels_last: bool, make_folder: MakeFolder
 ) -> None:
     options = replace(make_folder(), workers=workers)
-    dataset = open_training(options)
+    dataset = open_training(options, knobs)
     settings = {"training": True, "seed": 6, "channels_last": channels_last}
     in_memory, streamed = (
         cached(dataset, options, **settings), StreamedLoader(dataset, options, **settings),
@@ -66,6 +68,38 @@ def test_cached_batches_are_the_streamed_ones(
     assert labels.dtype == torch.int64
     expected = torch.channels_last if channels_last else torch.contiguous_format
     assert images.is_contiguous(memory_format=expected)
+
+
+def by_index(loader: Loader, epoch: int) -> Tensor:
+    """What an epoch shows of every image: (images, channels, height, width)."""
+    (indices,) = loader.order(epoch)
+    ((images, _),) = whole_pass(loader, epoch)
+    return images[torch.from_numpy(indices).argsort()]
+
+
+@pytest.mark.parametrize("crops", [{"crop_padding": 2}, {"scale": (1, 1), "ratio": (1, 1)}])
+def test_alternating_flips_show_every_image_both_ways(
+    crops: dict[str, object], make_folder: MakeFolder
+) -> None:
+    """Cached and streamed, where timm's transform moves pixels and where ours does."""
+    options = replace(make_folder(n_train=64), batch_size=64)
+    plain = {"crop_padding": 0, "train_interpolation": "bilinear", **crops}
+    dataset = open_training(options, Augmentation(**plain, flip="alternating"))
+    still = open_training(options, Augmentation(**plain, hflip=0.0))
+    is_padded = plain["crop_padding"] > 0
+    for loaders in (cached, StreamedLoader):
+        loader, unflipped = (loaders(d, options, training=True, seed=6) for d in (dataset, still))
+        flipped = []
+        for epoch in range(3):
+            given, upright = (by_index(each, epoch) for each in (loader, unflipped))
+            is_upright = (given == upright).flatten(1).all(1)
+            mirrored = (given == upright.flip(-1)).flatten(1).all(1)
+            if not is_padded:
+                assert torch.equal(is_upright, ~mirrored)
+            flipped.append(~is_upright)
+        assert torch.equal(flipped[0], ~flipped[1])
+        assert torch.equal(flipped[0], flipped[2])
+        assert 16 < int(flipped[0].sum()) < 48
 
 
 def test_a_pass_from_any_batch_is_the_rest(make_folder: MakeFolder) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from irbin.data.order import Deal, make_deal, uniforms
+from irbin.data.order import Deal, alternating_flips, make_deal, uniforms
 from irbin.errors import UsageError
 
 
@@ -61,6 +61,17 @@ def test_draws_of_an_image_do_not_depend_on_its_neighbours(
     assert np.array_equal(together, np.array(alone))
     assert together.min() >= 0
     assert together.max() < 1
+
+
+@given(seed=st.integers(0, 2**32), epoch=st.integers(0, 1000))
+def test_alternating_flips_are_half_of_an_epoch_and_the_other_half_of_the_next(
+    seed: int, epoch: int
+) -> None:
+    indices = np.arange(1000)
+    flips = alternating_flips(seed, epoch, indices)
+    assert 400 < flips.sum() < 600
+    assert np.array_equal(flips, ~alternating_flips(seed, epoch + 1, indices))
+    assert np.array_equal(flips[[5, 999, 5]], alternating_flips(seed, epoch, np.array([5, 999, 5])))
 
 
 def test_draws_are_uniform_and_differ_between_images_epochs_and_seeds() -> None:

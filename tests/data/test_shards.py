@@ -120,6 +120,16 @@ def open_training(options: DataOptions) -> Stream:
     return open_stream(options, "train", training=True, augmentation=knobs, seed=3)
 
 
+def test_alternating_flips_need_images_with_a_number(stream_options: DataOptions) -> None:
+    knobs = Augmentation(flip="alternating")
+    expected = (
+        r"^`flip`: expected `random` for (wds|hfids)/.* \(train\), whose images have no number, "
+        r"got `alternating`$"
+    )
+    with pytest.raises(UsageError, match=expected):
+        open_stream(stream_options, "train", training=True, augmentation=knobs)
+
+
 @pytest.mark.parametrize(
     ("workers", "world_size"), [(0, 1), (2, 1), (5, 1), (0, 2), (2, 2), (0, 3)]
 )

@@ -94,6 +94,12 @@ def test_args_yaml_of_a_run_is_a_recipe(tmp_path: Path) -> None:
         ({"crop_padding": "four"}, r"^`crop_padding`: "),
         ({"t_min": 20}, r"^`t_min`: expected at most `t_max` = 10\.0, got 20\.0$"),
         ({"warmup_epochs": 10}, r"^`warmup_epochs`: expected less than `epochs` = 10, got 10\.0$"),
+        ({"flip": "never"}, r"^`flip`: .*'random' or 'alternating', got 'never'"),
+        (
+            {"flip": "alternating", "hflip": 0.25},
+            r"^`flip`: `alternating` flips every image every second epoch, so expected `hflip` "
+            r"0\.5, got 0\.25$",
+        ),
         ({"scale": (0.5, 0.1)}, r"^`scale`: expected \(lowest, highest\), got \(0\.5, 0\.1\)$"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
