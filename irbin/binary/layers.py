@@ -4,7 +4,7 @@ They subclass torch's own `Conv2d` and `Linear` because networks read `.weight`,
 the like from their layers. The latent weight keeps the name `weight`, so state-dict keys stay the
 source's. Zero padding is applied after sign, so a padded tap contributes 0 to the sum. A source
 that standardizes its weight itself (timm's `StdConv2d` and kin) needs nothing more than Libra-PB,
-which does the same first.
+which does nearly the same first; only while weights are float is it done as the source does it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from irbin.binary.anneal import EdePhase
 from irbin.binary.estimator import ESTIMATORS, Estimator, sign
-from irbin.binary.libra import BINARIZERS, Binarizer, standardize
+from irbin.binary.libra import BINARIZERS, Binarizer
 from irbin.binary.recu import recu
 from irbin.errors import ConvertError
 
@@ -58,7 +58,8 @@ class BinaryLayer(nn.Module):
         gain_factor: the constant beside it, γ/√fan-in.
         threshold: θ, (in_channels,), learned, 0 at first (ReActNet's RSign, Liu et al., ECCV 2020,
             §4.2); None for a threshold of zero.
-        standardizes: whether the source standardizes its weight itself.
+        source_epsilon: what the source adds to the variance where it standardizes its weight
+            itself; None where it does not.
         held_weight: what the forward pass uses within `held_weights`; else None.
     """
 
@@ -67,13 +68,13 @@ class BinaryLayer(nn.Module):
     gain: nn.Parameter | None
     gain_factor: float
     threshold: nn.Parameter | None
-    standardizes: bool
+    source_epsilon: float | None
     held_weight: Tensor | None
 
     def _set_method(self, method: Method, phase: EdePhase, gain: Gain, in_channels: int) -> None:
         self.method = method
         self.gain, self.gain_factor = gain
-        self.standardizes = False
+        self.source_epsilon = None
         self.held_weight = None
         threshold = self.weight.detach().new_zeros(in_channels)
         self.threshold = nn.Parameter(threshold) if method.learned_threshold else None
@@ -95,11 +96,19 @@ class BinaryLayer(nn.Module):
         return self.binary_weight() if self.phase.binary_weights else self.float_weight()
 
     def float_weight(self) -> Tensor:
-        """The weight that the source layer used: the latent one, standardized if it did that."""
-        if not self.standardizes:
+        """The weight that the source layer used: the latent one, standardized if it did that.
+
+        timm divides by √(variance + ε) with the variance of n weights, where Libra-PB has n − 1:
+        of a filter of four weights that is 1.15 times as much.
+        """
+        if self.source_epsilon is None:
             return self.weight
-        weight = standardize(self.weight)
-        return weight if self.gain is None else weight * (self.gain * self.gain_factor)
+        gain = None if self.gain is None else (self.gain * self.gain_factor).flatten()
+        filters = self.weight.reshape(1, self.weight.shape[0], -1)
+        standardized = F.batch_norm(
+            filters, None, None, weight=gain, training=True, momentum=0.0, eps=self.source_epsilon
+        )
+        return standardized.reshape_as(self.weight)
 
     def binary_weight(self) -> Tensor:
         """sign(ŵ)·scale; (out_channels, ...), differentiable."""
@@ -174,7 +183,8 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):
         new.weight, new.bias = layer.weight, layer.bias
         new.padding_rule = "same" if pads_by_input_size(layer) else "fixed"
         new._set_method(method, phase, _gain(layer), layer.in_channels)
-        new.standardizes = standardizes_weight(layer)
+        if standardizes_weight(layer):
+            new.source_epsilon = float(vars(layer)["eps"])
         return new.train(layer.training)
 
     def border(self, height: int, width: int) -> Padding4:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from fnmatch import fnmatch
 from typing import Any
 
 import torch
@@ -18,8 +19,9 @@ from irbin.training.recipe import Recipe
 def param_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Trainable parameters: latent weights, other weights, and all that never decays.
 
-    As in timm, vectors (batch norm, biases, PReLU) and what the network lists in
-    `no_weight_decay()` do not decay. Empty groups are left out.
+    As in timm, vectors (batch norm, biases, PReLU) and what the network's `no_weight_decay()` names
+    do not decay; a latent weight among these does where `latent_weight_decay` is given. Empty
+    groups are left out.
 
     Raises:
         TrainingError: the network has nothing to train.
@@ -27,13 +29,15 @@ def param_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     latent_ids = {id(layer.weight) for layer in binary_layers(module).values()}
     exempt = _no_weight_decay(module)
     latent: list[nn.Parameter] = []
+    still: list[nn.Parameter] = []
     decaying: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue
         if id(parameter) in latent_ids:
-            latent.append(parameter)
+            is_still = name in exempt and recipe.latent_weight_decay is None
+            (still if is_still else latent).append(parameter)
         elif parameter.ndim <= 1 or name.endswith(".bias") or name in exempt:
             others.append(parameter)
         else:
@@ -42,6 +46,7 @@ def param_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     decay = recipe.weight_decay if decay is None else decay
     groups: list[dict[str, Any]] = [
         {"params": latent, "weight_decay": decay, "lr_scale": recipe.latent_lr_scale},
+        {"params": still, "weight_decay": 0.0, "lr_scale": recipe.latent_lr_scale},
         {"params": decaying, "weight_decay": recipe.weight_decay, "lr_scale": 1.0},
         {"params": others, "weight_decay": 0.0, "lr_scale": 1.0},
     ]
@@ -52,8 +57,11 @@ def param_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
 
 
 def _no_weight_decay(module: nn.Module) -> frozenset[str]:
+    """Parameters that the network exempts; it lists names or, as XCiT's `pos_embed.*`, patterns."""
     listed = getattr(module, "no_weight_decay", None)
-    return frozenset(listed()) if callable(listed) else frozenset()
+    patterns = listed() if callable(listed) else ()
+    names = (name for name, _ in module.named_parameters())
+    return frozenset(n for n in names if any(fnmatch(n, pattern) for pattern in patterns))
 
 
 def make_optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

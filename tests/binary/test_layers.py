@@ -225,15 +225,38 @@ def test_with_nothing_binary_a_layer_is_the_float_one(build) -> None:
     binary = kind.from_float(layer, Method(), phase)
     expected, signs = layer(x), binary(x)
     phase.set_stage(binary_weights=False, binary_activations=False)
-    # timm divides by n where Libra-PB divides by n - 1
-    n_weights = layer.weight[0].numel()
-    rtol = 1 / n_weights if binary.standardizes else 1e-6
-    torch.testing.assert_close(binary(x), expected, rtol=2 * rtol, atol=rtol)
+    torch.testing.assert_close(binary(x), expected, rtol=2e-6, atol=1e-6)
     phase.set_stage(binary_weights=False, binary_activations=True)
     torch.testing.assert_close(binary(x), binary(sign(x)))
     assert not torch.equal(binary(x), signs)
     phase.set_stage(binary_weights=True, binary_activations=True)
     assert torch.equal(binary(x), signs)
+
+
+SMALL = {
+    "std": lambda eps: StdConv2d(4, 5, 1, eps=eps),
+    "std same": lambda eps: StdConv2dSame(4, 5, 1, eps=eps),
+    "scaled": lambda eps: ScaledStdConv2d(4, 5, 1, gamma=1.7, eps=eps, gain_init=0.3),
+    "scaled same": lambda eps: ScaledStdConv2dSame(4, 5, 1, gamma=1.7, eps=eps, gain_init=-2.0),
+}
+
+
+@pytest.mark.parametrize("eps", [1e-6, 1e-5, 0.5])
+@pytest.mark.parametrize("build", SMALL.values(), ids=SMALL)
+def test_the_float_weight_is_the_sources_own(build, eps: float) -> None:
+    """Of four weights n and n − 1 are 0.866 apart; ε, gain and a constant filter count too."""
+    torch.manual_seed(1)
+    layer, phase = build(eps), EdePhase()
+    layer.weight.data *= 1e-2
+    layer.weight.data[2] = 0.25
+    seen = layer(torch.eye(4).view(4, 4, 1, 1)).squeeze((2, 3))  # (in_channels, out_channels)
+    if layer.bias is not None:
+        seen = seen - layer.bias
+    binary = BinaryConv2d.from_float(layer, Method(binary_activations=False), phase)
+    torch.testing.assert_close(binary.float_weight().squeeze((2, 3)).T, seen, rtol=1e-6, atol=1e-7)
+    # Libra-PB keeps n − 1
+    balanced = layer.weight - layer.weight.mean((1, 2, 3), keepdim=True)
+    assert torch.equal(binary.frozen()[0], sign(balanced))
 
 
 @pytest.mark.parametrize("build", STANDARDIZED.values(), ids=STANDARDIZED)

@@ -5,9 +5,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+import timm
 import torch
+from timm.optim import param_groups_weight_decay
 from torch import nn
 
+from irbin.binary.anneal import EdePhase
+from irbin.binary.layers import BinaryConv2d, Method
 from irbin.errors import TrainingError, UsageError
 from irbin.network.network import Network
 from irbin.training.optimize import learning_rate, make_optimizer, make_scheduler, param_groups
@@ -53,6 +57,35 @@ def test_names_that_the_network_exempts_do_not_decay(recipe: Recipe) -> None:
 
     (group,) = param_groups(Exempting(2, 2), replace(recipe, weight_decay=0.1))
     assert group["weight_decay"] == 0
+
+
+def test_exempt_weights_are_those_that_timm_exempts(recipe: Recipe) -> None:
+    """XCiT names them by a pattern, `pos_embed.*`, and a convolution is among them."""
+    with torch.device("meta"):
+        network = timm.create_model("xcit_nano_12_p16_224", depth=1)
+    ours = param_groups(network, replace(recipe, weight_decay=0.1))
+    theirs = param_groups_weight_decay(network, 0.1, no_weight_decay_list=network.no_weight_decay())
+    for decay in (0.0, 0.1):
+        mine, its = (
+            {id(p) for group in groups if group["weight_decay"] == decay for p in group["params"]}
+            for groups in (ours, theirs)
+        )
+        assert mine == its, decay
+
+
+def test_exempt_latent_weights_decay_only_when_latent_weights_are_told_to(recipe: Recipe) -> None:
+    phase = EdePhase()
+    network = nn.Module()
+    network.pos_embed = nn.ModuleList(
+        [BinaryConv2d.from_float(nn.Conv2d(4, 4, 1, bias=False), Method(), phase)]
+    )
+    network.conv = BinaryConv2d.from_float(nn.Conv2d(4, 4, 3, bias=False), Method(), phase)
+    network.no_weight_decay = lambda: {"pos_embed.*"}
+    knobs = replace(recipe, weight_decay=0.1, latent_lr_scale=0.5)
+    decays = [(g["weight_decay"], g["lr_scale"]) for g in param_groups(network, knobs)]
+    assert decays == [(0.1, 0.5), (0.0, 0.5)]
+    (group,) = param_groups(network, replace(knobs, latent_weight_decay=0.01))
+    assert (group["weight_decay"], len(group["params"])) == (0.01, 2)
 
 
 def test_nothing_to_train_is_an_error(recipe: Recipe) -> None:
