@@ -22,6 +22,8 @@ SignThreshold = Literal["zero", "learned"]
 Shortcut = Literal["none", "bireal"]
 Downsample = Literal["keep", "avgpool"]
 Balance = Literal["mean", "median"]
+Estimator = Literal["ede", "ste", "triangle"]
+WeightEstimator = Literal["same", "ede", "ste", "triangle", "identity"]
 NetworkForm = Literal["float", "binary", "packed"]
 FloatDtype = Literal["float32", "float16", "bfloat16"]
 FloatMath = Literal["float32", "bfloat16"]
@@ -289,8 +291,10 @@ class PlanOptions:
     """Forward rule of the weights."""
     balance: Balance = "mean"
     """What Libra-PB subtracts from a filter."""
-    estimator: Literal["ede", "ste"] = "ede"
+    estimator: Estimator = "ede"
     """Backward rule of sign."""
+    weight_estimator: WeightEstimator = "same"
+    """Backward rule of the weights' sign, where it is not the activations'."""
     keep: tuple[str, ...] = ()
     """Layers to leave float: globs, or regular expressions after `re:`."""
     binarize: tuple[str, ...] = ()

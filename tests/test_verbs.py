@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 from torch import nn
 
 import irbin
 from irbin import DataOptions, SourceOptions
-from irbin.binary.layers import binary_layers
+from irbin.binary.layers import binary_layers, phase_of
 from irbin.demo.network import demo_net
 from irbin.errors import SourceError, UsageError
 
@@ -159,6 +161,36 @@ def test_a_live_module_is_converted_and_exported_but_not_saved(tmp_path: Path) -
     with pytest.raises(SourceError, match="nothing says how to build `live:DemoNet` again"):
         irbin.convert(module, tmp_path / "converted", source_options=options)
     assert not (tmp_path / "converted").exists()
+
+
+@pytest.mark.parametrize("bits", ["1w1a", "1w32a"])
+def test_how_signs_are_trained_leaves_no_trace_in_what_is_packed(
+    journey: Path, tmp_path: Path, bits: str
+) -> None:
+    options = ({}, {"estimator": "triangle"}, {"weight_estimator": "identity"})
+    for i, given in enumerate(options):
+        network = irbin.convert(journey / "float", bits=bits, **given)
+        if given:
+            phase_of(network.module).set_range(1, 3, "even")
+        irbin.export(network, tmp_path / str(i))
+    folders = [tmp_path / str(i) for i in range(len(options))]
+    assert len({(folder / "program.json").read_bytes() for folder in folders}) == 1
+    first, *others = (load_file(folder / "packed.safetensors") for folder in folders)
+    for other in others:
+        assert first.keys() == other.keys()
+        assert all(torch.equal(tensor, other[name]) for name, tensor in first.items())
+
+
+def test_a_network_that_was_converted_before_there_were_estimators_for_weights_opens(
+    journey: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(journey / "converted", tmp_path / "old")
+    config = json.loads((tmp_path / "old" / "config.json").read_text())
+    config["irbin"]["plan"]["options"].pop("weight_estimator", None)
+    config["irbin"]["plan"]["options"]["estimator"] = "ste"
+    (tmp_path / "old" / "config.json").write_text(json.dumps(config))
+    layers = binary_layers(irbin.open_network(tmp_path / "old").module).values()
+    assert {layer.method.estimator_of_weights for layer in layers} == {"ste"}
 
 
 def test_evaluating_with_another_class_count_is_an_error(data: DataOptions) -> None:

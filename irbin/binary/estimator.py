@@ -1,4 +1,4 @@
-"""sign, and the rules for its backward pass: EDE (IR-Net §3.3) and clipped straight-through.
+"""sign, and the rules for its backward pass: EDE (IR-Net §3.3) and those of other methods.
 
 The authors' code uses `torch.sign`, whose 0 at 0 no bit can hold; here sign(0) = +1.
 """
@@ -53,6 +53,30 @@ class _SteSign(torch.autograd.Function):
         return inside
 
 
+class _TriangleSign(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return sign(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        (grad,) = grad_outputs
+        (x,) = ctx.saved_tensors
+        # clamped before it is subtracted: ∞ gets a slope of 0 too; the difference is exact
+        return torch.rsub(x.abs().clamp_(max=CLIP_VALUE), 2, alpha=2).mul_(grad)
+
+
+class _IdentitySign(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ARG004 - torch's signature
+        return sign(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:  # noqa: ARG004 - torch's signature
+        return grad_outputs[0]
+
+
 def ede_sign(x: Tensor, t: Tensor, k: Tensor) -> Tensor:
     """sign with the gradient of the Error Decay Estimator.
 
@@ -89,7 +113,53 @@ def ste_sign(x: Tensor, t: Tensor, k: Tensor) -> Tensor:  # noqa: ARG001 - one s
     return y
 
 
+def triangle_sign(x: Tensor, t: Tensor, k: Tensor) -> Tensor:  # noqa: ARG001 - one signature for all
+    """sign with a slope that falls to both sides (Bi-Real Net, Liu et al., ECCV 2018, ApproxSign).
+
+    Forward:   y = sign(x)
+    Backward:  dL/dx = dL/dy · max(0, 2 − 2·|x|)
+
+    The derivative of a piecewise quadratic function that runs from −1 to +1 over |x| ≤ 1.
+
+    Args:
+        x: any shape.
+        t: not used.
+        k: not used.
+
+    Returns:
+        −1/+1, the shape of x.
+    """
+    y: Tensor = _TriangleSign.apply(x)
+    return y
+
+
+def identity_sign(x: Tensor, t: Tensor, k: Tensor) -> Tensor:  # noqa: ARG001 - one signature for all
+    """sign with the unclipped straight-through gradient; for weights only.
+
+    Forward:   y = sign(x)
+    Backward:  dL/dx = dL/dy
+
+    So trained by ReCU (Xu et al., ICCV 2021) and others: a standardized weight does not run away,
+    and a clip at 1 cuts off a third of its filter.
+
+    Args:
+        x: any shape.
+        t: not used.
+        k: not used.
+
+    Returns:
+        −1/+1, the shape of x.
+    """
+    y: Tensor = _IdentitySign.apply(x)
+    return y
+
+
 Estimator = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-ESTIMATORS: dict[str, Estimator] = {"ede": ede_sign, "ste": ste_sign}
-"""By the name that options and files use."""
+ESTIMATORS: dict[str, Estimator] = {
+    "ede": ede_sign,
+    "ste": ste_sign,
+    "triangle": triangle_sign,
+    "identity": identity_sign,
+}
+"""By the name that options and files use; `identity` is for weights."""

@@ -39,11 +39,18 @@ class Method(NamedTuple):
     binarizer: str = "libra"
     """A name in `BINARIZERS`: `libra`, `libra-median`, `plain` …"""
     estimator: str = "ede"
-    """`ede` or `ste`: a name in `ESTIMATORS`."""
+    """Backward rule of the activations' sign: a name in `ESTIMATORS`."""
     binary_activations: bool = True
     """True at 1w1a, False at 1w32a."""
     learned_threshold: bool = False
     """Whether each input channel has a threshold of its own; only with binary activations."""
+    weight_estimator: str = "same"
+    """Backward rule of the weights' sign: a name in `ESTIMATORS`, or `same` as `estimator`."""
+
+    @property
+    def estimator_of_weights(self) -> str:
+        """A name in `ESTIMATORS`."""
+        return self.estimator if self.weight_estimator == "same" else self.weight_estimator
 
 
 class BinaryLayer(nn.Module):
@@ -81,6 +88,7 @@ class BinaryLayer(nn.Module):
         self.__dict__["phase"] = phase  # past nn.Module.__setattr__, which would register it
         self._binarizer: Binarizer = BINARIZERS[method.binarizer]
         self._estimator: Estimator = ESTIMATORS[method.estimator]
+        self._weight_estimator: Estimator = ESTIMATORS[method.estimator_of_weights]
 
     @property
     def phase(self) -> EdePhase:
@@ -116,7 +124,7 @@ class BinaryLayer(nn.Module):
         if self.phase.clamps:
             source = recu(source, self.phase.tau)
         t, k = self.phase.t, self.phase.k
-        return self._estimator(source, t, k) * self._gained(scale, source.dim())
+        return self._weight_estimator(source, t, k) * self._gained(scale, source.dim())
 
     def _gained(self, scale: Tensor, n_axes: int) -> Tensor:
         """`scale`, (out_channels,), times the source layer's gain; (out_channels, 1, …)."""

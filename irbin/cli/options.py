@@ -21,10 +21,12 @@ from irbin.records import (
     CacheKind,
     DataOptions,
     Downsample,
+    Estimator,
     FloatDtype,
     Shortcut,
     SignThreshold,
     SourceOptions,
+    WeightEstimator,
 )  # fmt: skip
 
 NETWORK, PLAN, DATA, RUN = "Network", "Plan", "Data", "Run"
@@ -220,9 +222,14 @@ class PlanFlags:
                      help="What Libra-PB subtracts from a filter; median: half the signs are +1."),
     ] = None  # fmt: skip
     estimator: Annotated[
-        Literal["ede", "ste"] | None,
+        Estimator | None,
         typer.Option(show_default="ede", rich_help_panel=PLAN,
-                     help="Sign, backward: EDE, or the clipped straight-through estimator."),
+                     help="Sign, backward: EDE, clipped straight-through, or a triangle."),
+    ] = None  # fmt: skip
+    weight_estimator: Annotated[
+        WeightEstimator | None,
+        typer.Option(show_default="same", rich_help_panel=PLAN,
+                     help="The weights' sign, backward, where it is not the activations'."),
     ] = None  # fmt: skip
 
 

@@ -119,7 +119,9 @@ def _method(layer: LayerRecord, options: PlanOptions) -> Method:
     if binarizer == "libra":
         binarizer += "-latent" * layer.keeps_size + "-median" * (options.balance == "median")
     learned = options.sign_threshold == "learned"
-    return Method(binarizer, options.estimator, options.bits == "1w1a", learned)
+    return Method(
+        binarizer, options.estimator, options.bits == "1w1a", learned, options.weight_estimator
+    )
 
 
 def _binary(layer: nn.Module, method: Method, phase: EdePhase) -> nn.Module:

@@ -31,6 +31,8 @@ def plan_heading(source: str, plan: Plan) -> str:
     options = plan.options
     binarizer = options.binarizer + (f" ({options.balance})" if options.balance != "mean" else "")
     parts = [f"{source}: {options.bits}", f"{binarizer}/{options.estimator}"]
+    if options.weight_estimator not in ("same", options.estimator):
+        parts.append(f"weights {options.weight_estimator}")
     if options.shortcut != "none":
         parts.append(f"{options.shortcut} shortcuts")
     if options.downsample != "keep":

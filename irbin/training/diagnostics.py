@@ -188,7 +188,8 @@ def _end_epoch(layer: BinaryLayer, signs: _Signs) -> dict[str, float]:
 
     While training has float weights there are no figures, and what changes sign does not flip.
     """
-    source, radius = _source(layer), usable_radius(layer.method.estimator, layer.phase)
+    source = _source(layer)
+    radius = usable_radius(layer.method.estimator_of_weights, layer.phase)
     negative = source < 0
     if not layer.phase.binary_weights:
         signs.epoch_end = negative

@@ -83,10 +83,16 @@ def probe(module: nn.Module, images: Tensor, amp: str | None) -> dict[str, dict[
 def usable_radius(estimator: str, phase: EdePhase) -> float:
     """The |x| up to which an estimator of that name lets through `USABLE_GRADIENT` or more.
 
-    EDE: k·t·(1 − tanh²(t·x)) ≥ u  ⇔  cosh(t·x) ≤ √(k·t/u), and k·t is never below 1.
+    EDE: k·t·(1 − tanh²(t·x)) ≥ u  ⇔  cosh(t·x) ≤ √(k·t/u), and k·t is never below 1. The triangle:
+    2 − 2·|x| ≥ u  ⇔  |x| ≤ 1 − u/2.
     """
-    if estimator == "ste":
-        return CLIP_VALUE
+    match estimator:
+        case "identity":
+            return math.inf
+        case "ste":
+            return CLIP_VALUE
+        case "triangle":
+            return CLIP_VALUE - USABLE_GRADIENT / 2
     t, k = float(phase.t), float(phase.k)
     return math.acosh(math.sqrt(k * t / USABLE_GRADIENT)) / t
 

@@ -104,6 +104,11 @@ class _Seen:
         """Whether so little of the run is left that signs may stand still."""
         return self.n_epochs - len(self.epochs) < max(LITTLE_LEFT * self.n_epochs, 1)
 
+    def is_by_ede(self, what: str) -> bool:
+        """Whether the gradient of `activations` or `weights` follows EDE's t."""
+        own = self.options.weight_estimator if what == "weights" else "same"
+        return (self.options.estimator if own == "same" else own) == "ede"
+
     @property
     def lr_is_high(self) -> bool:
         return self.now.lr >= SMALL_LR * max(epoch.lr for epoch in self.epochs)
@@ -184,14 +189,22 @@ def _is_far_off(seen: _Seen) -> bool:
 
 def _saturates(seen: _Seen) -> str | None:
     shares = {"activations": seen.now.activation_gradient, "weights": seen.now.weight_gradient}
-    few = [f"{_percent(x)} of the {name}" for name, x in shares.items() if x < LITTLE_GRADIENT]
+    few = {name: x for name, x in shares.items() if x < LITTLE_GRADIENT}
     if not few or seen.is_settling:
         return None
-    left = seen.n_epochs - len(seen.epochs)
+    words = " and ".join(f"{_percent(x)} of the {name}" for name, x in few.items())
+    left = _count(seen.n_epochs - len(seen.epochs), "epoch")
+    at = ""
+    if any(seen.is_by_ede(name) for name in few):
+        at = f" at t = {seen.now.t:.4g}"
+        advice = "a lower `--t-max` (10 is usual) and `--t-min` (0.1)"
+    elif "activations" in few:
+        advice = "a tenth of `--lr`: the signs' inputs lie far from zero"
+    else:
+        advice = "`irbin convert` with `--weight-estimator identity`"
     return (
-        f"the run saturates: {' and '.join(few)} still have a usable gradient at t = "
-        f"{seen.now.t:.4g}, with {_count(left, 'epoch')} left; try a lower `--t-max` (10 is usual) "
-        "and `--t-min` (0.1)"
+        f"the run saturates: {words} still have a usable gradient{at}, with {left} left; "
+        f"try {advice}"
     )
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from irbin.binary.estimator import ESTIMATORS, ede_sign, sign, ste_sign
 
@@ -73,3 +78,63 @@ def test_no_gradient_reaches_the_phase() -> None:
 @pytest.mark.parametrize("shape", [(0,), (0, 3), (1,)], ids=str)
 def test_empty_and_single_tensors_pass(shape: tuple[int, ...]) -> None:
     assert gradient("ede", torch.zeros(shape), 1.0, 1.0).shape == shape
+
+
+def sech_squared(u: float) -> float:
+    tail = math.exp(-2 * abs(u))
+    return 4 * tail / (1 + tail) ** 2
+
+
+CLOSED_FORMS: dict[str, Callable[[float, float, float], float]] = {
+    "ede": lambda x, t, k: k * t * sech_squared(t * x),
+    "ste": lambda x, t, k: float(abs(x) <= 1),
+    "triangle": lambda x, t, k: max(0.0, 2 - 2 * abs(x)),
+    "identity": lambda x, t, k: 1.0,
+}
+BORDERS = st.sampled_from([-0.0, 0.0, 1.0, -1.0, 5e-324, math.nextafter(1, 2), -math.inf, math.inf])
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+@given(st.one_of(BORDERS, st.floats(-3, 3), st.floats(allow_nan=False)), st.floats(0.01, 100))
+def test_the_gradient_is_the_closed_form(name: str, x: float, t: float) -> None:
+    k = max(1 / t, 1.0)
+    (found,) = gradient(name, torch.tensor([x], dtype=torch.float64), t, k).tolist()
+    assert found == pytest.approx(CLOSED_FORMS[name](x, t, k), rel=1e-12, abs=1e-300)
+
+
+@pytest.mark.parametrize("name", [name for name in ESTIMATORS if name != "identity"])
+def test_a_nan_is_not_hidden_by_the_backward_pass(name: str) -> None:
+    assert gradient(name, torch.tensor([math.nan]), 1.0, 1.0).isnan().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_a_triangle_is_rounded_once(dtype: torch.dtype) -> None:
+    x = torch.linspace(-1.5, 1.5, 301).to(dtype)
+    exact = (2 - 2 * x.double().abs()).clamp(min=0)
+    found = gradient("triangle", x, 1.0, 1.0)
+    assert found.dtype == dtype
+    assert torch.equal(found, exact.to(dtype))
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_compiled_gradients_are_the_same(name: str, dtype: torch.dtype) -> None:
+    x = torch.linspace(-2, 2, 41).to(dtype)
+    phase = torch.tensor(3.0), torch.tensor(0.5)
+
+    def through(sign_of: Callable[..., torch.Tensor]) -> torch.Tensor:
+        leaf = x.clone().requires_grad_()
+        (sign_of(leaf, *phase) * torch.arange(41)).sum().backward()
+        assert leaf.grad is not None
+        return leaf.grad
+
+    plain = through(ESTIMATORS[name])
+    assert torch.equal(through(torch.compile(ESTIMATORS[name], backend="aot_eager")), plain)
+
+
+def test_no_gradient_is_written_into() -> None:
+    for name in ESTIMATORS:
+        x, grad = torch.tensor([-0.5, 0.5], requires_grad=True), torch.tensor([3.0, 3.0])
+        ESTIMATORS[name](x, torch.tensor(1.0), torch.tensor(1.0)).backward(grad)
+        assert grad.tolist() == [3, 3]
+        assert x.tolist() == [-0.5, 0.5]

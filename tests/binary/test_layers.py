@@ -19,7 +19,7 @@ from timm.layers import (
 from torch import nn
 
 from irbin.binary.anneal import EdePhase
-from irbin.binary.estimator import sign
+from irbin.binary.estimator import ESTIMATORS, sign
 from irbin.binary.layers import (
     BinaryConv2d,
     BinaryLinear,
@@ -30,6 +30,7 @@ from irbin.binary.layers import (
     phase_of,
     standardizes_weight,
 )
+from irbin.binary.libra import libra
 from irbin.errors import ConvertError
 
 CONVOLUTIONS = {
@@ -378,7 +379,7 @@ def test_what_meets_its_threshold_counts_as_plus_one() -> None:
     assert torch.equal(sign(learned.shifted(just_below)), -torch.ones(4))
 
 
-@pytest.mark.parametrize("estimator", ["ede", "ste"])
+@pytest.mark.parametrize("estimator", ["ede", "ste", "triangle"])
 def test_a_thresholds_gradient_is_minus_its_inputs(estimator: str) -> None:
     method = Method(estimator=estimator, learned_threshold=True)
     for layer, x, others in (
@@ -426,3 +427,40 @@ def test_layers_are_balanced_by_the_median_where_the_method_says_so(binarizer: s
     n_negative = [(s < 0).flatten(1).sum(1) for s in signs]
     assert n_negative[1].tolist() == [27] * 9
     assert not torch.equal(*n_negative)
+
+
+@pytest.mark.parametrize("weights", ["same", "ede", "ste", "triangle", "identity"])
+@pytest.mark.parametrize("activations", ["ede", "ste", "triangle"])
+@pytest.mark.parametrize("held", [False, True], ids=["plain", "held"])
+def test_weights_and_activations_have_each_their_estimator(
+    activations: str, weights: str, held: bool
+) -> None:
+    torch.manual_seed(4)
+    method = Method(estimator=activations, weight_estimator=weights)
+    binary = BinaryLinear.from_float(nn.Linear(9, 4, bias=False), method, EdePhase(2, 2)).double()
+    x, wanted = image(5, 9).double().requires_grad_(), image(5, 4).double()
+    with held_weights(binary) if held else nullcontext():
+        (binary(x) * wanted).sum().backward()
+    source, scale = libra(binary.weight)
+    phase = binary.phase.t.double(), binary.phase.k.double()
+    leaves = x.detach().requires_grad_(), source.detach().requires_grad_()
+    of_weights = activations if weights == "same" else weights
+    signs = (
+        ESTIMATORS[name](leaf, *phase)
+        for name, leaf in zip((activations, of_weights), leaves, strict=True)
+    )
+    (F.linear(*signs) * scale * wanted).sum().backward()
+    torch.testing.assert_close(x.grad, leaves[0].grad)
+    (through_libra,) = torch.autograd.grad(source, binary.weight, leaves[1].grad)
+    torch.testing.assert_close(binary.weight.grad, through_libra)
+
+
+def test_by_identity_a_weights_gradient_is_that_of_its_binary_weight() -> None:
+    method = Method("plain", weight_estimator="identity")
+    binary = BinaryLinear.from_float(nn.Linear(9, 4), method, EdePhase(10, 10))
+    with torch.no_grad():
+        binary.weight[0] = torch.tensor([0, -0.0, 1, -1, 5, -5, 1e-30, -50, 1e3])
+    used = binary.binary_weight()
+    used.backward(image(4, 9))
+    scale = binary.frozen()[1].view(-1, 1)
+    torch.testing.assert_close(binary.weight.grad, image(4, 9) * scale)

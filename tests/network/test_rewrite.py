@@ -142,6 +142,16 @@ def test_the_layers_methods_are_the_plans(sign_threshold: str, balance: str) -> 
         assert (layer.threshold is not None) == (sign_threshold == "learned")
 
 
+@pytest.mark.parametrize("weights", ["same", "ste", "identity"])
+@pytest.mark.parametrize("activations", ["ede", "triangle"])
+def test_the_layers_estimators_are_the_plans(activations: str, weights: str) -> None:
+    module = converted(Functional(), estimator=activations, weight_estimator=weights)
+    for layer in binary_layers(module).values():
+        assert layer.method.estimator == activations
+        wanted = activations if weights == "same" else weights
+        assert layer.method.estimator_of_weights == wanted
+
+
 def test_layers_without_a_norm_keep_their_size_by_the_median_too() -> None:
     module = timm.create_model("test_vit", num_classes=10, img_size=32)
     found = converted(module, balance="median", sign_threshold="learned")

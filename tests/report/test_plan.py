@@ -88,12 +88,16 @@ def test_heading_names_source_bits_and_shortcut(plan: Plan) -> None:
 
 def test_heading_names_every_switch_that_was_turned(plan: Plan) -> None:
     options = PlanOptions(
-        activation="rprelu", sign_threshold="learned", downsample="avgpool", balance="median"
-    )
+        activation="rprelu", sign_threshold="learned", downsample="avgpool", balance="median",
+        estimator="triangle", weight_estimator="identity",
+    )  # fmt: skip
     turned = replace(plan, options=options)
     assert plan_heading("net", turned) == (
-        "net: 1w1a, libra (median)/ede, average-pool shortcuts, learned thresholds, input 3×224×224"
+        "net: 1w1a, libra (median)/triangle, weights identity, average-pool shortcuts, "
+        "learned thresholds, input 3×224×224"
     )
+    same = replace(plan, options=PlanOptions(estimator="ste", weight_estimator="ste"))
+    assert plan_heading("net", same) == "net: 1w1a, libra/ste, input 3×224×224"
     assert plan_notes(turned)[1] == "1 activation that feeds a sign: replaced by rprelu"
 
 

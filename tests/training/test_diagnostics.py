@@ -130,6 +130,15 @@ def test_at_the_end_of_ede_a_quarter_of_normal_values_has_usable_gradients() -> 
     assert row.weight_gradient == pytest.approx(0.21, abs=0.05)  # of uniform ones, standardized
 
 
+def test_weights_are_judged_by_their_own_estimator() -> None:
+    layer = linear(64, 64, Method(weight_estimator="identity"))
+    layer.phase.set_range(1000, 1000)
+    torch.manual_seed(0)
+    row = only(layer, torch.randn(128, 64))
+    assert row.activation_gradient < 0.01
+    assert row.weight_gradient == 1
+
+
 def test_only_the_first_images_are_run() -> None:
     x = torch.ones(MAX_IMAGES + 1, 8)
     x[MAX_IMAGES] = -1

@@ -46,13 +46,18 @@ def only(module: nn.Module, images: torch.Tensor, amp: str | None = None) -> dic
 
 
 @pytest.mark.parametrize("t", [1e-3, 0.1, 1.0, 3.0, 10.0, 1000.0])
-@pytest.mark.parametrize("name", ["ede", "ste"])
-def test_within_the_radius_the_gradient_is_usable(name: str, t: float) -> None:
-    phase = EdePhase(t, t)
+@pytest.mark.parametrize("name", ["ede", "ste", "triangle"])
+@pytest.mark.parametrize("scale", ["paper", "even"])
+def test_within_the_radius_the_gradient_is_usable(name: str, t: float, scale: str) -> None:
+    phase = EdePhase(t, t, scale)
     radius = usable_radius(name, phase)
     x = torch.tensor([0.0, 0.999, 1.001], dtype=torch.float64).mul_(radius).requires_grad_()
     ESTIMATORS[name](x, phase.t.double(), phase.k.double()).sum().backward()
     assert (x.grad >= 0.1).tolist() == [True, True, False]
+
+
+def test_by_identity_every_gradient_is_usable() -> None:
+    assert usable_radius("identity", EdePhase(1000, 1000)) == math.inf
 
 
 def test_figures_of_activations_are_by_channel() -> None:

@@ -42,6 +42,7 @@ def test_the_papers_networks_are_converted_as_the_authors_do() -> None:
         options = read_recipe(f"paper-{name}").plan_options
         assert options is not None
         assert (options.binarizer, options.estimator) == ("libra", "ede")
+        assert options.weight_estimator == "same"
         return options.bits, options.activation, options.shortcut
 
     assert conversion("resnet20-cifar10") == ("1w1a", "hardtanh", "bireal")

@@ -127,6 +127,25 @@ def test_gradients_that_vanish_early_are_told() -> None:
     assert "with 1 epoch left;" in activations
 
 
+@pytest.mark.parametrize(
+    ("options", "figure", "wanted"),
+    [
+        (PlanOptions(estimator="ste"), "activation_gradient", "try a tenth of `--lr`: the signs' "),
+        (PlanOptions(weight_estimator="triangle"), "weight_gradient",
+         "try `irbin convert` with `--weight-estimator identity`"),
+        (PlanOptions(weight_estimator="triangle"), "activation_gradient", "at t = 1, with "),
+        (PlanOptions(estimator="ste", weight_estimator="ede"), "weight_gradient", "at t = 1, with"),
+    ],
+    ids=["ste activations", "triangle weights", "ede activations", "ede weights"],
+)  # fmt: skip
+def test_t_is_blamed_only_where_it_counts(options: PlanOptions, figure: str, wanted: str) -> None:
+    epochs = run(5, t=1.0, **{figure: 0.01})
+    (symptom,) = symptoms(epochs, (), 10, N_EPOCHS, options)
+    assert symptom.name == "saturates"
+    assert wanted in symptom.sentence
+    assert ("--t-max" in symptom.sentence) == ("at t" in wanted)
+
+
 def test_gradients_may_vanish_at_the_end() -> None:
     little = {"activation_gradient": 0.01, "weight_gradient": 0.01}
     assert told(run(8, **little)) == []

@@ -275,7 +275,7 @@ def test_every_plan_option_is_a_flag() -> None:
     options = PlanOptions(
         bits="1w32a", keep=("layer1.*", "a"), binarize=("linear",), activation="rprelu",
         sign_threshold="learned", shortcut="bireal", downsample="avgpool", binarizer="plain",
-        balance="median", estimator="ste",
+        balance="median", estimator="triangle", weight_estimator="identity",
     )  # fmt: skip
     words = flags(to_json(options))
     _, given = as_typed(shlex.join(["irbin", "convert", "x", *words, "-o", "y"]))
