@@ -13,7 +13,8 @@ from irbin.cli.console import notes, results, say
 from irbin.cli.flags import flat, given
 from irbin.cli.inspect import print_totals
 from irbin.cli.live import counting
-from irbin.cli.options import DATA, DataFlags, Overwrite, PlanFlags, Source, SourceFlags
+from irbin.cli.options import DATA, DataFlags, Overwrite, Source, SourceFlags
+from irbin.cli.plan_options import PlanFlags
 from irbin.cli.recipe_options import complete_recipe
 from irbin.errors import UsageError
 from irbin.records import CALIBRATION_IMAGES, SourceOptions

@@ -8,7 +8,8 @@ from rich.console import Console
 
 from irbin.cli.console import check_json_target, json_alone, notes, results, say, write_json
 from irbin.cli.flags import flat, given
-from irbin.cli.options import Json, PlanFlags, Source, SourceFlags
+from irbin.cli.options import Json, Source, SourceFlags
+from irbin.cli.plan_options import PlanFlags
 from irbin.errors import UsageError
 from irbin.estimation import estimate
 from irbin.records import Plan, SourceOptions

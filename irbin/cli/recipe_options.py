@@ -102,7 +102,7 @@ class RecipeFlags:
     t_max: Annotated[float | None, knob(METHOD, "EDE's t at the last step.", "X")] = None
     ede_scale: Annotated[
         Literal["paper", "even"] | None,
-        knob(METHOD, "EDE's k: the paper's, or one that keeps gradients even through depth."),
+        knob(METHOD, "EDE's k: paper, or even, which keeps gradients even in depth.", "HOW"),
     ] = None
     recu: Annotated[
         bool | None,

@@ -4,18 +4,14 @@ from dataclasses import fields
 
 import pytest
 
-from irbin.cli.options import DataFlags, PlanFlags, SourceFlags, parse_pairs
+from irbin.cli.options import DataFlags, SourceFlags, parse_pairs
 from irbin.errors import UsageError
-from irbin.records import DataOptions, PlanOptions, SourceOptions
+from irbin.records import DataOptions, SourceOptions
 
 
 def test_the_defaults_are_the_records() -> None:
     assert SourceFlags().options("net") == SourceOptions()
     assert DataFlags(dataset="torch/cifar10").options() == DataOptions(dataset="torch/cifar10")
-
-
-def test_every_plan_option_has_its_flag() -> None:
-    assert {f.name for f in fields(PlanFlags)} == {f.name for f in fields(PlanOptions)}
 
 
 def test_every_data_option_has_its_flag() -> None:
