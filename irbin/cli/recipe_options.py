@@ -169,6 +169,10 @@ class RecipeFlags:
         Literal["random", "alternating"] | None,
         knob(CROPS, "A coin an epoch for each image, or each image every second epoch."),
     ] = None
+    repeat_views: Annotated[
+        int | None,
+        knob(CROPS, "Epochs after which augmentation repeats; the teacher is looked up then.", "N"),
+    ] = None
     vflip: Annotated[float | None, knob(CROPS, "Probability of a vertical flip.", "P")] = None
 
     aa: Annotated[

@@ -59,9 +59,10 @@ class BatchAugmentation:
             epoch: counts from 0.
             indices: (images,), theirs in the data set.
         """
-        draws = uniforms(seed, epoch, indices, self.n_draws)
+        view = self._knobs.view(epoch)
+        draws = uniforms(seed, view, indices, self.n_draws)
         if self._knobs.flip == "alternating":
-            flips = alternating_flips(seed, epoch, indices)
+            flips = alternating_flips(seed, view, indices)
             draws[:, self._n_crop] = np.where(flips, 0.0, self._knobs.hflip)
         return draws
 

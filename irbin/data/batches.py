@@ -96,10 +96,11 @@ class Images(Dataset[tuple[Tensor, int]]):
         if self._augment is not None:
             draws = self._augment.drawn(self.seed, epoch, np.array([index]))
             return self._augment(self.transform(image)[None], draws)[0], label
-        seed_all(self.seed, epoch, index)
+        view = epoch if self.augmentation is None else self.augmentation.view(epoch)
+        seed_all(self.seed, view, index)
         pixels = self.transform(image)
         if self.augmentation is not None and self.augmentation.flip == "alternating":
-            (flips,) = alternating_flips(self.seed, epoch, np.array([index]))
+            (flips,) = alternating_flips(self.seed, view, np.array([index]))
             pixels = pixels.flip(-1) if flips else pixels
         return pixels, label
 

@@ -76,7 +76,7 @@ def open_dataset(
     Raises:
         DataError: missing, unreadable, empty, no such split, or a package that is not installed.
         UsageError: no folder named, a class map that is not text, channels that no image has, or
-            alternating flips of a stream.
+            alternating flips or repeated views of a stream.
     """
     mode = image_mode(preprocessing)
     follows = augmentation is not None and pads_in_batches(augmentation, preprocessing)
@@ -88,11 +88,8 @@ def open_dataset(
     place = " ".join(part for part in (options.dataset, root, f"({split})") if part)
     base = _create(options, root, split, mode, training, seed, place)
     if isinstance(base, IterableImageDataset):
-        if augmentation is not None and augmentation.flip != "random":
-            raise UsageError(
-                f"`flip`: expected `random` for {place}, whose images have no number, got "
-                f"`{augmentation.flip}`"
-            )
+        if augmentation is not None:
+            _check_needs_no_number(augmentation, place)
         stream = Stream(base, transform, preprocessing, place, _kind(options), seed)
         if stream.split is not None:
             check_files(str(root or ""), stream.split, place)
@@ -100,6 +97,20 @@ def open_dataset(
     if len(base) == 0:
         raise DataError(f"expected images in {place}, found none")
     return Images(base, transform, preprocessing, seed, place, augmentation)
+
+
+def _check_needs_no_number(augmentation: Augmentation, place: str) -> None:
+    """Refuses what must know an image again when it comes back.
+
+    Raises:
+        UsageError: alternating flips, or views that repeat.
+    """
+    for name, off in (("flip", "random"), ("repeat_views", 0)):
+        if (value := getattr(augmentation, name)) != off:
+            raise UsageError(
+                f"`{name}`: expected `{off}` for {place}, whose images have no number, got "
+                f"`{value}`"
+            )
 
 
 def _create(

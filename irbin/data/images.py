@@ -43,6 +43,8 @@ class Augmentation:
     flip: Literal["random", "alternating"] = "random"
     """`random` tosses a coin an epoch for each image, `alternating` one a run, and then flips every
     second epoch, see `order.alternating_flips`."""
+    repeat_views: int = 0
+    """Epochs after which each image's random changes begin again; 0 never repeats them."""
     vflip: float = 0.0
     """Probability of a vertical flip."""
     color_jitter: float | None = None
@@ -51,6 +53,10 @@ class Augmentation:
     """timm's policy string (`rand-m9-mstd0.5`, `original` …), None for no policy."""
     train_interpolation: str = "random"
     """Resampling filter of the random resized crop; `random` draws one an image."""
+
+    def view(self, epoch: int) -> int:
+        """What stands for the epoch in the key of an image's draws: epochs that show the same."""
+        return epoch % self.repeat_views if self.repeat_views else epoch
 
 
 def image_mode(preprocessing: Preprocessing) -> str:

@@ -139,7 +139,7 @@ def _prepare(
         network, recipe, out, group, train, val, n_steps=n_steps, must_compile=must_compile,
         teacher=teacher, report=report, on_epoch=on_epoch, stage=stage,
     )  # fmt: skip
-    return run, (path, train.why)
+    return run, (path, train.why, *([run.views.why] if run.views is not None else []))
 
 
 def _train(run: Run, progress: Progress, keeper: Keeper) -> bool:

@@ -36,6 +36,7 @@ from irbin.training.recipe import Recipe
 from irbin.training.run import OnEpoch, Report, Run, parallel
 from irbin.training.stages import stages_of
 from irbin.training.sync_norm import synchronized
+from irbin.training.views import TaughtViews, taught_views
 
 Stage = Callable[[str, int, int], None]
 """Told what is being prepared, how much of it is done, and how much there is (0: not counted)."""
@@ -120,6 +121,25 @@ def _watched(
     return Watched(module, places), Watched(teacher, places).eval()
 
 
+def _views(
+    teacher: nn.Module | None, recipe: Recipe, network: Network, train: Loader, group: Group
+) -> TaughtViews | None:
+    """The table of a teacher's answers where views repeat; None where they do not.
+
+    Raises:
+        UsageError: there is no teacher, or see `training.views`.
+    """
+    n_views = recipe.repeat_views
+    if n_views and teacher is None:
+        raise UsageError(
+            "`repeat_views`: expected a teacher, whose answers are then looked up, got a network "
+            "whose source has no trained weights; name one with `--teacher`"
+        )
+    return taught_views(
+        n_views, train, network.source.num_classes, group.device, n_processes=group.size
+    )
+
+
 def make_run(
     network: Network, recipe: Recipe, out: Path, group: Group, train: Loader, val: Loader, *,
     n_steps: int, must_compile: bool, teacher: nn.Module | None = None,
@@ -159,6 +179,7 @@ def make_run(
     if recipe.model_ema:
         ema = ModelEmaV3(module, decay=recipe.model_ema_decay, use_warmup=recipe.model_ema_warmup)
     teacher = ready_teacher(teacher, recipe, device)
+    views = _views(teacher, recipe, network, train, group)
     watched = _watched(module, teacher, recipe, shape, device)
     whole, teacher = watched or (module, teacher)
     forward: Callable[..., Any] = whole
@@ -174,7 +195,7 @@ def make_run(
         network, recipe, out, group, train, val, phase,
         forward=parallel(forward, module, recipe, group),
         teacher=torch.compile(teacher) if recipe.compile and teacher is not None else teacher,
-        watched=watched,
+        views=views, watched=watched,
         mix=make_mix(recipe, network.source.num_classes, train.batch_size, device),
         optimizer=optimizer, stages=stages, schedulers=schedulers,
         scaler=torch.amp.GradScaler(device.type, enabled=recipe.amp == "float16"),

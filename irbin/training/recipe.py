@@ -130,6 +130,9 @@ class Recipe:
     flip: Literal["random", "alternating"]
     """`random` tosses a coin an epoch for each image; `alternating` one a run, and then flips every
     second epoch."""
+    repeat_views: Whole
+    """Epochs after which each image's augmentation begins again, so that from then on the teacher's
+    answers are looked up; 0 never repeats it. The order is another in every epoch."""
     vflip: Share
     """Probability of a vertical flip."""
     color_jitter: Amount | None
@@ -193,6 +196,8 @@ class Recipe:
                     f"got {getattr(self, low)}"
                 )
         self._check_epochs()
+        if self.repeat_views:
+            self._check_views()
         if self.flip == "alternating" and self.hflip != 0.5:
             raise UsageError(
                 "`flip`: `alternating` flips every image every second epoch, so expected `hflip` "
@@ -202,6 +207,24 @@ class Recipe:
             low, high = getattr(self, name)
             if low > high:
                 raise UsageError(f"`{name}`: expected (lowest, highest), got ({low}, {high})")
+
+    def _check_views(self) -> None:
+        """What a batch changes, or answers hold, beside one image's own changes and logits."""
+        for name in ("mixup", "cutmix", "reprob", "distill_blocks"):
+            if getattr(self, name):
+                raise UsageError(
+                    f"`repeat_views`: expected `{name}` 0 beside it, got {getattr(self, name)}"
+                )
+        if not self.distill:
+            raise UsageError(
+                "`repeat_views`: expected a run that distills, whose teacher is then looked up; "
+                "add `--distill`, or leave it out"
+            )
+        if self.flip == "alternating" and self.repeat_views % 2:
+            raise UsageError(
+                "`repeat_views`: expected an even number beside `flip` alternating, got "
+                f"{self.repeat_views}"
+            )
 
     def _check_epochs(self) -> None:
         n_before = self.float_epochs + self.activation_epochs

@@ -78,7 +78,12 @@ class Progress:
 
 
 def save_last(run: Run, progress: Progress) -> None:
-    """Writes RUN/last, whole or not at all: a network folder and the training state."""
+    """Writes RUN/last, whole or not at all: a network folder and the training state.
+
+    What is looked up of the teacher goes before it, see `TaughtViews.save`.
+    """
+    if run.views is not None:
+        run.views.save(run.out)
     tensors: dict[str, Tensor] = {}
     state = {
         "version": VERSION,
@@ -145,6 +150,8 @@ def load_last(run: Run) -> Progress:
     Raises:
         TrainingError: a file is missing or damaged, or belongs to another network or data set.
     """
+    if run.views is not None:
+        run.views.load(run.out)
     folder = current(run.out / "last")
     if folder is None:
         raise TrainingError(

@@ -35,6 +35,7 @@ from irbin.training.mixing import Mix
 from irbin.training.optimize import learning_rate, make_optimizer
 from irbin.training.recipe import Recipe
 from irbin.training.stages import TrainingStage
+from irbin.training.views import TaughtViews
 
 Report = Callable[[StepRecord], None]
 OnEpoch = Callable[[EpochRecord], None]
@@ -57,6 +58,8 @@ class Run:
     """The module, perhaps compiled, perhaps parallel; see `outputs`."""
     teacher: Callable[[Tensor], Any] | None
     """See `taught`."""
+    views: TaughtViews | None
+    """The teacher's answers where they are looked up."""
     watched: tuple[Watched, ...]
     """The network and its teacher where blocks are compared, behind the two above; else empty."""
     mix: Mix
@@ -117,10 +120,15 @@ class Run:
 
     def taught(self, images: Tensor) -> tuple[Tensor, ...]:
         """The same of the teacher, which must be there."""
+        if self.views is not None:
+            return (self.views.answers(images, self._asked),)
+        outputs = self._asked(images)
+        return outputs if self.watched else (outputs,)
+
+    def _asked(self, images: Tensor) -> Any:
         assert self.teacher is not None
         with torch.no_grad(), autocast(self.group.device, self.recipe.amp):
-            outputs = self.teacher(images)
-        return outputs if self.watched else (outputs,)
+            return self.teacher(images)
 
     def enter(self, epoch: int, step: int) -> None:
         """Before the steps of an epoch: makes binary what its stage says, and a stage begin anew.
@@ -130,6 +138,9 @@ class Run:
             step: how many of its steps are done.
         """
         stage = self.stage(epoch)
+        if self.views is not None:
+            n_done = step * self.recipe.grad_accum_steps
+            self.views.enter(epoch, self.train.order(epoch, n_done))
         if self.phase is not None:
             for module in (self.module, self.averaged.module):
                 phase_of(module).set_stage(stage.binary_weights, stage.binary_activations)

@@ -102,6 +102,28 @@ def test_alternating_flips_show_every_image_both_ways(
         assert 16 < int(flipped[0].sum()) < 48
 
 
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        replace(KNOBS, repeat_views=2), replace(KNOBS, repeat_views=2, flip="alternating"),
+        Augmentation(crop_padding=0, repeat_views=2, flip="alternating"),
+    ],
+    ids=["padded", "alternating", "resized"],
+)  # fmt: skip
+def test_views_repeat_in_another_order(knobs: Augmentation, make_folder: MakeFolder) -> None:
+    options = replace(make_folder(n_train=32), batch_size=32)
+    dataset = open_training(options, knobs)
+    for loaders in (cached, StreamedLoader):
+        loader = loaders(dataset, options, training=True, seed=6)
+        shown = [by_index(loader, epoch) for epoch in range(5)]
+        assert torch.equal(shown[0], shown[2])
+        assert torch.equal(shown[1], shown[3])
+        assert torch.equal(shown[0], shown[4])
+        assert not torch.equal(shown[0], shown[1])
+        orders = [next(loader.order(epoch)).tolist() for epoch in (0, 2)]
+        assert orders[0] != orders[1]
+
+
 def test_a_pass_from_any_batch_is_the_rest(make_folder: MakeFolder) -> None:
     options = make_folder()
     loader = cached(open_training(options), options, training=True, seed=6)

@@ -120,11 +120,16 @@ def open_training(options: DataOptions) -> Stream:
     return open_stream(options, "train", training=True, augmentation=knobs, seed=3)
 
 
-def test_alternating_flips_need_images_with_a_number(stream_options: DataOptions) -> None:
-    knobs = Augmentation(flip="alternating")
+@pytest.mark.parametrize(
+    ("knob", "off", "on"), [("flip", "random", "alternating"), ("repeat_views", 0, 4)]
+)
+def test_what_needs_images_with_a_number_is_refused(
+    knob: str, off: object, on: object, stream_options: DataOptions
+) -> None:
+    knobs = Augmentation(**{knob: on})
     expected = (
-        r"^`flip`: expected `random` for (wds|hfids)/.* \(train\), whose images have no number, "
-        r"got `alternating`$"
+        rf"^`{knob}`: expected `{off}` for (wds|hfids)/.* \(train\), whose images have no number, "
+        rf"got `{on}`$"
     )
     with pytest.raises(UsageError, match=expected):
         open_stream(stream_options, "train", training=True, augmentation=knobs)
