@@ -217,6 +217,8 @@ class LayerRecord:
     standardizes its weight."""
     unseen: str = ""
     """Why tracing does not see it; its facts then come from a recorded run alone. '' if it does."""
+    always_negative: str = ""
+    """How it is known that its input is negative everywhere; '' if it is not."""
 
 
 @dataclass(frozen=True)

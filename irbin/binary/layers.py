@@ -9,8 +9,6 @@ which does nearly the same first; only while weights are float is it done as the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal, NamedTuple, cast
 
 import torch
@@ -19,18 +17,13 @@ from torch import Tensor, nn
 
 from irbin.binary.anneal import EdePhase
 from irbin.binary.estimator import ESTIMATORS, Estimator, sign
+from irbin.binary.kin import NO_GAIN, Gain, gain_of, pads_by_input_size, standardizes_weight
 from irbin.binary.libra import BINARIZERS, Binarizer
 from irbin.binary.recu import recu
 from irbin.errors import ConvertError
 
 Padding4 = tuple[int, int, int, int]
 """(left, right, top, bottom), the order of `torch.nn.functional.pad`."""
-
-Gain = tuple[nn.Parameter | None, float]
-"""`BinaryLayer.gain` and `gain_factor`."""
-
-NO_GAIN: Gain = (None, 1.0)
-"""Of every layer but those with scaled weight standardization."""
 
 
 class Method(NamedTuple):
@@ -53,6 +46,15 @@ class Method(NamedTuple):
         return self.estimator if self.weight_estimator == "same" else self.weight_estimator
 
 
+class Used(NamedTuple):
+    """What a forward pass multiplies with."""
+
+    weight: Tensor
+    """Of the inner products; (out_channels, …)."""
+    scale: Tensor | None
+    """What their results are multiplied by; (out_channels,). None where `weight` holds it."""
+
+
 class BinaryLayer(nn.Module):
     """What the two layers share; abstract.
 
@@ -67,7 +69,7 @@ class BinaryLayer(nn.Module):
             §4.2); None for a threshold of zero.
         source_epsilon: what the source adds to the variance where it standardizes its weight
             itself; None where it does not.
-        held_weight: what the forward pass uses within `held_weights`; else None.
+        held: what the forward pass uses within `held.held_weights`; else None.
     """
 
     weight: Tensor
@@ -76,13 +78,13 @@ class BinaryLayer(nn.Module):
     gain_factor: float
     threshold: nn.Parameter | None
     source_epsilon: float | None
-    held_weight: Tensor | None
+    held: Used | None
 
     def _set_method(self, method: Method, phase: EdePhase, gain: Gain, in_channels: int) -> None:
         self.method = method
         self.gain, self.gain_factor = gain
         self.source_epsilon = None
-        self.held_weight = None
+        self.held = None
         threshold = self.weight.detach().new_zeros(in_channels)
         self.threshold = nn.Parameter(threshold) if method.learned_threshold else None
         self.__dict__["phase"] = phase  # past nn.Module.__setattr__, which would register it
@@ -95,13 +97,25 @@ class BinaryLayer(nn.Module):
         """The shared EDE phase."""
         return cast(EdePhase, self.__dict__["phase"])
 
-    def used_weight(self) -> Tensor:
+    def used(self) -> Used:
         """What the forward pass uses: the binary weight, or the float one while training says so.
 
+        A power of two is part of the weight: products and sums stay exact, and training saves a
+        pass over the output. Any other scale comes after the sum, as in the packed network: it
+        would make a dot of 0 a remainder of rounding, whose sign is a coin. At 1w32a sums are not
+        exact either way, so it is part of the weight there, in both networks.
+
         Returns:
-            (out_channels, ...), differentiable.
+            Both differentiable.
         """
-        return self.binary_weight() if self.phase.binary_weights else self.float_weight()
+        if self.held is not None:
+            return self.held
+        if not self.phase.binary_weights:
+            return Used(self.float_weight(), None)
+        if self.has_exponents or not self.method.binary_activations:
+            return Used(self.binary_weight(), None)
+        signs, scale = self._signs_and_scale()
+        return Used(signs, self._gained(scale))
 
     def float_weight(self) -> Tensor:
         """The weight that the source layer used: the latent one, standardized if it did that.
@@ -120,16 +134,45 @@ class BinaryLayer(nn.Module):
 
     def binary_weight(self) -> Tensor:
         """sign(ŵ)·scale; (out_channels, ...), differentiable."""
-        source, scale = self._binarizer(self.weight)
+        signs, scale = self._signs_and_scale()
+        return signs * self._gained(scale).view(-1, *[1] * (signs.dim() - 1))
+
+    def _signs_and_scale(self) -> tuple[Tensor, Tensor]:
+        """sign(ŵ), differentiable, and the binarizer's scale, (out_channels,); as `weight`."""
+        source, scale = self._binarizer(_widened(self.weight))
         if self.phase.clamps:
             source = recu(source, self.phase.tau)
-        t, k = self.phase.t, self.phase.k
-        return self._weight_estimator(source, t, k) * self._gained(scale, source.dim())
+        signs = self._weight_estimator(source, self.phase.t, self.phase.k)
+        return signs.to(self.weight.dtype), scale.to(self.weight.dtype)
 
-    def _gained(self, scale: Tensor, n_axes: int) -> Tensor:
-        """`scale`, (out_channels,), times the source layer's gain; (out_channels, 1, …)."""
-        scale = scale.view(-1, *[1] * (n_axes - 1))
-        return scale if self.gain is None else scale * (self.gain * self.gain_factor)
+    def _gained(self, scale: Tensor) -> Tensor:
+        """`scale` times the source layer's gain; both (out_channels,)."""
+        return scale if self.gain is None else scale * (self.gain.flatten() * self.gain_factor)
+
+    def _inner_bias(self, scale: Tensor | None) -> Tensor | None:
+        """The bias, where the inner product may add it in the order it likes.
+
+        That saves a pass over the output. In evaluation, and wherever a scale comes between, the
+        bias is added last, as the packed network does, for the sign behind it to be the same.
+        """
+        is_exact = self.method.binary_activations and self.phase.binary_weights
+        is_last = scale is not None or (is_exact and not self.training)
+        return None if is_last else cast("Tensor | None", self.bias)
+
+    def _transformed(self, y: Tensor, scale: Tensor | None, n_after: int) -> Tensor:
+        """y·scale + bias, a product and a sum, each rounded (docs/format.md, "The arithmetic").
+
+        Args:
+            y: inner products, with the bias where `_inner_bias` gave it.
+            scale: (out_channels,) or None.
+            n_after: axes of `y` after the channels.
+        """
+        after, bias = [1] * n_after, cast("Tensor | None", self.bias)
+        if scale is not None:
+            y = y * scale.to(y.dtype).view(-1, *after)  # float32 would undo mixed precision
+        if bias is None or self._inner_bias(scale) is not None:
+            return y
+        return y + bias.to(y.dtype).view(-1, *after)
 
     def binary_input(self, x: Tensor) -> Tensor:
         """sign(x − θ) at 1w1a, x itself at 1w32a; x − θ while training has float activations.
@@ -158,7 +201,7 @@ class BinaryLayer(nn.Module):
             `has_exponents`.
         """
         source, scale = self._binarizer(self.weight.detach().float())
-        return sign(source), self._gained(scale, source.dim()).detach().flatten()
+        return sign(source), self._gained(scale).detach()
 
     @property
     def has_exponents(self) -> bool:
@@ -190,7 +233,7 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):
         )  # fmt: skip
         new.weight, new.bias = layer.weight, layer.bias
         new.padding_rule = "same" if pads_by_input_size(layer) else "fixed"
-        new._set_method(method, phase, _gain(layer), layer.in_channels)
+        new._set_method(method, phase, gain_of(layer), layer.in_channels)
         if standardizes_weight(layer):
             new.source_epsilon = float(vars(layer)["eps"])
         return new.train(layer.training)
@@ -220,8 +263,10 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):
                 x = F.pad(
                     x, border, "constant" if self.padding_mode == "zeros" else self.padding_mode
                 )
-        weight = self.used_weight() if self.held_weight is None else self.held_weight
-        return F.conv2d(x, weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        weight, scale = self.used()
+        bias = self._inner_bias(scale)
+        y = F.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
+        return self._transformed(y, scale, n_after=2)
 
 
 class BinaryLinear(BinaryLayer, nn.Linear):
@@ -239,67 +284,23 @@ class BinaryLinear(BinaryLayer, nn.Linear):
         return new.train(layer.training)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102 - shapes in the class docstring
-        weight = self.used_weight() if self.held_weight is None else self.held_weight
-        return F.linear(self.binary_input(x), weight, self.bias)
+        weight, scale = self.used()
+        y = F.linear(self.binary_input(x), weight, self._inner_bias(scale))
+        return self._transformed(y, scale, n_after=0)
 
 
-def pads_by_input_size(layer: nn.Conv2d) -> bool:
-    """Whether `layer` computes its padding from its input's size, as timm's `Conv2dSame` does.
+def _widened(weight: Tensor) -> Tensor:
+    """Half precision in float32, where export computes signs and scale too.
 
-    Recognized by class name: this room imports neither timm nor torchvision.
+    The square of a small weight is zero in float16, and a filter then has no spread.
     """
-    names = {base.__name__ for base in type(layer).__mro__}
-    if names & {"StdConv2dSame", "ScaledStdConv2dSame"}:  # theirs may turn out to be fixed
-        return bool(vars(layer)["same_pad"])
-    return bool(names & {"Conv2dSame", "Conv2dSameExport"})
-
-
-def standardizes_weight(layer: nn.Module) -> bool:
-    """Whether `layer` is one of timm's that standardize their weight as Libra-PB does."""
-    names = {"StdConv2d", "StdConv2dSame", "ScaledStdConv2d", "ScaledStdConv2dSame"}
-    return type(layer).__name__ in names
-
-
-def has_gain(layer: nn.Module) -> bool:
-    """Whether `layer` scales its standardized weight by a learned gain per output channel."""
-    return type(layer).__name__ in {"ScaledStdConv2d", "ScaledStdConv2dSame"}
-
-
-def _gain(layer: nn.Conv2d) -> Gain:
-    if not has_gain(layer):
-        return NO_GAIN
-    return cast(nn.Parameter, layer._parameters["gain"]), float(vars(layer)["scale"])
+    return weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
 
 
 def binary_layers(network: nn.Module) -> dict[str, BinaryConv2d | BinaryLinear]:
     """The binary layers of a network by dotted name, each once, in module order."""
     kinds = (BinaryConv2d, BinaryLinear)
     return {name: m for name, m in network.named_modules() if isinstance(m, kinds)}
-
-
-@contextmanager
-def held_weights(network: nn.Module) -> Iterator[None]:
-    """Within, a layer's weight is computed once, however many forward and backward passes follow.
-
-    For steps of several batches. The gradients of the binary weights gather meanwhile and go on to
-    the latent weights on the way out; the sum is that of separate passes up to rounding.
-    """
-    layers = list(binary_layers(network).values())
-    computed = [layer.used_weight() for layer in layers]
-    for layer, weight in zip(layers, computed, strict=True):
-        layer.held_weight = weight.detach().requires_grad_(weight.requires_grad)
-    try:
-        yield
-        pairs = [
-            (weight, layer.held_weight.grad)
-            for layer, weight in zip(layers, computed, strict=True)
-            if layer.held_weight is not None and layer.held_weight.grad is not None
-        ]
-        if pairs:
-            torch.autograd.backward([w for w, _ in pairs], [grad for _, grad in pairs])
-    finally:
-        for layer in layers:
-            layer.held_weight = None
 
 
 def phase_of(network: nn.Module) -> EdePhase:

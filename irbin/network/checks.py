@@ -16,7 +16,8 @@ from torch.utils._pytree import tree_leaves
 
 from irbin.binary.layers import BinaryLayer
 from irbin.errors import ConvertError, TraceError
-from irbin.network.observe import looks_rectified
+from irbin.network.observe import SignCount
+from irbin.network.private import check_latent_weights_are_private
 from irbin.network.recorder import Recorder
 from irbin.network.tracer import untouched
 from irbin.records import Plan
@@ -37,8 +38,9 @@ def check_runs(module: nn.Module, plan: Plan) -> None:
 
     Raises:
         ConvertError: a planned layer is not binary or never ran, a float layer still works with its
-            weight, its input was never negative, the output is not finite, or its latent weight
-            gets no gradient, one that is not finite, or nothing but zeros.
+            weight, something reads it past the layer in one of a network's modes, its input was
+            never negative, the output is not finite, or its latent weight gets no gradient, one
+            that is not finite, or nothing but zeros.
     """
     probe = _probe(module)
     layers = _binary_layers(probe, plan)
@@ -61,6 +63,7 @@ def check_runs(module: nn.Module, plan: Plan) -> None:
             raise ConvertError(f"the converted network does not train: {text}") from error
     for name, layer in layers.items():
         _check_gradient(name, layer)
+    check_latent_weights_are_private(probe, layers, x)
 
 
 def _probe(module: nn.Module) -> nn.Module:
@@ -99,26 +102,27 @@ def _random_input(module: nn.Module, plan: Plan) -> Tensor:
 
 
 class _SignWatch:
-    """Keeps for every layer whether its input looked like a ReLU's output each time."""
+    """Counts for every layer the signs of its input."""
 
     def __init__(self, layers: dict[str, nn.Module]) -> None:
-        self._never: dict[str, bool] = {}
+        self._counts = {name: SignCount() for name in layers}
         for name, layer in layers.items():
             layer.register_forward_pre_hook(self._hook(name))
 
     def _hook(self, name: str) -> Any:
         def note(layer: nn.Module, args: tuple[Tensor, ...]) -> None:  # noqa: ARG001 - a hook's
-            self._never[name] = self._never.get(name, True) and looks_rectified(args[0].detach())
+            self._counts[name].add(args[0].detach())
 
         return note
 
     def check(self) -> None:
-        never = [name for name, is_never in self._never.items() if is_never]
-        if never:
+        dead = [name for name, count in self._counts.items() if count.always]
+        if dead:
+            always = self._counts[dead[0]].always
             raise ConvertError(
-                f"`{never[0]}`: its input was never negative and often zero, as behind a ReLU that "
-                "tracing did not see, so its sign is always +1 "
-                f"({len(never)} such layers); keep it float with `--keep '{never[0]}'`"
+                f"`{dead[0]}`: its input was {always} in a run on random images, as behind an "
+                "activation that tracing did not see, so its output does not depend on it "
+                f"({len(dead)} such layers); keep it float with `--keep '{dead[0]}'`"
             )
 
 

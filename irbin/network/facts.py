@@ -20,7 +20,7 @@ from timm.layers import (
 from timm.layers import Linear as TimmLinear
 from torch import Tensor, fx, nn
 
-from irbin.binary.layers import has_gain, standardizes_weight
+from irbin.binary.kin import has_gain, standardizes_weight
 from irbin.network.flow import Flow, shape
 from irbin.network.observe import Observed, observe
 from irbin.network.plan import NEVER_RUNS
@@ -30,7 +30,7 @@ from irbin.network.tracer import OTHER_LAYERS
 from irbin.records import LayerKind, LayerRecord
 
 OBSERVED = "as seen in a run"
-"""Why the input of a layer that tracing does not see counts as never negative."""
+"""Why the input of a layer that tracing does not see counts as having one sign."""
 
 _CONV_FORWARDS = {
     kind.forward
@@ -94,6 +94,7 @@ class Facts:
             is_depthwise=isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1,
             activations=sign.replaceable,
             never_negative=sign.fixed,
+            always_negative=OBSERVED if unseen and self._always(name) == "negative" else "",
             obstacle=self._obstacle(name, layer, calls),
             followed_by=flow.first_reader(nodes[0]) if nodes else "",
             is_gate=any(n in self._gates for n in nodes) or (bool(unseen) and _is_on_pixel(calls)),
@@ -166,8 +167,10 @@ class Facts:
         return Sign(bool(found), tuple(causes), hopeless[0] if hopeless else "")
 
     def _observed_sign(self, name: str) -> Sign:
-        seen = self._observed[name]
-        return Sign(True, fixed=OBSERVED) if seen.never_negative else Sign()
+        return Sign(True, fixed=OBSERVED) if self._always(name) == "never negative" else Sign()
+
+    def _always(self, name: str) -> str:
+        return self._observed[name].signs.always
 
     @cached_property
     def _observed(self) -> dict[str, Observed]:

@@ -28,6 +28,13 @@ _POOLINGS = {
 }
 
 
+_LOOKING = {
+    "size", "dim", "ndimension", "numel", "nelement", "stride", "get_device", "zeros_like",
+    "ones_like", "empty_like", "new_zeros", "new_ones", "new_empty", "rand_like", "randn_like",
+}  # fmt: skip
+_LOOKING_ATTRIBUTES = {"shape", "ndim", "device", "dtype", "layout", "is_cuda", "itemsize"}
+
+
 class Flow:
     """Reachability on one traced graph.
 
@@ -42,7 +49,7 @@ class Flow:
             n for n in self.nodes if n.op == "call_module" and has_layers(self.module(n))
         }
         parameters = {name for name, _ in traced.named_parameters(remove_duplicate=False)}
-        self.sees_image = self._after(lambda n: n.op == "placeholder")
+        self.sees_image = self._after(lambda n: n.op == "placeholder", only_looking)
         self._sees_parameter = self._after(lambda n: n.op == "get_attr" and n.target in parameters)
         self._behind_layer = self._after(
             lambda n: any(self.is_weighted(i) for i in n.all_input_nodes)
@@ -55,11 +62,14 @@ class Flow:
             )
         )
 
-    def _after(self, starts: Callable[[fx.Node], bool]) -> set[fx.Node]:
-        """The nodes where `starts` holds and all that depend on them."""
+    def _after(
+        self, starts: Callable[[fx.Node], bool], stops: Callable[[fx.Node], bool] | None = None
+    ) -> set[fx.Node]:
+        """The nodes where `starts` holds and all that depend on them, but through `stops`."""
         reached: set[fx.Node] = set()
         for node in self.nodes:
-            if starts(node) or any(i in reached for i in node.all_input_nodes):
+            depends = any(i in reached for i in node.all_input_nodes)
+            if starts(node) or (depends and not (stops and stops(node))):
                 reached.add(node)
         return reached
 
@@ -241,6 +251,13 @@ class Flow:
                 return type(self.module(user)).__name__
             return function_name(user) or user.op
         return ""
+
+
+def only_looking(node: fx.Node) -> bool:
+    """Whether a node takes of its inputs nothing but shape, type or place."""
+    if node.op == "call_function" and node.target is getattr:
+        return node.args[1] in _LOOKING_ATTRIBUTES
+    return function_name(node) in _LOOKING
 
 
 def shape(node: fx.Node) -> tuple[int, ...]:

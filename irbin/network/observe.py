@@ -10,7 +10,7 @@ import copy
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,35 +22,57 @@ from irbin.errors import ConvertError
 _LOG = logging.getLogger("irbin")
 
 MIN_SIGNS = 256
-"""Fewer inputs than this may all be non-negative by chance."""
-
-MIN_ZEROS = 0.01
-"""Share of exact zeros that gives a ReLU away; max-pooling alone may leave nothing negative."""
+"""Fewer inputs than this may all have one sign by chance."""
 
 _BATCH = 2
+
+_MAX_RUNS = 16
+"""Of `_BATCH` images, for layers of few inputs; two where every layer has seen enough."""
+
+
+@dataclass
+class SignCount:
+    """The signs of one layer's input, over all of its calls."""
+
+    n_signs: int = 0
+    n_negative: int = 0
+
+    def add(self, x: Tensor) -> None:
+        """Counts one more input, of any shape."""
+        self.n_signs += x.numel()
+        self.n_negative += int((x < 0).sum())
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether both signs were seen."""
+        return 0 < self.n_negative < self.n_signs
+
+    @property
+    def always(self) -> str:
+        """`never negative` or `negative` where that holds of enough inputs to be no chance.
+
+        With or without exact zeros: a pooled ReLU has few, a softplus none.
+        """
+        if self.is_mixed or self.n_signs < MIN_SIGNS:
+            return ""
+        return "negative" if self.n_negative else "never negative"
 
 
 @dataclass
 class Observed:
-    """What two runs showed of one layer's input."""
+    """What several runs showed of one layer's input."""
 
-    never_negative: bool = True
-    """As behind a ReLU in every call: no value below zero, and many exact zeros."""
+    signs: SignCount = field(default_factory=SignCount)
     is_constant: bool = True
     """The same for different images."""
-
-
-def looks_rectified(x: Tensor) -> bool:
-    """Whether `x` looks like a ReLU's output: never negative and often exactly zero."""
-    if x.numel() < MIN_SIGNS or bool((x < 0).any()):
-        return False
-    return float((x == 0).float().mean()) >= MIN_ZEROS
 
 
 def observe(
     module: nn.Module, names: list[str], input_size: tuple[int, int, int]
 ) -> dict[str, Observed]:
-    """Runs a copy of `module` in evaluation mode on two batches of random images.
+    """Runs a copy of `module` in evaluation mode on batches of random images, always the same.
+
+    Two, and more until every layer has seen both signs or `MIN_SIGNS` of one.
 
     Args:
         module: any network that runs on the CPU; left alone.
@@ -66,17 +88,19 @@ def observe(
     def watch(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def note(layer: nn.Module, args: tuple[Any, ...]) -> None:  # noqa: ARG001 - a hook's
             x = args[0].detach()
-            found[name].never_negative &= looks_rectified(x)
-            inputs[name].append(x.clone())  # what follows may work in place
+            found[name].signs.add(x)
+            if n_runs < 2:
+                inputs[name].append(x.clone())  # what follows may work in place
 
         return note
 
     for name in names:
         network.get_submodule(name).register_forward_pre_hook(watch(name))
-    generator = torch.Generator().manual_seed(0)
+    generator, n_runs = torch.Generator().manual_seed(0), 0
     with torch.no_grad():
-        for _ in range(2):
+        while n_runs < 2 or (n_runs < _MAX_RUNS and not all(map(_is_told, found.values()))):
             network(torch.randn(_BATCH, *input_size, generator=generator))
+            n_runs += 1
     for name, seen in inputs.items():
         half = len(seen) // 2  # a second run makes the same calls
         pairs = list(zip(seen[:half], seen[half:], strict=False))
@@ -84,16 +108,12 @@ def observe(
     return found
 
 
+def _is_told(seen: Observed) -> bool:
+    return seen.signs.is_mixed or seen.signs.n_signs >= MIN_SIGNS
+
+
 FEW_NEGATIVE = 0.001
 """Below this share of one sign a layer learns hardly anything from its input: worth a warning."""
-
-
-@dataclass
-class SignCount:
-    """The signs of one binary layer's input on calibration images."""
-
-    n_signs: int = 0
-    n_negative: int = 0
 
 
 @contextmanager
@@ -103,10 +123,7 @@ def counting_signs(module: nn.Module) -> Iterator[dict[str, SignCount]]:
 
     def watch(name: str) -> Callable[[BinaryLayer, tuple[Any, ...]], None]:
         def note(layer: BinaryLayer, args: tuple[Any, ...]) -> None:
-            x = layer.shifted(args[0].detach())
-            count = counts.setdefault(name, SignCount())
-            count.n_signs += x.numel()
-            count.n_negative += int((x < 0).sum())
+            counts.setdefault(name, SignCount()).add(layer.shifted(args[0].detach()))
 
         return note
 
@@ -135,10 +152,9 @@ def check_signs(counts: dict[str, SignCount], n_images: int) -> None:
         ConvertError: names the layers to keep float.
     """
     large = {name: c for name, c in counts.items() if c.n_signs >= MIN_SIGNS}
-    constant = [name for name, c in large.items() if c.n_negative in (0, c.n_signs)]
+    constant = [name for name, c in large.items() if c.always]
     if constant:
-        count = large[constant[0]]
-        always = "negative" if count.n_negative else "never negative"
+        always = large[constant[0]].always
         more = f" ({len(constant)} such layers)" if len(constant) > 1 else ""
         flags = " ".join(f"--keep '{name}'" for name in constant)
         raise ConvertError(

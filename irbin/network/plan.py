@@ -26,7 +26,7 @@ def make_plan(graph: LayerGraph, options: PlanOptions) -> Plan:
 
     A layer stays float for an obstacle, else by a `keep` rule; it becomes binary by a `binarize`
     rule; else the policy keeps first and last layers, 1×1 shortcuts, depthwise convolutions,
-    squeeze-excite gates and layers whose input is never negative, and binarizes the rest.
+    squeeze-excite gates and layers whose input has one sign only, and binarizes the rest.
 
     Args:
         graph: from `trace`.
@@ -115,6 +115,12 @@ def _decide(layer: LayerRecord, options: PlanOptions) -> Decision:
                 f"({layer.never_negative}), so its sign would always be +1; use `--bits 1w32a` or "
                 "drop the rule"
             )
+        if layer.always_negative and options.bits == "1w1a":
+            raise PlanError(
+                f"`binarize` rule `{wanted}`: the input of `{layer.name}` is always negative "
+                f"({layer.always_negative}), so its sign would always be −1; use `--bits 1w32a` or "
+                "drop the rule"
+            )
         return _binary(layer, f"binarized by rule '{wanted}'", options)
     reason = _policy(layer, options)
     return _float(layer, reason) if reason else _binary(layer, _how(layer, options), options)
@@ -139,6 +145,8 @@ def _policy(layer: LayerRecord, options: PlanOptions) -> str:
         "depthwise": layer.is_depthwise,
         "squeeze-excite gate": layer.is_gate,
         f"input never negative ({layer.never_negative})": bool(layer.never_negative)
+        and options.bits == "1w1a",
+        f"input always negative ({layer.always_negative})": bool(layer.always_negative)
         and options.bits == "1w1a",
     }
     return next((reason for reason, holds in reasons.items() if holds), "")

@@ -7,6 +7,7 @@ numbers) where the network allows it.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -90,9 +91,14 @@ class Recorder(TorchFunctionMode):
         self._owner = {id(w): (name, m) for name, m in layers.items() for w in _weights(m)}
         self._seen: set[int] = set()
         self._running: list[nn.Module] = []
-        for name, layer in layers.items():
-            layer.register_forward_pre_hook(self._enter)
-            layer.register_forward_hook(self._leave(name))
+        self._hooks = [
+            hook
+            for name, layer in layers.items()
+            for hook in (
+                layer.register_forward_pre_hook(self._enter),
+                layer.register_forward_hook(self._leave(name)),
+            )
+        ]
 
     def __torch_function__(
         self,
@@ -117,6 +123,12 @@ class Recorder(TorchFunctionMode):
             for tensor in tensors:
                 self._note_read(tensor, name, out)
         return out
+
+    def __exit__(self, *error: object) -> None:
+        """Stops watching: the hooks are taken off again."""
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        for hook in self._hooks:
+            hook.remove()
 
     def _note_norm(self, args: Any, kwargs: Any, tensors: list[Tensor]) -> None:
         mean = _argument(args, kwargs, 1, "running_mean")
@@ -191,13 +203,30 @@ def record(
     """
 
     def run(network: nn.Module, device: str) -> Recording:
-        recorder = Recorder(network, {n: network.get_submodule(n) for n in layer_names})
+        layers = {n: network.get_submodule(n) for n in layer_names}
         x = torch.zeros(BATCH, *input_size, device=device)
-        with torch.no_grad(), recorder:
+        with torch.no_grad(), (recorder := Recorder(network, layers)):
             network(x)
+        if device == "meta":  # where a second run costs next to nothing
+            _note_reads_in_training(network, layers, x, recorder.recording)
         return recorder.recording
 
     return run_copy(module, run)
+
+
+def _note_reads_in_training(
+    network: nn.Module, layers: dict[str, nn.Module], x: Tensor, recording: Recording
+) -> None:
+    """Adds to `recording`, in place, who reads weights past their layers in training only."""
+    recorder = Recorder(network.train(), layers)
+    # what training needs besides an image is not asked for here
+    with torch.enable_grad(), recorder, contextlib.suppress(Exception):
+        network(x)
+    network.eval()
+    for name, calls in recorder.recording.calls.items():
+        if calls.read_by and name in recording.calls:
+            found = recording.calls[name]
+            found.read_by = found.read_by or calls.read_by
 
 
 def run_copy(

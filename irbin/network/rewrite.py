@@ -20,6 +20,7 @@ from irbin.binary.layers import BinaryConv2d, BinaryLayer, BinaryLinear, Method
 from irbin.errors import ConvertError
 from irbin.network.checks import check_runs, check_same_answers
 from irbin.network.downsample import average_downsamples
+from irbin.network.fastpath import leave_fast_paths
 from irbin.network.fusing import refuse_fusing
 from irbin.network.network import Network
 from irbin.network.shortcuts import add_bireal
@@ -67,6 +68,7 @@ def rewrite(network: Network, plan: Plan, *, in_place: bool = False, check: bool
         if plan.options.downsample == "avgpool":
             notes |= average_downsamples(traced)
     _swap_layers(module, plan)
+    leave_fast_paths(module)
     _replace_activations(module, traced, plan)
     if traced is not None:
         if plan.options.shortcut == "bireal":

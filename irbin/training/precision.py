@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from irbin.binary.layers import held_weights
+from irbin.binary.held import held_weights
 from irbin.data.images import SMALL_SIDE
 from irbin.errors import TrainingError
 from irbin.evaluation import autocast, evaluating

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from irbin.binary.anneal import EdePhase
-from irbin.binary.layers import binary_layers, held_weights, phase_of
+from irbin.binary.held import held_weights
+from irbin.binary.layers import binary_layers, phase_of
 from irbin.data import Loader
 from irbin.data.batches import seed_all
 from irbin.errors import DataError

@@ -20,15 +20,14 @@ from torch import nn
 
 from irbin.binary.anneal import EdePhase
 from irbin.binary.estimator import ESTIMATORS, sign
+from irbin.binary.held import held_weights
+from irbin.binary.kin import has_gain, standardizes_weight
 from irbin.binary.layers import (
     BinaryConv2d,
     BinaryLinear,
     Method,
     binary_layers,
-    has_gain,
-    held_weights,
     phase_of,
-    standardizes_weight,
 )
 from irbin.binary.libra import libra
 from irbin.errors import ConvertError
@@ -273,6 +272,91 @@ def test_binary_weights_of_standardized_layers_have_the_size_of_their_float_ones
     assert 0.5 < seen[1].abs().sum() / seen[0].abs().sum() < 2
 
 
+def plain_conv() -> BinaryConv2d:
+    return BinaryConv2d.from_float(nn.Conv2d(6, 9, 3), Method("plain"), EdePhase())
+
+
+def gained_conv() -> BinaryConv2d:
+    layer = ScaledStdConv2d(6, 9, 3, padding=0)
+    layer.gain.data = image(9, 1, 1, 1)
+    return BinaryConv2d.from_float(layer, Method(), EdePhase())
+
+
+def plain_linear() -> BinaryLinear:
+    return BinaryLinear.from_float(nn.Linear(54, 9), Method("plain"), EdePhase())
+
+
+def libra_conv() -> BinaryConv2d:
+    return BinaryConv2d.from_float(nn.Conv2d(6, 9, 3), Method(), EdePhase())
+
+
+EXACT = {f.__name__: f for f in (plain_conv, gained_conv, plain_linear, libra_conv)}
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["computed", "held"])
+@pytest.mark.parametrize("build", EXACT.values(), ids=EXACT)
+def test_sums_are_integers_scaled_and_shifted_afterwards(build, held: bool) -> None:
+    torch.manual_seed(3)
+    layer = build().eval()
+    layer.bias.data = image(9)
+    is_conv = isinstance(layer, BinaryConv2d)
+    x = image(24, 6, 9, 8) if is_conv else image(24, 54)
+    signs, scale = layer.frozen()
+    product = F.conv2d if is_conv else F.linear
+    dot = product(sign(x).double(), signs.double()).float()
+    assert bool((dot == 0).any())  # where rounding would decide the sign
+    after = (-1, 1, 1) if is_conv else (-1,)
+    with held_weights(layer) if held else nullcontext():
+        found = layer(x)
+        alone = torch.cat([layer(x[i : i + 1]) for i in range(24)])
+    assert torch.equal(found, dot * scale.view(after) + layer.bias.view(after))
+    assert torch.equal(found, alone)
+
+
+@pytest.mark.parametrize("build", EXACT.values(), ids=EXACT)
+def test_in_bfloat16_no_sum_crosses_zero(build) -> None:
+    torch.manual_seed(3)
+    layer = build().train()
+    layer.bias = None
+    x = image(24, 6, 9, 8) if isinstance(layer, BinaryConv2d) else image(24, 54)
+    exact = layer.eval()(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = layer.train()(x)
+    assert rounded.dtype == torch.bfloat16
+    assert torch.equal(rounded == 0, exact == 0)
+    assert torch.equal(rounded < 0, exact < 0)
+
+
+@pytest.mark.parametrize("build", [plain_conv, gained_conv, plain_linear])
+def test_gradients_of_a_scale_after_the_sum_are_those_of_scaled_weights(build) -> None:
+    torch.manual_seed(3)
+    layer = build().double()
+    shape = (2, 6, 5, 4) if isinstance(layer, BinaryConv2d) else (2, 54)
+    product = F.conv2d if isinstance(layer, BinaryConv2d) else F.linear
+
+    def gradients(forward) -> list[torch.Tensor]:
+        layer.zero_grad()
+        x = image(*shape).double().requires_grad_()
+        forward(x).sin().sum().backward()
+        return [x.grad, *(p.grad.clone() for p in layer.parameters())]
+
+    scaled = gradients(lambda x: product(layer.binary_input(x), layer.binary_weight(), layer.bias))
+    for left, right in zip(gradients(layer), scaled, strict=True):
+        torch.testing.assert_close(left, right)
+
+
+@pytest.mark.parametrize("build", EXACT.values(), ids=EXACT)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_trains_the_scale_that_is_exported(build, dtype: torch.dtype) -> None:
+    torch.manual_seed(3)
+    layer = build().eval()
+    layer.weight.data = 1 + layer.weight.detach() * 2**-10  # squares vanish in float16
+    layer = layer.to(dtype)
+    signs, scale = layer.frozen()
+    expected = (signs * scale.view(-1, *[1] * (signs.dim() - 1))).to(dtype)
+    torch.testing.assert_close(layer.binary_weight(), expected, rtol=2e-2, atol=0)
+
+
 def test_gains_learn() -> None:
     layer = ScaledStdConv2d(4, 3, 1)
     binary = BinaryConv2d.from_float(layer, Method(), EdePhase())
@@ -305,7 +389,7 @@ def test_held_weights_gather_the_gradients_of_separate_passes(
     left, right = (accumulated(network, batches, held) for held in (False, True))
     for name in left:
         torch.testing.assert_close(left[name], right[name])
-    assert all(layer.held_weight is None for layer in binary_layers(network).values())
+    assert all(layer.held is None for layer in binary_layers(network).values())
 
 
 def test_held_weights_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,7 +402,7 @@ def test_held_weights_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None
     assert calls == [1]
     with pytest.raises(ZeroDivisionError), held_weights(layer):
         _ = 1 / 0
-    assert layer.held_weight is None
+    assert layer.held is None
     layer.weight.requires_grad_(False)
     layer.bias.requires_grad_(False)
     with held_weights(layer):  # a frozen layer

@@ -126,12 +126,13 @@ def test_missing_zero_and_nan_gradients_are_told_apart() -> None:
     refused(broken(Undefined), "`conv`: the gradient of its latent weight is not finite")
 
 
-def test_max_pooling_may_leave_nothing_negative() -> None:
-    class Pooled(Small):
+@pytest.mark.parametrize(("offset", "always"), [(100, "never negative"), (-100, "negative")])
+def test_an_input_without_zeros_that_never_changes_sign_is_found(offset: int, always: str) -> None:
+    class Shifted(Small):
         def body(self, x: Tensor) -> Tensor:
-            return super().body(x + 100)
+            return super().body(x + offset)
 
-    check_runs(broken(Pooled), small_plan())
+    refused(broken(Shifted), f"`conv`: its input was {always} in a run on random images")
 
 
 def test_a_network_that_cannot_be_differentiated_is_found() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from timm.layers import ScaledStdConv2d, StdConv2d
 from torch import Tensor, nn
 
@@ -55,6 +56,36 @@ def test_an_untraceable_network_keeps_what_a_run_shows_to_be_blind() -> None:
     assert reasons["a"] == "input never negative (as seen in a run)"
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_pooled_relu_has_no_zeros_and_is_blind_whatever_the_weights(seed: int) -> None:
+    class Pooled(Untraceable):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x) if x.abs().sum() >= 0 else x
+            x = F.avg_pool2d(F.relu(x + 0.5), 2)
+            x = self.b(self.norm(self.a(x)))
+            return self.head((x * self.gate(x).sigmoid()).mean((2, 3)))
+
+    torch.manual_seed(seed)
+    plan = make_plan(trace(Pooled(), (3, 16, 16)), PlanOptions())
+    assert {d.layer.name: d.reason for d in plan.decisions}["a"] == (
+        "input never negative (as seen in a run)"
+    )
+
+
+def test_an_input_that_is_always_negative_is_blind_too() -> None:
+    class Logarithms(Untraceable):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x) if x.abs().sum() >= 0 else x
+            x = self.b(self.norm(self.a(F.logsigmoid(x))))
+            return self.head((x * self.gate(x).sigmoid()).mean((2, 3)))
+
+    torch.manual_seed(0)
+    plan = make_plan(trace(Logarithms(), (3, 16, 16)), PlanOptions())
+    assert {d.layer.name: d.reason for d in plan.decisions}["a"] == (
+        "input always negative (as seen in a run)"
+    )
+
+
 def test_a_constant_input_is_an_obstacle_without_a_graph_too() -> None:
     class Biased(Untraceable):
         def __init__(self) -> None:
@@ -66,6 +97,34 @@ def test_a_constant_input_is_an_obstacle_without_a_graph_too() -> None:
             return super().forward(x) + self.bias(self.table)
 
     assert found(Biased())["bias"].obstacle == "its input does not depend on the image"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        lambda x: torch.arange(x.shape[2] * 2.0, device=x.device).view(-1, 2),
+        lambda x: torch.zeros_like(x)[:, :2].mean((2, 3)) + 1,
+        lambda x: x.new_ones(1, 2),
+    ],
+    ids=["shape", "zeros_like", "new_ones"],
+)
+def test_a_table_made_from_the_shape_of_the_image_is_constant(table) -> None:
+    class Positions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.body, self.head = (
+                nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Linear(4, 2)
+            )  # fmt: skip
+            self.norm, self.positions = nn.BatchNorm2d(4), nn.Linear(2, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.norm(self.body(self.stem(x))).mean((2, 3))
+            return self.head(y + self.positions(table(x)).mean(0))
+
+    layers = found(Positions())
+    constant = "its input does not depend on the image"
+    assert {n for n, r in layers.items() if r.obstacle == constant} == {"positions"}
+    assert not layers["positions"].unseen
 
 
 def test_first_and_last_of_an_opaque_part_are_those_of_the_network_where_it_stands() -> None:

@@ -11,29 +11,43 @@ from torch import Tensor, nn
 from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryLinear, Method
 from irbin.errors import ConvertError
-from irbin.network.observe import check_signs, counting_signs, looks_rectified, observe
+from irbin.network.observe import SignCount, check_signs, counting_signs, observe
 
 
-def test_rectified_values_are_never_negative_and_often_zero() -> None:
+def always(*inputs: Tensor) -> str:
+    count = SignCount()
+    for x in inputs:
+        count.add(x)
+    return count.always
+
+
+def test_one_sign_in_all_of_many_inputs_is_no_chance() -> None:
     x = torch.linspace(-1, 1, 1000)
-    assert looks_rectified(x.relu())
-    assert not looks_rectified(x)
-    assert not looks_rectified(x.relu() + 0.1)  # no zeros: softplus, say
-    assert not looks_rectified(x.relu()[:255])  # too few to tell
-    assert looks_rectified(x.relu()[:256])
+    assert always(x.relu()) == "never negative"
+    assert always(x.relu() + 0.1) == "never negative"  # no zeros: softplus, or a pooled ReLU
+    assert always(x.sigmoid().log()) == "negative"
+    assert always(x) == ""
+    assert always(x.relu(), -x.relu() - 1) == ""
+
+
+def test_few_inputs_prove_nothing_but_gather_over_calls() -> None:
+    x = torch.ones(255)
+    assert always(x) == ""
+    assert always(x, x[:1]) == "never negative"
+    assert always() == ""
 
 
 @pytest.mark.parametrize("value", [-1e-30, float("-inf")])
 def test_one_negative_value_is_enough(value: float) -> None:
     x = torch.zeros(1000)
     x[17] = value
-    assert not looks_rectified(x)
+    assert always(x) == ""
 
 
 def test_minus_zero_and_nan_are_not_negative() -> None:
     x = torch.zeros(1000)
     x[:2] = torch.tensor([-0.0, float("nan")])
-    assert looks_rectified(x)
+    assert always(x) == "never negative"
 
 
 class Network(nn.Module):
@@ -51,11 +65,27 @@ def test_observing_tells_rectified_and_constant_inputs_and_leaves_the_network_al
     torch.manual_seed(0)
     network = Network().train()
     seen = observe(network, ["stem", "rectified", "constant"], (3, 16, 16))
-    assert {n for n, o in seen.items() if o.never_negative} == {"rectified"}
+    assert {n for n, o in seen.items() if o.signs.always} == {"rectified"}
     assert {n for n, o in seen.items() if o.is_constant} == {"constant"}
     assert network.training
     assert not network.stem._forward_pre_hooks
     assert observe(network, [], (3, 16, 16)) == {}
+
+
+def test_layers_of_few_inputs_are_watched_for_longer() -> None:
+    class Pooled(Network):
+        def __init__(self, channels: int) -> None:
+            super().__init__()
+            self.stem, self.rectified = nn.Conv2d(3, channels, 1), nn.Linear(channels, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.rectified(self.stem(x).relu().mean((2, 3)))
+
+    torch.manual_seed(0)
+    counts = {c: observe(Pooled(c), ["rectified"], (3, 4, 4))["rectified"] for c in (7, 8, 64, 65)}
+    assert {c: o.signs.n_signs for c, o in counts.items()} == {7: 224, 8: 256, 64: 256, 65: 260}
+    assert [o.signs.always for o in counts.values()] == ["", *["never negative"] * 3]
+    assert not any(o.is_constant for o in counts.values())
 
 
 def binary(method: Method | None = None) -> nn.Module:

@@ -45,6 +45,7 @@ POLICY = {
     "depthwise": {"is_depthwise": True},
     "squeeze-excite gate": {"is_gate": True},
     "input never negative (softmax)": {"never_negative": "softmax"},
+    "input always negative (logsigmoid)": {"always_negative": "logsigmoid"},
     "`LSTM` has no binary form": {"obstacle": "`LSTM` has no binary form"},
     NEVER_RUNS: {"obstacle": NEVER_RUNS, "is_first": True},
     "binary": {},
@@ -58,8 +59,9 @@ def test_the_policy_gives_its_reason_in_words(expected: str) -> None:
     assert ("x" in found.binary_names) == (expected == "binary")
 
 
-def test_weights_alone_do_not_mind_inputs_that_are_never_negative() -> None:
-    found = decide(layer("x", never_negative="softmax"), bits="1w32a")
+@pytest.mark.parametrize("fact", ["never_negative", "always_negative"])
+def test_weights_alone_do_not_mind_inputs_of_one_sign(fact: str) -> None:
+    found = decide(layer("x", **{fact: "softmax"}), bits="1w32a")
     assert reason(found, "x") == "binary"
 
 
@@ -124,6 +126,8 @@ def test_a_layer_with_an_obstacle_cannot_be_asked_for() -> None:
 def test_a_sign_that_is_always_positive_cannot_be_asked_for() -> None:
     with pytest.raises(PlanError, match=r"`x` is never negative \(softmax\).*use `--bits 1w32a`"):
         decide(layer("x", never_negative="softmax"), binarize=("x",))
+    with pytest.raises(PlanError, match=r"`x` is always negative \(seen\).*use `--bits 1w32a`"):
+        decide(layer("x", always_negative="seen"), binarize=("x",))
 
 
 def test_keeping_the_activation_in_front_of_a_sign_is_an_error() -> None:

@@ -128,3 +128,18 @@ def test_wrong_input_size_is_an_error_that_says_so() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(10, 2))
     with pytest.raises(TraceError, match=r"does not run on .*mat1 and mat2.*`--input-size`"):
         record(network, ["1"], (3, 8, 8))
+
+
+def test_a_weight_that_only_training_reads_is_noted() -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(8, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x.flatten(1)[:, :8]
+            return F.linear(x, self.layer.weight) if self.training else self.layer(x)
+
+    recording, _ = record(Both(), ["layer"], (1, 4, 4))
+    assert recording.calls["layer"].read_by == "linear"
+    assert recording.calls["layer"].n_calls == 1

@@ -92,7 +92,7 @@ def test_each_stage_computes_and_anneals_as_it_says(
     def watch(step: StepRecord) -> None:
         steps.append(step)
         signs = layer.binary_input(seen["x"]).abs().unique().tolist() == [1.0]
-        computed.append((signs, layer.used_weight() is layer.weight))
+        computed.append((signs, layer.used().weight is layer.weight))
 
     finetune(network, data, staged, tmp_path / "run", report=watch)
     names = ["float"] * 3 + ["activations"] * 6 + ["binary"] * 6
