@@ -51,6 +51,7 @@ def evaluate(
     param_count: int,
     size_bytes: int,
     preprocessing: Preprocessing,
+    stated_by: dict[str, str] | None = None,
     device: str | torch.device = "cpu",
     channels_last: bool = False,
     amp_dtype: torch.dtype | str | None = None,
@@ -70,6 +71,7 @@ def evaluate(
         param_count: parameters of the float network.
         size_bytes: bytes on disk of what is evaluated.
         preprocessing: how the loader feeds images, for the record.
+        stated_by: who said so, for the record.
         device: where batches are moved.
         channels_last: memory format of the images.
         amp_dtype: autocast to this type or its name; None computes in float32.
@@ -113,6 +115,7 @@ def evaluate(
         param_count=param_count,
         size_bytes=size_bytes,
         preprocessing=preprocessing,
+        stated_by=stated_by,
     )
 
 
@@ -132,6 +135,10 @@ def timm_result(evaluation: Evaluation) -> dict[str, Any]:
         "img_size": height if height == width else [height, width],
         "crop_pct": evaluation.preprocessing.crop_pct,
         "interpolation": evaluation.preprocessing.interpolation,
+        "crop_mode": evaluation.preprocessing.crop_mode,
+        "mean": list(evaluation.preprocessing.mean),
+        "std": list(evaluation.preprocessing.std),
+        "stated_by": evaluation.stated_by,
         "kind": evaluation.kind,
         "n_images": evaluation.n_images,
         "loss": evaluation.loss,

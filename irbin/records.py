@@ -40,6 +40,11 @@ batches do."""
 _T = TypeVar("_T")
 
 
+SMALL_SIDE = 96
+"""Longest side in pixels of an input that counts as small: MNIST's 28 to STL-10's 96, below any
+network for photographs that timm holds."""
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """How an image becomes the network's input. Made by `network.source`, read by `data`."""
@@ -56,6 +61,14 @@ class Preprocessing:
     """Share of the resized image's side that the centre crop keeps at evaluation."""
     crop_mode: str = "center"
     """timm's name of the evaluation crop."""
+    small_as_is: bool = True
+    """An image of the network's own size, where that is small, is left as it is; False resizes and
+    crops it as timm does."""
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the input counts as small, see `SMALL_SIDE`."""
+        return max(self.input_size[1:]) <= SMALL_SIDE
 
 
 @dataclass(frozen=True)
@@ -73,6 +86,19 @@ class SourceOptions:
     """Image channels; None takes the source's."""
     input_size: tuple[int, int, int] | None = None
     """(channels, height, width); None takes the source's."""
+    img_size: int | None = None
+    """Height and width alike; the channels are `input_size`'s or the source's."""
+    mean: tuple[float, ...] | None = None
+    """Per channel or one for all, in units of [0, 1] pixels; None takes the source's, here and
+    below."""
+    std: tuple[float, ...] | None = None
+    """As `mean`."""
+    interpolation: str | None = None
+    """timm's name of the resampling filter."""
+    crop_pct: float | None = None
+    """Share of the resized image's side that the centre crop keeps, at any size."""
+    crop_mode: str | None = None
+    """timm's name of the evaluation crop."""
     model_kwargs: dict[str, JsonValue] = field(default_factory=dict)
     """Further arguments of the factory."""
     use_ema: bool = False
@@ -89,6 +115,18 @@ class SourceOptions:
     def __post_init__(self) -> None:
         # lists for tuples, as in every folder that this network will be built from again
         object.__setattr__(self, "model_kwargs", _as_in_json(self.model_kwargs))
+
+    @property
+    def sets_size(self) -> bool:
+        """Whether another height and width is asked for."""
+        return self.input_size is not None or self.img_size is not None
+
+    def size_of(self, default: tuple[int, int, int]) -> tuple[int, int, int]:
+        """(channels, height, width) as asked for, the rest as in `default`."""
+        channels, height, width = self.input_size or default
+        if self.img_size is not None:
+            height = width = self.img_size
+        return (self.in_chans or channels, height, width)
 
 
 DEFAULT_BATCH_SIZE = 128
@@ -160,6 +198,12 @@ class SourceRecord:
     """The checkpoint file's tensors may be matched by their order."""
     reparameterized: bool = False
     """Multi-branch blocks were fused once the weights were loaded."""
+    stated_by: dict[str, str] | None = None
+    """Who stated each field of `preprocessing`, in words; one that is missing was a guess. None in
+    folders written before it was kept."""
+    published_names: bool = False
+    """`class_names` are those of whoever published the weights, for people to read; a data set may
+    call the same classes otherwise."""
 
 
 LayerKind = Literal["conv2d", "linear", "other"]
@@ -431,6 +475,10 @@ class Evaluation:
     """Bytes on disk of the file that was evaluated, or float32 parameters where there is none."""
     preprocessing: Preprocessing
     """How images were fed."""
+    stated_by: dict[str, str] | None = None
+    """See `SourceRecord.stated_by`."""
+    kernels: str | None = None
+    """Which implementation ran a packed network, and why where that is the slow one."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from irbin.analysis.measure import Batches, Measured, Meter, draw
 from irbin.conversion import Progress
 from irbin.data import check_classes, open_dataset
 from irbin.errors import UsageError
+from irbin.network.feeding import warn_of_guess
 from irbin.network.network import Network
 from irbin.network.rewrite import rewrite
 from irbin.network.trace import trace
@@ -149,7 +150,8 @@ def _images(
     """The sample, and calibration images where anything is to be calibrated."""
     record = network.source
     dataset = open_dataset(data, data.val_split, record.preprocessing, training=False)
-    check_classes(record, dataset)
+    check_classes(record, dataset, by_map=bool(data.class_map))
+    warn_of_guess(record)
     sample = draw(dataset, data, samples, n_classes=record.num_classes, device=device)
     if not calibrate or not has_statistics(network.module):
         return sample, ()

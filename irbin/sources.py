@@ -11,12 +11,14 @@ from torch import nn
 
 from irbin.artifact.schema import FILES
 from irbin.errors import SourceError, UsageError
+from irbin.network.feeding import as_asked
 from irbin.network.folder import folder_kind, network_folder
-from irbin.network.from_module import count_classes
+from irbin.network.from_module import count_classes, preprocessing_in
 from irbin.network.network import Network
 from irbin.network.open import open_network as open_by_name
 from irbin.network.open import reopen
-from irbin.records import NetworkForm, Preprocessing, SourceOptions, SourceRecord
+from irbin.network.source import check_options
+from irbin.records import NetworkForm, SourceOptions, SourceRecord
 from irbin.runtime.model import PackedModel
 from irbin.runtime.model import load as load_packed
 from irbin.zoo.entries import located
@@ -37,7 +39,8 @@ def open_network(source: Source, options: SourceOptions | None = None) -> Networ
     """
     options = options or SourceOptions()
     if isinstance(source, Network):
-        return source
+        record = as_asked(source.source, options)
+        return source if record is source.source else replace(source, source=record)
     if isinstance(source, nn.Module):
         return _network_of_module(source, options)
     with torch.random.fork_rng(devices=()):
@@ -67,11 +70,12 @@ def is_packed(source: object) -> TypeGuard[str | Path]:
 
 def _network_of_module(module: nn.Module, options: SourceOptions) -> Network:
     """A live module as a float network, taken to be trained: somebody made it for a purpose."""
-    size = options.input_size or Preprocessing().input_size
-    name, seen = type(module).__name__, Preprocessing(input_size=size)
+    check_options(options)
+    name = type(module).__name__
+    seen, by = preprocessing_in(module, options)
     num_classes = 0 if options.num_classes == 0 else count_classes(module, seen, name)
-    record = SourceRecord(name, f"live:{name}", num_classes, seen)
-    return Network(module, replace(record, trained=True))
+    record = SourceRecord(name, f"live:{name}", num_classes, seen, trained=True, stated_by=by)
+    return Network(module, as_asked(record, options))
 
 
 def teacher_of(

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from irbin.agreement import compare as compare_batches
 from irbin.artifact.write import write_artifact
+from irbin.comparison import compare as compare
 from irbin.conversion import (
     Progress,
     as_recipe_says,
@@ -23,6 +23,7 @@ from irbin.conversion import (
 from irbin.data import check_classes, class_names, eval_loader, open_dataset
 from irbin.errors import UsageError
 from irbin.evaluation import evaluate as evaluate_model
+from irbin.network.feeding import as_asked, warn_of_guess
 from irbin.network.folder import refuse_existing, save_folder
 from irbin.network.network import Network
 from irbin.network.plan import make_plan
@@ -31,7 +32,6 @@ from irbin.processes import joined
 from irbin.program.lower import lower
 from irbin.program.program import format_program
 from irbin.records import (
-    Agreement,
     DataOptions,
     EpochRecord,
     Evaluation,
@@ -40,6 +40,7 @@ from irbin.records import (
     Plan,
     RunRecord,
     SourceOptions,
+    SourceRecord,
     StepRecord,
     to_json,
 )
@@ -57,7 +58,6 @@ from irbin.sources import (
     source_record,
     teacher_of,
 )
-from irbin.training.calibrate import counted_images
 from irbin.training.loop import finetune as finetune_network
 from irbin.training.recipe import resolve_recipe
 from irbin.training.recipe_file import plan_options, read_recipe
@@ -76,17 +76,25 @@ def plan(source: Source, *, source_options: SourceOptions | None = None, **optio
         PlanError: a rule matches nothing, or nothing is left to binarize.
         UsageError: a network that is converted already is given options.
     """
+    return inspect(source, source_options=source_options, **options)[0]
+
+
+def inspect(
+    source: Source, *, source_options: SourceOptions | None = None, **options: Any
+) -> tuple[Plan, SourceRecord]:
+    """As `plan`, with the record of the network: where it is from and how images are fed to it."""
     network = open_network(source, source_options)
+    warn_of_guess(network.source)
     if network.plan is None:
         graph = trace(network.module, network.source.preprocessing.input_size)
-        return make_plan(graph, plan_options(options))
+        return make_plan(graph, plan_options(options)), network.source
     if options:
         given = ", ".join(f"`{name}`" for name in sorted(options))
         raise UsageError(
             f"expected a float network to plan with {given}, got one that is converted already; "
             "plan its source instead"
         )
-    return network.plan
+    return network.plan, network.source
 
 
 def convert(
@@ -130,6 +138,7 @@ def convert(
         raise UsageError("expected a float network, got one that is converted already")
     if out is not None:
         refuse_existing(Path(out), overwrite)  # before any long work, not after it
+    warn_of_guess(network.source)
     wanted = plan_options({**(file.convert or {}), **options})
     batched = None if data is None else file.batched(data)
     converted = make_binary(network, wanted, batched, calibrate, report)
@@ -186,6 +195,7 @@ def finetune(
     check_classifier(network.source, "fine-tune")
     will_be_binary = network.plan is not None or file.convert is not None
     settings = resolve_recipe(recipe, dict(overrides or {}), will_be_binary)
+    warn_of_guess(network.source)
     if not resume:
         refuse_existing_run(Path(out))
     opened = network
@@ -237,10 +247,11 @@ def evaluate(
         UsageError: the network has no classifier.
     """
     network = open_any(source, source_options)
-    record = source_record(network)
+    record = as_asked(source_record(network), source_options)
     check_classifier(record, "evaluate")
     dataset = open_dataset(data, data.val_split, record.preprocessing, training=False)
-    check_classes(record, dataset)
+    check_classes(record, dataset, by_map=bool(data.class_map))
+    warn_of_guess(record)
     module, kind = runnable(network)
     if kind == "packed":  # it runs on the CPU, in float32
         device, amp = "cpu", None
@@ -254,41 +265,13 @@ def evaluate(
             param_count=param_count(network),
             size_bytes=size_bytes(source, network),
             preprocessing=record.preprocessing,
+            stated_by=record.stated_by,
             device=group.device,
             channels_last=channels_last,
             amp_dtype=amp,
             report=report,
             group=group,
         )
-
-
-def compare(
-    binary: Source,
-    packed: str | Path | PackedModel,
-    *,
-    data: DataOptions,
-    report: Progress | None = None,
-) -> Agreement:
-    """Packed against trained: flipped bits, equal top-1, and why each difference came about.
-
-    Args:
-        binary: the converted or fine-tuned network.
-        packed: what `export` made of it.
-        data: images; the whole validation split is compared.
-        report: told of progress.
-
-    Raises:
-        UsageError: `binary` is a float network.
-    """
-    network = open_network(binary)
-    if network.plan is None:
-        raise UsageError("`compare` needs a converted network, got a float one")
-    model = packed if isinstance(packed, PackedModel) else load_packed(Path(packed))
-    dataset = open_dataset(data, data.val_split, network.source.preprocessing, training=False)
-    if network.source.num_classes:  # a backbone is compared on any images
-        check_classes(network.source, dataset)
-    batches = counted_images(eval_loader(dataset, data), len(dataset), report)
-    return compare_batches(network.module, model, batches)
 
 
 def export(

@@ -74,6 +74,7 @@ FREE = {
     "cli",
     "demo",
     "verbs",
+    "comparison",
     "benchmarks",
     "train_benchmarks",
     "sensitivity",

@@ -196,3 +196,40 @@ def test_a_network_that_was_converted_before_there_were_estimators_for_weights_o
 def test_evaluating_with_another_class_count_is_an_error(data: DataOptions) -> None:
     with pytest.raises(irbin.IrbinError, match=r"expected 10 classes, .* got 3 .*classes 3`"):
         irbin.evaluate(SPEC, data=data)
+
+
+@pytest.fixture
+def renamed(pictures28: Path, tmp_path: Path) -> DataOptions:
+    """The same pictures under other classes' names."""
+    shutil.copytree(pictures28, tmp_path / "renamed")
+    for split in ("train", "val"):
+        for old, new in (("bars", "apple"), ("dots", "pear"), ("plain", "plum")):
+            (tmp_path / "renamed" / split / old).rename(tmp_path / "renamed" / split / new)
+    return DataOptions(data_dir=str(tmp_path / "renamed"), batch_size=9, workers=0)
+
+
+def test_other_classes_than_were_learned_are_no_data_to_judge_by(
+    journey: Path, renamed: DataOptions, tmp_path: Path
+) -> None:
+    message = r"was trained on \(`bars`, `dots`, `plain`\), got `apple`, `pear`, `plum` in"
+    for name in ("float", "run", "packed"):
+        with pytest.raises(irbin.IrbinError, match=message):
+            irbin.evaluate(journey / name, data=renamed)
+    with pytest.raises(irbin.IrbinError, match=message):
+        irbin.compare(journey / "run", journey / "packed", data=renamed)
+    with pytest.raises(irbin.IrbinError, match=message):
+        irbin.convert(journey / "float", tmp_path / "c", data=renamed, calibrate=9)
+    with pytest.raises(irbin.IrbinError, match=message):
+        irbin.analyze(journey / "float", data=renamed)
+    with pytest.raises(irbin.IrbinError, match=message):
+        irbin.finetune(journey / "converted", tmp_path / "r", data=renamed)
+    assert not (tmp_path / "c").exists()
+    assert not (tmp_path / "r").exists()
+
+
+def test_without_a_teacher_new_classes_are_learned(
+    journey: Path, renamed: DataOptions, tmp_path: Path
+) -> None:
+    few = {"epochs": 1, "distill": False}
+    irbin.finetune(journey / "converted", tmp_path / "r", data=renamed, overrides=few)
+    assert irbin.open_network(tmp_path / "r").source.class_names == ("apple", "pear", "plum")

@@ -12,8 +12,9 @@ from irbin.cli.console import check_json_target, json_alone, notes, results, say
 from irbin.cli.device import pick_device
 from irbin.cli.flags import flat, given, words
 from irbin.cli.live import counting
-from irbin.cli.options import DataFlags, Device, Json, Source, SourceFlags
+from irbin.cli.options import DataFlags, Device, Json, Source
 from irbin.cli.plan_options import PlanFlags
+from irbin.cli.source_options import SourceFlags
 from irbin.errors import PlanError, UsageError
 from irbin.files import write_file
 from irbin.records import Grouping, Sensitivity, to_json

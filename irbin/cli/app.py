@@ -22,7 +22,7 @@ from irbin.cli.demo import demo
 from irbin.cli.eval import evaluate
 from irbin.cli.export import export
 from irbin.cli.finetune import finetune
-from irbin.cli.flags import docstring, reflow
+from irbin.cli.flags import Command, docstring, reflow
 from irbin.cli.inspect import inspect
 from irbin.cli.kernels import kernels
 from irbin.cli.plot import plot
@@ -64,7 +64,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
 }
 for _name, _command in COMMANDS.items():
-    app.command(name=_name, help=reflow(docstring(_command)))(_command)
+    app.command(name=_name, cls=Command, help=reflow(docstring(_command)))(_command)
 
 
 def _print_version(wanted: bool) -> None:

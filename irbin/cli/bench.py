@@ -15,9 +15,10 @@ from irbin.cli.console import check_json_target, json_alone, notes, results, say
 from irbin.cli.device import pick_device
 from irbin.cli.flags import flat, given
 from irbin.cli.live import stages
-from irbin.cli.options import Json, Source, SourceFlags
+from irbin.cli.options import Json, Source
 from irbin.cli.plan_options import PlanFlags
 from irbin.cli.recipe_options import complete_recipe
+from irbin.cli.source_options import SourceFlags
 from irbin.errors import UsageError
 from irbin.records import BenchRecord, DataOptions, FloatMath, TrainBenchRecord
 from irbin.report.bench import (

@@ -13,11 +13,13 @@ from irbin.cli.console import notes, results, say
 from irbin.cli.flags import flat, given
 from irbin.cli.inspect import print_totals
 from irbin.cli.live import counting
-from irbin.cli.options import DATA, DataFlags, Overwrite, Source, SourceFlags
+from irbin.cli.options import DATA, DataFlags, Overwrite, Source
 from irbin.cli.plan_options import PlanFlags
 from irbin.cli.recipe_options import complete_recipe
+from irbin.cli.source_options import SourceFlags
 from irbin.errors import UsageError
 from irbin.records import CALIBRATION_IMAGES, SourceOptions
+from irbin.report.images import images_line
 from irbin.report.plan import shortcut_line
 
 
@@ -77,6 +79,7 @@ def convert(
             report=report,
             **given(plan),
         )
+    say(results(), images_line(converted.source))
     if converted.plan is not None:
         print_totals(results(), converted.plan)
         notes_by_layer: dict[str, str] = vars(converted.module).get("irbin_shortcuts", {})

@@ -8,7 +8,8 @@ from irbin.cli.console import check_json_target, json_alone, results, say, write
 from irbin.cli.device import pick_device
 from irbin.cli.flags import flat
 from irbin.cli.live import counting
-from irbin.cli.options import Amp, ChannelsLast, DataFlags, Device, Json, SourceFlags, Sources
+from irbin.cli.options import Amp, ChannelsLast, DataFlags, Device, Json, Sources
+from irbin.cli.source_options import SourceFlags
 from irbin.errors import UsageError
 from irbin.records import Agreement, DataOptions, Evaluation, JsonValue
 from irbin.report.evaluation import (
@@ -16,6 +17,7 @@ from irbin.report.evaluation import (
     agreement_lines,
     class_table,
     disagreement_table,
+    feeding_lines,
     flips_table,
 )
 from irbin.report.jsonout import evaluation_json
@@ -62,7 +64,7 @@ def evaluate(
                 )
             )
     with json_alone(json_to):
-        agreements = _compare([spec for _, spec in specs], evaluations, options)
+        agreements = _compare(specs, network, evaluations, options)
     _print(evaluations, agreements, json_to)
     for line in _recorded(evaluations):
         say(results(json_to), line)
@@ -86,7 +88,12 @@ def _specs(sources: Sequence[str], network: SourceFlags) -> list[tuple[str | Non
     return [(source, network.named(source)) for source in sources]
 
 
-def _compare(specs: Sequence[str], evaluations: Sequence[Evaluation], data: DataOptions) -> Pairs:
+def _compare(
+    specs: Sequence[tuple[str | None, str]],
+    network: SourceFlags,
+    evaluations: Sequence[Evaluation],
+    data: DataOptions,
+) -> Pairs:
     """Every packed network against the trained binary one named last before it, else the first."""
     from irbin import verbs
 
@@ -96,8 +103,11 @@ def _compare(specs: Sequence[str], evaluations: Sequence[Evaluation], data: Data
         if evaluation.kind != "packed" or not binaries:
             continue
         partner = max((b for b in binaries if b < i), default=binaries[0])
-        with counting(f"comparing {specs[i]} with {specs[partner]}") as report:
-            agreement = verbs.compare(specs[partner], specs[i], data=data, report=report)
+        (source, trained), packed = specs[partner], specs[i][1]
+        with counting(f"comparing {packed} with {trained}") as report:
+            agreement = verbs.compare(
+                trained, packed, data=data, source_options=network.options(source), report=report
+            )
         pairs[evaluation.name] = (evaluations[partner].name, agreement)
     return pairs
 
@@ -124,6 +134,8 @@ def _print(evaluations: Sequence[Evaluation], agreements: Pairs, json_to: str | 
                 screen.print(table)
         screen.print()
     screen.print(accuracy_table(evaluations))
+    for line in feeding_lines(evaluations):
+        say(screen, line)
 
 
 def _json(evaluations: Sequence[Evaluation], agreements: Pairs) -> JsonValue:

@@ -10,7 +10,8 @@ import typer
 
 from irbin.cli.console import check_json_target, json_alone, notes, results, say, write_json
 from irbin.cli.flags import flat
-from irbin.cli.options import FloatDtypeFlag, Json, Overwrite, Source, SourceFlags
+from irbin.cli.options import FloatDtypeFlag, Json, Overwrite, Source
+from irbin.cli.source_options import SourceFlags
 from irbin.report.export import export_line, export_table
 from irbin.report.jsonout import export_json
 

@@ -14,8 +14,9 @@ from irbin.cli.console import is_first_process, notes, results, say
 from irbin.cli.device import pick_device
 from irbin.cli.flags import flat
 from irbin.cli.live import TrainingDisplay
-from irbin.cli.options import DataFlags, Device, Source, SourceFlags
+from irbin.cli.options import DataFlags, Device, Source
 from irbin.cli.recipe_options import RecipeFlags, RecipeName
+from irbin.cli.source_options import SourceFlags
 from irbin.records import RunRecord
 from irbin.report.training import run_table
 

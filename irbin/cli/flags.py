@@ -7,12 +7,15 @@ that takes `source: SourceFlags` gets one flat parameter for each field of `Sour
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, Signature, cleandoc, getsource, signature, unwrap
 from textwrap import dedent
 from typing import Any, get_type_hints
+
+import typer
 
 
 def flat(command: Callable[..., None]) -> Callable[..., None]:
@@ -49,6 +52,33 @@ def _field_parameters(group: type[Any]) -> Iterator[Parameter]:
     for f in fields(group):
         default = Parameter.empty if f.default is MISSING else f.default
         yield Parameter(f.name, Parameter.KEYWORD_ONLY, default=default, annotation=hints[f.name])
+
+
+class Command(typer.core.TyperCommand):
+    """A command whose `--mean` and `--std` take all numbers that follow, as timm's do."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Joins the numbers by commas before anything else is read."""
+        return super().parse_args(ctx, joined_numbers(args))
+
+
+def joined_numbers(words: list[str]) -> list[str]:
+    """`--mean 0.5 0.5 0.5` as `--mean 0.5,0.5,0.5`."""
+    joined: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        joined.append(word)
+        numbers = []
+        while word in _MANY_NUMBERS and rest and _NUMBERS.fullmatch(rest[0]):
+            numbers.append(rest.pop(0))
+        if numbers:
+            joined.append(",".join(numbers))
+    return joined
+
+
+_MANY_NUMBERS = ("--mean", "--std")
+_NUMBERS = re.compile(r"[-+.\d][-+.,/\de]*")
 
 
 def given(group: Any, *, without: tuple[str, ...] = ()) -> dict[str, Any]:

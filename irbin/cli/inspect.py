@@ -8,11 +8,13 @@ from rich.console import Console
 
 from irbin.cli.console import check_json_target, json_alone, notes, results, say, write_json
 from irbin.cli.flags import flat, given
-from irbin.cli.options import Json, Source, SourceFlags
+from irbin.cli.options import Json, Source
 from irbin.cli.plan_options import PlanFlags
+from irbin.cli.source_options import SourceFlags
 from irbin.errors import UsageError
 from irbin.estimation import estimate
-from irbin.records import Plan, SourceOptions
+from irbin.records import Plan, SourceOptions, SourceRecord, from_json, to_json
+from irbin.report.images import images_line
 from irbin.report.jsonout import plan_json
 from irbin.report.plan import layer_table, plan_heading, plan_notes, totals_table
 from irbin.report.units import byte_size
@@ -52,9 +54,12 @@ def _show_plan(spec: str, options: SourceOptions, flags: PlanFlags, json_to: str
     from irbin import verbs
 
     with json_alone(json_to):
-        plan = verbs.plan(spec, source_options=options, **given(flags))
-    print_plan(results(json_to), spec, plan)
-    write_json(plan_json(spec, plan, estimate(plan)), json_to)
+        plan, source = verbs.inspect(spec, source_options=options, **given(flags))
+    screen = results(json_to)
+    say(screen, images_line(source))
+    print_plan(screen, spec, plan)
+    images = {**to_json(source.preprocessing), "stated_by": source.stated_by}
+    write_json(plan_json(spec, plan, estimate(plan)) | {"images": images}, json_to)
 
 
 def print_plan(screen: Console, name: str, plan: Plan) -> None:
@@ -87,6 +92,9 @@ def _show_program(spec: str, json_to: str | None) -> None:
     screen = results(json_to)
     screen.print(text, markup=False, soft_wrap=True)
     total = sum(path.stat().st_size for path in files)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    if "source" in config:
+        say(screen, images_line(from_json(SourceRecord, config["source"], str(folder))))
     say(screen, f"{spec}: {len(files)} files, {byte_size(total)}", style="bold")
     if json_to is not None:
         parts = {name: folder / f"{name}.json" for name in ("config", "program")}

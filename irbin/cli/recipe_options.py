@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from irbin.cli.flags import given
-from irbin.cli.options import RUN, ChannelsLast, parse_pairs
+from irbin.cli.options import RUN, ChannelsLast
+from irbin.cli.source_options import parse_pairs
 
 SCHEDULE, OPTIMIZER, AUGMENTATION, METHOD = "Schedule", "Optimizer", "Augmentation", "Method"
 CROPS = "Crops and flips"

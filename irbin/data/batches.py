@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from irbin.data.augment import BatchAugmentation, pads_in_batches
-from irbin.data.images import Augmentation, image_mode
+from irbin.data.images import Augmentation, image_mode, in_mode
 from irbin.data.order import Indices, alternating_flips
 from irbin.errors import DataError
 from irbin.records import Preprocessing
@@ -42,10 +42,15 @@ def seed_all(*key: int, device: torch.device | None = None) -> None:
 
 
 class Damaged:
-    """A message instead of an image: exceptions lose their one line on the way out of a worker."""
+    """A message instead of an image: exceptions lose their one line on the way out of a worker.
 
-    def __init__(self, message: str) -> None:
-        self.message = message
+    Args:
+        message: the error's whole message.
+        image: name and reason alone, where others of the data set may be damaged too.
+    """
+
+    def __init__(self, message: str, image: str = "") -> None:
+        self.message, self.image = message, image
 
 
 class Images(Dataset[tuple[Tensor, int]]):
@@ -104,24 +109,36 @@ class Images(Dataset[tuple[Tensor, int]]):
             pixels = pixels.flip(-1) if flips else pixels
         return pixels, label
 
+    def look(self, index: int) -> str:
+        """What is wrong with an image; '' where it can be decoded."""
+        try:
+            self._read(index)
+        except Exception as error:
+            return self._damaged(index, error).image
+        return ""
+
     def _read(self, index: int) -> tuple[Any, Any]:
         # timm's own __getitem__ goes on with the next image when one is damaged
         reader = getattr(self.base, "reader", None)
-        if reader is None:
+        if reader is not None:
+            file, target = reader[index]
+        elif hasattr(self.base, "loader"):  # torchvision's folders, whose loader takes 8 bits
+            path, target = self.base.samples[index]
+            file = open(path, "rb")  # noqa: SIM115  # closed below
+        else:
             image, target = self.base[index]
-            return image.convert(self.mode), target
-        file, target = reader[index]
+            return in_mode(image, self.mode), target
         with file, Image.open(file) as image:
-            return image.convert(self.mode), target
+            return in_mode(image, self.mode), target
 
     def _damaged(self, index: int, error: Exception) -> Damaged:
         try:
             name = self.base.filename(index, absolute=True)
         except Exception:  # torchvision's data sets have no files to name
             name = f"number {index} of {self.place}"
+        image = f"{name}: {first_line(error)}"
         return Damaged(
-            f"expected images that can be decoded, got {name}: {first_line(error)}; "
-            "repair or remove it"
+            f"expected images that can be decoded, got {image}; repair or remove it", image
         )
 
 
@@ -150,6 +167,7 @@ class Stream(IterableDataset[tuple[Tensor, int]]):
     ) -> None:
         self.base, self.transform, self.preprocessing = base, transform, preprocessing
         self.place, self.kind, self.seed = place, kind, seed
+        self.mode = image_mode(preprocessing)
         self.epoch, self.rank, self.training = 0, 0, False
         self.n_images = int(base.reader.num_samples or 0)
         """Images in the split over all processes, 0 where nobody has counted them."""
@@ -176,7 +194,7 @@ class Stream(IterableDataset[tuple[Tensor, int]]):
             for position, (image, target) in enumerate(reader):
                 if self.training:
                     seed_all(self.seed, self.epoch, *part, position)
-                yield self.transform(image), int(target)
+                yield self.transform(in_mode(image, self.mode)), int(target)
         except Exception as error:  # whatever readers and file systems raise
             yield Damaged(
                 f"expected a stream that can be read, got {self.place}: {first_line(error)}"

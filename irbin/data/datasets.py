@@ -9,17 +9,27 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from timm.data import IterableImageDataset, create_dataset
+from timm.data import ImageDataset, IterableImageDataset, create_dataset
 
 from irbin.data.augment import pads_in_batches
 from irbin.data.batches import Images, Stream, first_line
-from irbin.data.images import Augmentation, eval_transform, image_mode, train_transform
+from irbin.data.folders import FolderReader, is_hidden, refuse_flat, tidy_tar
+from irbin.data.images import (
+    Augmentation,
+    eval_transform,
+    fit_transform,
+    image_mode,
+    train_transform,
+)
 from irbin.data.shards import check_files
 from irbin.errors import DataError, UsageError
 from irbin.records import DataOptions, Preprocessing, SourceRecord
+
+_log = logging.getLogger("irbin")
 
 _SYNONYMS = {
     "train": ("train", "training"),
@@ -80,8 +90,10 @@ def open_dataset(
     """
     mode = image_mode(preprocessing)
     follows = augmentation is not None and pads_in_batches(augmentation, preprocessing)
-    if augmentation is None or (follows and _kind(options) not in _COUNTED):
+    if augmentation is None:
         transform = eval_transform(preprocessing)
+    elif follows and _kind(options) not in _COUNTED:
+        transform = fit_transform(preprocessing)
     else:
         transform = train_transform(preprocessing, augmentation)
     root = _find_root(options, split, training)
@@ -129,21 +141,33 @@ def _create(
             f"`--dataset {options.dataset}` needs the package `{package}`, which is not installed: "
             f"pip install {package}"
         )
+    is_tar = root is not None and root.endswith(".tar") and not options.dataset
     # timm's cache of a big tar's contents is a pickle beside the data
-    settings: dict[str, Any] = (
-        {"cache_tarinfo": False} if root is not None and root.endswith(".tar") else {}
-    )
+    settings: dict[str, Any] = {"cache_tarinfo": False} if is_tar else {}
     if kind in _COUNTED:
         n = options.train_num_samples if training else options.val_num_samples
         settings = {"num_samples": n}
+        mode = mode if kind == "tfds" else ""  # as stored: 16 bits are read by us
     # says over several lines that there is no `_info.json`; what is wrong is told below
     logging.getLogger("timm.data.readers.reader_wds").addFilter(_is_no_fallback)
     try:
-        return create_dataset(
+        if not options.dataset and root is not None and os.path.isdir(root):
+            reader = FolderReader(root, options.class_map)
+            return ImageDataset(root, reader=reader, input_img_mode=mode)
+        class_map = "" if is_tar else options.class_map
+        base = create_dataset(
             options.dataset, root=root, split=split, search_split=False, is_training=training,
-            class_map=options.class_map or None, download=options.dataset_download,
-            batch_size=options.n_batch, seed=seed, input_img_mode=mode, **settings,
+            class_map=class_map or None, download=options.dataset_download,
+            batch_size=options.n_batch,
+            seed=seed, input_img_mode=mode, **settings,
         )  # fmt: skip
+        if is_tar:
+            tidy_tar(base.reader, str(root), options.class_map)
+        return base
+    except DataError as error:
+        if str(error).startswith("Found 0"):
+            raise DataError(f"expected a data set at {place}, got: {error}") from error
+        raise
     except Exception as error:  # timm and torchvision raise anything, assertions included
         reason = first_line(error)
         for sign, advice in _ADVICE.items():
@@ -195,8 +219,12 @@ def _find_split(root: Path, split: str, training: bool) -> Path:
             if place.exists():
                 return place
     there = sorted(
-        entry.name for entry in root.iterdir() if entry.is_dir() or entry.suffix == ".tar"
+        entry.name
+        for entry in root.iterdir()
+        if (entry.is_dir() or entry.suffix == ".tar") and not is_hidden(entry.name)
     )
+    if not there:
+        refuse_flat(root)
     splits = [name for name in there if name.removesuffix(".tar") in _SPLIT_NAMES]
     # a folder of class folders is a split by itself; never one to train on and validate on too
     if there and not splits and not training:
@@ -230,11 +258,16 @@ def n_classes(dataset: Images | Stream) -> int | None:
     return None if names is None else len(names)
 
 
-def check_classes(source: SourceRecord, dataset: Images | Stream) -> None:
-    """Compares the data set's class count with the network's outputs.
+def check_classes(source: SourceRecord, dataset: Images | Stream, by_map: bool = False) -> None:
+    """Compares the data set's classes with the network's: how many, and their names where known.
+
+    Args:
+        source: of the network.
+        dataset: with labels.
+        by_map: the user numbered the classes, so that other names are meant.
 
     Raises:
-        DataError: they differ.
+        DataError: another number, the same names in another order, or other classes.
     """
     found, expected = n_classes(dataset), source.num_classes
     if found is not None and found != expected:
@@ -242,6 +275,47 @@ def check_classes(source: SourceRecord, dataset: Images | Stream) -> None:
             f"expected {expected} classes, one for each output of the network, got {found} in "
             f"{dataset.place}: another data set, or a network made with `--num-classes {found}`"
         )
+    names = class_names(dataset)
+    if names is not None and source.class_names is not None:
+        _compare_names(source, names, dataset.place, by_map)
+
+
+def _compare_names(source: SourceRecord, names: tuple[str, ...], place: str, by_map: bool) -> None:
+    """Refuses other classes; names that publishers write for people only where some are equal."""
+    known = source.class_names or ()
+    ours, theirs = [_plain(name) for name in known], [_plain(name) for name in names]
+    if ours == theirs:
+        return
+    if sorted(ours) == sorted(theirs):
+        first = next(i for i, name in enumerate(ours) if name != theirs[i])
+        raise DataError(
+            f"expected the classes of {place} in the order that the network learned, got "
+            f"`{names[first]}` as number {first} in the place of `{known[first]}`; `--class-map` "
+            "fixes their numbers"
+        )
+    if not set(ours) & set(theirs) and (source.published_names or by_map):
+        _log.warning(
+            "%s calls its classes %s, %s calls them %s: equal numbers are taken for equal classes",
+            source.spec, _some(known), place, _some(names),
+        )  # fmt: skip
+        return
+    odd = [name for name, plain in zip(names, theirs, strict=True) if plain not in ours]
+    raise DataError(
+        f"expected the classes that `{source.spec}` was trained on ({_some(known)}), got "
+        f"{_some(odd)} in {place}: another data set, or the same classes under other names; then "
+        "`--class-map` with these names in the network's order says so"
+    )
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names[:_N_NAMES]) + " …" * (len(names) > _N_NAMES)
+
+
+_N_NAMES = 3
 
 
 def check_same_classes(training: Images | Stream, validation: Images | Stream) -> None:

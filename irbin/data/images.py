@@ -8,20 +8,18 @@ and training pads and crops it, as every CIFAR recipe does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+from PIL import Image
 from timm.data import create_transform
 from timm.data.transforms import MaybePILToTensor
 from torch import Tensor
 from torchvision import transforms
 
-from irbin.errors import UsageError
+from irbin.errors import DataError, UsageError
 from irbin.records import Preprocessing
-
-SMALL_SIDE = 96
-"""Longest side in pixels of an input that counts as small: MNIST's 28 to STL-10's 96, below any
-network for photographs that timm holds."""
 
 Transform = Callable[[Any], Tensor]
 """From a PIL image to a uint8 tensor (channels, height, width)."""
@@ -72,15 +70,33 @@ def image_mode(preprocessing: Preprocessing) -> str:
     return modes[channels]
 
 
-def is_small(preprocessing: Preprocessing) -> bool:
-    """Whether the network's input counts as small, see `SMALL_SIDE`."""
-    return max(preprocessing.input_size[1:]) <= SMALL_SIDE
+def in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """An image as `L` or `RGB`; of 16 bits a channel the upper 8 are taken.
+
+    Pillow, asked for 8 bits, makes white of every value above 255.
+
+    Raises:
+        DataError: its pixels are 32-bit numbers, of which nobody says how large they are.
+    """
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in _SIXTEEN_BITS):
+        upper = np.asarray(image).astype(np.int64) >> 8
+        image = Image.fromarray(upper.clip(0, 255).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise DataError(
+            f"pixels of 32 bits ({image.format or 'in memory'}), and nothing says which is white; "
+            "store them with 8 or 16"
+        )
+    return image.convert(mode)
+
+
+_SIXTEEN_BITS = ("PNG", "PPM")
+"""Formats whose `I` holds 16 bits: what Pillow makes of them varies with its version."""
 
 
 def padding_of(augmentation: Augmentation, preprocessing: Preprocessing) -> int:
     """Border in pixels before a random crop; 0 crops and resizes at random instead."""
     if augmentation.crop_padding == "auto":
-        return 4 if is_small(preprocessing) else 0
+        return 4 if preprocessing.is_small else 0
     return augmentation.crop_padding
 
 
@@ -95,8 +111,16 @@ class _KeepNative:
 
 
 def eval_transform(preprocessing: Preprocessing) -> Transform:
-    """Resize and centre crop as timm evaluates; nothing for small images of the right size."""
+    """Resize and centre crop as timm evaluates; nothing for small images of the right size.
+
+    Unless `preprocessing.small_as_is` is False: then timm's crop is taken at any size.
+    """
     return _compose([_fit(preprocessing), MaybePILToTensor()])
+
+
+def fit_transform(preprocessing: Preprocessing) -> Transform:
+    """As `eval_transform`, for images that training then moves: small ones always pass."""
+    return eval_transform(replace(preprocessing, small_as_is=True))
 
 
 def native_transform() -> Transform:
@@ -118,7 +142,7 @@ def train_transform(preprocessing: Preprocessing, augmentation: Augmentation) ->
     padding = padding_of(augmentation, preprocessing)
     if padding > 0:
         shift = transforms.RandomCrop(preprocessing.input_size[1:], padding=padding)
-        first[:1] = [_fit(preprocessing), shift]
+        first[:1] = [_fit(replace(preprocessing, small_as_is=True)), shift]
     return _compose([*first, *policy.transforms, MaybePILToTensor()])
 
 
@@ -135,4 +159,5 @@ def _fit(preprocessing: Preprocessing) -> Callable[[Any], Any]:
         crop_pct=preprocessing.crop_pct, crop_mode=preprocessing.crop_mode, use_prefetcher=True,
     )  # fmt: skip
     resize = transforms.Compose(whole.transforms[:-1])  # without the tensor at the end
-    return _KeepNative(height, width, resize) if is_small(preprocessing) else resize
+    passes = preprocessing.is_small and preprocessing.small_as_is
+    return _KeepNative(height, width, resize) if passes else resize

@@ -10,7 +10,7 @@ import torch
 from irbin.data.batches import Images, Loader, Stream
 from irbin.data.cached import CachedLoader, decode
 from irbin.data.choice import UNEVEN, Choice, choose, in_words, refuse
-from irbin.data.images import eval_transform, native_transform
+from irbin.data.images import eval_transform, fit_transform, native_transform
 from irbin.data.streamed import StreamedLoader, UnevenImagesError
 from irbin.records import DataOptions
 
@@ -144,9 +144,10 @@ def _cached(
     def told(before: int) -> Callable[[int], None] | None:
         return None if report is None else lambda done: report(before + done, total)
 
-    fit = eval_transform(training.preprocessing)
-    pixels = decode(training, native_transform() if choice.native else fit, options, told(0))
-    held_out = decode(validation, fit, options, told(len(training)))
+    fit = native_transform() if choice.native else fit_transform(training.preprocessing)
+    pixels = decode(training, fit, options, told(0))
+    seen = eval_transform(training.preprocessing)
+    held_out = decode(validation, seen, options, told(len(training)))
     n_bytes = pixels.images.numel() + held_out.images.numel()
     memory = "RAM"
     if choice.where == "device":

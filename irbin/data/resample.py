@@ -2,17 +2,19 @@
 
 Every output line is a weighted sum of input lines, so a crop that is resized is
 rows · image · columnsᵀ with matrices that are mostly zero. For the sizes that fit into memory as a
-whole data set, a dense product costs less than any gather.
+whole data set, a dense product costs less than any gather. Weights are Pillow's whole numbers, and
+so are the sums: results have the same bytes.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor
 
 Floats = npt.NDArray[np.float64]
@@ -85,7 +87,7 @@ def resized_crop(
     flip_y: Flags,
     flip_x: Flags,
 ) -> Tensor:
-    """Boxes of the images, resized as Pillow does, some of them flipped.
+    """Boxes of the images, resized to the same bytes as Pillow does it, some of them flipped.
 
     Args:
         images: (batch, channels, height, width) uint8.
@@ -99,45 +101,82 @@ def resized_crop(
         (batch, channels, height, width) uint8.
     """
     device = images.device
-    rows = _weights(images.shape[2], boxes[:, [0, 2]], size[0], filters, flip_y, device)
-    columns = _weights(images.shape[3], boxes[:, [1, 3]], size[1], filters, flip_x, device)
-    # Pillow resizes along the rows first and rounds in between
-    across = _round(images.to(torch.float32) @ columns.transpose(1, 2)[:, None])
-    return _round(rows[:, None] @ across).to(torch.uint8)
+    rows = _weights(images.shape[2], boxes[:, [0, 2]], size[0], filters, flip_y).to(device)
+    columns = _weights(images.shape[3], boxes[:, [1, 3]], size[1], filters, flip_x).to(device)
+    rows, columns = rows[:, None], columns.transpose(1, 2)[:, None]
+    down_first = _down_first(boxes, size) & _newer_pillow()
+    resized = torch.empty((*images.shape[:2], *size), dtype=torch.uint8, device=device)
+    for turn in (False, True):
+        mine = np.flatnonzero(down_first == turn)
+        if not mine.size:
+            continue
+        chosen = torch.from_numpy(mine).to(device)
+        pixels = images[chosen].double()
+        if turn:  # each pass ends in whole numbers, so their order shows
+            pixels = _rounded(_rounded(rows[chosen] @ pixels) @ columns[chosen])
+        else:
+            pixels = _rounded(rows[chosen] @ _rounded(pixels @ columns[chosen]))
+        resized[chosen] = pixels.to(torch.uint8)
+    return resized
 
 
-def _round(values: Tensor) -> Tensor:
-    return values.add_(0.5).floor_().clamp_(0, 255)
+def _down_first(boxes: Numbers, size: tuple[int, int]) -> Flags:
+    """Which boxes Pillow resizes from top to bottom before it does from left to right: (batch,).
+
+    Those that lose rows, and more than twice as many as columns. Found by comparing the two orders
+    with what Pillow 13 gives for 3,000 sizes; the test does it again.
+    """
+    lost_rows, lost_columns = boxes[:, 2] - size[0], boxes[:, 3] - size[1]
+    return (lost_rows > 0) & (lost_rows > 2 * lost_columns)
 
 
-def _weights(
-    n_in: int, spans: Numbers, n_out: int, filters: Numbers, flips: Flags, device: torch.device
-) -> Tensor:
-    """How much of each input line goes into each output line: (batch, n_out, n_in).
+@cache
+def _newer_pillow() -> bool:
+    """Whether the Pillow installed knows the second order; older ones have the first one alone."""
+    picture = Image.fromarray(_PROBE)
+    resized = np.asarray(picture.resize((4, 2), Image.Resampling.BILINEAR))
+    across = picture.resize((4, _PROBE.shape[0]), Image.Resampling.BILINEAR)
+    return not np.array_equal(resized, np.asarray(across.resize((4, 2), Image.Resampling.BILINEAR)))
+
+
+_PROBE = np.random.default_rng(0).integers(0, 256, (9, 3), np.uint8)
+"""Pixels for which the two orders differ."""
+
+_BITS = 22
+"""Pillow's weights are whole numbers of 2**-22."""
+
+
+def _rounded(sums: Tensor) -> Tensor:
+    """From sums of pixels times whole weights, exact in float64, to pixels."""
+    return sums.add_(1 << (_BITS - 1)).mul_(2.0**-_BITS).floor_().clamp_(0, 255)
+
+
+def _weights(n_in: int, spans: Numbers, n_out: int, filters: Numbers, flips: Flags) -> Tensor:
+    """How much of each input line goes into each output line: (batch, n_out, n_in) float64.
 
     1. Output line o lies at (o + ½) · step of the box, step = length / n_out input lines.
     2. Where lines are merged (step > 1), the filter is stretched by it.
-    3. Lines outside the box count nothing; the others' weights are made to sum to 1.
+    3. Lines outside the box count nothing; the others' weights are made to sum to 1, in order, as
+       the last bit of a sum depends on it.
+    4. They become whole numbers of 2**-22.
     """
     there = np.arange(n_out)
     lines = np.where(flips[:, None], there[::-1], there) + 0.5  # (batch, n_out)
     steps = spans[:, 1:] / n_out  # (batch, 1)
     inside = np.arange(n_in) - spans[:, :1]  # (batch, n_in)
     outside = (inside < 0) | (inside >= spans[:, 1:])
-
-    def move(values: npt.NDArray[Any]) -> Tensor:
-        return torch.from_numpy(values.astype(np.float32)).to(device)
-
-    distance = (move(inside + 0.5)[:, None] - move(lines * steps)[:, :, None]).abs_()
-    distance /= move(np.maximum(steps, 1))[:, :, None]
-    cubic = torch.from_numpy(filters == 1).to(device)[:, None, None]
+    centers = torch.from_numpy(lines * steps)[:, :, None]
+    distance = torch.from_numpy(inside.astype(np.float64))[:, None] - centers + 0.5
+    distance = (distance * torch.from_numpy(1 / np.maximum(steps, 1))[:, :, None]).abs_()
+    cubic = torch.from_numpy(filters == 1)[:, None, None]
     weight = torch.where(cubic, _bicubic(distance), (1 - distance).clamp_(min=0))
-    weight.masked_fill_(torch.from_numpy(outside).to(device)[:, None], 0)
-    return weight / weight.sum(2, keepdim=True)
+    weight.masked_fill_(torch.from_numpy(outside)[:, None], 0)
+    weight = weight / weight.cumsum(2)[:, :, -1:]
+    return (weight * 2.0**_BITS + torch.where(weight < 0, -0.5, 0.5)).trunc()
 
 
 def _bicubic(x: Tensor) -> Tensor:
     """Keys' kernel with a = −½ at distances ≥ 0."""
     near = (1.5 * x - 2.5) * x * x + 1
-    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    far = (((x - 5) * x + 8) * x - 4) * -0.5
     return torch.where(x < 1, near, torch.where(x < 2, far, 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from timm.data.loader import fast_collate
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler, Subset
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from irbin.data.batches import Damaged, Images, Loader, Stream
 from irbin.data.images import Transform
@@ -18,6 +19,8 @@ from irbin.data.order import Deal, Indices, check_rank, check_step, make_deal
 from irbin.data.shards import share_stream
 from irbin.errors import DataError
 from irbin.records import DataOptions
+
+_log = logging.getLogger("irbin")
 
 _N_PROBES = 16
 """Images looked at to see whether all have one size."""
@@ -161,7 +164,8 @@ class StreamedLoader(Loader):
         try:
             for batch in itertools.islice(self._loader, self._skip, stop):
                 if isinstance(batch, Damaged):
-                    raise DataError(batch.message)
+                    self.close()
+                    raise damaged_error(self.dataset, batch, self._loader.num_workers)
                 if isinstance(batch, _Uneven):
                     raise UnevenImagesError("expected images of one size")
                 yield batch
@@ -199,8 +203,61 @@ def common_size(dataset: Images, transform: Transform, n_workers: int) -> tuple[
     )  # fmt: skip
     (batch,) = loader
     if isinstance(batch, Damaged):
-        raise DataError(batch.message)
+        raise damaged_error(dataset, batch, n_workers)
     return None if isinstance(batch, _Uneven) else tuple(batch[0].shape[1:])
+
+
+class _Looked(Dataset[str]):
+    """What is wrong with each image of a data set, see `Images.look`."""
+
+    def __init__(self, dataset: Images) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> str:
+        return self.dataset.look(index)
+
+
+def damaged_error(dataset: Images | Stream, found: Damaged, workers: int) -> DataError:
+    """The error for an image that cannot be decoded, with the others that cannot be either.
+
+    Decodes the data set once, up to `_MOST_LOOKED_AT` images, so that all can be repaired at once.
+
+    Args:
+        dataset: what it is of.
+        found: the first one.
+        workers: processes that may decode.
+    """
+    if not found.image or isinstance(dataset, Stream):
+        return DataError(found.message)
+    few = range(min(len(dataset), _MOST_LOOKED_AT))
+    if len(few) > _MANY:
+        _log.warning("an image cannot be decoded (%s); looking for others", found.image)
+    loader: DataLoader[Any] = DataLoader(
+        Subset(_Looked(dataset), few), batch_size=64, num_workers=workers, collate_fn=list,
+        worker_init_fn=_init_worker,
+    )  # fmt: skip
+    all_found = [image for batch in loader for image in batch if image]
+    if found.image not in all_found:
+        all_found.append(found.image)
+    if len(all_found) == 1:
+        return DataError(found.message)
+    listed = "; ".join(all_found[:_N_NAMED])
+    rest = f"; and {len(all_found) - _N_NAMED} more" if len(all_found) > _N_NAMED else ""
+    return DataError(
+        f"expected images that can be decoded, {len(all_found):,} of {len(few):,} in "
+        f"{dataset.place} cannot: {listed}{rest}; repair or remove them"
+    )
+
+
+_MOST_LOOKED_AT = 100_000
+"""Images decoded to find all that cannot be; of larger data sets the first ones."""
+_MANY = 2_000
+"""Images whose decoding takes long enough to say so."""
+_N_NAMED = 8
+"""Images that a message names before it counts the rest."""
 
 
 def workers_in_words(n: int) -> str:

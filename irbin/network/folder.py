@@ -226,6 +226,7 @@ def _pretrained_cfg(network: Network) -> dict[str, JsonValue]:
     theirs = theirs if isinstance(theirs, Mapping) else {}
     cfg: dict[str, JsonValue] = {key: theirs[key] for key in _TIMM_KEYS if key in theirs}
     cfg.update(to_json(network.source.preprocessing))
+    del cfg["small_as_is"]  # ours alone
     cfg["num_classes"] = network.source.num_classes
     return cfg
 

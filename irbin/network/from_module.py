@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from irbin.errors import SourceError, UsageError
+from irbin.network.feeding import stated
 from irbin.network.from_timm import for_channels, preprocessing_of
 from irbin.network.nearest import nearest
 from irbin.network.network import Network
@@ -37,12 +38,12 @@ def load_module(name: str, options: SourceOptions) -> Network:
         if value is not None:
             kwargs[key] = value
     module = build_module(name, kwargs)
-    seen = _preprocessing(module, options)
+    seen, by = preprocessing_in(module, options)
     spec = f"module:{name}"
     num_classes = count_classes(module, seen, spec)
     if kwargs.get("num_classes") == 0:  # asked for without a head: its features are no logits
         num_classes = 0
-    return Network(module, SourceRecord(spec, spec, num_classes, seen, kwargs))
+    return Network(module, SourceRecord(spec, spec, num_classes, seen, kwargs, stated_by=by))
 
 
 def build_module(name: str, kwargs: Mapping[str, Any]) -> nn.Module:
@@ -125,16 +126,19 @@ def _factory(name: str) -> Callable[..., Any]:
     return found
 
 
-def _preprocessing(module: nn.Module, options: SourceOptions) -> Preprocessing:
+def preprocessing_in(
+    module: nn.Module, options: SourceOptions
+) -> tuple[Preprocessing, dict[str, str]]:
+    """How images are fed as the module's `pretrained_cfg` says, and what of it is said there."""
     cfg = getattr(module, "pretrained_cfg", None)
     cfg = dict(cfg) if isinstance(cfg, Mapping) else {}
-    channels, height, width = options.input_size or cfg.get("input_size") or (3, 224, 224)
-    channels = options.in_chans or channels
+    size = options.size_of(cfg.get("input_size") or (3, 224, 224))
     if cfg:
-        return preprocessing_of(cfg, (channels, height, width))
+        said = [name for name, value in cfg.items() if value is not None]
+        return preprocessing_of(cfg, size), stated("the module's pretrained_cfg", said)
     plain = Preprocessing()
-    mean, std = for_channels(plain.mean, channels), for_channels(plain.std, channels)
-    return Preprocessing(input_size=(channels, height, width), mean=mean, std=std)
+    mean, std = for_channels(plain.mean, size[0]), for_channels(plain.std, size[0])
+    return Preprocessing(input_size=size, mean=mean, std=std), {}
 
 
 @contextmanager

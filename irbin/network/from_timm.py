@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from irbin.errors import IrbinError, SourceError, UsageError
 from irbin.network.checkpoint import Checkpoint, check_finite, read_checkpoint
+from irbin.network.feeding import FIELDS, stated
 from irbin.network.fetch import asking_the_hub, hub_unreachable, is_unreachable, url_unreachable
 from irbin.network.formats import INDEX_FILES
 from irbin.network.nearest import nearest
@@ -45,6 +46,8 @@ class TimmModel:
     """Tag, hub repository or folder that the weights come from."""
     folder: Path | None = None
     """Local folder, if that is where they are."""
+    stated: frozenset[str] = frozenset(FIELDS)
+    """What the configuration says of how images are fed."""
 
 
 def load_timm(name: str, options: SourceOptions) -> Network:
@@ -56,10 +59,10 @@ def load_timm(name: str, options: SourceOptions) -> Network:
         UsageError: a factory argument that the model does not take, or classes for a backbone.
     """
     found = _find(name)
-    size = _input_size(found.cfg, options)
+    size = options.size_of(found.cfg["input_size"])
     kwargs = {**found.model_args, **options.model_kwargs}
     fixed = found.cfg.get("fixed_input_size") or "img_size" in kwargs
-    if options.input_size is not None and fixed and "img_size" not in options.model_kwargs:
+    if options.sets_size and fixed and "img_size" not in options.model_kwargs:
         kwargs["img_size"] = list(size[1:])
     num_classes = _num_classes(found, options, kwargs)
     kwargs = {k: v for k, v in kwargs.items() if k not in ("num_classes", "in_chans")}
@@ -77,6 +80,8 @@ def load_timm(name: str, options: SourceOptions) -> Network:
         trained=options.pretrained and "head" not in notes,
         weights=found.weights if options.pretrained else None,
         class_names=tuple(names) if names and len(names) == num_classes else None,
+        stated_by=stated("timm's pretrained_cfg", found.stated) if options.pretrained else {},
+        published_names=True,
     )
     return Network(module, record, notes=(*(file.notes if file else ()), *notes.values()))
 
@@ -211,8 +216,9 @@ def _described(parsed: Any, weights: str, folder: Path | None = None) -> TimmMod
         close = nearest(architecture, timm.list_models())
         raise SourceError(f"`{weights}` names the unknown architecture `{architecture}`{close}")
     known = {key: value for key, value in dict(cfg).items() if key in _CFG_FIELDS}
+    said = frozenset(key for key, value in known.items() if value is not None)
     cfg = timm.models.PretrainedCfg(**known).to_dict()
-    return TimmModel(architecture, cfg, dict(model_args or {}), weights, folder)
+    return TimmModel(architecture, cfg, dict(model_args or {}), weights, folder, said)
 
 
 def _num_classes(found: TimmModel, options: SourceOptions, kwargs: Mapping[str, Any]) -> int:
@@ -253,11 +259,6 @@ def _refuse_hooks(module: nn.Module, architecture: str) -> None:
             "cannot be traced; return them from a module of your own, named "
             "`module:PACKAGE.MODULE:FACTORY`"
         )
-
-
-def _input_size(cfg: Mapping[str, Any], options: SourceOptions) -> tuple[int, int, int]:
-    channels, height, width = options.input_size or cfg["input_size"]
-    return (options.in_chans or channels, height, width)
 
 
 def _create(

@@ -19,6 +19,7 @@ from torchvision.transforms import InterpolationMode
 
 from irbin.errors import SourceError, UsageError
 from irbin.network.checkpoint import read_checkpoint
+from irbin.network.feeding import stated
 from irbin.network.fetch import fetch_url
 from irbin.network.filling import Filled, Target, fill
 from irbin.network.from_timm import for_channels
@@ -82,6 +83,8 @@ def load_torchvision(name: str, options: SourceOptions) -> Network:
         trained=pretrained and not filled.head_is_new,
         weights=f"{architecture}.{weights.name}" if weights and pretrained else None,
         class_names=tuple(weights.meta["categories"]) if weights and known_names else None,
+        stated_by=stated("torchvision's weights") if weights and pretrained else {},
+        published_names=True,
     )
     return Network(module, record, notes=filled.notes)
 
@@ -139,25 +142,26 @@ def _weights(architecture: str, tag: str) -> Any | None:
 
 
 def _preprocessing(architecture: str, weights: Any | None, options: SourceOptions) -> Preprocessing:
-    channels, *size = options.input_size or (options.in_chans or 3, 0, 0)
     if weights is None:
-        height, width = size if options.input_size else (224, 224)
+        size = options.size_of((3, 224, 224))
+        channels = size[0]
         plain = Preprocessing(interpolation="bilinear")
         return replace(
             plain,
-            input_size=(channels, height, width),
+            input_size=size,
             mean=for_channels(plain.mean, channels),
             std=for_channels(plain.std, channels),
         )
     preset = weights.transforms()
     crop, resize = preset.crop_size[0], preset.resize_size[0]
-    height, width = size if options.input_size else (crop, crop)
+    size = options.size_of((3, crop, crop))
+    channels = size[0]
     mode = preset.interpolation
     mean, std = tuple(preset.mean), tuple(preset.std)
     if architecture in _AUXILIARY and channels != 3:
         mean, std = (0.5,), (0.5,)  # what the network's own conversion of three channels comes to
     return Preprocessing(
-        input_size=(channels, height, width),
+        input_size=size,
         mean=for_channels(mean, channels),
         std=for_channels(std, channels),
         interpolation=mode.value if isinstance(mode, InterpolationMode) else str(mode),

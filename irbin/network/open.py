@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from irbin.errors import SourceError, UsageError
+from irbin.network.feeding import as_asked
 from irbin.network.folder import folder_kind, load_folder, network_folder
 from irbin.network.formats import index_in
+from irbin.network.from_module import count_classes
 from irbin.network.network import Network
-from irbin.network.source import is_checkpoint, load_source, reload
+from irbin.network.source import check_options, is_checkpoint, load_source, reload
 from irbin.records import SourceOptions, SourceRecord
 from irbin.zoo.entries import is_entry, located
 
@@ -39,7 +41,7 @@ def open_network(spec: str, options: SourceOptions) -> Network:
         if is_entry(spec):  # it is found wherever irbin is installed
             network = replace(network, source=replace(network.source, spec=spec))
         _refuse_contradictions(spec, options, network.source)
-        return network
+        return _fed(network, options)
     if index := index_in(path) if kind is None or options.model else None:
         return load_source(str(index), options)
     if kind == "timm":
@@ -59,6 +61,19 @@ def reopen(source: SourceRecord) -> Network:
     if is_folder or is_entry(source.spec):
         return open_network(source.spec, SourceOptions())
     return reload(source)
+
+
+def _fed(network: Network, options: SourceOptions) -> Network:
+    """A folder's network with images as the user asks for them.
+
+    Raises:
+        UsageError: it does not run at the size asked for.
+    """
+    check_options(options)
+    source = as_asked(network.source, options)
+    if source.preprocessing.input_size != network.source.preprocessing.input_size:
+        count_classes(network.module, source.preprocessing, source.spec)  # whether it runs
+    return replace(network, source=source)
 
 
 def _is_path(spec: str) -> bool:
@@ -90,7 +105,7 @@ def _refuse_contradictions(spec: str, options: SourceOptions, source: SourceReco
         "model": (options.model, source.architecture),
         "num_classes": (options.num_classes, source.num_classes),
         "in_chans": (options.in_chans, size[0]),
-        "input_size": (options.input_size, size),
+        "input_size": (options.input_size and options.input_size[0], size[0]),
         "model_kwargs": (options.model_kwargs or None, source.model_kwargs),
         "state_key": (options.state_key, source.state_key),
         "remap": (options.remap or None, source.remap),

@@ -12,6 +12,7 @@ from torch import nn
 
 from irbin.errors import SourceError, UsageError
 from irbin.network.checkpoint import CHECKPOINT_SUFFIXES, Checkpoint, read_checkpoint
+from irbin.network.feeding import as_asked, stated
 from irbin.network.filling import Filled, Target, fill
 from irbin.network.from_module import build_module, load_module
 from irbin.network.from_timm import as_backbone, build_timm, for_channels, load_timm
@@ -53,7 +54,7 @@ def load_source(spec: str, options: SourceOptions) -> Network:
             checkpoint that does not fit its model.
         UsageError: options that contradict each other or the source.
     """
-    _check_options(options)
+    check_options(options)
     if is_checkpoint(spec):
         network = _load_checkpoint(Path(spec).expanduser().absolute(), options)
     else:
@@ -63,7 +64,7 @@ def load_source(spec: str, options: SourceOptions) -> Network:
         network = _fused(replace(network, source=replace(network.source, reparameterized=True)))
     for note in network.notes:
         _LOG.warning("%s", note)
-    return network
+    return replace(network, source=as_asked(network.source, options))
 
 
 def build(source: SourceRecord) -> nn.Module:
@@ -160,20 +161,20 @@ def _load_paper(name: str, options: SourceOptions) -> Network:
     if options.model_kwargs:
         raise UsageError(f"`model_kwargs`: `paper:{name}` takes none, got {options.model_kwargs}")
     refuse_headless(f"paper:{name}", options)
-    channels, height, width = options.input_size or (3, 32, 32)
-    channels = options.in_chans or channels
+    size = options.size_of((3, 32, 32))
+    channels = size[0]
     num_classes = 10 if options.num_classes is None else options.num_classes
     module = build_paper(name, num_classes, channels)
     # the authors feed CIFAR with ImageNet's statistics; 32×32 images are not resized
     statistics = Preprocessing()
     seen = Preprocessing(
-        input_size=(channels, height, width),
+        input_size=size,
         mean=for_channels(statistics.mean, channels),
         std=for_channels(statistics.std, channels),
         crop_pct=1.0,
     )
     spec = f"paper:{name}"
-    return Network(module, SourceRecord(spec, spec, num_classes, seen))
+    return Network(module, SourceRecord(spec, spec, num_classes, seen, stated_by={}))
 
 
 def _load_checkpoint(path: Path, options: SourceOptions) -> Network:
@@ -193,6 +194,7 @@ def _load_checkpoint(path: Path, options: SourceOptions) -> Network:
         source,
         spec=str(path),
         preprocessing=_as_trained(source.preprocessing, given),
+        stated_by={**(source.stated_by or {}), **_stated_by(given)},
         trained=not filled.head_is_new,
         weights=str(path) + AVERAGED_MARK * options.use_ema,
         state_key=options.state_key,
@@ -256,13 +258,20 @@ def _stated_size(stated: dict[str, Any], channels: int) -> tuple[int, int, int] 
     return None
 
 
-def _as_trained(seen: Preprocessing, stated: dict[str, Any]) -> Preprocessing:
+def _stated_by(given: dict[str, Any]) -> dict[str, str]:
+    said = [name for name, value in given.items() if value]
+    return stated("the checkpoint's training arguments", said)
+
+
+def _as_trained(seen: Preprocessing, given: dict[str, Any]) -> Preprocessing:
     """`seen` with the statistics and resampling that a checkpoint's training arguments set."""
     channels = seen.input_size[0]
     changes: dict[str, Any] = {
-        key: for_channels(stated[key], channels) for key in ("mean", "std") if stated.get(key)
+        key: for_channels(given[key], channels) for key in ("mean", "std") if given.get(key)
     }
-    changes.update({k: stated[k] for k in ("interpolation", "crop_pct") if stated.get(k)})
+    changes.update({k: given[k] for k in ("interpolation", "crop_pct") if given.get(k)})
+    if "crop_pct" in changes:
+        changes["small_as_is"] = False  # timm crops at any size
     return replace(seen, **changes)
 
 
@@ -276,7 +285,12 @@ def _refuse_file_options(spec: str, options: SourceOptions) -> None:
             raise UsageError(f"`{name}`: says how to read a checkpoint file, and `{spec}` is none")
 
 
-def _check_options(options: SourceOptions) -> None:
+def check_options(options: SourceOptions) -> None:
+    """Refuses options that contradict each other.
+
+    Raises:
+        UsageError: they do, or one cannot be meant.
+    """
     if options.use_ema and options.state_key is not None:
         raise UsageError(
             f"`use_ema` and `state_key` both choose the weights, got `{options.state_key}`; "
@@ -288,6 +302,10 @@ def _check_options(options: SourceOptions) -> None:
         )
     if options.in_chans is not None and options.in_chans < 1:
         raise UsageError(f"`in_chans`: expected 1 or more, got {options.in_chans}")
+    if options.img_size is not None and options.input_size is not None:
+        raise UsageError("`img_size` and `input_size` both say how large images are; give one")
+    if options.img_size is not None and options.img_size < 1:
+        raise UsageError(f"`img_size`: expected 1 or more, got {options.img_size}")
     if options.input_size is None:
         return
     if min(options.input_size) < 1:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from irbin.records import Agreement, Evaluation
+from irbin.report.images import feeding_line
 from irbin.report.plan import plain_table
 from irbin.report.units import bare_percent, byte_size, count, number, percent, ratio
 
@@ -44,6 +45,16 @@ def accuracy_table(evaluations: Sequence[Evaluation]) -> Table:
             cells.append(f"{e.n_images:,}")
         table.add_row(Text(e.name), e.kind, *cells)
     return table
+
+
+def feeding_lines(evaluations: Sequence[Evaluation]) -> list[str]:
+    """How images were fed, a line for all networks that were fed alike."""
+    groups: dict[str, list[str]] = {}
+    for e in evaluations:
+        groups.setdefault(feeding_line(e.preprocessing, e.stated_by), []).append(e.name)
+    if len(groups) == 1:
+        return list(groups)
+    return [f"{', '.join(names)}: {line}" for line, names in groups.items()]
 
 
 def class_table(evaluations: Sequence[Evaluation]) -> Table | None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from irbin.data import open_dataset, train_loader
+from irbin.data import check_classes, open_dataset, train_loader
 from irbin.errors import TrainingError
 from irbin.network.network import Network
 from irbin.network.observe import check_signs, counting_signs
@@ -36,10 +36,13 @@ def calibrate(
         report: called with (images done, images in all).
 
     Raises:
+        DataError: see `data`; also classes that are not the network's.
         ConvertError: the input of a binary layer has one sign on all of them.
         TrainingError: see `reestimate_batch_norm`.
     """
     dataset = open_dataset(data, data.train_split, network.source.preprocessing, training=False)
+    if network.source.num_classes:  # a backbone's statistics are measured on any images
+        check_classes(network.source, dataset, by_map=bool(data.class_map))
     n_images = min(n_images, len(dataset))
     loader = train_loader(dataset, replace(data, batch_size=min(data.n_batch, n_images)), seed=0)
     n_batches = max(n_images // loader.batch_size, 1)

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from irbin.binary.held import held_weights
-from irbin.data.images import SMALL_SIDE
 from irbin.errors import TrainingError
 from irbin.evaluation import autocast, evaluating
+from irbin.records import SMALL_SIDE
 from irbin.training.recipe import Recipe
 
 _log = logging.getLogger("irbin")

@@ -24,6 +24,7 @@ from irbin.data.batches import Loader
 from irbin.data.cached import CachedLoader
 from irbin.data.images import Augmentation
 from irbin.errors import UsageError
+from irbin.network.feeding import after_training as fed_in_training
 from irbin.network.network import Network
 from irbin.processes import Group
 from irbin.records import CacheKind, DataOptions
@@ -67,7 +68,8 @@ def open_loaders(
     )  # fmt: skip
     val_set = open_dataset(data, data.val_split, source.preprocessing)
     for dataset in (train_set, val_set):
-        check_classes(source, dataset)
+        # a teacher knows the old classes; without one the network learns new ones
+        check_classes(source, dataset, by_map=bool(data.class_map) or not recipe.distill)
     check_same_classes(train_set, val_set)
     train, val = make_loaders(
         train_set, val_set, data, seed=recipe.seed, device=group.device,
@@ -92,12 +94,17 @@ def after_training(network: Network, train: Loader) -> Network:
     """The same module with the record of what training makes of it.
 
     A float network becomes a trained one, which may teach; either learns the names of its classes
-    from the data set where it did not know them.
+    from the data set, and is one that was trained on images fed in this way.
     """
     source = network.source
-    names = source.class_names or class_names(train.dataset)
-    trained = source.trained or network.plan is None
-    return replace(network, source=replace(source, trained=trained, class_names=names))
+    names = class_names(train.dataset)
+    learned = replace(
+        source, trained=source.trained or network.plan is None,
+        class_names=names or source.class_names,
+        published_names=source.published_names and names is None,
+        stated_by=fed_in_training(source),
+    )  # fmt: skip
+    return replace(network, source=learned)
 
 
 def ready_teacher(

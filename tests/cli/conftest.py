@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -23,6 +24,7 @@ from irbin.records import (
     PlanOptions,
     Preprocessing,
     RunRecord,
+    SourceRecord,
     StepRecord,
 )
 
@@ -30,6 +32,7 @@ LAYER = LayerRecord(
     "layer1.0.conv1", "conv2d", "Conv2d", (64, 64, 3, 3), 1, False, 1000, (64, 8, 8), (64, 8, 8)
 )
 PLAN = Plan(PlanOptions(), (Decision(LAYER, True, "binary", 4672),), (3, 32, 32), 0, 0, 0)
+SOURCE = SourceRecord("net", "timm:net", 10, Preprocessing(), stated_by={"mean": "a flag"})
 AGREEMENT = Agreement(10, 100.0, 0.001, (LayerAgreement("layer1.0.conv1", 100, 0, 0.0),), ())
 EPOCH = EpochRecord(0, 1.5, 50.0, 1.25, 60.0, 90.0, 0.1, 0.316, 3.16, 1000.0, 12.0)
 STEP = StepRecord(0, 1, 1, 2, 1000.0, 1.5, 50.0, 0.1, 0.316, 3.16, 10.0)
@@ -62,6 +65,10 @@ class FakeVerbs(ModuleType):
         self._called("plan", *args, **kwargs)
         return PLAN
 
+    def inspect(self, *args: Any, **kwargs: Any) -> tuple[Plan, SourceRecord]:
+        self._called("inspect", *args, **kwargs)
+        return PLAN, SOURCE
+
     def program_text(self, *args: Any) -> str:
         self._called("program_text", *args)
         return "%1 = aten.relu(%x)  # float32 (N, 64, 8, 8) [bold]" + " long" * 60
@@ -69,7 +76,7 @@ class FakeVerbs(ModuleType):
     def convert(self, *args: Any, report: Callable[[int, int], None], **kwargs: Any) -> Any:
         report(5, 10)
         self._called("convert", *args, **kwargs)
-        source = SimpleNamespace(num_classes=self.num_classes)
+        source = replace(SOURCE, num_classes=self.num_classes)
         return SimpleNamespace(plan=PLAN, source=source, module=SimpleNamespace())
 
     def finetune(

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import pytest
 
-from irbin.cli.flags import docstring, flat, given, reflow, words
+from irbin.cli.flags import docstring, flat, given, joined_numbers, reflow, words
 
 
 @dataclass(frozen=True)
@@ -89,3 +89,17 @@ class TestDocstring:
         exec("def nameless(): ...", made)
         assert docstring(made["nameless"]) == ""
         assert docstring(lambda: None) == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("--mean 0.5 0.25 1 net", "--mean 0.5,0.25,1 net"),
+        ("net --std 1/255 -o x", "net --std 1/255 -o x"),
+        ("--mean -0.5 .5 --std 1,2 3", "--mean -0.5,.5 --std 1,2,3"),
+        ("--mean", "--mean"),
+        ("--crop-pct 0.9 7", "--crop-pct 0.9 7"),
+    ],
+)
+def test_mean_and_std_take_all_numbers_that_follow(typed: str, read: str) -> None:
+    assert joined_numbers(typed.split()) == read.split()

@@ -23,9 +23,10 @@ def packed(tmp_path: Path) -> Path:
 def test_only_given_plan_options_are_handed_on(run, verbs) -> None:
     done = run("inspect", "net")
     assert done.code == 0
-    assert verbs.calls == [("plan", ("net",), {"source_options": SourceOptions()})]
+    assert verbs.calls == [("inspect", ("net",), {"source_options": SourceOptions()})]
     assert "layer1.0.conv1" in done.out
     assert "64×64×3×3" in done.out
+    assert done.out.startswith("images 3×224×224: mean 0.485 0.456 0.406 (a flag); std 0.229 ")
     assert done.err == ""
 
 
@@ -33,14 +34,18 @@ def test_plan_and_source_options_arrive(run, verbs) -> None:
     run(
         "inspect", "w.pth", "--model", "net", "--no-pretrained", "--num-classes", "7", "--use-ema",
         "--remap", "--state-key", "a.b",
-        "--input-size", "1", "28", "28", "--model-kwargs", "depth=2", "--bits", "1w32a",
+        "--input-size", "1", "28", "28", "--mean", "0.25", "-1/2", ".5", "--std", "0.5,0.5",
+        "--interpolation", "bilinear", "--crop-pct", "0.9", "--crop-mode", "squash",
+        "--model-kwargs", "depth=2", "--bits", "1w32a",
         "--keep", "a*", "--keep", "re:b", "--binarize", "c", "--shortcut", "bireal",
         "--activation", "prelu", "--binarizer", "plain", "--estimator", "ste",
     )  # fmt: skip
     assert verbs.keywords == {
         "source_options": SourceOptions(
             model="net", pretrained=False, num_classes=7, input_size=(1, 28, 28),
-            model_kwargs={"depth": 2}, use_ema=True, remap=True, state_key="a.b",
+            mean=(0.25, -0.5, 0.5), std=(0.5, 0.5), interpolation="bilinear", crop_pct=0.9,
+            crop_mode="squash", model_kwargs={"depth": 2}, use_ema=True, remap=True,
+            state_key="a.b",
         ),
         "bits": "1w32a", "keep": ("a*", "re:b"), "binarize": ("c",), "shortcut": "bireal",
         "activation": "prelu", "binarizer": "plain", "estimator": "ste",
@@ -50,6 +55,7 @@ def test_plan_and_source_options_arrive(run, verbs) -> None:
 def test_json_alone_is_on_standard_output(run, verbs) -> None:
     done = run("inspect", "net", "--json", "-")
     value = json.loads(done.out)
+    assert value["images"]["stated_by"] == {"mean": "a flag"}
     assert from_json(Plan, value["plan"], "test").binary_names == ("layer1.0.conv1",)
     assert value["source"] == "net"
     assert "layer1.0.conv1" in done.err
@@ -88,8 +94,9 @@ def test_plan_options_on_a_packed_folder_are_refused(run, verbs, packed: Path) -
 
 
 def test_what_it_gains_is_told_last(run, verbs, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = replace(verbs.plan(), options=PlanOptions(bits="1w32a"))
-    monkeypatch.setattr(verbs, "plan", lambda *_, **__: plan)
+    plan, source = verbs.inspect()
+    plan = replace(plan, options=PlanOptions(bits="1w32a"))
+    monkeypatch.setattr(verbs, "inspect", lambda *_, **__: (plan, source))
     found = estimate(plan)
     assert len(found.advice) == 1
     lines = run("inspect", "net").out.splitlines()
@@ -107,4 +114,5 @@ def test_what_opening_took_for_granted_is_said_once(run, tmp_path: Path) -> None
     n = len(state)
     note = f"note: `{path}`: {n} of {n} tensors matched after removing the prefix `net.`\n"
     assert done.err.startswith(note)
-    assert done.err.count("note: ") == 1
+    assert done.err.count("tensors matched") == 1
+    assert done.err.count("note: ") == 2  # and that nobody said how images are fed

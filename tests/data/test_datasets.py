@@ -229,3 +229,35 @@ def test_training_images_are_augmented_and_shuffled(root: Path) -> None:
     assert not np.array_equal(plain[0].numpy(), moved[0].numpy())
     orders = {tuple(next(iter(train_loader(still, data, seed=s)))[1].tolist()) for s in range(5)}
     assert len(orders) > 1
+
+
+def trained_on(names: tuple[str, ...], published: bool = False) -> SourceRecord:
+    return SourceRecord("net", "x", len(names), RGB, class_names=names, published_names=published)
+
+
+@pytest.mark.parametrize("names", [CLASSES, ("Ant", "BEE", "cat")])
+def test_classes_that_the_network_learned(names: tuple[str, ...], root: Path) -> None:
+    check_classes(trained_on(names), open_dataset(options(root), "validation", RGB))
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_other_classes_than_the_network_learned(published: bool, root: Path) -> None:
+    dataset = open_dataset(options(root), "validation", RGB)
+    with pytest.raises(DataError, match=r"in the order that the network learned, got `ant` as "):
+        check_classes(trained_on(("bee", "ant", "cat"), published), dataset)
+    with pytest.raises(DataError, match=r"`net` was trained on \(`ant`, `bee`, `dog`\), got `cat`"):
+        check_classes(trained_on(("ant", "bee", "dog"), published), dataset)
+
+
+def test_names_for_people_and_names_of_folders_may_have_nothing_in_common(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = open_dataset(options(root), "validation", RGB)
+    with pytest.raises(DataError, match=r"trained on \(`x`, `y`, `z`\), got `ant`, `bee`, `cat` i"):
+        check_classes(trained_on(("x", "y", "z")), dataset)
+    assert not caplog.messages
+    check_classes(trained_on(("tench", "shark", "hen"), published=True), dataset)
+    check_classes(trained_on(("x", "y", "z")), dataset, by_map=True)
+    assert (
+        len([m for m in caplog.messages if "equal numbers are taken for equal classes" in m]) == 2
+    )

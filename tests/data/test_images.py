@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -10,11 +11,12 @@ from PIL import Image
 from irbin.data.images import (
     Augmentation,
     eval_transform,
+    fit_transform,
     image_mode,
-    is_small,
+    in_mode,
     train_transform,
 )  # fmt: skip
-from irbin.errors import UsageError
+from irbin.errors import DataError, UsageError
 from irbin.records import Preprocessing
 
 SMALL = Preprocessing((3, 32, 32), (0.5,) * 3, (0.25,) * 3, "bicubic", 0.875)
@@ -80,9 +82,9 @@ def test_padding_of_zero_crops_and_resizes() -> None:
 
 
 def test_auto_pads_small_inputs_only() -> None:
-    assert is_small(SMALL)
-    assert is_small(replace(SMALL, input_size=(3, 96, 96)))
-    assert not is_small(replace(SMALL, input_size=(3, 97, 96)))
+    assert SMALL.is_small
+    assert replace(SMALL, input_size=(3, 96, 96)).is_small
+    assert not replace(SMALL, input_size=(3, 97, 96)).is_small
     names = [type(step).__name__ for step in train_transform(SMALL, Augmentation()).transforms]
     assert "RandomCrop" in names
     names = [type(step).__name__ for step in train_transform(LARGE, Augmentation()).transforms]
@@ -106,3 +108,36 @@ def test_flips_policy_and_jitter_are_applied() -> None:
 def test_channels_that_no_image_has_are_refused(channels: int) -> None:
     with pytest.raises(UsageError, match=f"expected 1 or 3 image channels, got {channels}"):
         image_mode(replace(SMALL, input_size=(channels, 32, 32)))
+
+
+LEVELS = np.array([[0, 255, 256], [4096, 32768, 65535]], np.uint16)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("kind", ["PNG", "PPM", "TIFF"])
+def test_of_16_bits_the_upper_8_are_taken(kind: str, mode: str) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(LEVELS).save(stream, kind)
+    with Image.open(stream) as image:
+        read = in_mode(image, mode)
+    assert read.mode == mode
+    expected = pixels_of(Image.fromarray((LEVELS >> 8).astype(np.uint8)).convert(mode))
+    assert torch.equal(pixels_of(read), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_pixels_of_32_bits_are_refused(dtype: type) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(LEVELS.astype(dtype)).save(stream, "TIFF")
+    with Image.open(stream) as image, pytest.raises(DataError, match=r"32 bits \(TIFF\)"):
+        in_mode(image, "RGB")
+
+
+def test_timms_own_crop_at_a_small_size_is_asked_for() -> None:
+    image = picture(32, 32)
+    timms = replace(SMALL, small_as_is=False)
+    enlarged = image.resize((36, 36), Image.Resampling.BICUBIC)  # 32 / 0.875
+    assert torch.equal(eval_transform(timms)(image), pixels_of(enlarged.crop((2, 2, 34, 34))))
+    assert torch.equal(fit_transform(timms)(image), pixels_of(image))  # training moves it itself
+    still = replace(STILL, crop_padding=1)
+    assert train_transform(timms, still)(image).shape == (3, 32, 32)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,11 +25,14 @@ class Pictures:
     def __init__(self, n_images: int, damaged: int | None = None, label: int | None = None) -> None:
         self.n_images, self.damaged, self.label = n_images, damaged, label
         self.classes = ("a", "b", "c")
+        self.damaged_ones: Sequence[int] = ()
 
     def __len__(self) -> int:
         return self.n_images
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int | None]:
+        if index in self.damaged_ones:
+            raise OSError("cannot identify")
         if index == self.damaged:
             raise OSError("image file is truncated\nsecond line")
         pixels = np.full((8, 8), index, dtype=np.uint8)
@@ -179,3 +183,31 @@ def test_a_global_step_shows_what_one_large_batch_shows(world_size: int, accumul
         parts.append(np.array(indices(loader)).reshape(len(one), accumulation, 3))
     steps = np.stack(parts, axis=2).reshape(-1)  # (step, micro-batch, rank, image)
     assert steps.tolist() == whole
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_all_damaged_images_are_told_at_once(workers: int) -> None:
+    dataset = images(40)
+    dataset.base.damaged_ones = range(3, 40, 3)  # as many as a message does not name
+    loader = StreamedLoader(dataset, DataOptions(batch_size=4, workers=workers))
+    with pytest.raises(DataError) as caught:
+        list(loader)
+    told = str(caught.value)
+    assert told.startswith(
+        "expected images that can be decoded, 13 of 40 in pictures (train) cannot: "
+        "number 3 of pictures (train): cannot identify; number 6 of"
+    )
+    assert told.endswith("number 24 of pictures (train): cannot identify; and 5 more; "
+                         "repair or remove them")  # fmt: skip
+    assert "\n" not in told
+
+
+def test_of_a_large_data_set_the_first_images_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("irbin.data.streamed._MOST_LOOKED_AT", 10)
+    dataset = images(40)
+    dataset.base.damaged_ones = (2, 5, 17)
+    loader = StreamedLoader(dataset, DataOptions(batch_size=40, workers=0))
+    with pytest.raises(DataError, match=r"decoded, 2 of 10 in pictures .*number 2 .*number 5"):
+        list(loader)

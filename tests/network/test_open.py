@@ -97,7 +97,7 @@ def test_folder_of_something_else(tmp_path: Path) -> None:
         SourceOptions(model="resnet18"),
         SourceOptions(num_classes=10),
         SourceOptions(in_chans=1),
-        SourceOptions(input_size=(3, 64, 64)),
+        SourceOptions(input_size=(1, 32, 32)),
         SourceOptions(model_kwargs={"drop_rate": 0.1}),
     ],
     ids=lambda o: str(o)[:60],

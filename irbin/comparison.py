@@ -1,0 +1,46 @@
+"""The verb `compare`: a packed network against the trained one, image by image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from irbin.agreement import compare as compare_batches
+from irbin.conversion import Progress
+from irbin.data import check_classes, eval_loader, open_dataset
+from irbin.errors import UsageError
+from irbin.records import Agreement, DataOptions, SourceOptions
+from irbin.runtime.model import PackedModel
+from irbin.runtime.model import load as load_packed
+from irbin.sources import Source, open_network
+from irbin.training.calibrate import counted_images
+
+
+def compare(
+    binary: Source,
+    packed: str | Path | PackedModel,
+    *,
+    data: DataOptions,
+    source_options: SourceOptions | None = None,
+    report: Progress | None = None,
+) -> Agreement:
+    """Packed against trained: flipped bits, equal top-1, and why each difference came about.
+
+    Args:
+        binary: the converted or fine-tuned network.
+        packed: what `export` made of it.
+        data: images; the whole validation split is compared.
+        source_options: how to read the trained network, and how images are fed to both.
+        report: told of progress.
+
+    Raises:
+        UsageError: `binary` is a float network.
+    """
+    network = open_network(binary, source_options)
+    if network.plan is None:
+        raise UsageError("`compare` needs a converted network, got a float one")
+    model = packed if isinstance(packed, PackedModel) else load_packed(Path(packed))
+    dataset = open_dataset(data, data.val_split, network.source.preprocessing, training=False)
+    if network.source.num_classes:  # a backbone is compared on any images
+        check_classes(network.source, dataset, by_map=bool(data.class_map))
+    batches = counted_images(eval_loader(dataset, data), len(dataset), report)
+    return compare_batches(network.module, model, batches)
