@@ -236,6 +236,18 @@ def main(words: list[str] | None = None) -> int:
         return 1
 
 
+def _be_modest_as_a_group(nice: int, entry: Path = Path("/proc/self/autogroup")) -> None:
+    """Linux shares processors among sessions first (sched(7), "The autogroup feature").
+
+    A process that has a session to itself takes its whole share, whatever its own nice value is.
+    """
+    try:
+        if nice > 0 and os.getsid(0) == os.getpid():  # else it would slow the shell it was typed in
+            entry.write_text(str(nice), encoding="ascii")
+    except OSError:  # another system, or a kernel without it
+        return
+
+
 def _told(asked: argparse.Namespace, where: Where) -> list[str]:
     """What each of several processes is told."""
     names = ("data_dir", "val_split", "runs", "device", "threads")
@@ -248,6 +260,7 @@ def _be_modest(threads: int, nice: int) -> None:
     os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = str(threads)
     os.nice(max(0, nice - os.nice(0)))
+    _be_modest_as_a_group(nice)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
 

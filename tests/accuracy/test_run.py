@@ -146,3 +146,18 @@ def test_the_command_for_a_gpu_side_by_side(
     args = yaml.safe_load((runs / "bits-7" / "args.yaml").read_text())
     assert args["threads"] == 1
     assert args["source"]["spec"] == str(runs / "float-1" / "last")
+
+
+def test_the_session_is_modest_where_it_is_the_queues_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry, run = tmp_path / "autogroup", program("run")
+    monkeypatch.setattr(os, "getsid", lambda pid: os.getpid() + 1)
+    run._be_modest_as_a_group(19, entry)
+    assert not entry.exists()
+    monkeypatch.setattr(os, "getsid", lambda pid: os.getpid())
+    run._be_modest_as_a_group(0, entry)
+    assert not entry.exists()
+    run._be_modest_as_a_group(19, entry)
+    assert entry.read_text() == "19"
+    run._be_modest_as_a_group(19, tmp_path / "no such folder" / "autogroup")
