@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -33,14 +34,19 @@ def put_in_place(partial: Path, path: Path) -> None:
     """
     for file in partial.iterdir():
         if file.is_file():
-            with file.open("rb") as opened:
-                os.fsync(opened.fileno())
+            _flush(file)
     previous = _previous(path)
     if path.exists():
         remove(previous)
         path.rename(previous)
-    partial.rename(path)
-    remove(previous)
+    try:
+        partial.rename(path)
+    except OSError:
+        if previous.exists():
+            previous.rename(path)
+        raise
+    with suppress(OSError):  # in use, where that forbids removing: the next one removes it
+        remove(previous)
 
 
 def current(path: Path) -> Path | None:
@@ -54,6 +60,13 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _flush(file: Path) -> None:
+    """Waits until a file is on the disk."""
+    mode = "r+b" if os.name == "nt" else "rb"  # Windows flushes what may be written alone
+    with file.open(mode) as opened:
+        os.fsync(opened.fileno())
 
 
 def _previous(path: Path) -> Path:

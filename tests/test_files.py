@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from irbin import files
 from irbin.files import beside, current, put_in_place, remove, write_file
 
 
@@ -30,6 +34,63 @@ def test_a_folder_takes_the_place_of_whatever_stood_there(tmp_path: Path, before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert [path.name for path in place.iterdir()] == ["new"]
     assert current(place) == place
+
+
+@pytest.fixture
+def new_over_old(tmp_path: Path) -> Path:
+    """Where a folder `old` stands and `new` is to take its place."""
+    place = tmp_path / "out"
+    for folder, name in ((place, "old"), (beside(place), "new")):
+        folder.mkdir()
+        (folder / name).write_text(name)
+    return place
+
+
+def test_on_windows_files_are_flushed_as_it_wants(
+    new_over_old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes = []
+
+    def fsync(number: int) -> None:
+        modes.append(fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE)
+
+    monkeypatch.setattr(files, "os", SimpleNamespace(name="nt", fsync=fsync))
+    put_in_place(beside(new_over_old), new_over_old)
+    assert modes == [os.O_RDWR]  # one that is only read is refused there
+
+
+def test_a_file_that_may_only_be_read_is_put_in_place(new_over_old: Path) -> None:
+    (beside(new_over_old) / "new").chmod(0o444)
+    put_in_place(beside(new_over_old), new_over_old)
+    assert [path.name for path in new_over_old.iterdir()] == ["new"]
+
+
+def test_where_the_new_folder_cannot_be_renamed_the_old_one_stands(
+    new_over_old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def refused(self: Path, target: Path) -> Path:
+        if self == beside(new_over_old):  # as where a file in it is mapped or scanned
+            raise PermissionError(13, "in use", str(self))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(PermissionError):
+        put_in_place(beside(new_over_old), new_over_old)
+    assert [path.name for path in new_over_old.iterdir()] == ["old"]
+
+
+def test_an_old_folder_in_use_does_not_fail_what_is_done(
+    new_over_old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> None:
+        if path.exists():
+            raise PermissionError(13, "in use", str(path))
+
+    monkeypatch.setattr(files, "remove", refused)
+    put_in_place(beside(new_over_old), new_over_old)
+    assert [path.name for path in new_over_old.iterdir()] == ["new"]
 
 
 def test_removing_a_link_leaves_what_it_points_to(tmp_path: Path) -> None:

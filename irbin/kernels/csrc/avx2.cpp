@@ -1,4 +1,5 @@
 // AVX2: popcount by byte shuffle, 32 bytes at once; 16 lanes are two registers (Haswell and later).
+#if defined(__x86_64__)
 #include <immintrin.h>
 
 #include <cstdint>
@@ -191,3 +192,5 @@ const Implementation avx2{
 }  // namespace irbin
 
 IRBIN_TARGET_END
+
+#endif  // __x86_64__

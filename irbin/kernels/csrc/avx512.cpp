@@ -1,4 +1,5 @@
 // AVX-512 without VPOPCNTDQ: popcount by byte shuffle, 64 bytes at once (Skylake-X and later).
+#if defined(__x86_64__)
 #include <immintrin.h>
 
 #include <cstdint>
@@ -80,3 +81,5 @@ const Implementation avx512{
 }  // namespace irbin
 
 IRBIN_TARGET_END
+
+#endif  // __x86_64__

@@ -1,5 +1,6 @@
 // AVX-512 BF16: products of pairs of bfloat16, summed in float32, twice as many an instruction as
 // float32 has. Inputs and weights lose 16 of their 24 bits, so this is used only where it was asked for.
+#if defined(__x86_64__)
 #include <immintrin.h>
 
 #include <cstdint>
@@ -79,3 +80,5 @@ const BfloatKernels avx512_bf16{finished, narrow};
 }  // namespace irbin
 
 IRBIN_TARGET_END
+
+#endif  // __x86_64__

@@ -1,4 +1,5 @@
 // AVX-512 with VPOPCNTDQ: a popcount per 32-bit lane in one instruction (Ice Lake, Zen 4 and later).
+#if defined(__x86_64__)
 #include <immintrin.h>
 
 #include <cstdint>
@@ -142,3 +143,5 @@ const Implementation avx512_vpopcntdq{
 }  // namespace irbin
 
 IRBIN_TARGET_END
+
+#endif  // __x86_64__

@@ -1,4 +1,5 @@
 // NEON, which every 64-bit ARM has: it counts the bits of 16 bytes in one instruction.
+#if defined(__aarch64__)
 #include <arm_neon.h>
 
 #include <cstdint>
@@ -159,3 +160,5 @@ const Implementation neon{
     float_register_loop};
 
 }  // namespace irbin
+
+#endif  // __aarch64__
