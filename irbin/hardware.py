@@ -40,7 +40,7 @@ def processor() -> str:
 
 def _lscpu() -> str:
     """The name that lscpu knows for an ARM's numbers, as in `ARM Neoverse-N1`; '' if none."""
-    found = {}
+    found: dict[str, str] = {}
     for line in _said("lscpu").splitlines():
         key, _, value = line.partition(":")
         found.setdefault(key.strip(), value.strip())
