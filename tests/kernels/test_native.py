@@ -45,7 +45,7 @@ def say(name: str | None) -> str:
     environment = {k: v for k, v in os.environ.items() if k != native.VARIABLE}
     if name is not None:
         environment[native.VARIABLE] = name
-    command = [sys.executable, "-W", "error", "-c", CALL_THRICE]
+    command = [sys.executable, "-P", "-W", "error", "-c", CALL_THRICE]
     found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return found.stdout
 

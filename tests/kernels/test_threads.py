@@ -23,7 +23,7 @@ wanted = bconv2d(bits, weight, None, None, 64, border=(1, 1, 1, 1))
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", CONVOLVE + code],
+        [sys.executable, "-P", "-c", CONVOLVE + code],
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
