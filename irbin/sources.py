@@ -78,6 +78,45 @@ def _network_of_module(module: nn.Module, options: SourceOptions) -> Network:
     return Network(module, as_asked(record, options))
 
 
+def refuse_own_source(out: str | Path, *sources: Source | PackedModel | None) -> None:
+    """Checks, before any work is done, that an output does not take the place of what it is from.
+
+    Args:
+        out: file or folder to write.
+        sources: what it is made from; of a network also the float one that its record names.
+
+    Raises:
+        UsageError: `out` is one of them, lies in one, or holds one.
+    """
+    place = Path(out).expanduser().resolve()
+    for source in sources:
+        for path in _places(source):
+            if place == path:
+                how = "is the source itself"
+            elif path in place.parents:
+                how = f"lies in the source `{path}`"
+            elif place in path.parents:
+                how = f"holds the source `{path}`"
+            else:
+                continue
+            raise UsageError(f"`{out}` {how}, which must stay as it is; choose another place")
+
+
+def _places(source: Source | PackedModel | None) -> list[Path]:
+    """Files and folders that a source is read from."""
+    names: list[str] = []
+    if isinstance(source, str | Path):
+        names.append(str(source))
+    elif isinstance(source, Network | PackedModel):
+        names.append(source_record(source).spec)
+    found = []
+    for name in names:
+        path = located(name.removeprefix("local-dir:")).expanduser()
+        if path.is_file() or (path.is_dir() and (":" in name or folder_kind(path) is not None)):
+            found.append(path.resolve())
+    return found
+
+
 def teacher_of(
     network: Network, teacher: Source | None, options: SourceOptions | None
 ) -> nn.Module | None:
@@ -87,14 +126,16 @@ def teacher_of(
         In evaluation mode; None where nothing is given and the source was never trained.
 
     Raises:
-        SourceError: the source is gone.
-        UsageError: the teacher has another number of classes.
+        SourceError: the source is gone, or a converted network stands there.
+        UsageError: the teacher has another number of classes, or is a converted network.
     """
     if teacher is None:
         if not network.source.trained or network.plan is None:
             return None
         try:
             found = reopen(network.source)
+            if found.plan is not None:
+                raise SourceError(f"`{network.source.spec}` holds a converted network now")
         except SourceError as error:
             raise SourceError(
                 f"the float network to distill from is gone ({error}); "
@@ -102,6 +143,10 @@ def teacher_of(
             ) from error
     else:
         found = open_network(teacher, options)
+        if found.plan is not None:
+            raise UsageError(
+                f"`teacher`: expected a float network, got `{name_of(teacher)}`, which is converted"
+            )
     if found.source.num_classes != network.source.num_classes:
         raise UsageError(
             f"`teacher` has {found.source.num_classes} classes, the network "

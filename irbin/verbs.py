@@ -24,7 +24,7 @@ from irbin.data import check_classes, class_names, eval_loader, open_dataset
 from irbin.errors import UsageError
 from irbin.evaluation import evaluate as evaluate_model
 from irbin.network.feeding import as_asked, warn_of_guess
-from irbin.network.folder import refuse_existing, save_folder
+from irbin.network.folder import refuse_existing, refuse_float, save_folder
 from irbin.network.network import Network
 from irbin.network.plan import make_plan
 from irbin.network.trace import trace
@@ -53,6 +53,7 @@ from irbin.sources import (
     open_any,
     open_network,
     param_count,
+    refuse_own_source,
     runnable,
     size_bytes,
     source_record,
@@ -136,8 +137,10 @@ def convert(
     network = open_network(*named_source(source, how, file))
     if network.plan is not None:
         raise UsageError("expected a float network, got one that is converted already")
-    if out is not None:
-        refuse_existing(Path(out), overwrite)  # before any long work, not after it
+    if out is not None:  # before any long work, not after it
+        refuse_own_source(out, source, network)
+        refuse_existing(Path(out), overwrite)
+        refuse_float(Path(out))
     warn_of_guess(network.source)
     wanted = plan_options({**(file.convert or {}), **options})
     batched = None if data is None else file.batched(data)
@@ -197,6 +200,7 @@ def finetune(
     settings = resolve_recipe(recipe, dict(overrides or {}), will_be_binary)
     warn_of_guess(network.source)
     if not resume:
+        refuse_own_source(out, source, network, teacher)
         refuse_existing_run(Path(out))
     opened = network
     network = as_recipe_says(network, file, data, not resume, stage)
@@ -300,6 +304,7 @@ def export(
         raise UsageError(
             "expected a converted network, got a float one; run `irbin convert` on it first"
         )
+    refuse_own_source(out, source, network)
     refuse_existing(Path(out), overwrite, kind="packed")
     lowered = lower(network.module, network.source.preprocessing.input_size)
     return write_artifact(

@@ -233,3 +233,71 @@ def test_without_a_teacher_new_classes_are_learned(
     few = {"epochs": 1, "distill": False}
     irbin.finetune(journey / "converted", tmp_path / "r", data=renamed, overrides=few)
     assert irbin.open_network(tmp_path / "r").source.class_names == ("apple", "pear", "plum")
+
+
+@pytest.fixture
+def own(journey: Path, tmp_path: Path) -> Path:
+    """A copy of the journey that may be harmed."""
+    shutil.copytree(journey, tmp_path / "own")
+    irbin.convert(tmp_path / "own" / "float" / "best", tmp_path / "own" / "converted",
+                  overwrite=True)  # fmt: skip
+    return tmp_path / "own"
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_nothing_takes_the_place_of_what_it_is_made_from(
+    own: Path, data: DataOptions, overwrite: bool
+) -> None:
+    before = listing(own)
+    best = own / "float" / "best"
+    (own / "link").symlink_to(best)
+    for out in (
+        best,
+        best / "inside",
+        own / "float",
+        own,
+        own / "link",
+        own / "x" / ".." / "float",
+    ):
+        with pytest.raises(UsageError, match="must stay as it is; choose another place"):
+            irbin.convert(best, out, overwrite=overwrite)
+    (own / "link").unlink()
+    for out in (own / "converted", own / "converted" / "run", own, own / "float" / "best"):
+        with pytest.raises(UsageError, match="must stay as it is; choose another place"):
+            irbin.finetune(own / "converted", out, data=data)
+    for out in (own / "run", own / "run" / "best", own / "run" / "packed", own):
+        with pytest.raises(UsageError, match="must stay as it is; choose another place"):
+            irbin.export(own / "run", out, overwrite=overwrite)
+    assert listing(own) == before
+
+
+def test_a_checkpoint_file_in_the_output_folder_stays(own: Path) -> None:
+    torch.save(irbin.open_network(own / "float").module.state_dict(), own / "converted" / "w.pth")
+    how = SourceOptions(model=SPEC, num_classes=3)
+    with pytest.raises(UsageError, match=r"holds the source `.*w\.pth`, which must stay"):
+        irbin.convert(own / "converted" / "w.pth", own / "converted", source_options=how,
+                      overwrite=True)  # fmt: skip
+    assert (own / "converted" / "w.pth").exists()
+
+
+def test_a_converted_network_does_not_replace_a_float_one(own: Path) -> None:
+    shutil.copytree(own / "float" / "best", own / "other")
+    before = listing(own / "other")
+    with pytest.raises(UsageError, match="holds a float network, which `--overwrite` does not rep"):
+        irbin.convert(own / "float", own / "other", overwrite=True)
+    assert listing(own / "other") == before
+    irbin.convert(own / "float", own / "converted", overwrite=True)
+
+
+def test_a_converted_network_is_no_teacher(own: Path, data: DataOptions) -> None:
+    with pytest.raises(UsageError, match=r"`teacher`: expected a float network, got .*converted"):
+        irbin.finetune(own / "converted", own / "new", data=data, teacher=own / "run")
+    shutil.rmtree(own / "float" / "best")
+    shutil.copytree(own / "run" / "best", own / "float" / "best")
+    with pytest.raises(SourceError, match=r"distill from is gone .*holds a converted network now"):
+        irbin.finetune(own / "converted", own / "new", data=data)
+    assert not (own / "new").exists()

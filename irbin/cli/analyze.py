@@ -89,7 +89,7 @@ def analyze(
     proposes which layers to keep float and prints the convert command. Ctrl-C shows what was
     measured by then. What the numbers mean, and what they do not, is in docs/analyze.md.
     """
-    check_json_target(json_to)
+    check_json_target(json_to, network.checkpoint, source)
     if plot is not None:
         check_picture(plot)
     limit = None if max_bytes is None else parse_bytes(max_bytes)

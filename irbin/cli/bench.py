@@ -147,7 +147,7 @@ def bench(
     training step of it is timed beside one of its float network: same recipe, same images (random
     without --data-dir), amp, memory format and compiling as finetune decides for a long run.
     """
-    check_json_target(json_to)
+    check_json_target(json_to, network.checkpoint, source)
     spec = network.named(source)
     peers = tuple(name.strip() for name in against.split(",") if name.strip())
     _check_together(train, training, peers, float_math)

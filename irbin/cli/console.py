@@ -112,19 +112,34 @@ def json_alone(json_to: str | None) -> Iterator[None]:
         yield
 
 
-def check_json_target(json_to: str | None) -> None:
+_OURS = ("config.json", "program.json", "training.json", "run.json", ".index.json")
+"""Ends of names of files without which a folder is lost."""
+
+
+def check_json_target(json_to: str | None, *sources: str | None) -> None:
     """Refuses a `--json` path that cannot be written, before any long work.
 
+    Args:
+        json_to: as typed.
+        sources: what the command reads.
+
     Raises:
-        UsageError: its folder does not exist, or it is a folder.
+        UsageError: its folder does not exist, it is a folder, or it is what the command reads.
     """
     if json_to is None or json_to == STDOUT:
         return
     path = Path(json_to)
+    same = (Path(name).expanduser() for name in sources if name)
+    if path.exists() and (path.name.endswith(_OURS) or any(_is_same(path, p) for p in same)):
+        raise UsageError(f"`--json`: {json_to} belongs to a network; choose another file")
     if path.is_dir():
         raise UsageError(f"`--json`: expected a file or `-`, got the folder {json_to}")
     if not path.absolute().parent.is_dir():
         raise UsageError(f"`--json`: the folder of {json_to} does not exist; make it first")
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    return other.is_file() and path.samefile(other)
 
 
 def write_json(value: JsonValue, json_to: str | None) -> None:

@@ -43,7 +43,7 @@ def evaluate(
     difference is explained. The JSON has the result keys of timm's validate.py; several networks
     give a list.
     """
-    check_json_target(json_to)
+    check_json_target(json_to, network.checkpoint, *(sources or []))
     options = data.options()
     specs = _specs(sources or [], network)
     from irbin import verbs

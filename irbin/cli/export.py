@@ -33,7 +33,7 @@ def export(
     bytes that were written, and fails if they differ. Running the packed folder needs neither timm
     nor the architecture's code.
     """
-    check_json_target(json_to)
+    check_json_target(json_to, network.checkpoint, source)
     spec = network.named(source)
     from irbin import verbs
 

@@ -35,7 +35,7 @@ def inspect(
     changes nothing. A converted folder shows the plan it was made with; a packed folder shows its
     program, a line a node with shapes.
     """
-    check_json_target(json_to)
+    check_json_target(json_to, network.checkpoint, source)
     spec = network.named(source)
     from irbin.sources import is_packed
     from irbin.zoo.entries import PREFIX, is_entry

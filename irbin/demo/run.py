@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from importlib.resources import as_file, files
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,12 @@ from irbin import verbs
 from irbin.demo.dataset import write_image_folder
 from irbin.errors import UsageError
 from irbin.records import DataOptions, DemoRecord, EpochRecord, Plan, StepRecord
+from irbin.training.recipe import resolve_recipe
 
 PLAN_OPTIONS: dict[str, Any] = {"bits": "1w1a", "activation": "hardtanh", "shortcut": "bireal"}
 RECIPE = "demo"
+PARTS = ("data", "float", "converted", "run", "packed", "data.partial")
+"""All that stands in a demo's folder."""
 
 
 def _nothing(*_: object) -> None:
@@ -50,11 +53,12 @@ def run_demo(
         UsageError: `out` exists.
     """
     started = time.monotonic()
+    overrides = {} if epochs is None else {"epochs": epochs}
+    resolve_recipe(RECIPE, overrides, converted=True)  # before anything is unpacked
     _prepare(out, overwrite)
     on_stage("unpacking 7,000 images of Fashion-MNIST and a float network trained on them")
     write_image_folder(out / "data")
-    with as_file(files("irbin.demo") / "data" / "float") as float_folder:
-        shutil.copytree(float_folder, out / "float")
+    _copy_float(out / "float")
     data = DataOptions(data_dir=str(out / "data"), workers=0)
 
     on_stage("planning: which layers become binary, and why")
@@ -62,7 +66,6 @@ def run_demo(
     verbs.convert(out / "float", out / "converted", **PLAN_OPTIONS)
 
     on_stage("fine-tuning with EDE, the float network as teacher")
-    overrides = {} if epochs is None else {"epochs": epochs}
     verbs.finetune(
         out / "converted", out / "run", data=data, recipe=RECIPE, overrides=overrides,
         report=report, on_epoch=on_epoch,
@@ -82,11 +85,22 @@ def run_demo(
     )
 
 
+def _copy_float(out: Path) -> None:
+    """The float checkpoint in a folder of the user's own, also from a read-only installation."""
+    out.mkdir()
+    for file in (files("irbin.demo") / "data" / "float").iterdir():
+        (out / file.name).write_bytes(file.read_bytes())
+
+
 def _prepare(out: Path, overwrite: bool) -> None:
     if out.exists():
         if not overwrite:
             raise UsageError(f"output folder {out} exists; give another one, or `--overwrite`")
-        if not (out / "data").is_dir() and any(out.iterdir()):
-            raise UsageError(f"{out} is not a demo's folder, so it is not replaced; give another")
+        foreign = sorted({p.name for p in out.iterdir()} - set(PARTS)) if out.is_dir() else [out]
+        if foreign:
+            raise UsageError(
+                f"{out} is not a demo's folder (it has `{foreign[0]}`), so it is not replaced; "
+                "give another"
+            )
         shutil.rmtree(out)
     out.mkdir(parents=True)

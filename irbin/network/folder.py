@@ -143,6 +143,22 @@ def refuse_existing(path: Path, overwrite: bool, kind: FolderKind = "network") -
         )
 
 
+def refuse_float(path: Path) -> None:
+    """Checks that no float network stands where a converted one is about to be written.
+
+    Raises:
+        UsageError: one does; it may be somebody's teacher.
+    """
+    if folder_kind(path) != "network":
+        return
+    ours = (_read_config(path) or {}).get("irbin")
+    if not isinstance(ours, Mapping) or ours.get("plan") is None:
+        raise UsageError(
+            f"`{path}` holds a float network, which `--overwrite` does not replace by a converted "
+            "one; choose another folder"
+        )
+
+
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """A new empty folder beside `path` that takes its place when the block ends well.

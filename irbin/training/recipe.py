@@ -7,6 +7,7 @@ knob.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Annotated, Literal
@@ -18,6 +19,8 @@ from irbin.errors import UsageError
 from irbin.network.nearest import nearest
 from irbin.records import JsonValue
 from irbin.training.recipe_file import HEAD, read_recipe
+
+_log = logging.getLogger("irbin")
 
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
@@ -277,7 +280,27 @@ def resolve_recipe(
     knobs = load_recipe("default") | load_recipe(recipe or ("default" if converted else "float"))
     if not converted:
         knobs["distill"] = False
-    return recipe_of(knobs | dict(overrides))
+    return recipe_of(_warmed_up(knobs | dict(overrides), overrides))
+
+
+def _warmed_up(
+    knobs: dict[str, JsonValue], overrides: Mapping[str, JsonValue]
+) -> dict[str, JsonValue]:
+    """Half the epochs for a warm-up that nobody asked for, where they are too few for the whole."""
+    if "warmup_epochs" in overrides or "epochs" not in overrides:
+        return knobs
+    epochs, before = knobs["epochs"], (knobs["float_epochs"], knobs["activation_epochs"])
+    numbers = (epochs, *before, knobs["warmup_epochs"])
+    if not all(isinstance(n, int | float) for n in numbers):
+        return knobs  # told below
+    shortest = min((n for n in (*before, epochs - sum(before)) if n), default=0)
+    if shortest <= 0 or knobs["warmup_epochs"] < shortest:
+        return knobs
+    _log.warning(
+        "%g epochs are too few for the recipe's warm-up of %g; it takes %g instead",
+        shortest, knobs["warmup_epochs"], shortest / 2,
+    )  # fmt: skip
+    return knobs | {"warmup_epochs": shortest / 2}
 
 
 def recipe_of(knobs: Mapping[str, JsonValue]) -> Recipe:

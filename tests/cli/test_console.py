@@ -68,3 +68,11 @@ def test_what_irbin_logs_is_a_line_on_standard_error(capsys) -> None:
         log.warning("%s", "[bold]`a.pth`: 2 left unused")
     assert capsys.readouterr() == ("", "note: [bold]`a.pth`: 2 left unused\n")
     assert log.handlers == []
+
+
+@pytest.mark.parametrize("name", ["config.json", "program.json", "w.index.json", "model.pth"])
+def test_json_does_not_replace_what_a_command_reads(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(UsageError, match="belongs to a network; choose another file"):
+        check_json_target(str(tmp_path / name), None, str(tmp_path / "model.pth"))
+    check_json_target(str(tmp_path / "eval.json"), str(tmp_path / "model.pth"))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from irbin.demo import dataset
-from irbin.demo.run import run_demo
+from irbin.demo.run import _copy_float, run_demo
 from irbin.errors import UsageError
 
 
@@ -52,6 +52,42 @@ def test_an_existing_folder_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("precious")
     with pytest.raises(UsageError, match="exists; give another one, or `--overwrite`"):
         run_demo(tmp_path)
-    with pytest.raises(UsageError, match="is not a demo's folder, so it is not replaced"):
+    with pytest.raises(UsageError, match=r"is not a demo's folder \(it has `mine\.txt`\), so"):
         run_demo(tmp_path, overwrite=True)
     assert (tmp_path / "mine.txt").read_text() == "precious"
+
+
+@pytest.mark.usefixtures("sliver")
+def test_one_epoch_is_enough_for_a_warm_up_that_nobody_asked_for(tmp_path: Path) -> None:
+    record = run_demo(tmp_path / "demo", epochs=1)
+    assert len(record.evaluations) == 3
+
+
+def test_what_cannot_be_meant_leaves_no_folder_behind(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="`epochs`"):
+        run_demo(tmp_path / "demo", epochs=0)
+    assert not (tmp_path / "demo").exists()
+
+
+def test_a_folder_of_the_users_own_with_data_in_it_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(UsageError, match=r"is not a demo's folder \(it has `thesis\.tex`\)"):
+        run_demo(tmp_path, overwrite=True)
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_the_float_network_is_the_users_own_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copied from an installation that nobody may write to."""
+    shipped = tmp_path / "demo" / "data" / "float"
+    shipped.mkdir(parents=True)
+    (shipped / "config.json").write_text("{}")
+    (shipped / "config.json").chmod(0o444)
+    shipped.chmod(0o555)
+    monkeypatch.setattr("irbin.demo.run.files", lambda _: tmp_path / "demo")
+    _copy_float(tmp_path / "mine")
+    for place in (tmp_path / "mine", tmp_path / "mine" / "config.json"):
+        assert place.stat().st_mode & 0o200
+    shipped.chmod(0o755)
