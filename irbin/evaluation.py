@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from irbin.allocation import memory_kept
 from irbin.errors import DataError, UsageError
 from irbin.processes import ALONE, Group
 from irbin.records import Evaluation, Preprocessing
@@ -86,7 +87,7 @@ def evaluate(
     n_done = 0
     tally: _Tally | None = None
     start = time.perf_counter()
-    with evaluating(model), torch.inference_mode(), autocast(place, amp_dtype):
+    with memory_kept(), evaluating(model), torch.inference_mode(), autocast(place, amp_dtype):
         for images, labels in loader:
             images, labels = images.to(place, non_blocking=True), labels.to(place)
             if channels_last:

@@ -25,10 +25,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "network": {"files", "binary", "bits", "zoo", "records", "errors"},
     "data": {"records", "errors"},
     "hardware": set(),
+    "allocation": set(),
     "processes": {"errors"},
-    "evaluation": {"data", "processes", "records", "errors"},
+    "evaluation": {"allocation", "data", "processes", "records", "errors"},
     "training": {
         "hardware",
+        "allocation",
         "processes",
         "files",
         "binary",

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
+from irbin.allocation import memory_kept
 from irbin.data import class_names
 from irbin.data.fingerprint import fingerprint
 from irbin.errors import DataError, TrainingError, UsageError
@@ -113,7 +114,8 @@ def finetune(
             say(line)
     keeper = Keeper(run, progress)
     try:
-        interrupted = _train(run, progress, keeper)
+        with memory_kept():
+            interrupted = _train(run, progress, keeper)
     except DataError:  # a damaged image costs no work: it is repaired, and the run resumed
         if group.size == 1:
             keeper.save_last()

@@ -15,11 +15,13 @@ import yaml
 from PIL import Image
 from torch import nn
 
+from irbin import allocation
 from irbin.errors import DataError, TrainingError, UsageError
 from irbin.network.network import Network
 from irbin.records import DataOptions, EpochRecord, StepRecord
 from irbin.training.loop import finetune
 from irbin.training.recipe import Recipe
+from tests.test_allocation import FakeLibc
 
 MakeNetwork = Callable[..., Network]
 
@@ -247,3 +249,18 @@ def test_unknown_optimizer_is_a_usage_error(
     with pytest.raises(UsageError, match=r"`opt`: expected one of timm's.*near it: .*adamw"):
         finetune(make_network(), data, replace(recipe, opt="adamww"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_what_a_step_frees_is_kept_for_the_next(
+    make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    libc, kept = FakeLibc(), set()
+    monkeypatch.setattr(allocation, "_tunable", lambda: libc)
+    once = replace(recipe, epochs=1)
+    finetune(
+        make_network(), data, once, tmp_path / "run", report=lambda _record: kept.add(libc.keeps)
+    )
+    assert kept == {True}
+    assert not libc.keeps
+    assert libc.n_trims == 1  # the evaluation within hands nothing back
