@@ -60,6 +60,7 @@ Every command takes the same things as SOURCE:
 | `hf-hub:owner/name`, `local-dir:path` | a model on the hub, or a folder that timm wrote |
 | `torchvision:resnet18` | a torchvision model |
 | `paper:resnet20`, `paper:resnet18`, `paper:vgg-small` | the paper's CIFAR networks, untrained |
+| `paper:resnet18-imagenet`, `paper:resnet34-imagenet` | its ImageNet networks, untrained |
 | `module:package.mod:factory` | what your own function returns |
 | `weights.pth`, `.pt`, `.tar`, `.bin`, `.safetensors` | a checkpoint, perhaps with `--model` |
 | a folder that `irbin convert` wrote | the converted network |

@@ -1,19 +1,21 @@
-"""The paper's CIFAR networks, float: what `paper:NAME` builds.
+"""The paper's networks, float: what `paper:NAME` builds.
 
-Structure and parameter names follow the authors' code, so that converting with Hardtanh (and
-Bi-Real shortcuts for ResNet-20) gives their binary networks (IR-Net, Qin et al., CVPR 2020, §4).
-Differences: ReLU, since these are the float sources; no LogSoftmax, which cross-entropy applies
-anyway; the ResNets take any image size that leaves a pixel to pool.
+Structure and, for CIFAR, parameter names follow the authors' code, so that converting with Hardtanh
+(and Bi-Real shortcuts for ResNet-20 and those for ImageNet) gives their binary networks (IR-Net,
+Qin et al., CVPR 2020, §4). Differences: ReLU, since these are the float sources; no LogSoftmax,
+which cross-entropy applies anyway; the ResNets take any image size that leaves a pixel to pool.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from irbin.errors import SourceError
+from irbin.records import Preprocessing
 
 
 class PadShortcut(nn.Module):
@@ -76,6 +78,24 @@ _SHORTCUTS: dict[str, Callable[[int, int, int], nn.Module]] = {
 }
 
 
+def _stages(widths: Sequence[int], depths: Sequence[int], shortcut: str) -> list[nn.Sequential]:
+    """Residual stages; every one after the first halves the resolution.
+
+    Args:
+        widths: channels of each; the stem has those of the first.
+        depths: blocks of each.
+        shortcut: see `BasicBlock`.
+    """
+    stages, channels = [], widths[0]
+    for i, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+        blocks = []
+        for j in range(depth):
+            blocks.append(BasicBlock(channels, width, 2 if i > 0 and j == 0 else 1, shortcut))
+            channels = width
+        stages.append(nn.Sequential(*blocks))
+    return stages
+
+
 class CifarResNet(nn.Module):
     """A residual network with a 3×3 stem and the authors' batch norm in front of the classifier.
 
@@ -105,18 +125,12 @@ class CifarResNet(nn.Module):
         self.conv1 = nn.Conv2d(in_chans, widths[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.act: nn.Module = nn.ReLU() if stem_act else nn.Identity()
-        channels = widths[0]
         self.n_stages = len(widths)
-        for i, width in enumerate(widths):
-            blocks = []
-            for j in range(n_blocks):
-                stride = 2 if i > 0 and j == 0 else 1
-                blocks.append(BasicBlock(channels, width, stride, shortcut))
-                channels = width
-            self.add_module(f"layer{i + 1}", nn.Sequential(*blocks))
+        for i, stage in enumerate(_stages(widths, [n_blocks] * len(widths), shortcut)):
+            self.add_module(f"layer{i + 1}", stage)
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.bn2 = nn.BatchNorm1d(channels)
-        self.linear = nn.Linear(channels, num_classes)
+        self.bn2 = nn.BatchNorm1d(widths[-1])
+        self.linear = nn.Linear(widths[-1], num_classes)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102 - shapes in the class docstring
         x = self.act(self.bn1(self.conv1(x)))
@@ -124,6 +138,45 @@ class CifarResNet(nn.Module):
             x = self.get_submodule(f"layer{i + 1}")(x)
         x = self.pool(x).flatten(1)  # (batch, channels)
         y: Tensor = self.linear(self.bn2(x))
+        return y
+
+
+class ImageNetResNet(nn.Module):
+    """ResNet for photographs with the authors' batch norm in front of the classifier.
+
+    Maps (batch, in_chans, height, width) to (batch, num_classes). Stem: 7×7 convolution of stride
+    2, batch norm, activation, 3×3 maximum pooling of stride 2; shortcuts that change shape: 1×1
+    convolution, batch norm. Every γ begins at 1; convolutions as in the authors' code at
+    N(0, 2/(kernel area · out_channels)).
+
+    Args:
+        depths: residual blocks of the four stages, of 64 to 512 channels.
+        num_classes: outputs.
+        in_chans: image channels.
+    """
+
+    def __init__(self, depths: tuple[int, ...], num_classes: int, in_chans: int) -> None:
+        super().__init__()
+        self.num_classes, self.num_features = num_classes, 512
+        self.conv1 = nn.Conv2d(in_chans, 64, 7, 2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.act = nn.ReLU()
+        self.maxpool = nn.MaxPool2d(3, 2, padding=1)
+        self.layer1, self.layer2, self.layer3, self.layer4 = _stages(
+            (64, 128, 256, 512), depths, "conv"
+        )
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.bn2 = nn.BatchNorm1d(512)
+        self.fc = nn.Linear(512, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102 - shapes in the class docstring
+        x = self.maxpool(self.act(self.bn1(self.conv1(x))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        x = self.avgpool(x).flatten(1)  # (batch, channels)
+        y: Tensor = self.fc(self.bn2(x))
         return y
 
 
@@ -174,16 +227,46 @@ def vgg_small(num_classes: int = 10, in_chans: int = 3) -> VggSmall:
     return VggSmall(num_classes, in_chans)
 
 
-PAPER_NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {
-    "resnet20": resnet20,
-    "resnet18": resnet18,
-    "vgg-small": vgg_small,
+def resnet18_imagenet(num_classes: int = 1000, in_chans: int = 3) -> ImageNetResNet:
+    """ResNet-18 of the paper's ImageNet experiments."""
+    return ImageNetResNet((2, 2, 2, 2), num_classes, in_chans)
+
+
+def resnet34_imagenet(num_classes: int = 1000, in_chans: int = 3) -> ImageNetResNet:
+    """ResNet-34 of the paper's ImageNet experiments."""
+    return ImageNetResNet((3, 4, 6, 3), num_classes, in_chans)
+
+
+CIFAR = Preprocessing(input_size=(3, 32, 32), crop_pct=1.0)
+"""The authors feed CIFAR with ImageNet's statistics; 32×32 images are not resized."""
+IMAGENET = Preprocessing(interpolation="bilinear")
+"""256 → 224, as the authors' configuration says."""
+
+
+@dataclass(frozen=True)
+class PaperNetwork:
+    """One of the paper's networks. Listed in `PAPER_NETWORKS`, read by `network.source`."""
+
+    build: Callable[[int, int], nn.Module]
+    """Of outputs and image channels."""
+    num_classes: int = 10
+    """Outputs where nobody says otherwise."""
+    preprocessing: Preprocessing = CIFAR
+    """How it is fed."""
+
+
+PAPER_NETWORKS: dict[str, PaperNetwork] = {
+    "resnet20": PaperNetwork(resnet20),
+    "resnet18": PaperNetwork(resnet18),
+    "vgg-small": PaperNetwork(vgg_small),
+    "resnet18-imagenet": PaperNetwork(resnet18_imagenet, 1000, IMAGENET),
+    "resnet34-imagenet": PaperNetwork(resnet34_imagenet, 1000, IMAGENET),
 }
 """By the name after `paper:`."""
 
 
-def build_paper(name: str, num_classes: int = 10, in_chans: int = 3) -> nn.Module:
-    """One of the paper's CIFAR networks, float, with random weights.
+def paper_network(name: str) -> PaperNetwork:
+    """What is known of `paper:NAME`.
 
     Raises:
         SourceError: `name` is none of them.
@@ -191,4 +274,19 @@ def build_paper(name: str, num_classes: int = 10, in_chans: int = 3) -> nn.Modul
     if name not in PAPER_NETWORKS:
         known = ", ".join(f"`paper:{known}`" for known in PAPER_NETWORKS)
         raise SourceError(f"unknown network `paper:{name}`: expected one of {known}")
-    return PAPER_NETWORKS[name](num_classes, in_chans)
+    return PAPER_NETWORKS[name]
+
+
+def build_paper(name: str, num_classes: int | None = None, in_chans: int = 3) -> nn.Module:
+    """One of the paper's networks, float, with random weights.
+
+    Args:
+        name: after `paper:`.
+        num_classes: outputs; None takes the paper's.
+        in_chans: image channels.
+
+    Raises:
+        SourceError: `name` is none of them.
+    """
+    network = paper_network(name)
+    return network.build(network.num_classes if num_classes is None else num_classes, in_chans)

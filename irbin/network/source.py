@@ -25,7 +25,7 @@ from irbin.network.from_torchvision import (
 from irbin.network.fusing import check_fused, reparameterize
 from irbin.network.matching import as_is
 from irbin.network.network import Network
-from irbin.network.paper import build_paper
+from irbin.network.paper import build_paper, paper_network
 from irbin.records import Preprocessing, SourceOptions, SourceRecord
 
 PREFIXES = ("torchvision", "paper", "module", "timm")
@@ -161,17 +161,16 @@ def _load_paper(name: str, options: SourceOptions) -> Network:
     if options.model_kwargs:
         raise UsageError(f"`model_kwargs`: `paper:{name}` takes none, got {options.model_kwargs}")
     refuse_headless(f"paper:{name}", options)
-    size = options.size_of((3, 32, 32))
+    own = paper_network(name)
+    size = options.size_of(own.preprocessing.input_size)
     channels = size[0]
-    num_classes = 10 if options.num_classes is None else options.num_classes
-    module = build_paper(name, num_classes, channels)
-    # the authors feed CIFAR with ImageNet's statistics; 32×32 images are not resized
-    statistics = Preprocessing()
-    seen = Preprocessing(
+    num_classes = own.num_classes if options.num_classes is None else options.num_classes
+    module = own.build(num_classes, channels)
+    seen = replace(
+        own.preprocessing,
         input_size=size,
-        mean=for_channels(statistics.mean, channels),
-        std=for_channels(statistics.std, channels),
-        crop_pct=1.0,
+        mean=for_channels(own.preprocessing.mean, channels),
+        std=for_channels(own.preprocessing.std, channels),
     )
     spec = f"paper:{name}"
     return Network(module, SourceRecord(spec, spec, num_classes, seen, stated_by={}))

@@ -17,6 +17,8 @@ COUNTS = [
     ("resnet20", 267_264, 1_082, 0),
     ("resnet18", 10_985_472, 6_858, 172_032),
     ("vgg-small", 4_571_136, 85_386, 0),
+    ("resnet18-imagenet", 10_985_472, 522_408, 172_032),
+    ("resnet34-imagenet", 21_086_208, 522_408, 172_032),
 ]
 
 
@@ -73,7 +75,7 @@ def test_only_resnet18_has_no_activation_at_the_stem() -> None:
 
 
 def test_resnets_have_batch_norm_before_the_classifier() -> None:
-    for name, width in (("resnet20", 64), ("resnet18", 512)):
+    for name, width in (("resnet20", 64), ("resnet18", 512), ("resnet34-imagenet", 512)):
         network = build_paper(name)
         assert isinstance(network.bn2, nn.BatchNorm1d)
         assert network.bn2.num_features == width
@@ -153,11 +155,59 @@ def test_resnet20_converted_with_hardtanh_and_bireal_is_the_authors_network() ->
     torch.testing.assert_close(converted(x), expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "depths"),
+    [("resnet18-imagenet", (2, 2, 2, 2)), ("resnet34-imagenet", (3, 4, 6, 3))],
+)
+def test_imagenet_networks_are_the_authors(name: str, depths: tuple[int, ...]) -> None:
+    """Written out: stem, Bi-Real blocks with float 1×1 shortcuts, batch norm before `fc`."""
+    torch.manual_seed(0)
+    network = load_source(f"paper:{name}", SourceOptions())
+    seen = network.source.preprocessing
+    assert (seen.input_size, seen.crop_pct, seen.interpolation) == (
+        (3, 224, 224),
+        0.875,
+        "bilinear",
+    )
+    assert network.source.num_classes == 1000
+    norms = [m for m in network.module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    assert all(torch.equal(m.weight, torch.ones_like(m.weight)) for m in norms)
+    options = PlanOptions(activation="hardtanh", shortcut="bireal")
+    plan = make_plan(trace(network.module, (3, 224, 224)), options)
+    converted = rewrite(network, plan).module.eval()
+    reference = network.module.eval()
+    for norm in norms:  # as if it had been trained, so that an order is seen
+        norm.running_mean.normal_(std=0.1)
+        norm.running_var.uniform_(0.5, 2.0)
+    converted.load_state_dict(reference.state_dict(), strict=False)
+    x = torch.randn(2, 3, 64, 64)
+    y = F.conv2d(x, reference.conv1.weight, stride=2, padding=3)
+    y = F.max_pool2d(F.hardtanh(reference.bn1(y)), 3, 2, padding=1)
+    stages = (reference.layer1, reference.layer2, reference.layer3, reference.layer4)
+    for i, stage in enumerate(stages):
+        assert len(stage) == depths[i]
+        for block in stage:
+            y = authors_block(block, y)
+        assert y.shape[1:] == (64 * 2**i, 16 // 2**i, 16 // 2**i)
+    expected = reference.fc(reference.bn2(y.mean((2, 3))))
+    torch.testing.assert_close(converted(x), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_imagenet_convolutions_begin_as_the_authors_do() -> None:
+    torch.manual_seed(0)
+    network = build_paper("resnet18-imagenet")
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            area = module.kernel_size[0] * module.kernel_size[1]
+            wanted = (2 / (area * module.out_channels)) ** 0.5
+            assert float(module.weight.detach().std()) == pytest.approx(wanted, rel=0.05), name
+
+
 @pytest.mark.parametrize(("name", "binary", "ends", "shortcuts"), COUNTS, ids=lambda v: str(v))
 def test_default_plan_binarizes_what_the_authors_do(
     name: str, binary: int, ends: int, shortcuts: int
 ) -> None:
-    graph = trace(build_paper(name), (3, 32, 32))
+    graph = trace(build_paper(name), PAPER_NETWORKS[name].preprocessing.input_size)
     plan = make_plan(graph, PlanOptions())
     kept = [d for d in plan.decisions if not d.binary]
     assert sum(d.n_params for d in plan.decisions if d.binary) == binary

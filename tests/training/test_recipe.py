@@ -33,7 +33,7 @@ def test_the_recipes_that_are_promised_exist() -> None:
         "paper-resnet20-cifar10", "paper-resnet20-1w32a-cifar10", "paper-vgg-small-cifar10",
         "paper-resnet18-cifar10", "paper-resnet18-imagenet", "paper-resnet34-imagenet",
         "irbin-resnet20-cifar10", "irbin-resnet18-cifar10", "irbin-vgg-small-cifar10",
-        "quick-resnet20-1w32a-cifar10",
+        "quick-resnet20-1w32a-cifar10", "irbin-resnet18-imagenet",
     }  # fmt: skip
     assert promised <= set(recipe_names())
 
@@ -48,6 +48,13 @@ def test_paper_recipes_hold_the_authors_numbers() -> None:
     assert weights_only == replace(resnet20, t_min=0.1)
     vgg = resolve_recipe("paper-vgg-small-cifar10", {}, converted=True)
     assert (vgg.epochs, vgg.lr, vgg.t_min) == (300, 0.007, 0.1)
+    resnet18, resnet34 = (
+        resolve_recipe(f"paper-{name}-imagenet", {}, converted=True)
+        for name in ("resnet18", "resnet34")
+    )
+    assert resnet18 == resnet34
+    assert (resnet18.epochs, resnet18.lr, resnet18.warmup_lr) == (100, 0.8, 0.2)
+    assert (resnet18.weight_decay, resnet18.t_min) == (1e-4, 0.1)
 
 
 @pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith("paper-")])

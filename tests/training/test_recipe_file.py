@@ -50,7 +50,9 @@ def test_the_papers_networks_are_converted_as_the_authors_do() -> None:
     assert conversion("resnet18-cifar10") == ("1w1a", "hardtanh", "none")
     assert conversion("vgg-small-cifar10") == ("1w1a", "hardtanh", "none")
     assert conversion("resnet18-imagenet") == ("1w1a", "hardtanh", "bireal")
-    assert not read_recipe("paper-resnet18-imagenet").pretrained
+    for name in ("resnet18-imagenet", "resnet34-imagenet"):
+        recipe = read_recipe(f"paper-{name}")
+        assert (recipe.source, recipe.pretrained) == (f"paper:{name}", False)
 
 
 @pytest.mark.parametrize("given", [None, 1, 7, 128])
