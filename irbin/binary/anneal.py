@@ -39,8 +39,8 @@ class EdePhase(nn.Module):
     """Where EDE stands: t = t_min·(t_max/t_min)^progress, and k, which follows t (IR-Net, §3.3).
 
     All binary layers of a network share one phase, registered once at the root as `ede`, so its
-    state is two scalars in the state dict: `ede.t` and `ede.k`. What else training sets here, τ and
-    the stage, is not saved: a network that is opened is binary and does not clamp.
+    state is two scalars in the state dict: `ede.t` and `ede.k`. What else training sets here, τ,
+    σ and the stage, is not saved: a network that is opened is binary and does not clamp.
 
     Args:
         t_min: t at progress 0. The paper's 0.1; the authors' ResNet-20 1w1a code has 0.001.
@@ -50,6 +50,7 @@ class EdePhase(nn.Module):
     Attributes:
         tau: ReCU's τ, a scalar tensor.
         clamps: whether ReCU is on.
+        spreads_inputs: whether the slope of the activations' sign is taken at x/σ of each image.
         binary_weights: False in the stages of training whose weights are float yet.
         binary_activations: False in the stage of training whose activations are float yet.
 
@@ -67,7 +68,7 @@ class EdePhase(nn.Module):
         self.register_buffer("k", torch.tensor(1.0))
         self.register_buffer("tau", torch.tensor(1.0), persistent=False)
         self.tau_min = self.tau_max = 1.0
-        self.clamps = False
+        self.clamps = self.spreads_inputs = False
         self.binary_weights = self.binary_activations = True
         self.set_range(t_min, t_max, scale)
 

@@ -38,33 +38,43 @@ class _EdeSign(torch.autograd.Function):
 
 class _SteSign(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
+    def forward(ctx: Any, x: Tensor, r: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, r)
         return sign(x)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
         (grad,) = grad_outputs
-        (x,) = ctx.saved_tensors
+        x, r = ctx.saved_tensors
         # in arithmetic, exactly: torch.compile computes and keeps a mask of booleans one at a time,
         # which makes a whole step three times as long; eager, it takes 60 times as long in bfloat16
-        outside = x.abs().sub_(CLIP_VALUE).clamp_(0, 1).ceil_()
-        inside: Tensor = grad * (1 - outside)
-        return inside
+        outside = _distance(x, r).sub_(CLIP_VALUE).clamp_(0, 1).ceil_()
+        return _times(grad * (1 - outside), r), None
 
 
 class _TriangleSign(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
+    def forward(ctx: Any, x: Tensor, r: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, r)
         return sign(x)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
         (grad,) = grad_outputs
-        (x,) = ctx.saved_tensors
-        # clamped before it is subtracted: ∞ gets a slope of 0 too; the difference is exact
-        return torch.rsub(x.abs().clamp_(max=CLIP_VALUE), 2, alpha=2).mul_(grad)
+        x, r = ctx.saved_tensors
+        # clamped before it is subtracted: ∞ gets a slope of 0 too; the difference is rounded once
+        slope = torch.rsub(_distance(x, r).clamp_(max=CLIP_VALUE), 2, alpha=2)
+        return _times(slope.mul_(grad), r), None
+
+
+def _distance(x: Tensor, r: Tensor | None) -> Tensor:
+    """|x·r|, in memory of its own."""
+    return _times(x.abs(), r)
+
+
+def _times(x: Tensor, r: Tensor | None) -> Tensor:
+    """x·r, in place."""
+    return x if r is None else x.mul_(r)
 
 
 class _IdentitySign(torch.autograd.Function):
@@ -77,47 +87,53 @@ class _IdentitySign(torch.autograd.Function):
         return grad_outputs[0]
 
 
-def ede_sign(x: Tensor, t: Tensor, k: Tensor) -> Tensor:
+def ede_sign(x: Tensor, t: Tensor, k: Tensor, r: Tensor | None = None) -> Tensor:
     """sign with the gradient of the Error Decay Estimator.
 
     Forward:   y = sign(x)
-    Backward:  dL/dx = dL/dy · k·t·(1 − tanh²(t·x))
+    Backward:  dL/dx = dL/dy · k·t·r·(1 − tanh²(t·r·x))
 
     Args:
         x: any shape.
         t: scalar tensor, sharpness; grows during training.
         k: scalar tensor, max(1/t, 1) in the paper; `anneal.EDE_SCALES` has what it may be.
+        r: what x is multiplied by before its slope is taken, see `spread`; broadcasts; None for 1.
 
     Returns:
         −1/+1, the shape of x. (IR-Net, eq. 11–12.)
     """
-    y: Tensor = _EdeSign.apply(x, t, k)
+    y: Tensor = _EdeSign.apply(x, t if r is None else t * r, k)
     return y
 
 
-def ste_sign(x: Tensor, t: Tensor, k: Tensor) -> Tensor:  # noqa: ARG001 - one signature for all
+def ste_sign(
+    x: Tensor, t: Tensor, k: Tensor, r: Tensor | None = None,  # noqa: ARG001 - as all have
+) -> Tensor:  # fmt: skip
     """sign with the clipped straight-through gradient (Hubara et al., NeurIPS 2016, eq. 4).
 
     Forward:   y = sign(x)
-    Backward:  dL/dx = dL/dy · [|x| ≤ 1]
+    Backward:  dL/dx = dL/dy · r·[|x·r| ≤ 1]
 
     Args:
         x: any shape.
         t: not used.
         k: not used.
+        r: see `ede_sign`.
 
     Returns:
         −1/+1, the shape of x.
     """
-    y: Tensor = _SteSign.apply(x)
+    y: Tensor = _SteSign.apply(x, r)
     return y
 
 
-def triangle_sign(x: Tensor, t: Tensor, k: Tensor) -> Tensor:  # noqa: ARG001 - one signature for all
+def triangle_sign(
+    x: Tensor, t: Tensor, k: Tensor, r: Tensor | None = None,  # noqa: ARG001 - as all have
+) -> Tensor:  # fmt: skip
     """sign with a slope that falls to both sides (Bi-Real Net, Liu et al., ECCV 2018, ApproxSign).
 
     Forward:   y = sign(x)
-    Backward:  dL/dx = dL/dy · max(0, 2 − 2·|x|)
+    Backward:  dL/dx = dL/dy · r·max(0, 2 − 2·|x·r|)
 
     The derivative of a piecewise quadratic function that runs from −1 to +1 over |x| ≤ 1.
 
@@ -125,15 +141,18 @@ def triangle_sign(x: Tensor, t: Tensor, k: Tensor) -> Tensor:  # noqa: ARG001 - 
         x: any shape.
         t: not used.
         k: not used.
+        r: see `ede_sign`.
 
     Returns:
         −1/+1, the shape of x.
     """
-    y: Tensor = _TriangleSign.apply(x)
+    y: Tensor = _TriangleSign.apply(x, r)
     return y
 
 
-def identity_sign(x: Tensor, t: Tensor, k: Tensor) -> Tensor:  # noqa: ARG001 - one signature for all
+def identity_sign(
+    x: Tensor, t: Tensor, k: Tensor, r: Tensor | None = None,  # noqa: ARG001 - as all have
+) -> Tensor:  # fmt: skip
     """sign with the unclipped straight-through gradient; for weights only.
 
     Forward:   y = sign(x)
@@ -146,6 +165,7 @@ def identity_sign(x: Tensor, t: Tensor, k: Tensor) -> Tensor:  # noqa: ARG001 - 
         x: any shape.
         t: not used.
         k: not used.
+        r: not used.
 
     Returns:
         −1/+1, the shape of x.
@@ -154,7 +174,8 @@ def identity_sign(x: Tensor, t: Tensor, k: Tensor) -> Tensor:  # noqa: ARG001 - 
     return y
 
 
-Estimator = Callable[[Tensor, Tensor, Tensor], Tensor]
+Estimator = Callable[..., Tensor]
+"""Of x, t, k and perhaps r."""
 
 ESTIMATORS: dict[str, Estimator] = {
     "ede": ede_sign,

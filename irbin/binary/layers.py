@@ -20,6 +20,7 @@ from irbin.binary.estimator import ESTIMATORS, Estimator, sign
 from irbin.binary.kin import NO_GAIN, Gain, gain_of, pads_by_input_size, standardizes_weight
 from irbin.binary.libra import BINARIZERS, Binarizer
 from irbin.binary.recu import recu
+from irbin.binary.spread import inverse_spread
 from irbin.errors import ConvertError
 
 Padding4 = tuple[int, int, int, int]
@@ -183,8 +184,19 @@ class BinaryLayer(nn.Module):
             return x
         if not self.phase.binary_activations:
             return self.shifted(x)
-        t, k = self.phase.t, self.phase.k
-        return self._estimator(self.shifted(x), t, k)
+        x = self.shifted(x)
+        spread = self.inverse_spread(x) if self.training else None
+        return self._estimator(x, self.phase.t, self.phase.k, spread)
+
+    def inverse_spread(self, x: Tensor) -> Tensor | None:
+        """What x − θ is multiplied by before its slope is taken: 1/σ of each image; None for 1.
+
+        An image is an entry of the first axis, or all of an input without one for the batch.
+        """
+        if not self.phase.spreads_inputs:
+            return None
+        n_axes = x.dim() - 1 if self.weight.dim() == 2 else self.weight.dim() - 1
+        return inverse_spread(x, range(x.dim() - max(n_axes, 1), x.dim()))
 
     def shifted(self, x: Tensor) -> Tensor:
         """x − θ, what the sign is taken of; x itself without learned thresholds."""

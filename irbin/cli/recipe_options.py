@@ -105,6 +105,10 @@ class RecipeFlags:
         Literal["paper", "even"] | None,
         knob(METHOD, "EDE's k: paper, or even, which keeps gradients even in depth.", "HOW"),
     ] = None
+    input_spread: Annotated[
+        Literal["none", "image"] | None,
+        knob(METHOD, "image: slope of the activations' sign at x/σ of each image.", "HOW"),
+    ] = None
     recu: Annotated[
         bool | None,
         knob(METHOD, "Clamp weights to quantiles of their filter.", None, "--recu/--no-recu"),

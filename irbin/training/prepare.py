@@ -178,6 +178,7 @@ def make_run(
     stages = stages_of(recipe)
     if phase is not None:
         phase.set_range(recipe.t_min, recipe.t_max, recipe.ede_scale)
+        phase.spreads_inputs = recipe.input_spread == "image"
         if recipe.recu:
             phase.set_clamp(recipe.tau_min, recipe.tau_max)
         phase.set_stage(stages[0].binary_weights, stages[0].binary_activations)

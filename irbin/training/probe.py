@@ -114,10 +114,12 @@ def _activation_figures(layer: BinaryLayer, x: Tensor) -> dict[str, float]:
     others = [axis for axis in range(x.dim()) if axis != channel]
     share_negative = (x < 0).mean(dim=others, dtype=torch.float32)  # (channels,)
     radius = usable_radius(layer.method.estimator, layer.phase)
+    spread = layer.inverse_spread(x)
+    distance = x.abs() if spread is None else x.abs() * spread
     return {
         "activation_entropy": float(entropy(share_negative).mean()),
         "dead_channels": share((share_negative <= DEAD) | (share_negative >= 1 - DEAD)),
-        "activation_gradient": share(x.abs() <= radius),
+        "activation_gradient": share(distance <= radius),
     }
 
 

@@ -93,6 +93,8 @@ class Recipe:
     ede_scale: Literal["paper", "even"]
     """How EDE's k follows t: max(1/t, 1), or, so that gradients stay even through the layers, 1/t
     for t < 1 and t^(−1/2) from there."""
+    input_spread: Literal["none", "image"]
+    """What the slope of the activations' sign is measured in: x itself, or x/σ of each image."""
     recu: bool
     """Clamp weights to quantiles of their filter before the sign, so that the tails are let go."""
     tau_min: Quantile

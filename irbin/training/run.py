@@ -155,7 +155,7 @@ class Run:
         """When the run is over, or stops: the network is binary whatever the stage was."""
         if self.phase is not None:
             self.phase.set_stage(True, True)
-            self.phase.clamps = False
+            self.phase.clamps = self.phase.spreads_inputs = False
         for watched in self.watched:
             watched.close()
 

@@ -199,7 +199,7 @@ def _saturates(seen: _Seen) -> str | None:
         at = f" at t = {seen.now.t:.4g}"
         advice = "a lower `--t-max` (10 is usual) and `--t-min` (0.1)"
     elif "activations" in few:
-        advice = "a tenth of `--lr`: the signs' inputs lie far from zero"
+        advice = "`--input-spread image`: the signs' inputs lie far from zero"
     else:
         advice = "`irbin convert` with `--weight-estimator identity`"
     return (

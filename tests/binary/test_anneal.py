@@ -77,11 +77,13 @@ def test_what_training_sets_besides_is_not_saved_but_copied() -> None:
     network.ede = EdePhase()
     network.ede.set_clamp(0.85, 0.99)
     network.ede.set_stage(binary_weights=False, binary_activations=True)
+    network.ede.spreads_inputs = True
     network.ede.set_progress(0.5)
     assert set(network.state_dict()) == {"ede.t", "ede.k"}
     copied = copy.deepcopy(network).ede
     assert torch.equal(copied.tau, network.ede.tau)
     assert (copied.clamps, copied.binary_weights, copied.binary_activations) == (True, False, True)
+    assert (copied.spreads_inputs, EdePhase().spreads_inputs) == (True, False)
     assert (EdePhase().clamps, EdePhase().binary_weights) == (False, True)
 
 

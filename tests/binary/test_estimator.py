@@ -16,10 +16,12 @@ from irbin.binary.estimator import ESTIMATORS, ede_sign, sign, ste_sign
 POINTS = torch.tensor([-3.0, -1.0, -0.5, -0.0, 0.0, 1e-30, 0.2, 1.0, 1.0001, 4.0]).double()
 
 
-def gradient(name: str, x: torch.Tensor, t: float, k: float) -> torch.Tensor:
+def gradient(
+    name: str, x: torch.Tensor, t: float, k: float, r: torch.Tensor | None = None
+) -> torch.Tensor:
     x = x.clone().requires_grad_()
     phase = (torch.tensor(value, dtype=torch.float64) for value in (t, k))
-    ESTIMATORS[name](x, *phase).sum().backward()
+    ESTIMATORS[name](x, *phase, r).sum().backward()
     assert x.grad is not None
     return x.grad
 
@@ -138,3 +140,49 @@ def test_no_gradient_is_written_into() -> None:
         ESTIMATORS[name](x, torch.tensor(1.0), torch.tensor(1.0)).backward(grad)
         assert grad.tolist() == [3, 3]
         assert x.tolist() == [-0.5, 0.5]
+
+
+WITH_SPREAD = [name for name in ESTIMATORS if name != "identity"]
+FACTOR = st.floats(0.01, 320.0)
+
+
+@pytest.mark.parametrize("name", WITH_SPREAD)
+@given(st.one_of(BORDERS, st.floats(-3, 3)), st.floats(0.01, 100), FACTOR)
+def test_with_a_factor_the_slope_is_that_at_the_product_times_it(
+    name: str, x: float, t: float, r: float
+) -> None:
+    k = max(1 / t, 1.0)
+    leaf, factor = (torch.tensor([v], dtype=torch.float64) for v in (x, r))
+    (found,) = gradient(name, leaf, t, k, factor).tolist()
+    assert found == pytest.approx(CLOSED_FORMS[name](x * r, t, k) * r, rel=1e-11, abs=1e-300)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_a_factor_changes_no_sign(name: str) -> None:
+    x = torch.tensor([-math.inf, -1.0, -5e-324, -0.0, 0.0, 5e-324, math.inf, math.nan]).double()
+    for r in (1e-30, 0.3, 320.0):
+        phase = torch.tensor(1.0), torch.tensor(1.0), torch.tensor(r).double()
+        assert torch.equal(ESTIMATORS[name](x, *phase), sign(x))
+
+
+@pytest.mark.parametrize("name", WITH_SPREAD)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_factor_an_image_is_compiled_and_keeps_the_type(name: str, dtype: torch.dtype) -> None:
+    x = torch.linspace(-2, 2, 48).view(2, 3, 2, 4).to(dtype)
+    r = torch.tensor([0.5, 3.0]).view(2, 1, 1, 1).to(dtype)
+    phase = torch.tensor(3.0), torch.tensor(0.5)
+
+    def through(sign_of: Callable[..., torch.Tensor]) -> torch.Tensor:
+        leaf = x.clone().requires_grad_()
+        sign_of(leaf, *phase, r).float().sum().backward()
+        assert leaf.grad is not None
+        return leaf.grad
+
+    plain = through(ESTIMATORS[name])
+    assert plain.dtype == dtype
+    by_image = [gradient(name, x[i].double(), 3.0, 0.5, r[i].double()) for i in range(2)]
+    tolerance = 1e-5 if dtype == torch.float32 else 0.03
+    edge = (x * r).abs().sub(1).abs() < 0.02  # rounding may take it to either side
+    wanted = torch.stack(by_image).where(~edge, plain.double())
+    torch.testing.assert_close(plain.double(), wanted, rtol=tolerance, atol=tolerance)
+    assert torch.equal(through(torch.compile(ESTIMATORS[name], backend="aot_eager")), plain)

@@ -548,3 +548,90 @@ def test_by_identity_a_weights_gradient_is_that_of_its_binary_weight() -> None:
     used.backward(image(4, 9))
     scale = binary.frozen()[1].view(-1, 1)
     torch.testing.assert_close(binary.weight.grad, image(4, 9) * scale)
+
+
+SPREAD_INPUTS = {
+    "conv": (lambda: nn.Conv2d(6, 4, 3, padding=1), (3, 6, 5, 6)),
+    "conv without a batch": (lambda: nn.Conv2d(6, 4, 3, padding=1), (6, 5, 6)),
+    "linear": (lambda: nn.Linear(6, 4), (3, 6)),
+    "linear of tokens": (lambda: nn.Linear(6, 4), (3, 7, 6)),
+    "linear without a batch": (lambda: nn.Linear(6, 4), (6,)),
+    "nothing": (lambda: nn.Conv2d(6, 4, 3, padding=1), (0, 6, 5, 6)),
+}
+
+
+def spread_of(x: torch.Tensor, is_batch: bool) -> torch.Tensor:
+    """σ of each image, restated."""
+    images = x if is_batch else x[None]
+    variances = [float(image.var(correction=0)) for image in images]
+    spreads = (torch.tensor(variances, dtype=x.dtype) + 1e-5).sqrt()
+    return spreads.view(-1, *[1] * (images.dim() - 1)) if is_batch else spreads
+
+
+@pytest.mark.parametrize(("build", "shape"), SPREAD_INPUTS.values(), ids=SPREAD_INPUTS)
+@pytest.mark.parametrize("estimator", ["ede", "ste", "triangle"])
+def test_by_image_the_slope_is_that_of_dividing_by_a_constant_spread(
+    build, shape: tuple[int, ...], estimator: str
+) -> None:
+    torch.manual_seed(5)
+    binary = with_thresholds(build(), Method(estimator=estimator, learned_threshold=True)).double()
+    binary.phase.set_range(3, 3)
+    x = (3 * image(*shape).double()).requires_grad_()
+    signs = binary(x)
+    binary.phase.spreads_inputs = True
+    y = binary(x)
+    assert torch.equal(y, signs)
+    wanted = image(*y.shape).double()
+    found, of_threshold = torch.autograd.grad((y * wanted).sum(), (x, binary.threshold))
+
+    binary.phase.spreads_inputs = False
+    leaf = x.detach().requires_grad_()
+    shifted = binary.shifted(leaf)
+    batched = not (len(shape) == 1 or (len(shape) == 3 and isinstance(binary, nn.Conv2d)))
+    divided = shifted / spread_of(shifted.detach(), batched)
+    threshold, binary.threshold = binary.threshold, None  # has been taken off
+    (binary(divided) * wanted).sum().backward()
+    torch.testing.assert_close(found, leaf.grad)
+    torch.testing.assert_close(of_threshold, threshold.grad)
+
+
+def test_by_image_a_larger_input_has_as_many_gradients() -> None:
+    binary = BinaryConv2d.from_float(nn.Conv2d(6, 4, 3), Method(estimator="ste"), EdePhase())
+    binary.phase.spreads_inputs = True
+    gradients = []
+    for factor in (1.0, 100.0):
+        x = (factor * image(3, 6, 5, 6)).requires_grad_()
+        binary(x).sum().backward()
+        gradients.append(factor * x.grad)
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
+
+
+def test_the_spread_is_measured_in_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    binary = BinaryConv2d.from_float(nn.Conv2d(6, 4, 3), Method(), EdePhase()).eval()
+    binary.phase.spreads_inputs = True
+    monkeypatch.setattr(binary, "inverse_spread", lambda _x: pytest.fail("measured"))
+    binary(image(3, 6, 5, 6))
+    weights_only = BinaryConv2d.from_float(
+        nn.Conv2d(6, 4, 3), Method(binary_activations=False), binary.phase
+    )
+    x = image(3, 6, 5, 6).requires_grad_()
+    monkeypatch.setattr(weights_only, "inverse_spread", lambda _x: pytest.fail("measured"))
+    weights_only(x).sum().backward()
+    assert set(weights_only.state_dict()) == {"weight", "bias"}
+
+
+@pytest.mark.parametrize("estimator", ["ede", "ste", "triangle"])
+def test_by_image_mixed_precision_keeps_its_type(estimator: str) -> None:
+    binary = (
+        with_thresholds(nn.Conv2d(6, 4, 3), Method(estimator, "ede", learned_threshold=True))
+        if False
+        else with_thresholds(
+            nn.Conv2d(6, 4, 3), Method(estimator=estimator, learned_threshold=True)
+        )
+    )
+    binary.phase.spreads_inputs = True
+    with torch.autocast("cpu", torch.bfloat16):
+        x = image(2, 6, 5, 6).bfloat16().requires_grad_()
+        binary(x).float().sum().backward()
+    assert x.grad.dtype == torch.bfloat16
+    assert bool(x.grad.isfinite().all())

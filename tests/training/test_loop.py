@@ -122,7 +122,8 @@ def test_a_teacher_of_another_width_is_refused(
     "knobs",
     [{"mixup": 0.5, "smoothing": 0.1}, {"reprob": 1.0}, {"clip_grad": 0.1}, {"amp": "bfloat16"},
      {"channels_last": True}, {"aa": "rand-m5"}, {"crop_padding": 0}, {"latent_lr_scale": 0.1},
-     {"opt": "sgd"}, {"ede_scale": "even"}, {"cutmix": 1.0, "mixup_off_epoch": 1}],
+     {"opt": "sgd"}, {"ede_scale": "even"}, {"input_spread": "image"},
+     {"cutmix": 1.0, "mixup_off_epoch": 1}],
     ids=lambda knobs: next(iter(knobs)),
 )  # fmt: skip
 def test_every_kind_of_knob_changes_the_result(
@@ -141,6 +142,21 @@ def test_every_kind_of_knob_changes_the_result(
         assert not torch.equal(networks[0].module.conv.weight, networks[1].module.conv.weight)
     assert math.isnan(record.epochs[0].train_top1) == ("mixup" in knobs or "cutmix" in knobs)
     assert not math.isnan(plain.epochs[0].train_top1)
+
+
+def test_what_training_sets_in_the_phase_ends_with_it(
+    make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
+) -> None:
+    network, seen = make_network(), []
+    phase = network.module.ede
+
+    def look(_step: StepRecord) -> None:
+        seen.append((phase.spreads_inputs, phase.clamps, phase.scale))
+
+    knobs = replace(recipe, epochs=1, input_spread="image", recu=True, ede_scale="even")
+    finetune(network, data, knobs, tmp_path / "run", report=look)
+    assert set(seen) == {(True, True, "even")}
+    assert (phase.spreads_inputs, phase.clamps) == (False, False)
 
 
 def test_evaluation_happens_every_val_interval_and_at_the_end(

@@ -97,6 +97,17 @@ def test_figures_are_of_what_the_sign_is_taken_of(kind: str) -> None:
     )  # half of two is out of reach
 
 
+@pytest.mark.parametrize("kind", ["conv", "linear"])
+def test_by_image_activations_are_measured_in_their_spread(kind: str) -> None:
+    method = Method(estimator="ste")
+    layer = conv(8, 4, method) if kind == "conv" else linear(method=method)
+    torch.manual_seed(0)
+    x = 100 * (torch.randn(8, 8, 4, 4) if kind == "conv" else torch.randn(8, 50, 8))
+    assert only(layer, x)["activation_gradient"] < 0.02
+    layer.phase.spreads_inputs = True
+    assert only(layer, x)["activation_gradient"] == pytest.approx(0.683, abs=0.05)  # of a normal
+
+
 def test_the_gap_is_in_running_standard_deviations() -> None:
     norm = nn.BatchNorm2d(4)
     module = nn.Sequential(conv(), norm).train()

@@ -63,6 +63,7 @@ def test_paper_recipes_have_nothing_that_is_not_the_papers(name: str) -> None:
     assert load_recipe(name)["ede_scale"] == "paper"
     assert (recipe.distill, recipe.recu, recipe.model_ema) == (False, False, False)
     assert recipe.calibrate_images == 0
+    assert recipe.input_spread == "none"
     assert recipe.float_epochs == recipe.activation_epochs == 0
 
 

@@ -50,7 +50,7 @@ def state(out: Path) -> tuple[bytes, object]:
     return (out / "last" / "training.safetensors").read_bytes(), json.dumps(value)
 
 
-NEWER_KNOBS = ("ede_scale", "flip", "repeat_views")
+NEWER_KNOBS = ("ede_scale", "flip", "input_spread", "repeat_views")
 """What `args.yaml` of runs before 0.2 lacks, at its default."""
 
 

@@ -130,7 +130,7 @@ def test_gradients_that_vanish_early_are_told() -> None:
 @pytest.mark.parametrize(
     ("options", "figure", "wanted"),
     [
-        (PlanOptions(estimator="ste"), "activation_gradient", "try a tenth of `--lr`: the signs' "),
+        (PlanOptions(estimator="ste"), "activation_gradient", "try `--input-spread image`: the "),
         (PlanOptions(weight_estimator="triangle"), "weight_gradient",
          "try `irbin convert` with `--weight-estimator identity`"),
         (PlanOptions(weight_estimator="triangle"), "activation_gradient", "at t = 1, with "),
