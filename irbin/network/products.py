@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 
 
@@ -30,7 +31,7 @@ def product_macs(function: str, operands: Sequence[Tensor], out: object, equatio
 def _matmul(operands: Sequence[Tensor]) -> int:
     """(…, rows, depth) times (…, depth, columns), or a vector in place of either."""
     left, right = operands[-2:]  # in front of them may stand what is added
-    leading = math.prod(max(left.shape[:-2], right.shape[:-2], key=math.prod))
+    leading = _broadcast(left.shape[:-2], right.shape[:-2])
     rows = left.shape[-2] if left.dim() > 1 else 1
     columns = right.shape[-1] if right.dim() > 1 else 1
     return int(leading * rows * left.shape[-1] * columns)
@@ -40,8 +41,14 @@ def _attention(operands: Sequence[Tensor]) -> int:
     """Queries (…, length, features) on keys (…, keys, features), then on values."""
     query, key = operands[:2]
     value = operands[2] if len(operands) > 2 else key
-    n_weights = query[..., 0].numel() * int(key.shape[-2])
-    return n_weights * int(query.shape[-1] + value.shape[-1])
+    leading = _broadcast(query.shape[:-2], key.shape[:-2])
+    return int(leading * query.shape[-2] * key.shape[-2] * (query.shape[-1] + value.shape[-1]))
+
+
+def _broadcast(left: Sequence[int], right: Sequence[int]) -> int:
+    """How many matrices two batches of them make, each of which may be spread over the other's."""
+    shape = torch.broadcast_shapes(tuple(left), tuple(right))  # type: ignore[no-untyped-call]
+    return math.prod(shape)
 
 
 def _multi_head(operands: Sequence[Tensor]) -> int:
@@ -58,8 +65,12 @@ def _summed(equation: str, operands: Sequence[Tensor]) -> int:
     sizes: dict[str, int] = {}
     for term, operand in zip(inputs.split(","), operands, strict=True):
         before, _, after = term.partition("...")
-        sizes |= dict(zip(before, operand.shape, strict=False))
-        sizes |= dict(zip(reversed(after), reversed(operand.shape), strict=False))
+        pairs = [
+            *zip(before, operand.shape, strict=False),
+            *zip(reversed(after), reversed(operand.shape), strict=False),
+        ]
+        for letter, size in pairs:
+            sizes[letter] = max(size, sizes.get(letter, 1))  # one of size 1 is spread
     return math.prod(size for letter, size in sizes.items() if letter not in result)
 
 

@@ -7,7 +7,6 @@ numbers) where the network allows it.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -53,7 +52,7 @@ class Calls:
     n_calls: int = 0
     """Calls of its own forward."""
     n_macs: int = 0
-    """Multiply-adds per image, all calls together."""
+    """Multiply-adds of one image, all calls together (while it is recorded, of the batch)."""
     input_shape: tuple[int, ...] = ()
     """Of the first call, for one image."""
     output_shape: tuple[int, ...] = ()
@@ -73,7 +72,7 @@ class Recording:
     norm_features: int = 0
     """Channels of all batch norms that ran on running statistics."""
     other_macs: int = 0
-    """Multiply-adds per image of products between activations."""
+    """Multiply-adds of one image in products between activations (as `Calls.n_macs`)."""
 
 
 class Recorder(TorchFunctionMode):
@@ -115,7 +114,7 @@ class Recorder(TorchFunctionMode):
             return out
         operands = list(_tensors((args, kwargs)))
         equation = args[0] if args else None
-        self.recording.other_macs += product_macs(name, operands, out, equation) // BATCH
+        self.recording.other_macs += product_macs(name, operands, out, equation)
         tensors = [t for t in operands if id(t) in self._state]
         if name == "batch_norm" and tensors and not _argument(args, kwargs, 5, "training"):
             self._note_norm(args, kwargs, tensors)
@@ -149,7 +148,7 @@ class Recorder(TorchFunctionMode):
             out = out[0]
         if isinstance(out, Tensor) and function in _CHANNELS_SECOND | _CHANNELS_LAST:
             axis = 1 if function in _CHANNELS_SECOND else -1
-            calls.n_macs += positions(out, axis) * tensor.numel() // BATCH
+            calls.n_macs += positions(out, axis) * tensor.numel()
 
     def _calls(self, name: str) -> Calls:
         return self.recording.calls.setdefault(name, Calls(len(self.recording.calls)))
@@ -167,7 +166,7 @@ class Recorder(TorchFunctionMode):
                 calls.input_shape, calls.output_shape = one_image(first), one_image(result)
             calls.n_calls += 1
             if first is not None and result is not None:
-                calls.n_macs += _macs(layer, first, result) // BATCH
+                calls.n_macs += _macs(layer, first, result)
 
         return leave
 
@@ -207,26 +206,49 @@ def record(
         x = torch.zeros(BATCH, *input_size, device=device)
         with torch.no_grad(), (recorder := Recorder(network, layers)):
             network(x)
+        trained = None
         if device == "meta":  # where a second run costs next to nothing
-            _note_reads_in_training(network, layers, x, recorder.recording)
-        return recorder.recording
+            trained = _recorded_in_training(network, layers, x.new_zeros(BATCH + 1, *input_size))
+        return _of_one_image(recorder.recording, trained)
 
     return run_copy(module, run)
 
 
-def _note_reads_in_training(
-    network: nn.Module, layers: dict[str, nn.Module], x: Tensor, recording: Recording
-) -> None:
-    """Adds to `recording`, in place, who reads weights past their layers in training only."""
+def _recorded_in_training(
+    network: nn.Module, layers: dict[str, nn.Module], x: Tensor
+) -> Recording | None:
+    """A run in training mode on `x`; None where training needs more than images."""
     recorder = Recorder(network.train(), layers)
-    # what training needs besides an image is not asked for here
-    with torch.enable_grad(), recorder, contextlib.suppress(Exception):
-        network(x)
-    network.eval()
-    for name, calls in recorder.recording.calls.items():
-        if calls.read_by and name in recording.calls:
-            found = recording.calls[name]
-            found.read_by = found.read_by or calls.read_by
+    try:
+        with torch.enable_grad(), recorder:
+            network(x)
+    except Exception:  # raises whatever the network's own code does
+        return None
+    finally:
+        network.eval()
+    return recorder.recording
+
+
+def _of_one_image(recording: Recording, trained: Recording | None) -> Recording:
+    """`recording`, of `BATCH` images, with work counted for one, in place.
+
+    Work is a·images + b, where b is what runs once a batch (a table of positions, say). Two batches
+    of different sizes give both, and a + b is the work of an image that comes alone. The second one
+    was run in training: who reads a weight only there is noted too.
+    """
+    for name, calls in recording.calls.items():
+        other = trained.calls.get(name, calls) if trained else calls
+        calls.n_macs = _of_one(calls.n_macs, other.n_macs if other.n_calls == calls.n_calls else 0)
+        calls.read_by = calls.read_by or other.read_by
+    more = trained.other_macs if trained else 0
+    recording.other_macs = _of_one(recording.other_macs, more)
+    return recording
+
+
+def _of_one(n_macs: int, n_macs_of_one_more: int) -> int:
+    alone = BATCH * n_macs - (BATCH - 1) * n_macs_of_one_more
+    # between half and all of it: where training does other work, the two do not compare
+    return alone if n_macs <= BATCH * alone <= BATCH * n_macs else n_macs // BATCH
 
 
 def run_copy(
@@ -267,7 +289,9 @@ def meta_copy(module: nn.Module) -> nn.Module:
 
 def _macs(layer: nn.Module, first: Tensor, result: Tensor) -> int:
     """Multiply-adds of one call: every weight is used once at each position."""
-    n_weights = sum(w.numel() for w in layer.parameters(recurse=False) if w.dim() > 1)
+    single = (nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear)  # a gain multiplies no activation
+    weights = [layer.weight] if isinstance(layer, single) else _weights(layer)
+    n_weights = sum(w.numel() for w in weights if isinstance(w, Tensor))
     if isinstance(layer, nn.modules.conv._ConvTransposeNd):
         return positions(first, 1) * n_weights
     if isinstance(layer, nn.modules.conv._ConvNd):

@@ -68,6 +68,21 @@ def test_vectors_and_broadcast_matrices_count() -> None:
     assert counted(lambda a, b: a @ b[0]) == MACS
 
 
+def test_products_that_are_spread_on_both_sides_count_every_pair() -> None:
+    assert counted(lambda a, b: a[:, :, None, :] @ b[:, None]) == MACS
+    assert counted(lambda a, b: a[:, None, :2] @ b.reshape(-1, 3, 7, 1)) == 3 * 2 * 7
+    assert counted(lambda a, b: a.reshape(-1, 5, 1, 7) @ b[:, None]) == 5 * 7 * 3
+    spread = lambda a, b: torch.einsum("bik,bkj->bij", a[:, :, :1], b)  # noqa: E731
+    assert counted(spread) == MACS
+
+
+def test_attention_on_shared_keys_counts_every_query() -> None:
+    def attend(a: Tensor, b: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(a[:1], b.mT, b.mT)
+
+    assert counted(attend) == 2 * 5 * 3 * 7
+
+
 def attention(a: Tensor, b: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(a, b.mT, b.mT)
 

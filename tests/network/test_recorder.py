@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from timm.layers import ScaledStdConv2d
 from torch import Tensor, nn
 
 from irbin.errors import TraceError
@@ -143,3 +144,43 @@ def test_a_weight_that_only_training_reads_is_noted() -> None:
     recording, _ = record(Both(), ["layer"], (1, 4, 4))
     assert recording.calls["layer"].read_by == "linear"
     assert recording.calls["layer"].n_calls == 1
+
+
+class Parts(nn.Module):
+    """Layers that run once an image, once a batch, on both, and several times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.once, self.table, self.both, self.again = (nn.Linear(4, 4) for _ in range(4))
+        self.register_buffer("positions", torch.ones(6, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.once(x.flatten(1)[:, :4])
+        table = self.table(self.positions)
+        joined = self.both(torch.cat([x, table]))
+        for _ in range(3):
+            x = self.again(x)
+        return x + joined.sum() + (table @ table.mT).sum()
+
+
+def test_work_is_that_of_an_image_that_comes_alone() -> None:
+    recording, _ = record(Parts(), ["once", "table", "both", "again"], (1, 2, 2))
+    macs = {name: calls.n_macs for name, calls in recording.calls.items()}
+    assert macs == {"once": 16, "table": 6 * 16, "both": 7 * 16, "again": 3 * 16}
+    assert recording.other_macs == 6 * 6 * 4
+
+
+def test_work_in_training_that_does_not_compare_is_left_out() -> None:
+    class Thrice(Parts):
+        def forward(self, x: Tensor) -> Tensor:
+            y = super().forward(x)
+            return y + self.once(x.flatten(1)[:, :4]) if self.training else y
+
+    recording, _ = record(Thrice(), ["once", "again"], (1, 2, 2))
+    assert recording.calls["once"].n_macs == 16
+    assert recording.calls["again"].n_macs == 48
+
+
+def test_a_gain_multiplies_no_activation() -> None:
+    found = calls(nn.Sequential(ScaledStdConv2d(3, 8, 3)), ["0"])
+    assert found["0"].n_macs == 64 * 8 * 27
