@@ -131,6 +131,9 @@ class RecipeFlags:
     latent_lr_scale: Annotated[
         float | None, knob(METHOD, "Learning rate of latent weights, relative to --lr.", "X")
     ] = None
+    norm_lr_scale: Annotated[
+        float | None, knob(METHOD, "That of norms' biases and thresholds, relative to --lr.", "X")
+    ] = None
     latent_weight_decay: Annotated[
         float | None, knob(METHOD, "Weight decay of latent weights.", "X")
     ] = None

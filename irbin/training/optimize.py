@@ -13,6 +13,7 @@ from torch import nn
 
 from irbin.binary.layers import binary_layers
 from irbin.errors import TrainingError, UsageError
+from irbin.network.tracer import is_norm
 from irbin.training.recipe import Recipe
 
 
@@ -20,17 +21,21 @@ def param_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Trainable parameters: latent weights, other weights, and all that never decays.
 
     As in timm, vectors (batch norm, biases, PReLU) and what the network's `no_weight_decay()` names
-    do not decay; a latent weight among these does where `latent_weight_decay` is given. Empty
-    groups are left out.
+    do not decay; a latent weight among these does where `latent_weight_decay` is given. Biases of
+    norms and thresholds are a group where they have a learning rate of their own. Empty groups are
+    left out.
 
     Raises:
         TrainingError: the network has nothing to train.
     """
     latent_ids = {id(layer.weight) for layer in binary_layers(module).values()}
     exempt = _no_weight_decay(module)
+    # one group with the others where nothing sets them apart: as runs of earlier versions began
+    shift_ids = _shift_ids(module) if recipe.norm_lr_scale != 1 else frozenset[int]()
     latent: list[nn.Parameter] = []
     still: list[nn.Parameter] = []
     decaying: list[nn.Parameter] = []
+    shifts: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
@@ -38,6 +43,8 @@ def param_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
         if id(parameter) in latent_ids:
             is_still = name in exempt and recipe.latent_weight_decay is None
             (still if is_still else latent).append(parameter)
+        elif id(parameter) in shift_ids:
+            shifts.append(parameter)
         elif parameter.ndim <= 1 or name.endswith(".bias") or name in exempt:
             others.append(parameter)
         else:
@@ -48,12 +55,20 @@ def param_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
         {"params": latent, "weight_decay": decay, "lr_scale": recipe.latent_lr_scale},
         {"params": still, "weight_decay": 0.0, "lr_scale": recipe.latent_lr_scale},
         {"params": decaying, "weight_decay": recipe.weight_decay, "lr_scale": 1.0},
+        {"params": shifts, "weight_decay": 0.0, "lr_scale": recipe.norm_lr_scale},
         {"params": others, "weight_decay": 0.0, "lr_scale": 1.0},
     ]
     groups = [group for group in groups if group["params"]]
     if not groups:
         raise TrainingError("expected a network with trainable parameters, got one without")
     return groups
+
+
+def _shift_ids(module: nn.Module) -> frozenset[int]:
+    """Of what moves the inputs of signs: the norms' biases, and learned thresholds."""
+    found = [m._parameters.get("bias") for m in module.modules() if is_norm(m)]
+    found += [layer.threshold for layer in binary_layers(module).values()]
+    return frozenset(id(parameter) for parameter in found if parameter is not None)
 
 
 def _no_weight_decay(module: nn.Module) -> frozenset[str]:

@@ -62,6 +62,8 @@ class Recipe:
     """Of the binary layers' latent weights; null takes `weight_decay`."""
     latent_lr_scale: Positive
     """Learning rate of the latent weights, relative to `lr`."""
+    norm_lr_scale: Positive
+    """Learning rate of the norms' biases and of learned thresholds, relative to `lr`."""
     opt_kwargs: dict[str, JsonValue]
     """Further arguments of the optimizer (`betas`, `fused` …)."""
     clip_grad: Positive | None

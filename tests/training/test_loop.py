@@ -122,7 +122,7 @@ def test_a_teacher_of_another_width_is_refused(
     "knobs",
     [{"mixup": 0.5, "smoothing": 0.1}, {"reprob": 1.0}, {"clip_grad": 0.1}, {"amp": "bfloat16"},
      {"channels_last": True}, {"aa": "rand-m5"}, {"crop_padding": 0}, {"latent_lr_scale": 0.1},
-     {"opt": "sgd"}, {"ede_scale": "even"}, {"input_spread": "image"},
+     {"opt": "sgd"}, {"ede_scale": "even"}, {"input_spread": "image"}, {"norm_lr_scale": 0.1},
      {"cutmix": 1.0, "mixup_off_epoch": 1}],
     ids=lambda knobs: next(iter(knobs)),
 )  # fmt: skip

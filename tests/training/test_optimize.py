@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import timm
 import torch
+from timm.layers import BatchNormAct2d, LayerNorm2d
 from timm.optim import param_groups_weight_decay
 from torch import nn
 
@@ -44,6 +45,58 @@ def test_latent_weights_have_their_own_decay_and_rate(
     rates = [group["lr"] for group in optimizer.param_groups]
     assert rates[0] == pytest.approx(0.5 * rates[1])
     assert learning_rate(optimizer) == pytest.approx(rates[1])
+
+
+def with_thresholds(module: nn.Module) -> nn.Module:
+    module.conv = BinaryConv2d.from_float(module.conv, Method(learned_threshold=True), module.ede)
+    return module
+
+
+def test_norms_biases_and_thresholds_have_a_rate_of_their_own(
+    make_network: MakeNetwork, recipe: Recipe
+) -> None:
+    module = with_thresholds(make_network().module)
+    knobs = replace(recipe, norm_lr_scale=4.0, weight_decay=0.1)
+    *_, shifts, others = param_groups(module, knobs)
+    wanted = (module.bn1.bias, module.bn2.bias, module.conv.threshold)
+    assert {id(p) for p in shifts["params"]} == set(map(id, wanted))
+    assert (shifts["weight_decay"], shifts["lr_scale"]) == (0, 4)
+    assert id(module.stem.bias) in {id(p) for p in others["params"]}
+    grouped = [p for group in param_groups(module, knobs) for p in group["params"]]
+    assert sorted(map(id, grouped)) == sorted(map(id, module.parameters()))
+    optimizer = make_optimizer(module, knobs)
+    make_scheduler(optimizer, knobs, 10).step_update(5)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    assert rates[-2] == pytest.approx(4 * rates[-1])
+    assert learning_rate(optimizer) == pytest.approx(rates[-1])
+
+
+def test_at_the_common_rate_the_groups_are_those_of_earlier_versions(
+    make_network: MakeNetwork, recipe: Recipe
+) -> None:
+    module = with_thresholds(make_network().module)
+    groups = param_groups(module, replace(recipe, norm_lr_scale=1.0))
+    names = {id(p): name for name, p in module.named_parameters()}
+    assert [[names[id(p)] for p in group["params"]] for group in groups] == [
+        ["conv.weight"],
+        ["stem.weight", "fc.weight"],
+        ["stem.bias", "bn1.weight", "bn1.bias", "conv.threshold", "bn2.weight", "bn2.bias",
+         "fc.bias"],
+    ]  # fmt: skip
+
+
+NORMS = (nn.LayerNorm(3), nn.GroupNorm(1, 3), nn.BatchNorm1d(3), LayerNorm2d(3), BatchNormAct2d(3))
+
+
+@pytest.mark.parametrize("norm", NORMS, ids=lambda norm: type(norm).__name__)
+def test_every_kind_of_norm_has_its_bias_there(norm: nn.Module, recipe: Recipe) -> None:
+    module = nn.Sequential(nn.Linear(3, 3), norm, nn.LayerNorm(3, bias=False))
+    *_, shifts, _others = param_groups(module, replace(recipe, norm_lr_scale=0.5))
+    assert [id(p) for p in shifts["params"]] == [id(norm.bias)]
+
+
+def test_a_network_without_any_has_no_such_group(recipe: Recipe) -> None:
+    assert len(param_groups(nn.Linear(2, 2), replace(recipe, norm_lr_scale=0.5))) == 2
 
 
 def test_a_float_network_has_no_latent_group(make_network: MakeNetwork, recipe: Recipe) -> None:

@@ -63,7 +63,7 @@ def test_paper_recipes_have_nothing_that_is_not_the_papers(name: str) -> None:
     assert load_recipe(name)["ede_scale"] == "paper"
     assert (recipe.distill, recipe.recu, recipe.model_ema) == (False, False, False)
     assert recipe.calibrate_images == 0
-    assert recipe.input_spread == "none"
+    assert (recipe.input_spread, recipe.norm_lr_scale, recipe.latent_lr_scale) == ("none", 1, 1)
     assert recipe.float_epochs == recipe.activation_epochs == 0
 
 

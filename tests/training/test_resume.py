@@ -50,8 +50,24 @@ def state(out: Path) -> tuple[bytes, object]:
     return (out / "last" / "training.safetensors").read_bytes(), json.dumps(value)
 
 
-NEWER_KNOBS = ("ede_scale", "flip", "input_spread", "repeat_views")
+NEWER_KNOBS = ("ede_scale", "flip", "input_spread", "norm_lr_scale", "repeat_views")
 """What `args.yaml` of runs before 0.2 lacks, at its default."""
+
+
+def test_a_rate_of_its_own_goes_on_as_it_began(
+    make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
+) -> None:
+    staged = {"activation_epochs": 1, "warmup_epochs": 0.1}
+    knobs = replace(recipe, norm_lr_scale=0.3, input_spread="image", ede_scale="even", **staged)
+    finetune(make_network(), data, knobs, tmp_path / "whole")
+    for n_steps in (2, 5):  # in either stage
+        out = tmp_path / f"cut-{n_steps}"
+        finetune(make_network(), data, knobs, out, report=stop_after(n_steps))
+        finetune(make_network(seed=99), data, knobs, out, resume=True)
+        assert weights(out) == weights(tmp_path / "whole")
+        assert state(out) == state(tmp_path / "whole")
+    with pytest.raises(TrainingError, match=r"`norm_lr_scale` 0\.3, now 1\.0"):
+        finetune(make_network(), data, replace(knobs, norm_lr_scale=1.0), out, resume=True)
 
 
 def test_a_run_of_an_earlier_version_goes_on_as_it_began(
