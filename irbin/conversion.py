@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from irbin.errors import UsageError
+from irbin.errors import MixedImagesError, UsageError
 from irbin.network.network import Network
 from irbin.network.plan import make_plan
 from irbin.network.rewrite import rewrite
 from irbin.network.trace import trace
+from irbin.program.lower import check_lowers
 from irbin.records import CALIBRATION_IMAGES, DataOptions, Plan, PlanOptions, SourceOptions
 from irbin.sources import Source
 from irbin.training.calibrate import calibrate
@@ -33,6 +34,9 @@ def make_binary(
 ) -> Network:
     """A float network converted in memory; the float one is left as it is.
 
+    That the result can be exported is found out now; where only its images do not stay apart, a
+    warning says so.
+
     Args:
         network: a float one.
         options: of its plan.
@@ -42,9 +46,14 @@ def make_binary(
 
     Raises:
         PlanError, ConvertError: see `network.plan`, `network.rewrite`, `training.calibrate`.
+        LowerError: no packed network could be made of it; see `program.lower`.
     """
-    graph = trace(network.module, network.source.preprocessing.input_size)
-    converted = rewrite(network, make_plan(graph, options))
+    input_size = network.source.preprocessing.input_size
+    converted = rewrite(network, make_plan(trace(network.module, input_size), options))
+    try:
+        check_lowers(converted.module, input_size)
+    except MixedImagesError as error:  # it trains and is evaluated like any other
+        _log.warning("this network can be trained, but not exported: %s", error)
     if n_images and data is not None:
         calibrate(converted, data, n_images, report)
     return converted

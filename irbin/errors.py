@@ -10,6 +10,7 @@
     ├── TrainingError                training cannot start or go on                  exit code 1
     │   └── LostProcessError         another process of the run ended                exit code 1
     ├── LowerError                   the network cannot be written as a program      exit code 1
+    │   └── MixedImagesError         its images do not stay apart                    exit code 1
     └── ArtifactError                a packed folder is not what the format says     exit code 1
 
 A message is one line: what was expected, what came, what to do.
@@ -60,6 +61,10 @@ class LostProcessError(TrainingError):
 
 class LowerError(IrbinError):
     """A trained network holds something the program's vocabulary cannot say."""
+
+
+class MixedImagesError(LowerError):
+    """An image's result depends on the other images of its batch: trained, but never packed."""
 
 
 class ArtifactError(IrbinError):

@@ -16,13 +16,14 @@ ROOT = Path(irbin.__file__).parent
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
+    "copies": set(),
     "records": {"errors"},
     "advice": {"records", "errors"},
     "estimation": {"advice", "records", "errors"},
     "bits": {"errors"},
     "binary": {"errors"},
     "zoo": {"records", "errors"},
-    "network": {"files", "binary", "bits", "zoo", "records", "errors"},
+    "network": {"copies", "files", "binary", "bits", "zoo", "records", "errors"},
     "data": {"records", "errors"},
     "hardware": set(),
     "allocation": set(),
@@ -41,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "evaluation",
         "errors",
     },
-    "program": {"bits", "binary", "records", "errors"},
+    "program": {"copies", "bits", "binary", "records", "errors"},
     "artifact": {"files", "program", "records", "bits", "errors"},
     "kernels": {"bits", "records", "errors"},
     "timing": {"hardware", "kernels", "records", "errors"},
@@ -53,7 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "logs": {"files", "records", "errors"},
     "report": {"records", "errors"},
     "sources": {"network", "artifact", "runtime", "zoo", "records", "errors"},
-    "conversion": {"sources", "network", "training", "records", "errors"},
+    "conversion": {"sources", "network", "training", "program", "records", "errors"},
 }
 """The rooms in `FREE` may import anything."""
 

@@ -6,7 +6,6 @@ lists, or reparameterize themselves afterwards, and then go on in float without 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
 from irbin.binary.layers import BinaryLayer
+from irbin.copies import copied
 from irbin.errors import ConvertError, TraceError
 from irbin.network.observe import SignCount
 from irbin.network.private import check_latent_weights_are_private
@@ -72,7 +72,7 @@ def _probe(module: nn.Module) -> nn.Module:
     Its batch norms use batch statistics, since the running ones are the float network's; scales
     that start at zero (last norm of a residual branch, layer scale) are random.
     """
-    probe = copy.deepcopy(module).eval().requires_grad_(True)
+    probe = copied(module).eval().requires_grad_(True)
     generator = torch.Generator().manual_seed(0)
     for m in probe.modules():
         if isinstance(m, nn.modules.batchnorm._BatchNorm):

@@ -19,6 +19,7 @@ from timm.layers import (
 )
 from timm.layers import Linear as TimmLinear
 from torch import Tensor, fx, nn
+from torch.nn.utils import parametrize
 
 from irbin.binary.kin import has_gain, standardizes_weight
 from irbin.network.flow import Flow, shape
@@ -231,6 +232,9 @@ def _weight_shape(layer: nn.Module, weight: Tensor) -> tuple[int, ...]:
 def record_tensors(layer: nn.Module) -> dict[str, Tensor]:
     """The weight, bias and gain that a layer's record counts."""
     own = dict(layer.named_parameters(recurse=False))
+    if has_computed_weight(layer):
+        computed = {n: getattr(layer, n, None) for n in ("weight", "bias")}
+        return {n: t for n, t in computed.items() if isinstance(t, Tensor)}
     names: list[str] = [n for n in ("weight", "in_proj_weight", "weight_ih_l0") if n in own]
     names += [n for n, p in own.items() if p.dim() > 1]  # parametrized or split weights
     if not names:
@@ -242,6 +246,13 @@ def record_tensors(layer: nn.Module) -> dict[str, Tensor]:
     if has_gain(layer):
         found["gain"] = own["gain"]
     return found
+
+
+def has_computed_weight(layer: nn.Module) -> bool:
+    """Whether a parametrization or a hook computes the weight; packed, there is its result."""
+    is_known = isinstance(layer, nn.Linear | nn.modules.conv._ConvNd)
+    computed = is_known and "weight" not in layer._parameters
+    return computed or (is_known and parametrize.is_parametrized(layer))
 
 
 def _first_tensor(layer: nn.Module) -> Tensor:

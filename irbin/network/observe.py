@@ -6,7 +6,6 @@ given: a sign that is the same for every input makes a layer whose output does n
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from irbin.binary.layers import BinaryLayer
+from irbin.copies import copied
 from irbin.errors import ConvertError
 
 _LOG = logging.getLogger("irbin")
@@ -81,7 +81,7 @@ def observe(
     """
     if not names:
         return {}
-    network = copy.deepcopy(module).cpu().float().eval()
+    network = copied(module).cpu().float().eval()
     found = {name: Observed() for name in names}
     inputs: dict[str, list[Tensor]] = {name: [] for name in names}
 

@@ -7,7 +7,6 @@ numbers) where the network allows it.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from irbin.copies import copied
 from irbin.errors import TraceError
 from irbin.network.products import product_macs
 
@@ -267,7 +267,7 @@ def run_copy(
         except Exception:  # some need numbers (`.item()`), or hold tensors torch cannot see
             pass
     try:
-        network = copy.deepcopy(module).cpu().eval()
+        network = copied(module).cpu().eval()
         return run(network, "cpu"), network
     except Exception as error:
         text = str(error).strip().split("\n")[0]
@@ -284,7 +284,7 @@ def meta_copy(module: nn.Module) -> nn.Module:
         memo[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
     for buffer in module.buffers():
         memo[id(buffer)] = buffer.detach().to("meta")
-    return copy.deepcopy(module, memo)
+    return copied(module, memo)
 
 
 def _macs(layer: nn.Module, first: Tensor, result: Tensor) -> int:

@@ -7,7 +7,6 @@ the root module becomes a subclass whose forward is the edited graph.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from typing import cast
 
@@ -17,6 +16,7 @@ from torch import fx, nn
 from irbin.binary.activations import RPReLU
 from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, BinaryLayer, BinaryLinear, Method
+from irbin.copies import copied
 from irbin.errors import ConvertError
 from irbin.network.checks import check_runs, check_same_answers
 from irbin.network.downsample import average_downsamples
@@ -57,7 +57,7 @@ def rewrite(network: Network, plan: Plan, *, in_place: bool = False, check: bool
     """
     if network.plan is not None:
         raise ConvertError("expected a float network, got one that is converted already")
-    module = network.module if in_place else copy.deepcopy(network.module)
+    module = network.module if in_place else copied(network.module)
     for decision in plan.decisions:
         _check_fits(module, decision)
     traced, notes = None, dict[str, str]()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from irbin.errors import TraceError
-from irbin.network.facts import Facts, record_tensors
+from irbin.network.facts import Facts, has_computed_weight, record_tensors
 from irbin.network.fusing import n_fusable
 from irbin.network.recorder import BATCH, Recording, record, run_copy
 from irbin.network.tracer import LAYERS, trace_symbolically, traced_constants
@@ -108,7 +108,7 @@ def trace(module: nn.Module, input_size: Sequence[int]) -> LayerGraph:
     records = [
         facts.layer_record(name, layers[name]) for name in _in_execution_order(layers, recording)
     ]
-    own = [t for r in records for t in record_tensors(ran.get_submodule(r.name)).values()]
+    own = [t for r in records for t in _own_tensors(ran.get_submodule(r.name))]
     own_ids = {id(t) for t in own}
     others = [t for t in recording.used if id(t) not in own_ids]
     floats = sum(t.numel() for t in others if t.is_floating_point())
@@ -123,6 +123,13 @@ def trace(module: nn.Module, input_size: Sequence[int]) -> LayerGraph:
         other_macs=recording.other_macs,
         n_fusable=n_fusable(module),
     )
+
+
+def _own_tensors(layer: nn.Module) -> list[Tensor]:
+    """What a layer's record counts, and what a weight that is computed is computed from."""
+    if has_computed_weight(layer):
+        return [*layer.parameters(), *layer.buffers()]
+    return list(record_tensors(layer).values())
 
 
 def _graph_or_why(

@@ -6,7 +6,10 @@ nothing (copies, dropout, assertions) and whatever no output needs are left out.
 
 from __future__ import annotations
 
-import copy
+import io
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from typing import cast
 
 import torch
@@ -14,9 +17,13 @@ from torch import Tensor, fx, nn
 from torch.export.graph_signature import OutputKind
 
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, binary_layers
+from irbin.copies import copied
 from irbin.errors import LowerError
+from irbin.program.batch import check_images_apart
 from irbin.program.freeze import FrozenLayer, Geometry, PackedConv2d, PackedLinear, UnpackedLayer
 from irbin.program.lowered import Lowered
+from irbin.program.place import place_of_error
+from irbin.program.settle import settle
 from irbin.program.translate import Translation
 
 READ_BY_NETWORKS = frozenset(
@@ -38,12 +45,37 @@ def lower(module: nn.Module, input_size: tuple[int, int, int]) -> Lowered:
 
     Raises:
         LowerError: a weight is NaN or infinite, `torch.export` cannot follow the network or keep
-            its batch size open, or meets an operator that a program may not name.
+            its batch size open, or meets an operator that a program may not name or that mixes the
+            images of a batch.
     """
-    frozen = copy.deepcopy(module).cpu().float().eval()
+    return _translated(_frozen_copy(module), input_size)
+
+
+def check_lowers(module: nn.Module, input_size: tuple[int, int, int]) -> None:
+    """Finds out whether `lower` will do, before anybody trains; the network is left as it is.
+
+    Raises:
+        LowerError: see `lower`.
+    """
+    frozen = _frozen_copy(module)
+    for m in frozen.modules():
+        if vars(m).get("inplace") is True:  # torch takes twice the time over these
+            m.inplace = False  # type: ignore[assignment]
+    _translated(frozen, input_size)
+
+
+def _frozen_copy(module: nn.Module) -> nn.Module:
+    frozen = copied(module).cpu().float().eval()
+    settle(frozen)
     check_finite(frozen)
     freeze(frozen)
-    return _translate(frozen, _export(frozen, input_size))
+    return frozen
+
+
+def _translated(frozen: nn.Module, input_size: tuple[int, int, int]) -> Lowered:
+    with _quiet():
+        exported = _export(frozen, input_size)
+    return _translate(frozen, exported)
 
 
 def check_finite(module: nn.Module) -> None:
@@ -105,15 +137,31 @@ def _export(module: nn.Module, input_size: tuple[int, int, int]) -> torch.export
         except (
             Exception
         ) as error:  # export raises whatever the network's own code does, and its own
+            where = place_of_error(error)
             if _exports_at_fixed_batch(module, example):
                 raise LowerError(
                     "expected a network for any batch size, got one whose code is bound to the "
-                    f"batch it is traced with: {_first_line(error)}"
+                    f"batch it is traced with{where}: {_first_line(error)}"
                 ) from error
             raise LowerError(
-                f"`torch.export` cannot follow the network: {_first_line(error)}"
+                f"`torch.export` cannot follow the network{where}: {_first_line(error)}"
             ) from error
         return cast("torch.export.ExportedProgram", exported.run_decompositions({}))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps torch's pages on what it could not follow off the screen: the error says it."""
+    loggers = [logging.getLogger(name) for name in ("torch", "torch.__trace")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _exports_at_fixed_batch(module: nn.Module, example: Tensor) -> bool:
@@ -126,6 +174,8 @@ def _exports_at_fixed_batch(module: nn.Module, example: Tensor) -> bool:
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
+    if "DataDependent" in type(error).__name__:
+        return "what it computes, not only its numbers, depends on the images"
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
@@ -149,6 +199,7 @@ def _translate(module: nn.Module, exported: torch.export.ExportedProgram) -> Low
         elif node in live:
             translation.add_node(node)
     program, tensors = translation.result()
+    check_images_apart(program, translation.places)
     return Lowered(program, tensors)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import operator
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx
 
 from irbin.errors import ArtifactError, LowerError
+from irbin.program.place import module_path, place
 from irbin.program.program import Program
 from irbin.program.types import BATCH, INT, Dtype, Node, Ref, TensorType, Value, ValueType
 from irbin.program.vocabulary import OWN_OPERATORS, signatures
@@ -69,19 +71,23 @@ class Translation:
         self.nodes: list[Node] = []
         self.outputs: tuple[str, ...] = ()
         self._values: dict[fx.Node, Value] = {}
+        self.places: dict[str, str] = {}
         self._n_named: dict[str, int] = {}
+        self._constants: dict[fx.Node, object] = {}
+        self._place = ""
         self._batch_symbol = ""
 
     def add_input(self, node: fx.Node) -> None:
         """The images. Their first size is the batch."""
         shape = node.meta["val"].shape
         self._batch_symbol = str(shape[0])
-        self.inputs[node.name] = self._type(node, node.meta["val"])
+        self.inputs[node.name] = self._type(node.meta["val"])
         self._values[node] = Ref(node.name)
 
     def add_constant(self, node: fx.Node, name: str, tensor: Tensor) -> None:
         """A parameter, buffer or literal tensor under its name in the file."""
         self._values[node] = self._hold(name, tensor)
+        self._constants[node] = tensor
 
     def add_node(self, node: fx.Node) -> None:
         """One call of the graph.
@@ -90,6 +96,13 @@ class Translation:
             LowerError: a program may not name the operator.
         """
         name = FUNCTIONS.get(node.target) or str(node.target)
+        self._place = place(node)
+        if draws_numbers(node):
+            way = "; write `F.dropout(x, p, self.training)`" if "dropout" in name else ""
+            raise LowerError(
+                f"`{name}`{self._place} draws random numbers in evaluation mode too, but a packed "
+                f"network gives one answer to one image{way}"
+            )
         if name in IDENTITIES:
             self._values[node] = self._values[node.all_input_nodes[0]]
         elif name in BATCH_NORMS:
@@ -98,6 +111,10 @@ class Translation:
             )
         elif name == "getitem" and isinstance(whole := self._value(node.args[0]), tuple):
             self._values[node] = whole[int(str(node.args[1]))]  # of a batch norm
+        elif name == "aten.instance_norm.default":
+            self._values[node] = self._instance_norm(node)
+        elif RENAMED.get(name, name) not in signatures() and self._is_constant(node):
+            self._values[node] = self._folded(node)
         else:
             self._values[node] = self._call(node, RENAMED.get(name, name))
 
@@ -122,11 +139,15 @@ class Translation:
         Raises:
             LowerError: the program breaks a rule of its own language.
         """
-        read = {name for node in self.nodes for name in node.refs()} | set(self.outputs)
+        read = set(self.outputs)  # weights that were folded leave nodes that nobody reads
+        for node in reversed(self.nodes):
+            if node.name in read:
+                read.update(node.refs())
+        nodes = tuple(node for node in self.nodes if node.name in read)
         tensors = {name: t for name, t in self.tensors.items() if name in read}
         types = {name: _tensor_type(t) for name, t in tensors.items()}
         try:
-            return Program(self.inputs, types, tuple(self.nodes), self.outputs), tensors
+            return Program(self.inputs, types, nodes, self.outputs), tensors
         except ArtifactError as error:
             raise LowerError(f"the network cannot be written as a program: {error}") from error
 
@@ -142,14 +163,14 @@ class Translation:
     def _call(self, node: fx.Node, op: str) -> Ref:
         if op not in signatures():
             raise LowerError(
-                f"operator `{op}`{_place(node)} is not one that a program may name; "
+                f"operator `{op}`{self._place} is not one that a packed network may use; "
                 "see `irbin/program/vocabulary.py` for those that are"
             )
         args = tuple(self._value(a) for a in node.args)
         kept = {k: v for k, v in node.kwargs.items() if k not in WHERE_IT_RUNS}
         if op == "aten.reshape.default":
             args = (args[0], self._settled_shape(node, args[1]))
-        kind = self._value_type(node, node.meta["val"])
+        kind = self._value_type(node.meta["val"])
         return self._emit(op, args, {k: self._value(v) for k, v in kept.items()}, kind)
 
     def _settled_shape(self, node: fx.Node, shape: Value) -> Value:
@@ -172,6 +193,7 @@ class Translation:
             if name not in self.inputs and name not in self.tensors:
                 break
         self.nodes.append(Node(name, op, args, kwargs, kind))
+        self.places[name] = self._place
         return Ref(name)
 
     def _batch_norm(self, node: fx.Node, *, one_result: bool) -> Value:
@@ -183,7 +205,7 @@ class Translation:
         x, weight, bias, mean, var = (self._value(a) for a in node.args[:5])
         epsilon = float(str(node.args[7 if one_result else -1]))
         if not isinstance(mean, Ref) or not isinstance(var, Ref) or mean.name not in self.tensors:
-            raise LowerError(f"batch norm{_place(node)}: expected running statistics, got none")
+            raise LowerError(f"batch norm{self._place}: expected running statistics, got none")
         multiply = (self.tensors[var.name].double() + epsilon).rsqrt()
         if isinstance(weight, Ref):
             multiply = multiply * self.tensors[weight.name].double()
@@ -200,10 +222,41 @@ class Translation:
             if not bool(torch.isfinite(constant).all()):
                 raise LowerError(f"batch norm `{prefix}`: its statistics give no finite `{role}`")
             held.append(self._hold(f"{prefix}.{role}", constant))
-        kind = self._type(node, result)
+        kind = self._type(result)
         product = self._emit("aten.mul.Tensor", (x, held[0]), {}, kind)
         total = self._emit("aten.add.Tensor", (product, held[1]), {}, kind)
         return total if one_result else (total, None, None)
+
+    def _instance_norm(self, node: fx.Node) -> Value:
+        """With statistics of each image: a group norm of one channel a group; else a batch norm."""
+        if not node.args[5]:
+            return self._batch_norm(node, one_result=True)
+        x, weight, bias = (self._value(a) for a in node.args[:3])
+        n_channels, epsilon = int(node.meta["val"].shape[1]), float(str(node.args[7]))
+        args = (x, n_channels, weight, bias, epsilon)
+        return self._emit("aten.group_norm.default", args, {}, self._type(node.meta["val"]))
+
+    def _is_constant(self, node: fx.Node) -> bool:
+        """Whether a node depends on weights alone; what it takes is computed on the way."""
+        if node in self._constants:
+            return True
+        if node.op != "call_function" or not all(map(self._is_constant, node.all_input_nodes)):
+            return False
+        known = cast("dict[fx.Node, Any]", self._constants)
+        args, kwargs = cast("Any", fx.node.map_arg((node.args, node.kwargs), known.__getitem__))
+        with torch.no_grad():
+            self._constants[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+        return True
+
+    def _folded(self, node: fx.Node) -> Value:
+        """The value of a node on weights alone, whose operator a program may not name."""
+        value = self._constants[node]
+        prefix = f"{module_path(node)}.{node.name}".removeprefix(".")
+        if isinstance(value, Tensor):
+            return self._hold(prefix, value)
+        if isinstance(value, list | tuple) and all(isinstance(v, Tensor) for v in value):
+            return tuple(self._hold(f"{prefix}.{i}", one) for i, one in enumerate(value))
+        raise LowerError(f"`{node.target}`{self._place}: expected tensors, got {value!r}")
 
     def _value(self, value: object) -> Value:
         if isinstance(value, fx.Node):
@@ -216,25 +269,38 @@ class Translation:
             return value
         raise LowerError(f"an argument {value!r} cannot be written in a program")
 
-    def _value_type(self, node: fx.Node, value: object) -> ValueType:
+    def _value_type(self, value: object) -> ValueType:
         if isinstance(value, list | tuple):
-            return tuple(self._type(node, item) for item in value)
-        return self._type(node, value)
+            return tuple(self._type(item) for item in value)
+        return self._type(value)
 
-    def _type(self, node: fx.Node, value: object) -> TensorType:
+    def _type(self, value: object) -> TensorType:
         if not isinstance(value, Tensor):
             return TensorType(INT)
         dtype = str(value.dtype).removeprefix("torch.")
-        return TensorType(dtype, tuple(self._size(node, size) for size in value.shape))
+        return TensorType(dtype, tuple(self._size(size) for size in value.shape))
 
-    def _size(self, node: fx.Node, size: int | torch.SymInt) -> int | str:
+    def _size(self, size: int | torch.SymInt) -> int | str:
         if isinstance(size, int):
             return size
         text = str(size.node.expr)
         symbols = {str(symbol) for symbol in size.node.expr.free_symbols}
         if symbols != {self._batch_symbol}:
-            raise LowerError(f"the shape{_place(node)} depends on the images' values: {text}")
+            raise LowerError(f"the shape{self._place} depends on the images' values: {text}")
         return text.replace(self._batch_symbol, BATCH)
+
+
+def draws_numbers(node: fx.Node) -> bool:
+    """Whether a node draws random numbers: dropout does where it is told that it trains."""
+    tags = getattr(node.target, "tags", ())
+    if torch.Tag.nondeterministic_seeded not in tags:
+        return False
+    schema = node.target._schema  # type: ignore[union-attr]
+    given = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
+    given |= {a.name: v for a, v in zip(schema.arguments, node.args, strict=False)}
+    given |= node.kwargs
+    probability = given.get("p", given.get("dropout_p", given.get("dropout", 1)))
+    return bool(given.get("train", True)) and probability != 0
 
 
 def _tensor_type(tensor: Tensor) -> TensorType:
@@ -243,10 +309,3 @@ def _tensor_type(tensor: Tensor) -> TensorType:
 
 def _same(one: Tensor, other: Tensor) -> bool:
     return one is other or (one.dtype == other.dtype and torch.equal(one, other))
-
-
-def _place(node: fx.Node) -> str:
-    """` in `layer1.0.conv1``, or nothing where the graph does not say."""
-    stack = node.meta.get("nn_module_stack") or {}
-    paths = [entry[0] for entry in stack.values() if entry[0]]
-    return f" in `{paths[-1]}`" if paths else ""

@@ -1,11 +1,16 @@
+import copy
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, weight_norm
 
 from irbin.binary.activations import RPReLU
 from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method
 from irbin.bits import unpack
+from irbin.copies import copied
 from irbin.errors import LowerError
 from irbin.program.lower import freeze, lower
 from irbin.program.types import TensorType
@@ -186,6 +191,83 @@ class TestBatchNorm:
         assert torch.equal(net[0].running_mean, before)
 
 
+class Doubled(nn.Module):
+    def forward(self, weight):
+        return torch.special.bessel_j0(weight) * 2  # no program names the operator
+
+
+COMPUTED = {
+    "weight norm": parametrizations.weight_norm,
+    "weight norm by a hook": weight_norm,
+    "spectral norm": parametrizations.spectral_norm,
+    "spectral norm by a hook": spectral_norm,
+    "pruned": lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+    "pruned structures": lambda layer: prune.ln_structured(layer, "weight", 0.5, 2, 0),
+    "a parametrization of one's own": lambda layer: parametrize.register_parametrization(
+        layer, "weight", Doubled()
+    ),
+}
+
+
+class TestComputedWeights:
+    @pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated:FutureWarning")
+    @pytest.mark.parametrize("compute", COMPUTED.values(), ids=COMPUTED)
+    @pytest.mark.parametrize("has_run", [False, True], ids=["fresh", "after a step"])
+    def test_are_stored_as_what_they_are(self, compute, has_run):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten())
+        compute(net[0])
+        if has_run:
+            net(torch.randn(2, 3, 4, 4)).sum().backward()
+        before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+        lowered = lower(net, (3, 4, 4))
+        assert set(lowered.tensors) == {"0.weight", "0.bias"}
+        x = torch.randn(2, 3, 4, 4)
+        weight, bias = lowered.tensors["0.weight"], lowered.tensors["0.bias"]
+        with torch.no_grad():
+            assert torch.allclose(F.conv2d(x, weight, bias).flatten(1), net.eval()(x), atol=1e-6)
+        assert all(torch.equal(before[n], t) for n, t in net.state_dict().items())
+
+    def test_by_the_networks_own_code_are_folded_where_no_program_names_the_operator(self):
+        class Own(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.table = nn.Parameter(torch.rand(4))
+
+            def forward(self, x):
+                return x * torch.special.bessel_j0(self.table + 1)
+
+        net = nn.Sequential(Own())
+        lowered = lower(net, (3, 2, 4))
+        assert ops(lowered) == ["mul"]
+        (stored,) = lowered.tensors.values()
+        assert torch.equal(stored, torch.special.bessel_j0(net[0].table.detach() + 1))
+
+    def test_tensors_with_a_history_can_be_copied(self):
+        net = nn.Sequential(nn.Conv2d(3, 4, 3))
+        prune.l1_unstructured(net[0], "weight", 0.5)
+        net(torch.randn(2, 3, 4, 4))
+        with pytest.raises(RuntimeError, match="deepcopy"):
+            copy.deepcopy(net)
+        assert torch.equal(copied(net)[0].weight, net[0].weight)
+
+
+class TestInstanceNorm:
+    @pytest.mark.parametrize("affine", [True, False])
+    def test_with_statistics_of_each_image_is_a_group_norm(self, affine):
+        net = nn.Sequential(nn.InstanceNorm2d(4, affine=affine))
+        lowered = lower(net, (4, 5, 5))
+        assert ops(lowered) == ["group_norm"]
+        x = 3 * torch.randn(2, 4, 5, 5) + 1
+        found = F.group_norm(x, 4, *([net[0].weight, net[0].bias] if affine else []))
+        assert torch.allclose(found, net(x), atol=1e-5)
+
+    def test_with_running_statistics_is_a_batch_norm(self):
+        norm = nn.InstanceNorm2d(4, track_running_stats=True).train()
+        norm(torch.randn(2, 4, 5, 5))
+        assert ops(lower(nn.Sequential(norm), (4, 5, 5))) == ["mul", "add"]
+
+
 class TestWhatIsLeftOut:
     def test_dropout_identities_and_unused_branches(self):
         class Net(nn.Module):
@@ -276,7 +358,10 @@ class TestRefusals:
             def forward(self, x):
                 return torch.special.bessel_j0(x)
 
-        message = r"operator `aten\.special_bessel_j0\.default` in `1` is not one"
+        message = (
+            r"operator `aten\.special_bessel_j0\.default` in `1` "
+            r"\(program/test_lower\.py:\d+\) is not one that a packed network may use"
+        )
         with pytest.raises(LowerError, match=message):
             lower(nn.Sequential(nn.ReLU(), Odd()), (3, 4, 4))
 
@@ -295,6 +380,40 @@ class TestRefusals:
 
         with pytest.raises(LowerError, match=r"`torch\.export` cannot follow the network"):
             lower(Branch(), (3, 4, 4))
+
+    def test_it_is_one_line_and_torch_prints_nothing_beside_it(self, capfd):
+        class Branch(nn.Module):
+            def forward(self, x):
+                return x if x.sum() > 0 else -x
+
+        with pytest.raises(LowerError) as caught:
+            lower(nn.Sequential(nn.ReLU(), Branch()), (3, 4, 4))
+        message = str(caught.value)
+        assert "program/test_lower.py:" in message
+        assert "depends on the images" in message
+        assert "\n" not in message
+        assert capfd.readouterr() == ("", "")
+
+    @pytest.mark.parametrize(
+        "drop",
+        [lambda x: F.dropout(x), lambda x: x + torch.randn_like(x), lambda x: x * torch.rand(())],
+        ids=["dropout", "noise like the images", "noise alone"],
+    )
+    def test_random_numbers_in_evaluation_mode(self, drop):
+        class Noisy(nn.Module):
+            def forward(self, x):
+                return drop(x)
+
+        message = r"^`aten\..*` in `0` \(program/test_lower\.py:\d+\) draws random numbers in eval"
+        with pytest.raises(LowerError, match=message):
+            lower(nn.Sequential(Noisy()), (3, 4, 4))
+
+    def test_dropout_that_never_drops_is_nothing(self):
+        class Never(nn.Module):
+            def forward(self, x):
+                return F.dropout(x, 0.0, True) + 1
+
+        assert ops(lower(Never(), (3, 4, 4)))[-1] == "add"
 
     @pytest.mark.parametrize("odd", ["size", "none", "number"])
     def test_a_result_that_is_no_tensor(self, odd):
