@@ -1,15 +1,20 @@
 """Files and folders that appear whole or not at all: written beside their place, then renamed.
 
 For the moment between two renames the old one stands at `<name>.previous`, where `current` finds it
-if the program ends there.
+if the program ends there. And JSON from strangers, read within bounds.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, NoReturn
+
+from irbin.bounds import MAX_DIGITS, MAX_JSON_BYTES, MAX_NESTING
 
 
 def beside(path: Path) -> Path:
@@ -52,6 +57,62 @@ def put_in_place(partial: Path, path: Path) -> None:
 def current(path: Path) -> Path | None:
     """The folder `path`, or what a program that ended while replacing it left; else None."""
     return next((place for place in (path, _previous(path)) if place.is_dir()), None)
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds, within the bounds of `irbin.bounds`.
+
+    Raises:
+        ValueError: it is not JSON, too large, nested too deep, or holds numbers that are not finite
+            or have too many digits; the message is one line without the file's name.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        content = file.read(MAX_JSON_BYTES + 1)
+    if len(content) > MAX_JSON_BYTES:
+        raise ValueError(f"expected at most {MAX_JSON_BYTES} bytes of JSON")
+    try:
+        value = json.loads(
+            content.decode("utf-8"),
+            parse_int=_integer,
+            parse_float=_finite,
+            parse_constant=_no_number,
+        )
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    _check_nesting(value)
+    return value
+
+
+_TOO_DEEP = f"expected at most {MAX_NESTING} levels of lists and objects"
+
+
+def _integer(text: str) -> int:
+    if len(text.removeprefix("-")) > MAX_DIGITS:
+        raise ValueError(f"expected integers of at most {MAX_DIGITS} digits, got {text[:30]}…")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(float(text)):
+        raise ValueError(f"expected finite numbers, got {text[:30]}")
+    return float(text)
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"expected finite numbers, got {text}")
+
+
+def _check_nesting(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_NESTING + 1):
+        inner = [
+            v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)
+        ]
+        level = [item for items in inner for item in items]
+        if not level:
+            return
+    raise ValueError(_TOO_DEEP)
 
 
 def remove(path: Path) -> None:

@@ -15,8 +15,9 @@ ROOT = Path(irbin.__file__).parent
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "files": set(),
+    "bounds": set(),
     "copies": set(),
+    "files": {"bounds"},
     "records": {"errors"},
     "advice": {"records", "errors"},
     "estimation": {"advice", "records", "errors"},
@@ -42,9 +43,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "evaluation",
         "errors",
     },
-    "program": {"copies", "bits", "binary", "records", "errors"},
-    "artifact": {"files", "program", "records", "bits", "errors"},
-    "kernels": {"bits", "records", "errors"},
+    "program": {"copies", "bits", "bounds", "binary", "records", "errors"},
+    "artifact": {"bounds", "files", "program", "records", "bits", "errors"},
+    "kernels": {"bits", "bounds", "records", "errors"},
     "timing": {"hardware", "kernels", "records", "errors"},
     "runtime": {"artifact", "program", "kernels", "bits", "zoo", "records", "errors"},
     "agreement": {"evaluation", "binary", "bits", "program", "runtime", "records", "errors"},

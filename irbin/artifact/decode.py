@@ -10,7 +10,9 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from irbin.bounds import TO_THE_END
 from irbin.errors import ArtifactError
+from irbin.program.types import shortened
 
 _NUMBERS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
@@ -89,12 +91,13 @@ def _tuple(kinds: tuple[Any, ...], value: object, place: str) -> tuple[Any, ...]
 
 def _plain(kind: Any, value: object, place: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        # Python's integers know no bound, floats do
+        return float(_check(abs(value) <= TO_THE_END, value, _NUMBERS[float], place))  # type: ignore[arg-type]
     fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
     return _check(fits, value, _NUMBERS[kind], place)
 
 
 def _check(fits: bool, value: object, wanted: str, place: str) -> object:
     if not fits:
-        raise ArtifactError(f"at `{place}`: expected {wanted}, got {str(value)[:80]!r}")
+        raise ArtifactError(f"at {shortened(place)}: expected {wanted}, got {str(value)[:80]!r}")
     return value

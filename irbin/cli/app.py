@@ -5,6 +5,7 @@ No torch is loaded here: every command imports what it needs when it runs.
 
 from __future__ import annotations
 
+import inspect as inspect_module
 import os
 import sys
 import traceback
@@ -134,10 +135,19 @@ def explain(error: Exception, words: Sequence[str]) -> tuple[str, int]:
         where = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{where}", FAILED
     text = _one_line(str(error))[:LONGEST_MESSAGE]
-    if "OutOfMemory" in type(error).__name__ or isinstance(error, MemoryError):
-        return f"out of memory; try a smaller `--batch-size` ({text})", FAILED
+    is_short = "OutOfMemory" in type(error).__name__ or "can't allocate memory" in text
+    if is_short or isinstance(error, MemoryError):
+        return f"out of memory{_advice(words)} ({text})", FAILED
     kind = type(error).__name__
     return f"unforeseen {kind}: {text} (`{TRACEBACK_FLAG}` shows where)", FAILED
+
+
+def _advice(words: Sequence[str]) -> str:
+    """What to do about a lack of memory, where the command has something."""
+    command = COMMANDS.get(words[0]) if words else None
+    named = inspect_module.signature(command).parameters if command is not None else {}
+    has_batches = "batch_size" in named or "-b" in words or "--batch-size" in words
+    return "; try a smaller `--batch-size`" if has_batches else ""
 
 
 def _one_line(text: str) -> str:

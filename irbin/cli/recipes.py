@@ -95,6 +95,12 @@ def _as_json(file: RecipeFile) -> dict[str, JsonValue]:
     from irbin.training.recipe import resolve_recipe
 
     options = file.plan_options
+    try:
+        recipe = resolve_recipe(file.name, {}, converted=True)
+    except UsageError as error:
+        if file.name in str(error):
+            raise
+        raise UsageError(f"`recipe`: {file.name}: {error}") from error
     return {
         "name": file.name,
         "about": file.about,
@@ -102,7 +108,7 @@ def _as_json(file: RecipeFile) -> dict[str, JsonValue]:
         "pretrained": file.pretrained,
         "batch_size": file.batch_size or DEFAULT_BATCH_SIZE,
         "convert": None if options is None else to_json(options),
-        "recipe": to_json(resolve_recipe(file.name, {}, converted=True)),
+        "recipe": to_json(recipe),
     }
 
 

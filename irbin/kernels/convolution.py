@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbin.bits import packed_bytes
+from irbin.bounds import MAX_DEPTH_BITS, MAX_INTEGER
 from irbin.errors import UsageError
 from irbin.kernels import float_reference, native, reference
 from irbin.kernels.geometry import Geometry
-from irbin.kernels.kernel import Kernel, check_array, check_steps, step_tuples
+from irbin.kernels.kernel import Kernel, check_array, check_integer, check_steps, step_tuples
 from irbin.kernels.reference import Bits
 from irbin.kernels.steps import Floats, Step
 from irbin.kernels.thresholds import Thresholds
@@ -46,7 +47,10 @@ class ConvKernel(Kernel):
         thresholds: Thresholds | None = None,
     ) -> None:
         super().__init__(steps)
-        geometry.check()
+        check_array("weight_bits", weight_bits, np.uint8, (None, None, None, None))
+        in_channels = check_integer("in_channels", in_channels, -MAX_INTEGER, MAX_INTEGER)
+        groups = check_integer("groups", groups, -MAX_INTEGER, MAX_INTEGER)
+        geometry = geometry.checked(in_channels)
         n_out = len(weight_bits)
         if groups < 1 or in_channels < 1 or in_channels % groups or n_out % groups or not n_out:
             raise UsageError(
@@ -55,6 +59,9 @@ class ConvKernel(Kernel):
             )
         packed = packed_bytes(in_channels // groups)
         check_array("weight_bits", weight_bits, np.uint8, (n_out, *geometry.kernel, packed))
+        depth = in_channels // groups * geometry.kernel[0] * geometry.kernel[1]
+        if depth > MAX_DEPTH_BITS:
+            raise UsageError(f"expected dots of at most {MAX_DEPTH_BITS} products, got {depth}")
         check_steps(steps, n_out)
         self.weight_bits, self.geometry, self.in_channels = weight_bits, geometry, in_channels
         self.groups, self.thresholds = groups, thresholds
@@ -124,10 +131,12 @@ class FloatConvKernel(Kernel):
         bfloat16: bool = False,
     ) -> None:
         super().__init__(steps)
-        geometry.check()
+        if getattr(weight, "ndim", 4) != 4:
+            check_array("weight", weight, np.float32, (None, None, None, None))
+        if not isinstance(weight, np.ndarray) or 0 in weight.shape:
+            raise UsageError(f"`weight`: expected channels, got {getattr(weight, 'shape', weight)}")
+        geometry = geometry.checked(weight.shape[3])
         check_array("weight", weight, np.float32, (None, *geometry.kernel, None))
-        if 0 in weight.shape:
-            raise UsageError(f"`weight`: expected channels, got {weight.shape}")
         check_steps(steps, len(weight))
         self.weight, self.geometry, self.bfloat16 = weight, geometry, bfloat16
 
@@ -183,6 +192,7 @@ def linear_kernel(
     Raises:
         UsageError: see `ConvKernel`.
     """
+    check_array("weight_bits", weight_bits, np.uint8, (None, None))
     weight = weight_bits[:, None, None, :]
     return ConvKernel(
         weight, Geometry((1, 1), (1, 1)), in_features, steps=steps, thresholds=thresholds
@@ -192,6 +202,9 @@ def linear_kernel(
 def dot_steps(scale_log2: NDArray[np.int8] | None, bias: Floats | None) -> tuple[Step, ...]:
     """What `bconv2d` and `bgemm` do to a dot: a product with 2^scale_log2, then a sum."""
     steps = []
+    for name, values, kind in (("scale_log2", scale_log2, np.int8), ("bias", bias, np.float32)):
+        if values is not None:
+            check_array(name, values, kind, (None,))
     if scale_log2 is not None:
         steps.append(Step("multiply", np.ldexp(np.float32(1), scale_log2.astype(np.int32))))
     if bias is not None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from irbin.bounds import MAX_ELEMENTS, MAX_INTEGER, MAX_REACH
 from irbin.errors import UsageError
+from irbin.kernels.kernel import check_integers
 from irbin.kernels.reference import Border
 
 
@@ -28,11 +30,33 @@ class Geometry(NamedTuple):
         (y, x) = (self._out(axis) for axis in range(2))
         return y, x
 
-    def check(self) -> None:
-        """Raises UsageError for sizes that no window has."""
-        pairs = (self.size, self.kernel, self.stride, self.dilation)
-        if min(map(min, pairs)) < 1 or min(self.border) < 0 or min(self.out_size) < 1:
-            raise UsageError(f"expected a window that fits its image, got {self}")
+    def checked(self, n_channels: int = 1) -> Geometry:
+        """This geometry in Python's integers, for an image of so many channels.
+
+        Raises:
+            UsageError: sizes that are no integers, that no window has, or beyond their bounds.
+        """
+        border = check_integers("border", self.border, 4, -MAX_REACH, MAX_REACH)
+        found = Geometry(
+            _pair("size", self.size, MAX_INTEGER),
+            _pair("kernel", self.kernel, MAX_REACH),
+            _pair("stride", self.stride, MAX_REACH),
+            (border[0], border[1], border[2], border[3]),
+            _pair("dilation", self.dilation, MAX_REACH),
+        )
+        pairs = (found.size, found.kernel, found.stride, found.dilation)
+        if min(map(min, pairs)) < 1 or min(border) < 0:
+            raise UsageError(f"expected a window that fits its image, got {found}")
+        reach = [(k - 1) * d + 1 for k, d in zip(found.kernel, found.dilation, strict=True)]
+        if min(found.out_size) < 1 or max(reach) > MAX_REACH:
+            raise UsageError(f"expected a window that fits its image, got {found}")
+        padded = [size + sum(found._padding(axis)) for axis, size in enumerate(found.size)]
+        if n_channels * padded[0] * padded[1] > MAX_ELEMENTS:
+            raise UsageError(
+                f"expected at most {MAX_ELEMENTS} values of an image with its border, got "
+                f"{n_channels * padded[0] * padded[1]}"
+            )
+        return found
 
     def axes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """As the extension module takes them."""
@@ -49,3 +73,8 @@ class Geometry(NamedTuple):
     def _out(self, axis: int) -> int:
         reach = (self.kernel[axis] - 1) * self.dilation[axis] + 1
         return (self.size[axis] + sum(self._padding(axis)) - reach) // self.stride[axis] + 1
+
+
+def _pair(name: str, values: object, most: int) -> tuple[int, int]:
+    vertical, horizontal = check_integers(name, values, 2, -most, most)
+    return vertical, horizontal

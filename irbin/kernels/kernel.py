@@ -6,6 +6,7 @@ buffers. Activations are channels-last: (batch, height, width, channels), bits i
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbin.bits import packed_bytes
+from irbin.bounds import MAX_INTEGER, MAX_THREADS
 from irbin.errors import UsageError
 from irbin.kernels import native, reference
 from irbin.kernels.reference import Bits
@@ -62,6 +64,7 @@ class Kernel(ABC):
         Raises:
             UsageError: an array has another type or shape, or is not contiguous or aligned.
         """
+        n_threads = check_integer("n_threads", n_threads, -MAX_THREADS, MAX_THREADS)
         n = self._check_input(x)
         shape = self._out_shape(n)
         bits_shape = (*shape[:-1], packed_bytes(shape[-1]))
@@ -148,6 +151,9 @@ def check_steps(steps: Sequence[Step], n_channels: int) -> None:
     if any(step.kind in ("residual", "write") for step in split(steps)[1]):
         raise UsageError("expected steps on channels alone behind a `write`, got others")
     for step in steps:
+        if step.kind not in _KINDS:
+            raise UsageError(f"expected a step of {', '.join(_KINDS)}, got {step.kind!r}")
+        check_integer("residual", step.residual, -MAX_INTEGER, MAX_INTEGER)
         if not 0 <= step.residual < MAX_RESIDUALS:
             raise UsageError(
                 f"`residual`: expected a number below {MAX_RESIDUALS}, got {step.residual}"
@@ -167,6 +173,7 @@ def check_array(
     written: bool = False,
 ) -> None:
     """Raises UsageError for what kernels cannot read; None in `shape` stands for any size."""
+    check_is_array(name, array)
     fits = array.ndim == len(shape) and all(
         wanted in (None, found) for wanted, found in zip(shape, array.shape, strict=True)
     )
@@ -179,6 +186,41 @@ def check_array(
         raise UsageError(f"`{name}`: expected a contiguous, aligned array; copy it first")
     if written and not array.flags.writeable:
         raise UsageError(f"`{name}`: expected an array that may be written")
+
+
+def check_is_array(name: str, array: object) -> None:
+    """Raises UsageError for what is no NumPy array."""
+    if not isinstance(array, np.ndarray):
+        raise UsageError(f"`{name}`: expected a NumPy array, got {type(array).__name__}")
+
+
+def check_integer(name: str, value: object, least: int, most: int) -> int:
+    """A size as a Python integer.
+
+    Raises:
+        UsageError: it is no integer (a boolean is none), or out of bounds.
+    """
+    try:
+        found = None if isinstance(value, bool | np.bool_) else operator.index(value)  # type: ignore[arg-type]  # that is asked here
+    except TypeError:
+        found = None
+    if found is None or not least <= found <= most:
+        raise UsageError(
+            f"`{name}`: expected an integer from {least} to {most}, got {str(value)[:40]} "
+            f"({type(value).__name__})"
+        )
+    return found
+
+
+def check_integers(name: str, values: object, count: int, least: int, most: int) -> tuple[int, ...]:
+    """`count` sizes as Python integers.
+
+    Raises:
+        UsageError: it is no tuple or list of so many, or see `check_integer`.
+    """
+    if not isinstance(values, tuple | list) or len(values) != count:
+        raise UsageError(f"`{name}`: expected {count} integers, got {str(values)[:40]}")
+    return tuple(check_integer(name, value, least, most) for value in values)
 
 
 def address(array: NDArray[Any]) -> int:

@@ -6,11 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbin.bits import packed_bytes
+from irbin.bounds import MAX_DEPTH_BITS, MAX_INTEGER, MAX_THREADS
 from irbin.errors import UsageError
 from irbin.kernels import native, reference
 from irbin.kernels.convolution import ConvKernel, dot_steps, linear_kernel
 from irbin.kernels.geometry import Geometry
-from irbin.kernels.kernel import address, check_array
+from irbin.kernels.kernel import address, check_array, check_integer, check_is_array
 from irbin.kernels.passes import RowsKernel
 from irbin.kernels.reference import Bits, Border
 from irbin.kernels.steps import Floats
@@ -31,8 +32,12 @@ def bitpack(x: Floats, channel_axis: int, groups: int = 1, n_threads: int = 1) -
     Raises:
         UsageError: x is not float32, has no such axis, or its channels do not divide by groups.
     """
-    if x.dtype != np.float32:
-        raise UsageError(f"`x`: expected float32, got {x.dtype}")
+    if not isinstance(x, np.ndarray) or x.dtype != np.float32:
+        found = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
+        raise UsageError(f"`x`: expected float32, got {found}")
+    channel_axis = check_integer("channel_axis", channel_axis, -MAX_INTEGER, MAX_INTEGER)
+    groups = check_integer("groups", groups, -MAX_INTEGER, MAX_INTEGER)
+    n_threads = check_integer("n_threads", n_threads, -MAX_THREADS, MAX_THREADS)
     if not 0 <= channel_axis < x.ndim or groups < 1 or x.shape[channel_axis] % groups:
         raise UsageError(
             f"`x`: expected channels on axis {channel_axis} in {groups} groups, got {x.shape}"
@@ -71,6 +76,8 @@ def bconv2d(
     Raises:
         UsageError: an array has another type or shape, or is not contiguous or aligned.
     """
+    check_is_array("bits", bits)
+    check_is_array("weight_bits", weight_bits)
     if bits.ndim != 4 or weight_bits.ndim != 4:
         raise UsageError(f"expected 4 axes, got bits {bits.shape}, weight {weight_bits.shape}")
     geometry = Geometry(
@@ -79,7 +86,7 @@ def bconv2d(
     )  # fmt: skip
     steps = dot_steps(scale_log2, bias)
     kernel = ConvKernel(weight_bits, geometry, in_channels, groups, steps)
-    y = np.empty((len(bits), *geometry.out_size, len(weight_bits)), np.float32)
+    y = np.empty((len(bits), *kernel.geometry.out_size, len(weight_bits)), np.float32)
     kernel(bits, (), y, None, n_threads)
     return np.moveaxis(y, -1, 1)
 
@@ -97,8 +104,11 @@ def bgemm(
     Raises:
         UsageError: an array has another type or shape, or is not contiguous or aligned.
     """
+    check_is_array("bits", bits)
+    check_is_array("weight_bits", weight_bits)
     if weight_bits.ndim != 2 or bits.ndim < 1:
         raise UsageError(f"expected rows of bits, got {bits.shape} and {weight_bits.shape}")
+    in_features = check_integer("in_features", in_features, 1, MAX_DEPTH_BITS)
     kernel = linear_kernel(weight_bits, in_features, dot_steps(scale_log2, bias))
     check_array("bits", bits, np.uint8, (*bits.shape[:-1], packed_bytes(in_features)))
     y = np.empty((*bits.shape[:-1], len(weight_bits)), np.float32)

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from irbin.bounds import MAX_INTEGER
 from irbin.errors import UsageError
 from irbin.kernels import float_reference, native, reference
 from irbin.kernels.convolution import ConvKernel, FloatConvKernel
 from irbin.kernels.geometry import Geometry
-from irbin.kernels.kernel import Kernel, check_array, check_steps, step_tuples
+from irbin.kernels.kernel import Kernel, check_array, check_integer, check_steps, step_tuples
 from irbin.kernels.steps import Floats, Step
 
 
@@ -42,7 +43,8 @@ class PoolKernel(Kernel):
         producer: ConvKernel | FloatConvKernel | None = None,
     ) -> None:
         super().__init__(steps)
-        geometry.check()
+        n_channels = check_integer("n_channels", n_channels, 1, MAX_INTEGER)
+        geometry = geometry.checked(n_channels)
         left, right, top, bottom = geometry.border
         height, width = geometry.kernel
         if max(left, right) >= width or max(top, bottom) >= height:
@@ -104,6 +106,7 @@ class RowsKernel(Kernel):
 
     def __init__(self, n_channels: int, steps: Sequence[Step] = ()) -> None:
         super().__init__(steps)
+        n_channels = check_integer("n_channels", n_channels, 0, MAX_INTEGER)
         check_steps(steps, n_channels)
         self.n_channels = n_channels
 

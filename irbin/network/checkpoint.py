@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from irbin.errors import SourceError
@@ -22,6 +23,9 @@ from irbin.network.wrapping import N_NAMED, names_of, unwrap
 
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".tar", ".bin", ".ckpt", ".safetensors", INDEX_SUFFIX)
 """File endings that are never a network's name."""
+
+EXPANDED_BYTES = 1 << 26
+"""So much more than its file a tensor may take, as one number repeated along an axis does."""
 
 INPUT_ARGS = ("in_chans", "input_size", "img_size", "mean", "std", "interpolation", "crop_pct")
 """Arguments of timm's training script that say how images were fed."""
@@ -64,28 +68,53 @@ def read_checkpoint(path: Path, use_ema: bool = False, state_key: str | None = N
     check_finite(tensors, where)
     return Checkpoint(
         tensors,
-        **_training_arguments(content),
+        **_training_arguments(content, where),
         is_ordered=keeps_order(path),
         notes=notes + _type_notes(tensors, where),
     )
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
-    """Refuses NaN and infinite weights.
+    """Refuses NaN and infinite weights, and tensors that are no plain numbers in memory.
 
     Raises:
-        SourceError: names the first tensor that has one.
+        SourceError: names the first such tensor.
     """
     for name, tensor in tensors.items():
+        _check_plain(name, tensor, where)
         if not tensor.is_floating_point():
             continue
-        wide = tensor.float() if tensor.element_size() == 1 else tensor  # float8 knows no isfinite
+        try:  # float8 knows no isfinite, float4 nothing at all
+            wide = tensor.float() if tensor.element_size() == 1 else tensor
+        except RuntimeError as error:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise SourceError(
+                f"{where}: `{name}` is {kind}, which torch cannot compute with; "
+                "save it as float32 or bfloat16"
+            ) from error
         n_bad = int((~wide.isfinite()).sum())
         if n_bad:
             raise SourceError(
                 f"{where}: expected finite weights, `{name}` has {n_bad} NaN or infinite of "
                 f"{tensor.numel()}; use a checkpoint from before training diverged"
             )
+
+
+def _check_plain(name: str, tensor: Tensor, where: str) -> None:
+    what = None
+    if tensor.layout != torch.strided or tensor.is_nested:
+        what = f"a {str(tensor.layout).removeprefix('torch.')} tensor"
+    elif tensor.is_meta:
+        what = "a tensor without numbers (device `meta`)"
+    elif (
+        tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes() + EXPANDED_BYTES
+    ):
+        what = f"{tensor.untyped_storage().nbytes()} bytes expanded to {tuple(tensor.shape)}"
+    if what is not None:
+        raise SourceError(
+            f"{where}: expected plain tensors, `{name}` is {what}; save `model.state_dict()` of "
+            "the network on the CPU"
+        )
 
 
 def load_into(
@@ -128,7 +157,7 @@ def _type_notes(tensors: Mapping[str, Tensor], where: str) -> tuple[str, ...]:
     return (f"{where}: weights are {foreign}, computed in float32",) if foreign else ()
 
 
-def _training_arguments(content: Mapping[Any, Any]) -> dict[str, Any]:
+def _training_arguments(content: Mapping[Any, Any], where: str) -> dict[str, Any]:
     """Fields of `Checkpoint` that a timm training checkpoint states beside its weights."""
     arguments = content.get("args")
     if isinstance(arguments, argparse.Namespace):
@@ -136,10 +165,17 @@ def _training_arguments(content: Mapping[Any, Any]) -> dict[str, Any]:
     if not isinstance(arguments, Mapping):
         arguments = {}
     architecture, num_classes = content.get("arch"), arguments.get("num_classes")
+    model_kwargs = arguments.get("model_kwargs") or {}
+    if not (isinstance(model_kwargs, Mapping) and all(isinstance(k, str) for k in model_kwargs)):
+        raise SourceError(
+            f"{where}: expected names and values in `args.model_kwargs`, got a "
+            f"{type(model_kwargs).__name__}"
+        )
+    is_count = isinstance(num_classes, int) and not isinstance(num_classes, bool)
     return {
         "architecture": f"timm:{architecture}" if isinstance(architecture, str) else None,
-        "num_classes": num_classes if isinstance(num_classes, int) else None,
-        "model_kwargs": dict(arguments.get("model_kwargs") or {}),
+        "num_classes": num_classes if is_count else None,
+        "model_kwargs": dict(model_kwargs),
         "input_args": {k: arguments[k] for k in INPUT_ARGS if arguments.get(k) is not None},
     }
 

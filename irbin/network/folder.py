@@ -19,7 +19,7 @@ from torch import Tensor
 
 from irbin import __version__
 from irbin.errors import SourceError, UsageError
-from irbin.files import beside, put_in_place, remove
+from irbin.files import beside, put_in_place, read_json, remove
 from irbin.network.checkpoint import load_into, read_checkpoint
 from irbin.network.network import Network
 from irbin.network.source import PREFIXES, build
@@ -190,7 +190,7 @@ def _read_config(path: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = read_json(file)
     except (ValueError, OSError) as error:
         raise SourceError(
             f"`{file}`: expected JSON, the file is cut short or damaged ({error})"

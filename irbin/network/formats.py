@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from irbin.errors import SourceError
+from irbin.files import read_json
 from irbin.network.unpickle import first_line, read_torch
 
 INDEX_SUFFIX = ".index.json"
@@ -81,7 +80,7 @@ def _is_safetensors(path: Path, head: bytes) -> bool:
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path, device="cpu")
-    except (SafetensorError, ValueError, OSError) as error:
+    except Exception as error:  # safetensors lets a dozen types through; nothing of the file ran
         raise SourceError(
             f"`{path}`: expected a safetensors file, this one is cut short or damaged "
             f"({first_line(error)})"
@@ -111,7 +110,7 @@ def _weight_map(index: Path) -> dict[str, str]:
     """Tensor → file name of its shard, which lies beside the index."""
     _head(index)
     try:
-        content = json.loads(index.read_text(encoding="utf-8"))
+        content = read_json(index)
     except (ValueError, OSError) as error:
         raise SourceError(
             f"`{index}`: expected JSON, the file is cut short or damaged ({first_line(error)})"

@@ -12,6 +12,7 @@ import pickle
 import pickletools
 import re
 import warnings
+import zipfile
 from pathlib import Path
 
 import torch
@@ -32,6 +33,8 @@ def read_torch(path: Path) -> object:
         raise SourceError(
             f"`{path}`: not a checkpoint; expected a file written by `torch.save` or safetensors"
         )
+    if is_zip:
+        _check_archive(path)
     try:
         # timm's training checkpoints hold their arguments, a plain bag of values
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
@@ -39,6 +42,25 @@ def read_torch(path: Path) -> object:
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen types on damaged files; no code of theirs ran
         raise SourceError(f"`{path}`: {_why_unreadable(path, is_zip, error)}") from error
+
+
+def _check_archive(path: Path) -> None:
+    """Refuses an archive that unpacks to more than it holds: torch compresses nothing.
+
+    Raises:
+        SourceError: it says so.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            packed = [one for one in archive.infolist() if one.file_size > one.compress_size]
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RecursionError):
+        return  # torch says what is wrong with it
+    if packed:
+        raise SourceError(
+            f"`{path}`: expected an archive as `torch.save` writes it, `{packed[0].filename}` is "
+            f"compressed from {packed[0].file_size} bytes to {packed[0].compress_size}; unpack it "
+            "or save the checkpoint again"
+        )
 
 
 def _why_unreadable(path: Path, is_zip: bool, error: Exception) -> str:

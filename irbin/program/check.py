@@ -6,17 +6,17 @@ ATen's own shape rules are left to torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from irbin.bits import packed_bytes
-from irbin.program.types import Dtype, Node, Ref, TensorType, Value, ValueType
+from irbin.bounds import MAX_DEPTH_BITS, MAX_ELEMENTS, MAX_INTEGER, MAX_PRODUCTS, MAX_REACH
+from irbin.program.arguments import argument_problem
+from irbin.program.types import Dtype, Node, Ref, TensorType, Value, ValueType, shortened
 from irbin.program.vocabulary import OWN_OPERATORS, signatures
 
 Types = Mapping[str, ValueType]
 """What every name defined so far stands for."""
-
-MAX_DEPTH_BITS = 1 << 24
-"""Products in one dot: beyond it float32 cannot hold every dot."""
 
 
 def node_problem(node: Node, types: Types, constants: Types) -> str | None:
@@ -62,9 +62,9 @@ def _call_problem(node: Node, types: Types) -> str | None:
             if not argument.optional:
                 return f"`{op}` lacks its argument `{argument.name}`"
         elif not _fits(argument.kind, given[argument.name], types):
-            value = given[argument.name]
-            return f"argument `{argument.name}` of `{op}`: expected {argument.kind}, got {value!r}"
-    return None
+            found = _shown(given[argument.name])
+            return f"argument `{argument.name}` of `{op}`: expected {argument.kind}, got {found}"
+    return argument_problem(op, given, node.type, types)
 
 
 def _fits(kind: str, value: Value, types: Types) -> bool:
@@ -131,17 +131,23 @@ class _Call:
 
     def integer(self, name: str, least: int) -> int:
         value = self.given[name]
-        if not isinstance(value, int) or value < least:
-            raise _Misfit(f"`{name}` of `{self.op}`: expected at least {least}, got {value!r}")
+        if not isinstance(value, int) or not least <= value <= MAX_INTEGER:
+            raise _Misfit(
+                f"`{name}` of `{self.op}`: expected at least {least} and at most {MAX_INTEGER}, "
+                f"got {value!r}"
+            )
         return value
 
     def integers(self, name: str, n: int, least: int) -> tuple[int, ...]:
         value = self.given[name]
         if isinstance(value, tuple) and len(value) == n:
-            sizes = tuple(v for v in value if isinstance(v, int) and v >= least)
+            sizes = tuple(v for v in value if isinstance(v, int) and least <= v <= MAX_REACH)
             if len(sizes) == n:
                 return sizes
-        raise _Misfit(f"`{name}` of `{self.op}`: expected {n} numbers ≥ {least}, got {value!r}")
+        raise _Misfit(
+            f"`{name}` of `{self.op}`: expected {n} numbers ≥ {least} and ≤ {MAX_REACH}, got "
+            f"{_shown(value)}"
+        )
 
 
 def _bitpack(call: _Call) -> TensorType:
@@ -173,12 +179,25 @@ def _bconv2d(call: _Call) -> TensorType:
     stride, dilation = call.integers("stride", 2, 1), call.integers("dilation", 2, 1)
     left, right, top, bottom = call.integers("border", 4, 0)
     sizes: list[int] = []
+    n_padded = in_channels
     for axis, padding in ((0, top + bottom), (1, left + right)):
         size = bits.shape[1 + axis]
         reach = (kernel[axis] - 1) * dilation[axis] + 1
-        if not isinstance(size, int) or size + padding < reach:
-            raise _Misfit(f"`bconv2d`: the kernel reaches over {reach} pixels of {bits}")
+        if not isinstance(size, int) or not 1 <= reach <= min(size + padding, MAX_REACH):
+            raise _Misfit(
+                f"`bconv2d`: the kernel reaches over {reach} pixels of {bits}; the bound is the "
+                f"image with its border, and {MAX_REACH}"
+            )
+        n_padded *= size + padding
         sizes.append((size + padding - reach) // stride[axis] + 1)
+    if n_padded > MAX_ELEMENTS:
+        raise _Misfit(
+            f"`bconv2d`: expected at most {MAX_ELEMENTS} values of an image with its border, got "
+            f"{n_padded}"
+        )
+    n_products = n_out * math.prod(sizes) * in_channels // groups * kernel[0] * kernel[1]
+    if n_products > MAX_PRODUCTS:
+        raise _Misfit(f"`bconv2d`: expected at most {MAX_PRODUCTS} products, got {n_products}")
     return TensorType("float32", (bits.shape[0], n_out, *sizes))
 
 
@@ -215,6 +234,12 @@ _OWN: dict[str, Callable[[_Call], TensorType]] = {
     "bgemm": _bgemm,
     "bitunpack": _bitunpack,
 }
+
+
+def _shown(value: Value) -> str:
+    """An argument for a message, however long it is."""
+    text = repr(value)
+    return text if len(text) <= 80 else shortened(text)
 
 
 def _text(kind: ValueType | None) -> str:

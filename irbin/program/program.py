@@ -12,9 +12,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from irbin.bounds import MAX_ARGUMENT_NESTING, MAX_LIST, MAX_NODES, MAX_TEXT
 from irbin.errors import ArtifactError
 from irbin.program.check import node_problem
-from irbin.program.types import BATCH, DTYPES, INT, Dtype, Node, Ref, TensorType, Value, ValueType
+from irbin.program.claims import check_claims, folded_problem
+from irbin.program.shapes import type_problem
+from irbin.program.types import (
+    BATCH,
+    DTYPES,
+    INT,
+    Dtype,
+    Node,
+    Ref,
+    TensorType,
+    Value,
+    ValueType,
+    shortened,
+)
 
 __all__ = ["Dtype", "Node", "Program", "Ref", "TensorType", "Value", "format_program"]
 
@@ -24,7 +38,8 @@ class Program:
     """A pure function from tensors to tensors. Made by `lower` and `from_json`, read by all after.
 
     Inputs, constants and nodes share one name space. Checked when made: names are unique, a node
-    reads what stands before it, fits its operator and, where the operator is irbin's, its shapes.
+    reads what stands before it, fits its operator and, where the operator is irbin's or may give
+    more than it reads, its shapes; and everything is within `irbin.bounds`.
 
     Raises:
         ArtifactError: a check fails; the message names the node.
@@ -45,27 +60,53 @@ class Program:
             raise ArtifactError("expected one input, float32[N,…]: a batch of images")
         if not self.outputs:
             raise ArtifactError("expected at least one output, got none")
+        for what, count, most in (
+            ("outputs", len(self.outputs), MAX_LIST),
+            ("nodes", len(self.nodes), MAX_NODES),
+            ("constants", len(self.constants), MAX_NODES),
+        ):
+            if count > most:
+                raise ArtifactError(f"expected at most {most} {what}, got {count}")
+        for name, kind in (*self.inputs.items(), *self.constants.items()):
+            _check_type(f"`{_checked_name(name)}`", kind)
         shared = sorted(self.inputs.keys() & self.constants.keys())
         if shared:
             raise ArtifactError(f"`{shared[0]}` is both an input and a constant")
         known: dict[str, ValueType] = {**self.inputs, **self.constants}
         for node in self.nodes:
-            where = f"node `{node.name}`"
+            where = f"node `{_checked_name(node.name)}`"
             if node.name in known:
                 raise ArtifactError(f"{where}: its name is taken already")
             missing = [name for name in node.refs() if name not in known]
             if missing:
                 raise ArtifactError(
-                    f"{where}: it reads `{missing[0]}`, which nothing before it gives"
+                    f"{where}: it reads {shortened(missing[0])}, which nothing before it gives"
                 )
+            _check_type(where, node.type)
             problem = node_problem(node, known, self.constants)
             if problem is not None:
                 raise ArtifactError(f"{where}: {problem}")
             known[node.name] = node.type
         for name in self.outputs:
-            kind = known.get(name)
-            if not isinstance(kind, TensorType) or kind.dtype == INT:
-                raise ArtifactError(f"output `{name}`: expected a tensor that the program computes")
+            result = known.get(name)
+            if not isinstance(result, TensorType) or result.dtype == INT:
+                raise ArtifactError(
+                    f"output {shortened(name)}: expected a tensor that the program computes"
+                )
+        problem = folded_problem(self.constants, self.nodes)
+        if problem is not None:
+            raise ArtifactError(problem)
+        for n in (1, 3):
+            self.check_batch(n)
+
+    def check_batch(self, n: int) -> None:
+        """Holds the declared types against what n images give, before anything runs.
+
+        Raises:
+            ArtifactError: a size is negative or beyond its bound, or a type cannot be; names the
+                node.
+        """
+        check_claims({**self.inputs, **self.constants}, self.nodes, n)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` is the inverse."""
@@ -150,23 +191,37 @@ def _node_from_json(value: object, index: int) -> Node:
     name, op, args = fields["name"], fields["op"], fields["args"]
     kwargs, kinds = fields.get("kwargs", {}), fields["type"]
     if not (isinstance(name, str) and isinstance(op, str)):
-        raise ArtifactError(f"{where}: expected texts as `name` and `op`, got {name!r} and {op!r}")
+        raise ArtifactError(
+            f"{where}: expected texts as `name` and `op`, got {shortened(name)} and {shortened(op)}"
+        )
     if not (isinstance(args, list) and isinstance(kwargs, dict)):
-        raise ArtifactError(f"node `{name}`: expected a list of `args` and an object of `kwargs`")
+        raise ArtifactError(
+            f"node {shortened(name)}: expected a list of `args` and an object of `kwargs`"
+        )
+    try:
+        several = isinstance(kinds, list)
+        kind = tuple(map(TensorType.parse, kinds)) if several else TensorType.parse(kinds)
+    except ArtifactError as error:
+        raise ArtifactError(f"node {shortened(name)}: {error}") from error
     return Node(
         name,
         op,
         tuple(_value_from_json(v, name) for v in args),
         {key: _value_from_json(v, name) for key, v in kwargs.items()},
-        tuple(map(TensorType.parse, kinds)) if isinstance(kinds, list) else TensorType.parse(kinds),
+        kind,
     )
 
 
-def _value_from_json(value: object, node: str) -> Value:
+def _value_from_json(value: object, node: str, depth: int = 0) -> Value:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list):
-        return tuple(_value_from_json(item, node) for item in value)
+        if len(value) > MAX_LIST or depth >= MAX_ARGUMENT_NESTING:
+            raise ArtifactError(
+                f"node {shortened(node)}: expected at most {MAX_LIST} items in "
+                f"{MAX_ARGUMENT_NESTING} levels of lists as an argument"
+            )
+        return tuple(_value_from_json(item, node, depth + 1) for item in value)
     if isinstance(value, dict) and len(value) == 1:
         ((kind, text),) = value.items()
         if kind == "ref" and isinstance(text, str):
@@ -175,7 +230,7 @@ def _value_from_json(value: object, node: str) -> Value:
             return Dtype(text)
         if kind == "float" and text in ("inf", "-inf", "nan"):
             return float(text)
-    raise ArtifactError(f"node `{node}`: an argument cannot be {value!r}")
+    raise ArtifactError(f"node {shortened(node)}: an argument cannot be {str(value)[:80]!r}")
 
 
 def _fields(
@@ -189,11 +244,33 @@ def _fields(
     for name in sorted(required - value.keys()):
         raise ArtifactError(f"{where}: `{name}` is missing")
     for name in sorted(value.keys() - required - optional):
-        raise ArtifactError(f"{where}: `{name}` is not part of the format")
+        raise ArtifactError(f"{where}: {shortened(name)} is not part of the format")
     return value
 
 
 def _types(value: object, where: str) -> dict[str, TensorType]:
     if not isinstance(value, dict):
         raise ArtifactError(f"`{where}`: expected an object of types, got {type(value).__name__}")
-    return {name: TensorType.parse(kind) for name, kind in value.items()}
+    found = {}
+    for name, kind in value.items():
+        try:
+            found[name] = TensorType.parse(kind)
+        except ArtifactError as error:
+            raise ArtifactError(f"`{where}`: {shortened(name)}: {error}") from error
+    return found
+
+
+def _checked_name(name: str) -> str:
+    """A name as it is, if a message can show it."""
+    if not name or len(name) > MAX_TEXT or not name.isprintable():
+        raise ArtifactError(
+            f"expected printable names of 1 to {MAX_TEXT} characters, got {shortened(name)}"
+        )
+    return name
+
+
+def _check_type(where: str, kind: ValueType) -> None:
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    problems = [problem for problem in map(type_problem, kinds) if problem is not None]
+    if problems:
+        raise ArtifactError(f"{where}: {problems[0]}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from irbin.bounds import MAX_AXES, MAX_EXPRESSION, MAX_INTEGER
 from irbin.errors import ArtifactError
 
 BATCH = "N"
@@ -22,7 +23,7 @@ DTYPES = (
 INT = "int"
 """The dtype of a value that is no tensor but a Python integer: a size."""
 
-_DIMENSION = re.compile(r"[N\d+*/() -]+")
+_DIMENSION = re.compile(r"[N0-9+*/() -]+")
 _TYPE = re.compile(r"(\w+)\[(.*)\]")
 
 
@@ -57,13 +58,38 @@ class TensorType:
             return TensorType(INT)
         match = _TYPE.fullmatch(text) if isinstance(text, str) else None
         if match is None or match[1] not in DTYPES:
-            raise ArtifactError(f"expected a type such as `float32[N,3,32,32]`, got {text!r}")
-        sizes = match[2].split(",") if match[2] else []
-        if not all(_DIMENSION.fullmatch(size) for size in sizes):
             raise ArtifactError(
-                f"expected sizes that are numbers or expressions of N, got `{text}`"
+                f"expected a type such as `float32[N,3,32,32]`, got {shortened(text)}"
             )
-        return TensorType(match[1], tuple(int(s) if s.isdigit() else s for s in sizes))
+        sizes = match[2].split(",", MAX_AXES) if match[2] else []
+        if len(sizes) > MAX_AXES:
+            raise ArtifactError(f"expected at most {MAX_AXES} axes, got {shortened(text)}")
+        return TensorType(match[1], tuple(map(_size, sizes)))
+
+
+def _size(text: str) -> int | str:
+    """A number, or an expression of N as it stands."""
+    if not _DIMENSION.fullmatch(text) or len(text) > MAX_EXPRESSION:
+        raise ArtifactError(
+            f"expected sizes that are numbers or expressions of N, of at most {MAX_EXPRESSION} "
+            f"characters, got {shortened(text)}"
+        )
+    if not (text.isascii() and text.isdigit()):
+        return text
+    if len(text) > len(str(MAX_INTEGER)) or int(text) > MAX_INTEGER:
+        raise ArtifactError(f"expected sizes up to {MAX_INTEGER}, got {shortened(text)}")
+    return int(text)
+
+
+def shortened(value: object) -> str:
+    """A value of a file for a message, however long it is."""
+    if isinstance(value, str | int | float | None):
+        text = value if isinstance(value, str) else str(value)
+    else:  # a list may hold a thousand others
+        text = type(value).__name__
+    if not text.isprintable():
+        text = repr(text[:80])[1:-1]  # a message is one line
+    return f"`{text[:60]}…`" if len(text) > 80 else f"`{text}`"
 
 
 @dataclass(frozen=True)

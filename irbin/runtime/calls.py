@@ -12,10 +12,10 @@ from torch import Tensor
 from irbin.kernels import native
 from irbin.kernels.kernel import Kernel
 from irbin.program.fused import Fused, Item
-from irbin.program.types import Dtype, Node, Ref, TensorType, Value, ValueType
+from irbin.program.shapes import sizes
+from irbin.program.types import INT, Dtype, Node, Ref, TensorType, Value, ValueType
 from irbin.runtime.layers import residual_names
 from irbin.runtime.operators import Operation, dtype
-from irbin.runtime.shapes import sizes
 
 Values = dict[str, Any]
 """What there is so far, by name."""
@@ -168,10 +168,43 @@ def _check_is(name: str, value: Any, kind: Declared) -> None:
         raise ValueError(f"`{name}` is declared as {kind}, but torch gives {found}")
 
 
-def failure(item: Item | None, error: Exception) -> str:
-    """One line for what an item raised; None stands for the program as a whole."""
+def check_claim(node: Node, value: Any, n: int) -> None:
+    """Holds what torch gave against what the program declares.
+
+    Raises:
+        ValueError: it is another type, shape or number of results.
+    """
+    kinds, values = (node.type, value) if isinstance(node.type, tuple) else ((node.type,), (value,))
+    fits = isinstance(values, list | tuple) and len(values) == len(kinds)
+    if fits:
+        fits = all(_is_claimed(one, k, n) for one, k in zip(values, kinds, strict=True))
+    if not fits:
+        declared = ", ".join(map(str, kinds))
+        raise ValueError(f"it gives {_described(values)}, but {declared} is declared")
+
+
+def _is_claimed(value: Any, kind: TensorType, n: int) -> bool:
+    if kind.dtype == INT:
+        return isinstance(value, int)
+    return isinstance(value, Tensor) and (value.dtype, value.shape) == _declared(kind, n)
+
+
+def _described(values: Any) -> str:
+    found = values if isinstance(values, list | tuple) else (values,)
+    return ", ".join(
+        f"{str(v.dtype).removeprefix('torch.')}[{','.join(map(str, v.shape))}]"
+        if isinstance(v, Tensor)
+        else type(v).__name__
+        for v in found[:4]
+    )
+
+
+def failure(item: Item | None, error: Exception, n: int = 0) -> str:
+    """One line for what an item raised for n images; None stands for the program as a whole."""
     text = str(error).strip().splitlines()
     what = text[0] if text else type(error).__name__
     node = item.root if isinstance(item, Fused) else item
     where = "the program" if node is None else f"node `{node.name}` ({node.op})"
+    if isinstance(error, MemoryError) or "can't allocate memory" in what:
+        what = "out of memory" + (f" for {n} images; try fewer at once" if n > 1 else "")
     return f"{where} fails: {what}"

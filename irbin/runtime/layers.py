@@ -50,8 +50,9 @@ def make_kernel(
         if item.kind == "pool":
             return _pool_kernel(item, steps, n_channels, constants, types, float_math)
         return RowsKernel(n_channels, simplify_floats(steps))
-    except ValueError as error:
-        raise ArtifactError(f"node `{item.root.name}` ({item.root.op}): {error}") from error
+    except Exception as error:
+        what = str(error) or type(error).__name__
+        raise ArtifactError(f"node `{item.root.name}` ({item.root.op}): {what}") from error
 
 
 def written_out(

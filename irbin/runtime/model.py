@@ -24,13 +24,13 @@ from irbin.kernels import native
 from irbin.program.fuse import FUSIONS, fuse
 from irbin.program.fused import Fused, Item
 from irbin.program.program import Node, Program, Ref
+from irbin.program.shapes import sizes
 from irbin.program.types import BATCH, TensorType
 from irbin.records import FloatMath
-from irbin.runtime.calls import Values, failure, resolve
+from irbin.runtime.calls import Values, check_claim, failure, resolve
 from irbin.runtime.layers import make_kernel
 from irbin.runtime.operators import Operation, operation
 from irbin.runtime.plan import Plan, Watch, Work
-from irbin.runtime.shapes import sizes
 from irbin.zoo.entries import located
 
 Record = Callable[[Node, Any], None]
@@ -198,7 +198,7 @@ class PackedModel(nn.Module):
         with self._lock:
             waiting = self._plans.get(n)
             plan = waiting.pop() if waiting else None
-        plan = plan or Plan(self._work, n)
+        plan = plan or self._planned(n)
         results = plan.run(images, torch.get_num_threads(), watch)
         with self._lock:
             self._plans.setdefault(n, []).append(plan)
@@ -207,7 +207,14 @@ class PackedModel(nn.Module):
                 self._plans.popitem(last=False)
         return results
 
+    def _planned(self, n: int) -> Plan:
+        """A new plan, the program's types held against that many images first."""
+        if n not in self._plans:
+            self.program.check_batch(n)
+        return Plan(self._work, n)
+
     def _run_plain(self, images: Tensor, record: Record) -> list[Tensor]:
+        self.program.check_batch(len(images))
         self._plain = self._plain or self._prepare(())
         told = record
 
@@ -277,12 +284,9 @@ class PackedModel(nn.Module):
         kwargs = {name: resolve(v, values) for name, v in node.kwargs.items()}
         try:
             found = self._operations[node.op](*args, **kwargs)
-        except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
+            check_claim(node, found, 0)
+        except Exception as error:  # whatever torch raises
             raise ArtifactError(failure(node, error)) from error
-        if isinstance(found, Tensor):
-            kind = TensorType(str(found.dtype).removeprefix("torch."), tuple(found.shape))
-            if kind != node.type:
-                raise ArtifactError(f"node `{node.name}` ({node.op}) gives {kind}, not {node.type}")
         return found
 
 
@@ -310,10 +314,13 @@ def load(
 
 def _returned(parts: list[list[Tensor]], x: Tensor) -> Tensor | list[Tensor]:
     """What the caller gets on the device of x, of the results of a batch's parts."""
-    found = [
-        (of_parts[0] if len(parts) == 1 else torch.cat(of_parts)).to(x.device)
-        for of_parts in zip(*parts, strict=True)
-    ]
+    try:
+        found = [
+            (of_parts[0] if len(parts) == 1 else torch.cat(of_parts)).to(x.device)
+            for of_parts in zip(*parts, strict=True)
+        ]
+    except RuntimeError as error:
+        raise ArtifactError(failure(None, error, len(x))) from error
     return found[0] if len(found) == 1 else found
 
 

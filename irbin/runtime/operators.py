@@ -15,6 +15,7 @@ from torch import Tensor
 
 from irbin.errors import ArtifactError
 from irbin.kernels import ops, reference
+from irbin.program.claims import INTEGERS
 from irbin.program.types import Dtype
 from irbin.program.vocabulary import signatures
 
@@ -54,11 +55,7 @@ _OWN: dict[str, Operation] = {
     "bgemm": _inner_product(ops.bgemm),
     "bitunpack": bitunpack,
     "getitem": operator.getitem,
-    "int_add": operator.add,
-    "int_sub": operator.sub,
-    "int_mul": operator.mul,
-    "int_floordiv": operator.floordiv,
-    "int_mod": operator.mod,
+    **INTEGERS,
 }
 
 

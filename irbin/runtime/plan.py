@@ -17,12 +17,20 @@ from torch import Tensor
 from irbin.errors import ArtifactError
 from irbin.kernels.kernel import Kernel
 from irbin.program.fused import Fused, Item, results
+from irbin.program.shapes import sizes
 from irbin.program.types import Node, TensorType
 from irbin.runtime.buffers import Need, place
-from irbin.runtime.calls import Call, Values, failure, fused_call, in_order, node_call
+from irbin.runtime.calls import (
+    Call,
+    Values,
+    check_claim,
+    failure,
+    fused_call,
+    in_order,
+    node_call,
+)
 from irbin.runtime.layers import residual_names
 from irbin.runtime.operators import Operation
-from irbin.runtime.shapes import sizes
 
 Watch = Callable[[Item, Values, float], None]
 """Told of every item after it is done, with all values there are and its seconds."""
@@ -57,6 +65,9 @@ class Plan:
         work: what to do.
         n: images.
         keep_apart: never lay results out in shared memory, for a caller who keeps them.
+
+    Raises:
+        ArtifactError: there is no memory for the results.
     """
 
     def __init__(self, work: Work, n: int, *, keep_apart: bool = False) -> None:
@@ -70,9 +81,13 @@ class Plan:
             for item in work.items
         )
         self._is_final = keep_apart
+        self._is_checked = False  # whether torch's results are what the program declares
         self._views: dict[str, set[str]] = {}
-        self._buffers = self._apart()
-        self._calls = self._make_calls()
+        try:
+            self._buffers = self._apart()
+            self._calls = self._make_calls()
+        except Exception as error:
+            raise ArtifactError(failure(None, error, n)) from error
 
     @property
     def n_bytes(self) -> int:
@@ -107,17 +122,23 @@ class Plan:
                     watch(item, values, time.perf_counter() - start)
                 if not self._is_final:
                     self._look_for_views(item, values)
+                if not self._is_checked and isinstance(item, Node):
+                    check_claim(item, values[item.name], self.n)
                 for name in done:
                     del values[name]
-        except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
-            raise ArtifactError(failure(item, error)) from error
-        given: list[Tensor] = []
-        for name in self.work.outputs:
-            y: Tensor = values[name]
-            is_taken = self._is_ours(y) or any(_shares(y, other) for other in (x, *given))
-            given.append(y.clone() if is_taken else y)
-        if not self._is_final:
-            self._settle()
+        except Exception as error:  # whatever torch raises, and an honest lack of memory
+            raise ArtifactError(failure(item, error, self.n)) from error
+        try:
+            given: list[Tensor] = []
+            for name in self.work.outputs:
+                y: Tensor = values[name]
+                is_taken = self._is_ours(y) or any(_shares(y, other) for other in (x, *given))
+                given.append(y.clone() if is_taken else y)
+            if not self._is_final:
+                self._settle()
+        except Exception as error:
+            raise ArtifactError(failure(None, error, self.n)) from error
+        self._is_checked = True
         return given
 
     def _laid_out(self, x: Tensor) -> Tensor:

@@ -8,11 +8,11 @@ import statistics
 from torch import Tensor
 
 from irbin.program.fused import Fused, Item
+from irbin.program.shapes import sizes
 from irbin.program.types import Node, Ref, TensorType
 from irbin.records import NodeTiming
 from irbin.runtime.calls import Values
 from irbin.runtime.model import BITS_SUFFIX, PackedModel
-from irbin.runtime.shapes import sizes
 
 KERNELS = {"dot": "", "conv": "conv2d", "pool": "max_pool2d", "rows": "steps"}
 """What a fused call is named; an inner product by its operator."""

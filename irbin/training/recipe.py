@@ -18,14 +18,11 @@ from pydantic.dataclasses import dataclass
 from irbin.errors import UsageError
 from irbin.network.nearest import nearest
 from irbin.records import JsonValue
+from irbin.training.knobs import Amount, Count, Positive, Whole
 from irbin.training.recipe_file import HEAD, read_recipe
 
 _log = logging.getLogger("irbin")
 
-Count = Annotated[int, Field(ge=1)]
-Whole = Annotated[int, Field(ge=0)]
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Quantile = Annotated[float, Field(gt=0.5, lt=1)]
 Amp = Annotated[

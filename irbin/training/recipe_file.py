@@ -58,6 +58,9 @@ class RecipeFile:
 HEAD = ("about", "source", "pretrained", "batch_size", "convert")
 """Names in a recipe's file that are no knobs."""
 
+MAX_RECIPE_BYTES = 1 << 20
+"""Of a recipe's file."""
+
 _ADAPTER: TypeAdapter[RecipeFile] = TypeAdapter(RecipeFile)
 
 
@@ -88,7 +91,8 @@ def read_recipe(name_or_file: str | None) -> RecipeFile:
         first = error.errors()[0]
         place = str(first["loc"][0])
         raise UsageError(
-            f"`recipe`: {name_or_file} sets `{place}`: {first['msg']}, got {content[place]!r}"
+            f"`recipe`: {name_or_file} sets `{place}`: {first['msg']}, got "
+            f"{repr(content.get(place))[:80]}"
         ) from error
     try:
         _ = file.plan_options
@@ -125,6 +129,10 @@ def _text(name_or_file: str) -> str:
         )
     path = Path(name_or_file) if is_file else _folder().joinpath(f"{name_or_file}.yaml")
     try:
+        if is_file and Path(name_or_file).stat().st_size > MAX_RECIPE_BYTES:
+            raise UsageError(
+                f"`recipe`: expected at most {MAX_RECIPE_BYTES} bytes in {name_or_file}"
+            )
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(f"`recipe`: cannot read {name_or_file}: {error.strerror}") from error
@@ -132,12 +140,40 @@ def _text(name_or_file: str) -> str:
         raise UsageError(f"`recipe`: expected YAML in {name_or_file}, got: {error}") from error
 
 
+class _Loader(yaml.SafeLoader):
+    """Plain values under texts, each once; no aliases, which can stand for a billion values."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.constructor.ConstructorError(None, None, "an alias, which is not read", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names: set[str] = set()
+        for key, _ in node.value:
+            name = self.construct_object(key, deep=True)
+            wrong = None
+            if not (isinstance(name, str) and name.isprintable()):
+                wrong = f"the name {key.value!r}, which is no plain text; write it in quotes"
+            elif name in names:
+                wrong = f"`{name}` twice"
+            if wrong is not None:
+                raise yaml.constructor.ConstructorError(None, None, wrong, key.start_mark)
+            names.add(name)
+        return super().construct_mapping(node, deep)
+
+
 def _mapping(text: str, where: str) -> dict[str, JsonValue]:
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        first = " ".join(str(error).split())
+        content = yaml.load(text, _Loader)  # a safe one
+    except (yaml.YAMLError, ValueError) as error:
+        first = " ".join(str(error).split())[:200]
         raise UsageError(f"`recipe`: expected YAML in {where}, got: {first}") from error
+    except RecursionError as error:
+        raise UsageError(
+            f"`recipe`: expected YAML in {where}, got lists too deep to read"
+        ) from error
     if content is None:
         return {}
     if not isinstance(content, dict):

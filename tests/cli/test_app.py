@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import irbin
-from irbin.cli.app import COMMANDS, main
+from irbin.cli.app import COMMANDS, explain, main
 from irbin.errors import SourceError, UsageError
 
 ROOT = Path(irbin.__file__).parents[1]
@@ -108,7 +108,7 @@ def test_misuse_is_one_line_and_exit_code_2(run, words: list[str], message: str)
             "irbin: unforeseen ZeroDivisionError: a b (`--traceback` shows where)\n",
         ),
         (OSError(28, "No space left on device", "f"), 1, "irbin: No space left on device: f\n"),
-        (MemoryError("big"), 1, "irbin: out of memory; try a smaller `--batch-size` (big)\n"),
+        (MemoryError("big"), 1, "irbin: out of memory (big)\n"),  # `inspect` has no batches
         (KeyboardInterrupt(), 1, "irbin: stopped by Ctrl-C\n"),
     ],
 )  # fmt: skip
@@ -159,3 +159,19 @@ def test_a_long_message_is_not_wrapped(run, verbs, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     verbs.raises = SourceError("x" * 300)
     assert run("inspect", "net").err == f"irbin: {'x' * 300}\n"
+
+
+BATCHES = "; try a smaller `--batch-size`"
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (["eval", "net"], BATCHES), (["finetune", "net"], BATCHES), (["inspect", "net"], ""),
+        (["export", "run"], ""), ([], ""), (["nonsense"], ""),
+    ],
+)  # fmt: skip
+def test_a_smaller_batch_is_advised_where_there_are_batches(words, advice):
+    short = RuntimeError("DefaultCPUAllocator: can't allocate memory: big")
+    for error in (MemoryError("big"), short):
+        assert explain(error, words) == (f"out of memory{advice} ({error})", 1)

@@ -23,6 +23,11 @@ F32, U8 = "float32", "uint8"
 SUBSETS = [kept for n in range(5) for kept in combinations(FUSIONS, n)]
 
 
+def stacked(kind: TensorType) -> TensorType:
+    """Two of a kind on a new first axis."""
+    return TensorType(kind.dtype, (2, *kind.shape))
+
+
 class Net:
     """A program written down call by call; each gives a reference to its result."""
 
@@ -307,7 +312,8 @@ class TestPool:
 
     def test_leaves_what_others_read(self, net):
         y = net.float_conv("conv", net.x)
-        net("end", "cat", (net.pool("pool", y), net.pool("again", y)), kind=net.types["pool"])
+        pools = (net.pool("pool", y), net.pool("again", y))
+        net("end", "stack", pools, kind=stacked(net.types["pool"]))
         assert form(net.fuse(*FUSIONS)) == ["conv: conv", "pool: pool", "pool: again", "end"]
 
     def test_leaves_what_the_program_returns(self, net):
@@ -468,7 +474,7 @@ class TestThresholdBesideFloats:
         z = net.conv("z", net.pack("bits", net("step", "sub.Tensor", y, 0.5)))
         pool = net.pool("pool", net("sum", "add.Tensor", z, y))
         w = net.conv("w", net.pack("w_bits", net("low", "sub.Tensor", pool, 1.0)))
-        net("end", "cat", (w, pool), kind=net.types["pool"])
+        net("end", "stack", (w, pool), kind=stacked(net.types["pool"]))
         assert form(net.fuse(*FUSIONS)) == [
             "start", "rows: a b step bits", "dot: z sum", "pool: pool low w_bits", "dot: w", "end",
         ]  # fmt: skip

@@ -548,7 +548,8 @@ class TestConstants:
         )  # fmt: skip
         program = Program({"x": x}, {"w": w}, nodes, ("y",))
         message = (
-            r"^node `r` \(aten\.relu\.default\) gives float32\[2,2,3,3\], not float32\[2,2,2,3\]$"
+            r"^node `r` \(aten\.relu\.default\) fails: it gives float32\[2,2,3,3\], but "
+            r"float32\[2,2,2,3\] is declared$"
         )
         with pytest.raises(ArtifactError, match=message):
             PackedModel(Artifact("", MANIFEST, program, {"w": torch.zeros(2, 2, 3, 3)}))

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <tuple>
 
 #include "implementations.h"
 #include "threads.h"
@@ -30,16 +31,24 @@ constexpr int64_t kCacheLine = 64;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// Taps [first, first + count) of an axis are inside the image. Taps move one way, so they are neighbors.
+struct Inside {
+  int64_t first, count;
+  bool operator<(const Inside& other) const {
+    return std::tie(first, count) < std::tie(other.first, other.count);
+  }
+};
+
 // For each output position the number of its pattern of taps inside, and the patterns.
-std::vector<int32_t> classify(const Axis& axis, std::vector<std::vector<bool>>& patterns) {
-  std::map<std::vector<bool>, int32_t> known;
+std::vector<int32_t> classify(const Axis& axis, std::vector<Inside>& patterns) {
+  std::map<Inside, int32_t> known;
   std::vector<int32_t> classes;
   for (int64_t o = 0; o < axis.out_size(); ++o) {
-    std::vector<bool> inside;
-    for (int64_t k = 0; k < axis.kernel; ++k) {
-      const int64_t at = o * axis.stride + k * axis.dilation - axis.before;
-      inside.push_back(at >= 0 && at < axis.size);
-    }
+    const int64_t at = o * axis.stride - axis.before;  // of tap 0
+    const int64_t first = at < 0 ? std::min(ceil_div(-at, axis.dilation), axis.kernel) : 0;
+    const int64_t end =
+        at < axis.size ? std::min(ceil_div(axis.size - at, axis.dilation), axis.kernel) : 0;
+    const Inside inside = end > first ? Inside{first, end - first} : Inside{0, 0};
     const auto [found, is_new] = known.try_emplace(inside, static_cast<int32_t>(known.size()));
     if (is_new) patterns.push_back(inside);
     classes.push_back(found->second);
@@ -212,33 +221,38 @@ void Conv::pack_weights(const uint8_t* weight_bits) {
 }
 
 void Conv::count_padding(const uint8_t* weight_bits) {
-  std::vector<std::vector<bool>> rows, columns;
+  std::vector<Inside> rows, columns;
   row_class_ = classify(geometry_.y, rows);
   const std::vector<int32_t> column_class = classify(geometry_.x, columns);
   const int64_t stride = geometry_.out_channels + kLanes;
   correction_.assign(rows.size() * columns.size() * static_cast<size_t>(stride), 0);
   const int64_t n_channels = geometry_.in_channels / geometry_.groups;
-  const int64_t n_bytes = geometry_.group_bytes(), n_taps_x = geometry_.x.kernel;
-  int32_t* to = correction_.data();
-  for (const auto& row : rows)
-    for (const auto& column : columns) {
-      for (int64_t c = 0; c < geometry_.out_channels; ++c) {
-        int64_t depth = 0, excess = 0;
-        for (size_t ky = 0; ky < row.size(); ++ky)
-          for (size_t kx = 0; kx < column.size(); ++kx) {
-            if (row[ky] && column[kx]) {
-              depth += n_channels;
-              continue;
-            }
-            const int64_t tap = static_cast<int64_t>(ky) * n_taps_x + static_cast<int64_t>(kx);
-            const uint8_t* bits =
-                weight_bits + (c * geometry_.y.kernel * n_taps_x + tap) * n_bytes;
-            for (int64_t i = 0; i < n_bytes; ++i) excess += __builtin_popcount(bits[i]);
-          }
-        to[c] = static_cast<int32_t>(depth + 2 * excess);
+  const int64_t n_bytes = geometry_.group_bytes();
+  const int64_t n_y = geometry_.y.kernel, n_x = geometry_.x.kernel;
+  // sums[y][x]: the −1 weights of all taps above y and left of x
+  std::vector<int64_t> sums(static_cast<size_t>((n_y + 1) * (n_x + 1)), 0);
+  const auto sum = [&](int64_t y, int64_t x) -> int64_t& {
+    return sums[static_cast<size_t>(y * (n_x + 1) + x)];
+  };
+  for (int64_t c = 0; c < geometry_.out_channels; ++c) {
+    const uint8_t* bits = weight_bits + c * n_y * n_x * n_bytes;
+    for (int64_t y = 0; y < n_y; ++y)
+      for (int64_t x = 0; x < n_x; ++x) {
+        int64_t n = 0;
+        for (int64_t i = 0; i < n_bytes; ++i) n += __builtin_popcount(*bits++);
+        sum(y + 1, x + 1) = n + sum(y, x + 1) + sum(y + 1, x) - sum(y, x);
       }
-      to += stride;
-    }
+    int32_t* to = correction_.data() + c;
+    for (const Inside& row : rows)
+      for (const Inside& column : columns) {
+        const int64_t bottom = row.first + row.count, right = column.first + column.count;
+        const int64_t inside = sum(bottom, right) - sum(row.first, right) -
+                               sum(bottom, column.first) + sum(row.first, column.first);
+        const int64_t depth = n_channels * row.count * column.count;
+        *to = static_cast<int32_t>(depth + 2 * (sum(n_y, n_x) - inside));
+        to += stride;
+      }
+  }
   for (size_t row = 0; row < rows.size(); ++row)
     for (int32_t column : column_class)
       correction_of_.push_back(

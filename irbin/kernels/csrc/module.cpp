@@ -100,9 +100,21 @@ int64_t register_loop(const std::string& name, int64_t n_rounds, bool floats) {
   return floats ? one.float_register_loop(n_rounds) : one.register_loop(n_rounds);
 }
 
+constexpr int64_t kMaxSize = INT32_MAX;  // the bounds proper are `irbin/bounds.py`
+
+void need(bool fits, const char* what) {
+  if (!fits) throw std::invalid_argument(what);
+}
+
 Transform make_transform(const std::vector<StepTuple>& steps, int64_t n_channels) {
+  need(n_channels >= 0 && n_channels <= kMaxSize, "expected channels");
   Transform made;
   for (const auto& [kind, residual, low, high, values] : steps) {
+    need(kind >= 0 && kind <= static_cast<int>(StepKind::write), "no such step");
+    const bool has_values = kind == static_cast<int>(StepKind::multiply) ||
+                            kind == static_cast<int>(StepKind::add) ||
+                            kind == static_cast<int>(StepKind::prelu);
+    need(!has_values || values.has_value(), "a step lacks its values");
     if (values && static_cast<int64_t>(values->shape(0)) != n_channels)
       throw std::invalid_argument("a step has another number of channels");
     if (residual < 0 || residual >= kMaxResiduals) throw std::invalid_argument("too many residuals");
@@ -113,8 +125,14 @@ Transform make_transform(const std::vector<StepTuple>& steps, int64_t n_channels
 }
 
 Axis make_axis(const AxisTuple& a) {
-  return {std::get<0>(a), std::get<1>(a), std::get<2>(a),
-          std::get<3>(a), std::get<4>(a), std::get<5>(a)};
+  const Axis axis{std::get<0>(a), std::get<1>(a), std::get<2>(a),
+                  std::get<3>(a), std::get<4>(a), std::get<5>(a)};
+  for (const int64_t n : {axis.size, axis.kernel, axis.stride, axis.dilation})
+    need(n > 0 && n <= kMaxSize, "expected sizes of at least 1");
+  for (const int64_t n : {axis.before, axis.after})
+    need(n >= 0 && n <= kMaxSize, "expected borders of at least 0");
+  need((axis.kernel - 1) * axis.dilation < axis.padded(), "expected a window that fits its image");
+  return axis;
 }
 
 std::unique_ptr<Conv> make_conv(
@@ -122,6 +140,9 @@ std::unique_ptr<Conv> make_conv(
     int64_t groups, bool floats, bool bfloats, const Array<uint8_t, 4>& weights,
     const std::vector<StepTuple>& steps,
     const std::optional<std::tuple<Array<int32_t, 1>, Array<uint8_t, 1>>>& thresholds) {
+  for (const int64_t n : {in_channels, out_channels, groups})
+    need(n > 0 && n <= kMaxSize, "expected channels and groups of at least 1");
+  need(in_channels % groups == 0 && out_channels % groups == 0, "groups do not divide the channels");
   const Geometry geometry{make_axis(y), make_axis(x), in_channels, out_channels, groups, floats, bfloats};
   if (static_cast<int64_t>(weights.size()) !=
       out_channels * geometry.y.kernel * geometry.x.kernel * geometry.group_bytes())

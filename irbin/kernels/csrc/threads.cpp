@@ -6,13 +6,14 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
 #if defined(__unix__) || defined(__APPLE__)
-#include <unistd.h>
+#include <pthread.h>
 #endif
 
 #if defined(__linux__)
@@ -27,10 +28,18 @@ struct Job {
   const std::function<void(int)>* work;
   std::atomic<int> next{0};
   int n;
+  std::atomic<bool> failed{false};
+  std::exception_ptr error;  // of whoever failed first; read when all are done
 };
 
-void take(Job& job) {
-  for (int i; (i = job.next.fetch_add(1, std::memory_order_relaxed)) < job.n;) (*job.work)(i);
+// No exception may leave a thread of a pool: that would end the process.
+void take(Job& job) noexcept {
+  try {
+    for (int i; (i = job.next.fetch_add(1, std::memory_order_relaxed)) < job.n;) (*job.work)(i);
+  } catch (...) {
+    job.next.store(job.n, std::memory_order_relaxed);
+    if (!job.failed.exchange(true)) job.error = std::current_exception();
+  }
 }
 
 // GOMP_parallel is the entry point that compiled OpenMP code calls; libgomp and LLVM's runtime have it.
@@ -65,31 +74,28 @@ OpenMp find_openmp() {
 OpenMp find_openmp() { return {}; }
 #endif
 
+class Pool;
+
+// What a fork must not tear: held while it happens, so that a child never finds it locked.
+std::mutex shared;
+Pool* own_pool = nullptr;
+std::atomic<bool> is_forked{false};
+
 // Looked for again until there is one: torch may be imported after the first call.
 const OpenMp& openmp() {
-  static std::mutex lock;
   static OpenMp known;
   static std::atomic<bool> is_known{false};
+  static const OpenMp none;
+  if (is_forked.load(std::memory_order_relaxed)) return none;
   if (is_known.load(std::memory_order_acquire)) return known;
-  const std::lock_guard guard(lock);
+  const std::lock_guard guard(shared);
   if (!is_known.load(std::memory_order_relaxed)) {
     OpenMp now = find_openmp();
-    if (now.run == nullptr) {
-      static const OpenMp none;
-      return none;
-    }
+    if (now.run == nullptr) return none;
     known = std::move(now);
     is_known.store(true, std::memory_order_release);
   }
   return known;
-}
-
-int64_t process() {
-#if defined(__unix__) || defined(__APPLE__)
-  return getpid();
-#else
-  return 1;
-#endif
 }
 
 // A pool for processes without OpenMP: workers sleep until there is a job, and help one at a time.
@@ -97,15 +103,9 @@ class Pool {
  public:
   static Pool& get() {
     // never destroyed: workers may outlive static destructors, and are not there in a forked child
-    static std::mutex lock;
-    static Pool* pool = nullptr;
-    static int64_t owner = 0;
-    const std::lock_guard guard(lock);
-    if (pool == nullptr || owner != process()) {
-      pool = new Pool;
-      owner = process();
-    }
-    return *pool;
+    const std::lock_guard guard(shared);
+    if (own_pool == nullptr) own_pool = new Pool;
+    return *own_pool;
   }
 
   void run(Job& job) {
@@ -126,10 +126,14 @@ class Pool {
   }
 
  private:
+  // As many as the system gives: fewer do the same work.
   void grow(int n) {
-    while (static_cast<int>(workers_.size()) < n) {
-      workers_.emplace_back([this] { serve(); });
-      workers_.back().detach();
+    try {
+      while (static_cast<int>(workers_.size()) < n) {
+        workers_.emplace_back([this] { serve(); });
+        workers_.back().detach();
+      }
+    } catch (const std::exception&) {
     }
   }
 
@@ -155,6 +159,15 @@ class Pool {
   int wanted_ = 0, running_ = 0;
 };
 
+#if defined(__unix__) || defined(__APPLE__)
+[[maybe_unused]] const int watching = pthread_atfork([] { shared.lock(); }, [] { shared.unlock(); },
+                                    [] {
+                                      own_pool = nullptr;
+                                      is_forked.store(true, std::memory_order_relaxed);
+                                      shared.unlock();
+                                    });
+#endif
+
 }  // namespace
 
 void parallel(int n, const std::function<void(int)>& work) {
@@ -169,6 +182,7 @@ void parallel(int n, const std::function<void(int)>& work) {
     pool.run([](void* data) { take(*static_cast<Job*>(data)); }, &job, static_cast<unsigned>(n), 0);
   else
     Pool::get().run(job);
+  if (job.failed.load(std::memory_order_acquire)) std::rethrow_exception(job.error);
 }
 
 int useful_threads(int64_t n_macs, int n_threads) {

@@ -54,7 +54,7 @@ struct MaxPool::Rows {
       : how(implementation), pool_(pool), planes(from_planes),
         row_floats(pool.x_.size * pool.n_channels_) {
     if (!is_computed()) return;
-    const int64_t reach = (pool.y_.kernel - 1) * pool.y_.dilation + 1;
+    const int64_t reach = std::min((pool.y_.kernel - 1) * pool.y_.dilation + 1, pool.y_.size);
     n_batches = (reach + 2 * (kBatch - 1)) / kBatch;  // that a window may touch
     kept.resize(static_cast<size_t>(n_batches * kBatch * row_floats));
     number.assign(static_cast<size_t>(n_batches), -1);
@@ -98,12 +98,13 @@ struct MaxPool::Rows {
 };
 
 void MaxPool::pool_row(const Implementation& how, Rows& rows, int64_t out_row, float* line) const {
-  std::vector<const float*> window(static_cast<size_t>(y_.kernel * x_.kernel));
   std::vector<const float*> inside;
   for (int64_t k = 0; k < y_.kernel; ++k) {
     const int64_t r = out_row * y_.stride + k * y_.dilation - y_.before;
     if (r >= 0 && r < y_.size) inside.push_back(rows.row(r));
   }
+  std::vector<const float*> window(inside.size() *
+                                   static_cast<size_t>(std::min(x_.kernel, x_.size)));
   for (int64_t o = 0; o < x_.out_size(); ++o) {
     int64_t n = 0;
     for (const float* row : inside)
