@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, binary_layers
 from irbin.bits import unpack
 from irbin.errors import UsageError
-from irbin.evaluation import evaluating
+from irbin.evaluation import evaluating, exact_float32
 from irbin.program.program import Node
 from irbin.records import Agreement, Disagreement, LayerAgreement
 from irbin.runtime.model import PackedModel
@@ -120,7 +120,7 @@ def _run_both(
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Outputs of the trained and of the packed network, float64 on the CPU; fills `batch`."""
     device = next(iter(binary.parameters())).device
-    with evaluating(binary), _listening(layers, batch.inputs), torch.no_grad():
+    with evaluating(binary), _listening(layers, batch.inputs), torch.no_grad(), exact_float32():
         wanted = binary(batch.images.to(device))
     layer_of = {bits.name: name for name, pairs in packed.layer_nodes.items() for bits, _ in pairs}
 

@@ -7,6 +7,7 @@
     ├── PlanError (ValueError)       the rules give no sensible plan                 exit code 1
     ├── ConvertError                 the converted network does not run as planned   exit code 1
     ├── DataError                    the data set is missing, empty or damaged       exit code 1
+    │   └── LostWorkerError          a process that reads images ended               exit code 1
     ├── TrainingError                training cannot start or go on                  exit code 1
     │   └── LostProcessError         another process of the run ended                exit code 1
     ├── LowerError                   the network cannot be written as a program      exit code 1
@@ -49,6 +50,10 @@ class ConvertError(IrbinError):
 
 class DataError(IrbinError):
     """A data set is missing, empty, damaged, or has another number of classes."""
+
+
+class LostWorkerError(DataError):
+    """A process that reads images ended, so there are no more of them."""
 
 
 class TrainingError(IrbinError):

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from irbin.allocation import memory_kept
+from irbin.data.batches import moved
 from irbin.errors import DataError, UsageError
 from irbin.processes import ALONE, Group
 from irbin.records import Evaluation, Preprocessing
@@ -29,7 +30,7 @@ class _Tally:
         self.seen = torch.zeros(n_outputs, dtype=torch.int64, device=device)
         self.right = torch.zeros(n_outputs, dtype=torch.int64, device=device)
         self.right_in_top = torch.zeros((), dtype=torch.int64, device=device)
-        self.loss = torch.zeros((), dtype=torch.float64, device=device)
+        self.loss = torch.zeros((), dtype=sum_type(device), device=device)
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """Adds a batch: logits (batch, n_outputs) float32, labels (batch,)."""
@@ -39,7 +40,7 @@ class _Tally:
         self.seen += labels.bincount(minlength=n_outputs)
         self.right += labels[hits[:, 0]].bincount(minlength=n_outputs)
         self.right_in_top += hits.sum()
-        self.loss += F.cross_entropy(logits, labels, reduction="sum").double()
+        self.loss += F.cross_entropy(logits, labels, reduction="sum").to(self.loss.dtype)
 
 
 def evaluate(
@@ -87,9 +88,11 @@ def evaluate(
     n_done = 0
     tally: _Tally | None = None
     start = time.perf_counter()
-    with memory_kept(), evaluating(model), torch.inference_mode(), autocast(place, amp_dtype):
+    exact = exact_float32() if amp_dtype in (None, "off") else contextlib.nullcontext()
+    casting = autocast(place, amp_dtype)
+    with memory_kept(), evaluating(model), torch.inference_mode(), casting, exact:
         for images, labels in loader:
-            images, labels = images.to(place, non_blocking=True), labels.to(place)
+            images, labels = moved(images, place), moved(labels, place)
             if channels_last:
                 images = images.to(memory_format=torch.channels_last)
             logits = model(images).float()
@@ -163,6 +166,30 @@ def autocast(
     if kind not in (torch.bfloat16, torch.float16):
         raise UsageError(f"`amp`: expected bfloat16 or float16, got {dtype}")
     return torch.autocast(device.type, dtype=kind)
+
+
+def sum_type(device: torch.device) -> torch.dtype:
+    """What sums over many images are held in: float64, but on Apple's GPUs, which have none."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+@contextlib.contextmanager
+def exact_float32() -> Iterator[None]:
+    """Within, GPUs compute float32 as such, whatever was set; what was set comes back afterwards.
+
+    Left alone, convolutions on Ampere and later round their inputs to 10 bits of mantissa (TF32),
+    which turns signs over: the packed network would no longer give the trained one's answers.
+    """
+    cudnn: Any = torch.backends.cudnn  # torch gives its parts no types
+    settings: list[Any] = [torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn]
+    before = [setting.fp32_precision for setting in settings]
+    try:
+        for setting in settings:
+            setting.fp32_precision = "ieee"
+        yield
+    finally:
+        for setting, value in zip(settings, before, strict=True):
+            setting.fp32_precision = value
 
 
 def _start(logits: Tensor, labels: Tensor) -> _Tally:

@@ -123,6 +123,8 @@ def _checked(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
+        if device.type == "cuda" and device.index is not None:  # else others' defaults are GPU 0
+            torch.cuda.set_device(device)
     except (RuntimeError, AssertionError, ImportError) as error:
         first = str(error).splitlines()[0]
         raise UsageError(

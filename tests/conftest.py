@@ -14,6 +14,8 @@ import pytest
 import torch
 from hypothesis import settings
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 # a busy machine is no failure; CI repeats what it found, a developer's machine goes on looking
 settings.register_profile("irbin", deadline=None, derandomize=bool(os.environ.get("CI")))
@@ -68,3 +70,20 @@ def as_typed(line: str) -> tuple[str, dict[str, Any]]:
     assert program == "irbin"
     values = _commands()[command].make_context(command, words).params
     return command, {name: None if value == () else value for name, value in values.items()}
+
+
+class _NoFloat64(TorchDispatchMode):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        for value in tree_leaves(found):
+            if isinstance(value, torch.Tensor) and value.dtype == torch.float64:
+                raise TypeError(f"{func} gives float64, which Apple's GPUs do not have")
+        return found
+
+
+@pytest.fixture
+def no_float64(monkeypatch: pytest.MonkeyPatch) -> TorchDispatchMode:
+    """A context in which float64 tensors are an error and sums have the type they have on mps."""
+    monkeypatch.setattr("irbin.evaluation.sum_type", lambda _: torch.float32)
+    monkeypatch.setattr("irbin.training.meter.sum_type", lambda _: torch.float32)
+    return _NoFloat64()

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from irbin.errors import DataError, UsageError
-from irbin.evaluation import evaluate, timm_result
+from irbin.evaluation import evaluate, exact_float32, sum_type, timm_result
 from irbin.records import Evaluation, Preprocessing
 
 PREPROCESSING = Preprocessing((3, 4, 4), crop_pct=0.9)
@@ -131,3 +134,86 @@ def test_result_has_timms_keys_and_units() -> None:
     ) == (90.0, 10.0)  # fmt: skip
     assert (result["param_count"], result["img_size"], result["crop_pct"]) == (1.23, 4, 0.9)
     assert result["interpolation"] == "bicubic"
+
+
+def tf32() -> tuple[str, ...]:
+    """What GPUs may round float32 to: products of matrices, convolutions, recurrent layers."""
+    backends = torch.backends
+    parts = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)
+    return tuple(part.fp32_precision for part in parts)
+
+
+class TestTf32:
+    """The settings are there without a GPU, and so is the promise that they are left as found."""
+
+    @pytest.fixture
+    def seen(self) -> list[tuple[str, ...]]:
+        return []
+
+    @pytest.fixture
+    def network(self, seen):
+        def network(images: Tensor) -> Tensor:
+            seen.append(tf32())
+            return images
+
+        return network
+
+    LOADER = Loader([(torch.eye(3), torch.arange(3))])
+
+    @pytest.mark.parametrize("amp", [None, "off"])
+    def test_is_off_while_float32_is_evaluated(self, network, seen, amp: str | None) -> None:
+        before = tf32()
+        assert before[1] == "tf32"  # torch's default, for convolutions
+        run(network, self.LOADER, amp_dtype=amp)
+        assert seen == [("ieee",) * 3]
+        assert tf32() == before
+
+    def test_is_left_as_it_is_under_autocast(self, network, seen) -> None:
+        before = tf32()
+        run(network, self.LOADER, amp_dtype="bfloat16")
+        assert seen == [before]
+
+    def test_comes_back_after_an_error(self) -> None:
+        before = tf32()
+        with pytest.raises(ZeroDivisionError), exact_float32():
+            _ = 1 // 0
+        assert tf32() == before
+
+    def test_what_a_user_set_comes_back(self) -> None:
+        before = tf32()[0]
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
+        try:
+            with exact_float32():
+                assert tf32() == ("ieee",) * 3
+                assert not torch.backends.cuda.matmul.allow_tf32  # torch's older words agree
+            assert tf32()[0] == "tf32"
+        finally:
+            torch.backends.cuda.matmul.fp32_precision = before
+
+    def test_both_ways_of_setting_it_still_work_afterwards(self) -> None:
+        code = (
+            "import torch; from irbin.evaluation import exact_float32\n"
+            "torch.set_float32_matmul_precision('high'); torch.backends.cudnn.allow_tf32 = True\n"
+            "with exact_float32(): pass\n"
+            "print(torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32)\n"
+            "torch.backends.cudnn.allow_tf32 = False\n"
+            "with exact_float32(): pass\n"
+            "print(torch.backends.cudnn.allow_tf32)\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.stdout.split() == ["high", "True", "False"], done.stderr
+
+
+class TestApplesGpus:
+    def test_sums_are_of_the_largest_type_there_is(self) -> None:
+        assert sum_type(torch.device("mps")) == torch.float32
+        for kind in ("cpu", "cuda", "xpu"):
+            assert sum_type(torch.device(kind)) == torch.float64
+
+    def test_evaluation_computes_nothing_in_float64(self, no_float64) -> None:
+        loader = Loader([(torch.eye(3), torch.arange(3)), (torch.eye(3), torch.zeros(3).long())])
+        wanted = run(logits_as_images, loader)
+        with no_float64:
+            found = run(logits_as_images, loader)
+        assert (found.top1, found.top5) == (wanted.top1, wanted.top5)
+        assert found.loss == pytest.approx(wanted.loss, rel=1e-6)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from irbin import processes
 from irbin.errors import LostProcessError, TrainingError, UsageError
 from irbin.processes import ALONE, Group, _is_lost, joined
 
@@ -32,3 +33,17 @@ def test_only_lost_connections_become_the_message_of_a_lost_process() -> None:
     assert _is_lost(RuntimeError("[gloo/transport/tcp/pair.cc:1] Connection closed by peer"))
     assert not _is_lost(RuntimeError("shape mismatch"))
     assert issubclass(LostProcessError, TrainingError)
+
+
+@pytest.mark.parametrize(("name", "set_to"), [("cuda:1", [1]), ("cuda", []), ("cpu", [])])
+def test_the_device_that_was_named_is_the_present_one(
+    name: str, set_to: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[torch.device] = []
+    monkeypatch.setattr(processes.torch, "empty", lambda *_, **__: None)
+    monkeypatch.setattr(torch.cuda, "set_device", found.append)
+    for variable in ("WORLD_SIZE", "RANK", "SLURM_NTASKS"):
+        monkeypatch.delenv(variable, raising=False)
+    with joined(name) as group:
+        assert str(group.device) == name
+    assert [device.index for device in found] == set_to

@@ -19,7 +19,7 @@ from torch import Tensor
 from irbin.analysis.choices import Choices
 from irbin.data import Images, Stream, train_loader
 from irbin.errors import TrainingError
-from irbin.evaluation import evaluating
+from irbin.evaluation import evaluating, exact_float32
 from irbin.network.network import Network
 from irbin.network.rewrite import rewrite
 from irbin.records import DataOptions
@@ -129,10 +129,10 @@ class Meter:
             n_images = sum(len(labels) for _, labels in self.sample)
             return Measured(torch.full((n_images,), math.nan).double(), torch.zeros(n_images) > 0)
         losses, hits = [], []
-        with evaluating(module), torch.inference_mode():
+        with evaluating(module), torch.inference_mode(), exact_float32():
             for images, labels in self.sample:
                 logits = module(images).float()
                 loss = F.cross_entropy(logits, labels, reduction="none")
-                losses.append(loss.double().cpu())
+                losses.append(loss.cpu().double())
                 hits.append(((logits.argmax(1) == labels) & loss.isfinite()).cpu())
         return Measured(torch.cat(losses), torch.cat(hits))

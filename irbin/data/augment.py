@@ -133,6 +133,7 @@ def jitter_colors(images: Tensor, strength: float, draws: Draws) -> Tensor:
     """
     low = max(0.0, 1 - strength)
     factors = low + (1 + strength - low) * draws[:, 1:]  # (batch, 3)
+    factors = factors.astype(np.float32)  # here: not every device has float64
     orders = _ORDERS[(draws[:, 0] * len(_ORDERS)).astype(np.int64)]  # (batch, 3)
     images = images.clone()
     for turn in range(len(_CHANGES)):
@@ -141,7 +142,7 @@ def jitter_colors(images: Tensor, strength: float, draws: Draws) -> Tensor:
             if mine.size:
                 chosen = torch.from_numpy(mine).to(images.device)
                 strengths = torch.from_numpy(factors[mine, number]).to(images.device)
-                factor = strengths.to(torch.float32).view(-1, 1, 1, 1)
+                factor = strengths.view(-1, 1, 1, 1)
                 images[chosen] = change(images[chosen], factor)
     return images
 
@@ -155,7 +156,7 @@ def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
     """Blends with the image's mean gray level, a whole number; factor (batch, 1, 1, 1)."""
     n_pixels = images.shape[2] * images.shape[3]
     total = _gray(images).sum((1, 2, 3), keepdim=True)
-    mean = (total.double() / n_pixels + 0.5).floor()
+    mean = (2 * total + n_pixels).div(2 * n_pixels, rounding_mode="floor")  # rounds half up
     return _blend(mean.to(torch.float32), images, factor)
 
 

@@ -35,10 +35,29 @@ def seed_all(*key: int, device: torch.device | None = None) -> None:
         state ^= state >> 31
     # torch.manual_seed visits every back end and takes a hundred times as long
     torch.default_generator.manual_seed(state >> 32)
-    if device is not None and device.type == "cuda":
-        torch.cuda.manual_seed(state >> 32)
+    if device is not None:
+        _seed_device(device, state >> 32)
     random.seed(state)
     np.random.seed(state >> 32)  # timm's augmentations draw from the global one
+
+
+def _seed_device(device: torch.device, seed: int) -> None:
+    """Seeds the generator that random numbers on a device come from."""
+    if device.type in ("cuda", "xpu"):
+        backend = torch.cuda if device.type == "cuda" else torch.xpu
+        index = backend.current_device() if device.index is None else device.index
+        backend.default_generators[index].manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """On a device; without waiting only from pinned memory to CUDA.
+
+    Elsewhere a copy that nobody waits for reads memory that may have been given away meanwhile.
+    """
+    quick = device.type == "cuda" and tensor.is_pinned()
+    return tensor.to(device, non_blocking=quick)
 
 
 class Damaged:

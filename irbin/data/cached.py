@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from irbin.data.augment import BatchAugmentation
-from irbin.data.batches import Images, Loader
+from irbin.data.batches import Images, Loader, moved
 from irbin.data.images import Transform
 from irbin.data.order import Indices, check_rank, make_deal
 from irbin.data.streamed import StreamedLoader, UnevenImagesError
@@ -172,4 +172,4 @@ class CachedLoader(Loader):
             return images, labels
         if self.device.type == "cuda":
             images, labels = images.pin_memory(), labels.pin_memory()
-        return images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+        return moved(images, self.device), moved(labels, self.device)

@@ -101,6 +101,8 @@ def resized_crop(
         (batch, channels, height, width) uint8.
     """
     device = images.device
+    if device.type == "mps":  # it has no float64
+        return resized_crop(images.cpu(), boxes, filters, size, flip_y, flip_x).to(device)
     rows = _weights(images.shape[2], boxes[:, [0, 2]], size[0], filters, flip_y).to(device)
     columns = _weights(images.shape[3], boxes[:, [1, 3]], size[1], filters, flip_x).to(device)
     rows, columns = rows[:, None], columns.transpose(1, 2)[:, None]

@@ -6,6 +6,8 @@ import itertools
 import logging
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
+from types import FrameType
 from typing import Any
 
 import torch
@@ -13,7 +15,7 @@ from timm.data.loader import fast_collate
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
-from irbin.data.batches import Damaged, Images, Loader, Stream
+from irbin.data.batches import Damaged, Images, Loader, Stream, moved
 from irbin.data.images import Transform
 from irbin.data.order import Deal, Indices, check_rank, check_step, make_deal
 from irbin.data.shards import share_stream
@@ -56,8 +58,14 @@ class _EpochSampler(Sampler[list[Any]]):
 
 
 def _init_worker(_worker: int) -> None:
-    # Ctrl-C goes to the whole process group; the trainer decides when its workers end
+    # both go to the whole process group; the trainer decides when its workers end
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _survive_once)
+
+
+def _survive_once(_signal: int, _frame: FrameType | None) -> None:
+    # by a second one torch ends a worker that hangs
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class StreamedLoader(Loader):
@@ -146,8 +154,7 @@ class StreamedLoader(Loader):
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for images, labels in self.raw():
             self.check_labels(labels)
-            images = images.to(self.device, non_blocking=True)
-            yield self.normalize(images), labels.to(self.device, non_blocking=True)
+            yield self.normalize(moved(images, self.device)), moved(labels, self.device)
 
     def order(self, epoch: int, start: int = 0) -> Iterator[Indices]:
         """Which images an epoch's batches show; nothing of a stream or a pass to evaluate."""
@@ -184,8 +191,9 @@ class StreamedLoader(Loader):
         # torch has no public way; left to the garbage collector it can take 5 seconds a worker
         iterator = self._loader._iterator
         if iterator is not None:
-            iterator._shutdown_workers()  # type: ignore[attr-defined]  # of the multi-process kind
             self._loader._iterator = None
+            with suppress(RuntimeError):  # one that ended by itself is what was wanted
+                iterator._shutdown_workers()  # type: ignore[attr-defined]  # of the multi-process kind
 
 
 def common_size(dataset: Images, transform: Transform, n_workers: int) -> tuple[int, ...] | None:

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from irbin.data import check_classes, open_dataset, train_loader
 from irbin.errors import TrainingError
+from irbin.evaluation import exact_float32
 from irbin.network.network import Network
 from irbin.network.observe import check_signs, counting_signs
 from irbin.records import DataOptions
@@ -91,7 +92,7 @@ def reestimate_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> int:
     try:
         for norm in norms.values():
             norm.train()
-        with torch.no_grad():
+        with torch.no_grad(), exact_float32():
             for images in batches:
                 if n_images == 0:  # 0 times an old NaN would still be NaN
                     for norm in norms.values():

@@ -6,11 +6,16 @@ could go on from there as if nothing had happened. A second Ctrl-C does not wait
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+SAME_REQUEST = 1.0
+"""Seconds: `torchrun` passes Ctrl-C on to processes that got it from the terminal already."""
 
 
 class Stop:
@@ -32,7 +37,8 @@ class Stop:
 def held_interrupt() -> Iterator[Stop]:
     """Within, the first Ctrl-C sets the flag it yields and the second raises KeyboardInterrupt.
 
-    SIGTERM, by which schedulers announce that a machine is taken away, counts as one.
+    SIGTERM, by which schedulers announce that a machine is taken away, counts as a first one
+    however often it comes: what does not end by itself gets SIGKILL.
 
     Outside the main thread, where Python delivers no signals, the flag is only set by `request`.
     """
@@ -41,9 +47,15 @@ def held_interrupt() -> Iterator[Stop]:
         yield stop
         return
 
-    def handle(_signal: int, _frame: FrameType | None) -> None:
-        if stop.requested:
+    first = -math.inf
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        nonlocal first
+        now = time.monotonic()
+        if number == signal.SIGINT and stop.requested and now - first > SAME_REQUEST:
             raise KeyboardInterrupt
+        if not stop.requested:
+            first = now
         stop.request()
 
     before = {kind: signal.signal(kind, handle) for kind in (signal.SIGINT, signal.SIGTERM)}

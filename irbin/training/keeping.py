@@ -45,13 +45,17 @@ class Keeper:
             self._told()
         self._saved_at, self._unsaved = time.monotonic(), ""
 
+    def at_interval(self) -> bool:
+        """Whether `recovery_interval` names this step; the same in all processes."""
+        interval = self.run.recipe.recovery_interval
+        return bool(interval) and self.progress.step % interval == 0
+
     def is_due(self) -> bool:
         """Whether `last` is to be written now, within an epoch; the first process decides."""
         if not self.run.group.is_first:
             return False
-        interval = self.run.recipe.recovery_interval
-        if interval:
-            return self.progress.step % interval == 0
+        if self.run.recipe.recovery_interval:
+            return self.at_interval()
         return time.monotonic() - self._saved_at >= SAVE_SECONDS
 
     def save_last(self) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from irbin.allocation import memory_kept
 from irbin.data import class_names
 from irbin.data.fingerprint import fingerprint
-from irbin.errors import DataError, TrainingError, UsageError
+from irbin.errors import DataError, LostWorkerError, TrainingError, UsageError
 from irbin.evaluation import autocast, evaluate
 from irbin.network.network import Network
 from irbin.processes import ALONE, Group
@@ -176,15 +176,17 @@ def _train(run: Run, progress: Progress, keeper: Keeper) -> bool:
                         run.diagnostics.look()
                     if meter.is_due(run.log_interval):
                         _tell(run.report, meter.read(*run.knobs(progress.epoch)), group, stop)
-                    if group.size == 1 or meter.is_due(run.log_interval):
+                    if group.size == 1 or meter.is_due(run.log_interval) or keeper.at_interval():
                         stopping = group.any(stop())
                         if group.any(keeper.is_due()) and not stopping:
                             meter.settle()
                             keeper.save_last()
-            except BaseException:  # a damaged image may end the pass
+            except BaseException as error:  # a damaged image may end the pass
                 if group.size == 1:  # the others are in the middle of a step
                     meter.settle()
-                raise
+                # a worker that got the signal which asked the run to stop is no error
+                if group.size > 1 or not (stop() and isinstance(error, LostWorkerError)):
+                    raise
             finally:
                 batches.close()
             meter.settle()

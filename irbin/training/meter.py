@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from irbin.errors import TrainingError
+from irbin.evaluation import sum_type
 from irbin.processes import Group
 from irbin.records import EpochRecord, Evaluation, LayerDiagnostics, StepRecord
 from irbin.training.diagnostics import epoch_means
@@ -40,18 +41,18 @@ class Meter:
         self.progress, self.n_epochs, self.n_steps, self.group = progress, n_epochs, n_steps, group
         self.waits = waits
         begun = [progress.loss_sum, progress.n_right] if group.is_first else [0.0, 0.0]
-        self._sums = torch.tensor(begun, dtype=torch.float64, device=group.device)
+        self._sums = torch.tensor(begun, dtype=sum_type(group.device), device=group.device)
         self._first_step, self._begin = progress.step, time.perf_counter()
 
     def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
         """Counts a batch: its mean loss, logits (batch, num_classes), labels or mixed targets."""
-        n_images = len(logits)
+        n_images, kind = len(logits), self._sums.dtype
         self.progress.n_seen += n_images * self.group.size
         if targets.dim() == 1:
-            right = (logits.detach().argmax(dim=1) == targets).sum().double()
+            right = (logits.detach().argmax(dim=1) == targets).sum().to(kind)
         else:  # which of two mixed labels would be right?
-            right = loss.new_full((), math.nan, dtype=torch.float64)
-        self._sums += torch.stack([loss.detach().double() * n_images, right])
+            right = loss.new_full((), math.nan, dtype=kind)
+        self._sums += torch.stack([loss.detach().to(kind) * n_images, right])
 
     def is_due(self, interval: int) -> bool:
         """Whether the step just done is one to report."""

@@ -155,7 +155,8 @@ def _amp(
 def _has_bfloat16(device: torch.device) -> bool:
     """Whether the device computes in bfloat16 faster than in float32."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        with torch.cuda.device(device):  # it asks of the present one
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":  # torch has no public way to ask
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return False

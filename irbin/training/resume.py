@@ -192,6 +192,7 @@ def _load(run: Run, folder: Path) -> Progress:
     try:
         load_model(run.module, folder / "model.safetensors", strict=True)
         run.optimizer.load_state_dict(decode(state["optimizer"], tensors))
+        lay_out_as_parameters(run.optimizer)
         run.scaler.load_state_dict(decode(state["scaler"], tensors))
         if run.ema is not None:
             run.ema.module.load_state_dict(_under("ema", tensors))
@@ -199,6 +200,18 @@ def _load(run: Run, folder: Path) -> Progress:
         return _progress(state["progress"])
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise _DamagedError(f"cannot go on from {folder}: {first_line(error)}") from error
+
+
+def lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Gives each of the optimizer's tensors its parameter's memory format, in place.
+
+    Files hold plain ones. A fused optimizer reads a parameter and its state as rows of numbers
+    without looking at strides, so channels-last weights would be moved by others' averages.
+    """
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _filed(path: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

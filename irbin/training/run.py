@@ -24,7 +24,7 @@ from irbin.binary.held import held_weights
 from irbin.binary.layers import binary_layers, phase_of
 from irbin.data import Loader
 from irbin.data.batches import seed_all
-from irbin.errors import DataError
+from irbin.errors import DataError, LostWorkerError
 from irbin.evaluation import autocast
 from irbin.network.network import Network
 from irbin.processes import Group
@@ -316,9 +316,17 @@ class Waits:
 
         Raises:
             DataError: there is none; a stream was promised to be longer.
+            LostWorkerError: a worker ended.
         """
         begin = time.perf_counter()
-        batch = next(self._batches, None)
+        try:
+            batch = next(self._batches, None)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise LostWorkerError(
+                f"expected all processes that read images to stay, but one ended: {error}"
+            ) from error
         self.seconds += time.perf_counter() - begin
         if batch is None:
             raise DataError(

@@ -110,3 +110,13 @@ def test_what_pads_in_batches() -> None:
     assert not pads_in_batches(Augmentation(aa="rand-m9"), SMALL)
     assert not pads_in_batches(Augmentation(crop_padding=0), SMALL)
     assert not pads_in_batches(Augmentation(), replace(SMALL, input_size=(3, 224, 224)))
+
+
+def test_nothing_is_computed_in_float64(no_float64) -> None:
+    random = np.random.default_rng(0)
+    images = torch.from_numpy(random.integers(0, 256, (5, 3, 8, 8), dtype=np.uint8))
+    augment = BatchAugmentation(Augmentation(color_jitter=0.4, crop_padding=2), SMALL)
+    draws = random.random((5, augment.n_draws))
+    wanted = augment(images, draws)
+    with no_float64:
+        assert torch.equal(augment(images, draws), wanted)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,3 +112,17 @@ def _timms_middle(size: tuple[int, int]) -> tuple[int, ...]:
     image = Image.new("L", (width, height))
     # an area of more than the image never fits
     return RandomResizedCropAndInterpolation.get_params(image, (2.0, 2.0), RATIO)
+
+
+def test_apples_gpus_which_have_no_float64_leave_it_to_the_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (2, 3, 8, 8), np.uint8))
+    boxes, filters, no = np.array([[1, 2, 6, 5], [0, 0, 8, 8]]), np.array([0, 1]), np.zeros(2, bool)
+    wanted = resized_crop(images, boxes, filters, (7, 5), no, no)
+    there, to = torch.device("mps"), torch.Tensor.to
+    monkeypatch.setattr(
+        torch.Tensor, "to", lambda x, where, **k: x if where == there else to(x, where, **k)
+    )
+    fake: Any = SimpleNamespace(device=there, cpu=lambda: images)
+    assert torch.equal(resized_crop(fake, boxes, filters, (7, 5), no, no), wanted)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,8 +15,9 @@ from PIL import Image
 from irbin.data.batches import Images
 from irbin.data.images import Augmentation, eval_transform, train_transform
 from irbin.data.streamed import StreamedLoader
-from irbin.errors import DataError
+from irbin.errors import DataError, LostWorkerError
 from irbin.records import DataOptions, Preprocessing
+from irbin.training.run import Waits
 
 GRAY = Preprocessing((1, 8, 8), (0.25,), (0.5,), "bilinear", 1.0)
 
@@ -211,3 +214,33 @@ def test_of_a_large_data_set_the_first_images_are_looked_at(
     loader = StreamedLoader(dataset, DataOptions(batch_size=40, workers=0))
     with pytest.raises(DataError, match=r"decoded, 2 of 10 in pictures .*number 2 .*number 5"):
         list(loader)
+
+
+class Termed(Pictures):
+    """Pictures whose worker gets SIGTERM at image 8, as all processes of a group do."""
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int | None]:
+        if index == 8:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().__getitem__(index)
+
+
+def test_workers_go_on_after_a_signal_that_went_to_all_processes() -> None:
+    pictures = Images(Termed(16), eval_transform(GRAY), GRAY, 7, "pictures (train)")
+    loader = StreamedLoader(pictures, DataOptions(batch_size=4, workers=1))
+    assert indices(loader) == list(range(16))
+
+
+class Killed(Termed):
+    def __getitem__(self, index: int) -> tuple[Image.Image, int | None]:
+        if index == 8:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        return super().__getitem__(index)
+
+
+def test_a_worker_that_ended_is_told_in_one_line() -> None:
+    pictures = Images(Killed(64), eval_transform(GRAY), GRAY, 7, "pictures (train)")
+    batches = Waits(StreamedLoader(pictures, DataOptions(batch_size=4, workers=1)))
+    with pytest.raises(LostWorkerError, match="expected all processes that read images to stay"):
+        list(iter(lambda: next(batches), None))
+    batches.close()

@@ -3,9 +3,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from types import SimpleNamespace
 
 import pytest
 
+from irbin.training import interrupt
 from irbin.training.interrupt import held_interrupt
 
 
@@ -13,16 +15,44 @@ def press(kind: signal.Signals = signal.SIGINT) -> None:
     os.kill(os.getpid(), kind)
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM], ids=str)
-def test_the_first_is_held_and_the_second_is_not(kind: signal.Signals) -> None:
-    before = signal.getsignal(kind)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Whose `now` is the time, in seconds."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(interrupt.time, "monotonic", lambda: clock.now)
+    return clock
+
+
+def test_the_first_is_held_and_the_second_is_not(clock: SimpleNamespace) -> None:
+    before = signal.getsignal(signal.SIGINT)
     with held_interrupt() as stop:
         assert not stop()
-        press(kind)
+        press()
         assert stop()
+        clock.now += interrupt.SAME_REQUEST + 0.1
         with pytest.raises(KeyboardInterrupt):
-            press(kind)
-    assert signal.getsignal(kind) is before
+            press()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_one_that_is_passed_on_at_once_is_the_first(clock: SimpleNamespace) -> None:
+    with held_interrupt() as stop:
+        press()
+        clock.now += interrupt.SAME_REQUEST - 0.1
+        press()  # from torchrun, which got it from the terminal too
+        assert stop()
+
+
+def test_sigterm_is_held_however_often_it_comes(clock: SimpleNamespace) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with held_interrupt() as stop:
+        for _ in range(3):
+            press(signal.SIGTERM)
+            assert stop()
+            clock.now += 2 * interrupt.SAME_REQUEST
+        with pytest.raises(KeyboardInterrupt):
+            press()  # whoever sits there does not want to wait
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_request_counts_as_the_first() -> None:

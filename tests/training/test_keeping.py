@@ -6,18 +6,23 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 import irbin.training.resume as resume_module
 from irbin.errors import TrainingError
 from irbin.network.network import Network
+from irbin.processes import Group
 from irbin.records import DataOptions, EpochRecord
-from irbin.training import keeping
+from irbin.training import keeping, prepare
+from irbin.training.keeping import Keeper
 from irbin.training.loop import finetune
 from irbin.training.recipe import Recipe
+from irbin.training.resume import Progress
 
 MakeNetwork = Callable[..., Network]
 
@@ -140,3 +145,43 @@ def test_last_is_saved_when_long_enough_ago(
     monkeypatch.setattr(keeping, "keep_recent", lambda *_: None)
     finetune(make_network(), data, replace(recipe, epochs=1), tmp_path / "run")
     assert saved == [1, 2, 3, 0]
+
+
+class Pair(Group):
+    """The first of two processes, alone; what they agree on is what it says."""
+
+    def max(self, tensor: torch.Tensor) -> torch.Tensor:  # as in Group
+        return tensor
+
+    sum = share = max  # noqa: A003
+
+
+def test_several_processes_save_at_the_interval_whatever_is_logged(
+    make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    saved: list[int] = []
+    save = keeping.save_last
+
+    def note(run: Any, progress: Any) -> None:
+        saved.append(progress.step)
+        save(run, progress)
+
+    monkeypatch.setattr(keeping, "save_last", note)
+    monkeypatch.setattr(prepare, "parallel", lambda forward, *_: forward)
+    pair = Pair(0, 2)
+    short = replace(recipe, epochs=1, log_interval=3, recovery_interval=2, dist_bn="off")
+    small = replace(data, batch_size=2)  # 7 steps of two processes
+    finetune(make_network(), small, short, tmp_path / "run", group=pair)
+    assert [step for step in saved if step] == [2, 4, 6]
+
+
+def test_the_others_come_to_the_same_steps() -> None:
+    run = SimpleNamespace(group=Pair(1, 2), recipe=SimpleNamespace(recovery_interval=2))
+    progress = Progress()
+    keeper = Keeper(run, progress)
+    for progress.step in range(1, 5):
+        assert keeper.at_interval() == (progress.step % 2 == 0)
+        assert not keeper.is_due()  # the first one writes
+    run.recipe.recovery_interval = 0
+    assert not keeper.at_interval()

@@ -280,3 +280,11 @@ def test_what_a_step_frees_is_kept_for_the_next(
     assert kept == {True}
     assert not libc.keeps
     assert libc.n_trims == 1  # the evaluation within hands nothing back
+
+
+def test_an_epoch_computes_nothing_in_float64(
+    make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path, no_float64
+) -> None:
+    short = replace(recipe, epochs=1, opt="adamw", color_jitter=0.3, crop_padding=1)
+    with no_float64:  # as Apple's GPUs have none
+        finetune(make_network(), data, short, tmp_path / "run")

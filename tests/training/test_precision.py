@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -172,3 +173,18 @@ def test_every_path_ends_near_the_same_loss(
         losses[name] = record.epochs[-1].train_loss
     assert losses["last"] == pytest.approx(losses["plain"], rel=0.02)
     assert losses["bf16"] == pytest.approx(losses["plain"], rel=0.1)
+
+
+def test_the_device_itself_is_asked_for_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    present: list[torch.device] = []
+
+    @contextmanager
+    def device(of: torch.device) -> Iterator[None]:
+        present.append(of)
+        yield
+        present.pop()
+
+    monkeypatch.setattr(torch.cuda, "device", device)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: present[-1].index == 1)
+    assert precision._has_bfloat16(torch.device("cuda:1"))
+    assert not precision._has_bfloat16(torch.device("cuda:0"))

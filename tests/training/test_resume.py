@@ -18,7 +18,7 @@ from irbin.network.network import Network
 from irbin.records import DataOptions, StepRecord
 from irbin.training.loop import finetune
 from irbin.training.recipe import Recipe
-from irbin.training.resume import decode, encode
+from irbin.training.resume import decode, encode, lay_out_as_parameters
 
 MakeNetwork = Callable[..., Network]
 
@@ -235,3 +235,39 @@ def test_tensors_are_filed_by_path_and_nan_survives() -> None:
     assert math.isnan(back[0]["pair"][1])
     with pytest.raises(TrainingError, match=r"cannot save `optimizer\.f` of type builtin_function"):
         encode({"f": len}, "optimizer", {})
+
+
+def test_a_fused_optimizer_of_channels_last_weights_resumes_exactly(
+    make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
+) -> None:
+    """It reads its averages as rows of numbers, whatever their strides are."""
+    short = replace(
+        recipe, epochs=2, opt="adamw", opt_kwargs={"fused": True}, channels_last=True, lr=0.05
+    )
+    finetune(make_network(), data, short, tmp_path / "whole")
+    finetune(make_network(), data, short, tmp_path / "cut", report=stop_after(2))
+    finetune(make_network(), data, short, tmp_path / "cut", resume=True)
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+
+
+def test_every_tensor_of_an_optimizer_lies_as_its_parameter() -> None:
+    parameter = torch.nn.Parameter(torch.rand(4, 3, 2, 2).to(memory_format=torch.channels_last))
+    other = torch.nn.Parameter(torch.rand(5))
+    optimizer = torch.optim.AdamW([parameter, other])
+    state = {
+        parameter: {
+            "step": torch.tensor(3.0),
+            "average": torch.rand(4, 3, 2, 2),
+            "rows": torch.rand(4),
+        },
+        other: {"average": torch.rand(5, dtype=torch.float64)},
+    }
+    before = {p: dict(values) for p, values in state.items()}
+    optimizer.state.update(state)
+    lay_out_as_parameters(optimizer)
+    for parameter_, values in before.items():
+        for name, value in values.items():
+            found = optimizer.state[parameter_][name]
+            assert torch.equal(found, value)
+            assert found.dtype == value.dtype
+    assert optimizer.state[parameter]["average"].stride() == parameter.stride()

@@ -154,6 +154,32 @@ def test_killing_one_process_ends_all_with_one_message(place: Path, image_folder
     assert (place / "killed/last/training.json").is_file()
 
 
+@pytest.mark.parametrize("n_processes", [1, 2])
+def test_sigterm_to_all_processes_loses_nothing(
+    n_processes: int, place: Path, image_folder: Path
+) -> None:
+    """As `scancel` and `timeout` send it: to torchrun, which passes it on, and to the workers."""
+    out = f"stopped{n_processes}"
+    more = ("-j", "1", "--cache", "off")
+    words = finetune(image_folder, out, 4, *more, epochs=100_000)
+    words = [*torchrun(2), *words] if n_processes == 2 else words
+    with (place / f"{out}.log").open("w") as log:
+        run = subprocess.Popen(
+            [sys.executable, "-m", *words], cwd=place, env=environment(place), stderr=log,
+            stdout=log, start_new_session=True,
+        )  # fmt: skip
+        try:
+            until(lambda: (place / out / "recent").is_dir() or run.poll() is not None)
+            os.killpg(run.pid, signal.SIGTERM)
+            run.wait(timeout=60)
+        finally:
+            run.kill()
+    text = (place / f"{out}.log").read_text()
+    assert text.count(f"{out}/last holds where. Go on with:") == 1
+    for word in ("DataLoader worker", "irbin: ", "Error"):
+        assert word not in text
+
+
 def until(done: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not done() and time.monotonic() < end:
