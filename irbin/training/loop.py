@@ -45,8 +45,9 @@ from irbin.training.prepare import (
 )  # fmt: skip
 from irbin.training.recipe import Recipe
 from irbin.training.resume import Progress, load_last, save_last
-from irbin.training.run import OnEpoch, Report, Run, Waits
+from irbin.training.run import OnEpoch, Report, Run
 from irbin.training.run_folder import begin_run, removed_on_error, same_run
+from irbin.training.waits import Waits
 
 _Record = TypeVar("_Record")
 _log = logging.getLogger("irbin")

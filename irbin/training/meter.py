@@ -19,7 +19,7 @@ from irbin.processes import Group
 from irbin.records import EpochRecord, Evaluation, LayerDiagnostics, StepRecord
 from irbin.training.diagnostics import epoch_means
 from irbin.training.resume import Progress
-from irbin.training.run import Waits
+from irbin.training.waits import Waits
 
 
 class Meter:

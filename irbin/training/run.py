@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -24,7 +23,6 @@ from irbin.binary.held import held_weights
 from irbin.binary.layers import binary_layers, phase_of
 from irbin.data import Loader
 from irbin.data.batches import seed_all
-from irbin.errors import DataError, LostWorkerError
 from irbin.evaluation import autocast
 from irbin.network.network import Network
 from irbin.processes import Group
@@ -37,6 +35,7 @@ from irbin.training.optimize import learning_rate, make_optimizer
 from irbin.training.recipe import Recipe
 from irbin.training.stages import TrainingStage
 from irbin.training.views import TaughtViews
+from irbin.training.waits import Waits
 
 Report = Callable[[StepRecord], None]
 OnEpoch = Callable[[EpochRecord], None]
@@ -295,47 +294,3 @@ def _average(grads: list[Tensor], group: Group) -> None:
     parts = torch.split(flat, [grad.numel() for grad in grads])
     for grad, part in zip(grads, parts, strict=True):
         grad.copy_(part.view_as(grad))
-
-
-class Waits:
-    """Batches of a loader, one after the other, and how long the steps have waited for them.
-
-    Args:
-        loader: made ready by `set_epoch`.
-
-    Attributes:
-        seconds: waited so far; whoever reads it may set it back.
-    """
-
-    def __init__(self, loader: Loader) -> None:
-        self.seconds = 0.0
-        self._place, self._batches = loader.dataset.place, iter(loader)
-
-    def __next__(self) -> tuple[Tensor, Tensor]:
-        """The next batch.
-
-        Raises:
-            DataError: there is none; a stream was promised to be longer.
-            LostWorkerError: a worker ended.
-        """
-        begin = time.perf_counter()
-        try:
-            batch = next(self._batches, None)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise LostWorkerError(
-                f"expected all processes that read images to stay, but one ended: {error}"
-            ) from error
-        self.seconds += time.perf_counter() - begin
-        if batch is None:
-            raise DataError(
-                f"expected more images in {self._place}, which ended in the middle of an epoch: "
-                "`--train-num-samples` says how many there are"
-            )
-        return batch
-
-    def close(self) -> None:
-        """Ends the pass, and the worker processes with it."""
-        if isinstance(self._batches, Generator):
-            self._batches.close()

@@ -17,7 +17,7 @@ from irbin.data.images import Augmentation, eval_transform, train_transform
 from irbin.data.streamed import StreamedLoader
 from irbin.errors import DataError, LostWorkerError
 from irbin.records import DataOptions, Preprocessing
-from irbin.training.run import Waits
+from irbin.training.waits import Waits
 
 GRAY = Preprocessing((1, 8, 8), (0.25,), (0.5,), "bilinear", 1.0)
 

@@ -12,7 +12,7 @@ from irbin.processes import ALONE
 from irbin.records import Evaluation, Preprocessing
 from irbin.training.meter import Meter, epoch_record
 from irbin.training.resume import Progress
-from irbin.training.run import Waits
+from irbin.training.waits import Waits
 
 LOGITS = torch.eye(3)
 LABELS = torch.tensor([0, 1, 0])
