@@ -109,6 +109,8 @@ class SourceOptions:
     """Dotted keys of the weights in a checkpoint file that holds several, or a prefix of names."""
     remap: bool = False
     """Match a checkpoint file's tensors by their order where their names do not fit."""
+    ignore_extra: bool = False
+    """Leave tensors of a checkpoint file unread that the network does not have."""
     seed: int = 42
     """Decides the weights that are not loaded: all of an untrained network, or a new head."""
 
@@ -196,6 +198,8 @@ class SourceRecord:
     """Where in the checkpoint file the weights lie, if that had to be said."""
     remap: bool = False
     """The checkpoint file's tensors may be matched by their order."""
+    ignore_extra: bool = False
+    """The checkpoint file may hold more than the network has."""
     reparameterized: bool = False
     """Multi-branch blocks were fused once the weights were loaded."""
     stated_by: dict[str, str] | None = None

@@ -104,6 +104,12 @@ class SourceFlags:
                      help="Match a checkpoint's tensors by order where their names do not fit."),
     ] = False  # fmt: skip
 
+    ignore_extra: Annotated[
+        bool,
+        typer.Option("--ignore-extra", rich_help_panel=NETWORK,
+                     help="Leave a checkpoint's tensors that the network lacks, and list them."),
+    ] = False  # fmt: skip
+
     def named(self, source: str | None) -> str:
         """The spec to open: the checkpoint if one is given, else SOURCE, else the model's name.
 
@@ -155,6 +161,7 @@ class SourceFlags:
             reparameterize=self.reparameterize,
             state_key=self.state_key,
             remap=self.remap,
+            ignore_extra=self.ignore_extra,
         )
 
 

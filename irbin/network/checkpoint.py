@@ -218,6 +218,8 @@ def _hint(
     """What to do about a state dict that does not fit."""
     if "ede.t" in state and "ede.t" not in own:
         return "it belongs to a converted network: give its folder instead of the file"
+    if not shapes and all(name in state for name in own):
+        return "it has all that the network has: `--ignore-extra` leaves the rest unread"
     heads = {state[n].shape[:1] for n in shapes if state[n].shape[1:] == own[n].shape[1:]}
     same_tail = all(state[n].shape[1:] == own[n].shape[1:] for n in shapes)
     if len(parts) == 1 and shapes and same_tail and len(heads) == 1:

@@ -7,7 +7,7 @@ another number and comparing shapes, so that it holds for every architecture ali
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from timm.models import adapt_input_conv
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from irbin.errors import SourceError
 from irbin.network.checkpoint import Checkpoint, load_into
+from irbin.network.folding import folded
 from irbin.network.matching import (
     COUNTER,
     NO_HEAD,
@@ -23,6 +24,7 @@ from irbin.network.matching import (
     Rename,
     as_is,
     by_name,
+    by_name_within,
     by_order,
     fits_by_order,
     nearest_prefix,
@@ -81,8 +83,9 @@ class Filled:
 
 
 def fill(
-    target: Target, file: Checkpoint, where: str, *, remap: bool = False, rename: Rename = as_is
-) -> Filled:
+    target: Target, file: Checkpoint, where: str, *, remap: bool = False, rename: Rename = as_is,
+    ignore_extra: bool = False,
+) -> Filled:  # fmt: skip
     """Copies a file's tensors into the network, in place.
 
     Args:
@@ -91,18 +94,24 @@ def fill(
         where: the file, for messages.
         remap: where names do not fit, match by order.
         rename: brings an old file's names up to date.
+        ignore_extra: leave what the network does not have, and say so.
 
     Raises:
         SourceError: it does not fit, or in several ways.
     """
+    whole = folded(file.tensors, target.own)
+    file = replace(file, tensors=whole.tensors)
     match = _matched(target, file, where, remap, rename)
+    if match is None and ignore_extra:
+        match = by_name_within(target.own, file.tensors, target.head, rename)
     if match is None:
         match = _load_unmatched(target, file, where, rename)
-        return Filled(_told(where, file, _match_notes(match, target.own)))
+        return Filled(_told(where, file, [*whole.notes, *_match_notes(match, target.own)]))
     tensors, stem_notes = _with_stem(target, match.tensors)
+    _refuse_lost_head(target, match, file, where)
     tensors, head_notes = _with_head(target, tensors)
     load_into(target.module, tensors, where)
-    notes = [*_match_notes(match, target.own), *stem_notes, *head_notes]
+    notes = [*whole.notes, *_match_notes(match, target.own), *stem_notes, *head_notes]
     return Filled(_told(where, file, notes), head_is_new=bool(head_notes))
 
 
@@ -201,6 +210,31 @@ def _with_head(
         f"{theirs}; train them"
     )
     return mixed, [note]
+
+
+def _refuse_lost_head(target: Target, match: Match, file: Checkpoint, where: str) -> None:
+    """Refuses to put a random head in the place of one that the file has under other names.
+
+    Raises:
+        SourceError: what the network's head lacks is there, for as many classes.
+    """
+    head = [name for name in target.own if name in target.head]
+    lacking = [name for name in head if name not in match.tensors]
+    rest = {name: match.tensors[name] for name in head if name in match.tensors}
+    rest |= {name: file.tensors[name] for name in match.unused if _in_head(name, target.head)}
+    sized = [n for n, t in rest.items() if t.dim() > 0 and t.shape[0] == target.num_classes]
+    if lacking and sized:
+        raise SourceError(
+            f"{where}: has a head for {target.num_classes} classes in {names_of(sized)} that does "
+            f"not fit {names_of(lacking)} of the network, and it is not replaced by a random one; "
+            "save the weights under the network's names, or give another `--num-classes`"
+        )
+
+
+def _in_head(name: str, head: Head) -> bool:
+    """Whether a file's name, with whatever prefix, belongs to a module of the head."""
+    parts = name.split(".")
+    return any(head.covers(".".join(parts[i:])) for i in range(len(parts)))
 
 
 def _match_notes(match: Match, own: Mapping[str, Tensor]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ INDEX_SUFFIX = ".index.json"
 
 INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 """What the Hugging Face hub's programs call it."""
+
+
+_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
+"""Whole weights, as timm looks for them in a folder."""
 
 
 def read_content(path: Path) -> Mapping[Any, Any]:
@@ -57,6 +62,14 @@ def index_in(folder: Path) -> Path | None:
     return next((folder / name for name in INDEX_FILES if (folder / name).is_file()), None)
 
 
+def weights_in(folder: Path) -> Path | None:
+    """The weights file of a folder, the one that timm would take; None where there is none."""
+    files = [folder / name for name in (*_WEIGHT_FILES, *INDEX_FILES)]
+    for pattern in ("*.safetensors", "*.pth", "*.pth.tar", "*.bin"):
+        files += sorted(folder.glob(pattern))
+    return next((file for file in files if file.is_file()), None)
+
+
 def _head(path: Path) -> bytes:
     """The first bytes of a file that exists and is not empty."""
     if path.is_dir():
@@ -70,7 +83,22 @@ def _head(path: Path) -> bytes:
         raise SourceError(f"`{path}`: cannot be read: {error.strerror}") from error
     if not head:
         raise SourceError(f"`{path}`: expected a checkpoint, the file is empty")
+    if head.startswith(b"version https://"):
+        _refuse_pointer(path)
     return head
+
+
+def _refuse_pointer(path: Path) -> None:
+    """Says so where git has left the note that stands for a large file."""
+    with path.open("rb") as file:
+        text = file.read(1024).decode(errors="replace")
+    if "git-lfs" in text:
+        size = re.search(r"^size (\d+)$", text, re.MULTILINE)
+        large = f" of {int(size[1]):,} bytes" if size else ""
+        raise SourceError(
+            f"`{path}`: expected a checkpoint, got git's pointer to a file{large} that was not "
+            "fetched; run `git lfs pull` in its repository, or download the file itself"
+        )
 
 
 def _is_safetensors(path: Path, head: bytes) -> bool:

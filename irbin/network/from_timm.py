@@ -16,20 +16,20 @@ import timm
 from timm.data import resolve_data_config
 from timm.models import load_model_config_from_hf
 from timm.models._hub import load_model_config_from_path
-from torch import Tensor, nn
+from torch import nn
 
 from irbin.errors import IrbinError, SourceError, UsageError
 from irbin.network.checkpoint import Checkpoint, check_finite, read_checkpoint
 from irbin.network.feeding import FIELDS, stated
 from irbin.network.fetch import asking_the_hub, hub_unreachable, is_unreachable, url_unreachable
-from irbin.network.formats import INDEX_FILES
+from irbin.network.formats import weights_in
+from irbin.network.matching import by_name
 from irbin.network.nearest import nearest
 from irbin.network.network import Network
 from irbin.network.unpickle import first_line
 from irbin.records import Preprocessing, SourceOptions, SourceRecord
 
 _CFG_FIELDS = {field.name for field in fields(timm.models.PretrainedCfg)}
-_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ def load_timm(name: str, options: SourceOptions) -> Network:
     num_classes = _num_classes(found, options, kwargs)
     kwargs = {k: v for k, v in kwargs.items() if k not in ("num_classes", "in_chans")}
     file = _folder_weights(found.folder) if found.folder and options.pretrained else None
-    module = _create(found, size[0], num_classes, kwargs, options.pretrained, file)
+    module, file = _create_filled(found, size[0], num_classes, kwargs, options.pretrained, file)
     _refuse_hooks(module, found.architecture)
     names = found.cfg.get("label_names")
     notes = _notes(found, num_classes, size[0]) if options.pretrained else {}
@@ -101,23 +101,6 @@ def build_timm(source: SourceRecord, name: str) -> nn.Module:
     found = _find(name)
     found = replace(found, cfg={**found.cfg, **overlay})
     return _create(found, seen.input_size[0], source.num_classes, source.model_kwargs, False)
-
-
-def as_backbone(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A whole network's tensors under the names of `module`, which timm made `features_only`.
-
-    timm puts such a network behind `model.`, or joins the first two parts of its names
-    (`stages_0.blocks` for `stages.0.blocks`). What `module` does not have is left out.
-    """
-    found = {}
-    for name in module.state_dict():
-        first, dot, rest = name.partition(".")
-        marks = [i for i, letter in enumerate(first) if letter == "_"]
-        split = [f"{first[:i]}.{first[i + 1 :]}{dot}{rest}" for i in marks]
-        theirs = next((n for n in (name, rest, *split) if n in tensors), None)
-        if theirs is not None:
-            found[name] = tensors[theirs]
-    return found
 
 
 def preprocessing_of(cfg: Mapping[str, Any], size: tuple[int, int, int]) -> Preprocessing:
@@ -289,14 +272,32 @@ def _create(
     return module
 
 
+def _create_filled(
+    found: TimmModel, in_chans: int, num_classes: int, kwargs: dict[str, Any], pretrained: bool,
+    file: Checkpoint | None,
+) -> tuple[nn.Module, Checkpoint | None]:  # fmt: skip
+    """As `_create`; a folder's names may have a prefix too many, as transformers write them."""
+    try:
+        return _create(found, in_chans, num_classes, kwargs, pretrained, file), file
+    except SourceError:
+        if file is None:
+            raise
+        # with the file's own head, which timm then replaces where another is asked for
+        theirs = int(found.cfg["num_classes"])
+        bare = _create(found, in_chans, theirs, kwargs, False)
+        match = by_name(bare.state_dict(), file.tensors, f"`{found.weights}`")
+        if match is None or not match.how:
+            raise
+        told = f"`{found.weights}`: {len(match.tensors)} tensors matched {match.how}"
+        file = replace(file, tensors=match.tensors, notes=(*file.notes, told))
+        return _create(found, in_chans, num_classes, kwargs, pretrained, file), file
+
+
 def _folder_weights(folder: Path) -> Checkpoint:
     """The weights of a timm folder, by the file that timm itself would take."""
-    files = [folder / name for name in (*_WEIGHT_FILES, *INDEX_FILES)]
-    for pattern in ("*.safetensors", "*.pth", "*.pth.tar", "*.bin"):
-        files += sorted(folder.glob(pattern))
-    for file in files:
-        if file.is_file():
-            return read_checkpoint(file)
+    file = weights_in(folder)
+    if file is not None:
+        return read_checkpoint(file)
     raise SourceError(
         f"`{folder}`: expected `model.safetensors` or another weights file, found none"
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from irbin.errors import SourceError
 from irbin.network.wrapping import names_of, renamed
@@ -107,6 +107,22 @@ def by_name(
         match = _complete(own, {f"{prefix}{n}": t for n, t in rename(tensors).items()}, head)
         if match is not None:
             return Match(match.tensors, f"after adding the prefix `{prefix}`", match.unused)
+    return None
+
+
+def by_name_within(
+    own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], head: Head, rename: Rename = as_is
+) -> Match | None:
+    """As `by_name`, from a file that holds more than the network; None where it lacks anything."""
+    for prefix in ("", *_likely_prefixes(tensors, own)):
+        named = rename(without_prefix(tensors, prefix))
+        wanted = renamed(named, lambda name: name if name in own or head.covers(name) else None)
+        match = _complete(own, wanted, head, prefix)
+        if match is not None:
+            taken = {f"{prefix}{name}" for name in match.tensors}
+            unused = tuple(n for n in tensors if n not in taken and not n.endswith(COUNTER))
+            how = f"after removing the prefix `{prefix}`" if prefix else "by name"
+            return Match(match.tensors, how, unused)
     return None
 
 
@@ -216,3 +232,20 @@ def _differ(
 
 def _described(name: str | None, tensors: Mapping[str, Tensor], whose: str) -> str:
     return f"nothing in {whose}" if name is None else f"`{name}` {tuple(tensors[name].shape)}"
+
+
+def as_backbone(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A whole network's tensors under the names of `module`, which timm made `features_only`.
+
+    timm puts such a network behind `model.`, or joins the first two parts of its names
+    (`stages_0.blocks` for `stages.0.blocks`). What `module` does not have is left out.
+    """
+    found = {}
+    for name in module.state_dict():
+        first, dot, rest = name.partition(".")
+        marks = [i for i, letter in enumerate(first) if letter == "_"]
+        split = [f"{first[:i]}.{first[i + 1 :]}{dot}{rest}" for i in marks]
+        theirs = next((n for n in (name, rest, *split) if n in tensors), None)
+        if theirs is not None:
+            found[name] = tensors[theirs]
+    return found

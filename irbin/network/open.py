@@ -9,7 +9,7 @@ from pathlib import Path
 from irbin.errors import SourceError, UsageError
 from irbin.network.feeding import as_asked
 from irbin.network.folder import folder_kind, load_folder, network_folder
-from irbin.network.formats import index_in
+from irbin.network.formats import index_in, weights_in
 from irbin.network.from_module import count_classes
 from irbin.network.network import Network
 from irbin.network.source import check_options, is_checkpoint, load_source, reload
@@ -44,6 +44,8 @@ def open_network(spec: str, options: SourceOptions) -> Network:
         return _fed(network, options)
     if index := index_in(path) if kind is None or options.model else None:
         return load_source(str(index), options)
+    if kind in (None, "timm") and options.model and path.is_dir() and (file := weights_in(path)):
+        return load_source(str(file), options)
     if kind == "timm":
         return load_source(f"local-dir:{path.absolute()}", options)
     if _is_path(spec):
@@ -88,6 +90,11 @@ def _is_path(spec: str) -> bool:
 
 def _check_path(spec: str, path: Path) -> None:
     if path.is_dir():
+        if file := weights_in(path):
+            raise SourceError(
+                f"`{spec}`: expected a folder whose `config.json` says what it holds, found the "
+                f"weights `{file.name}` alone; give `--model NAME`"
+            )
         raise SourceError(
             f"`{spec}`: expected a folder with `config.json` (a network), `args.yaml` (a run) or "
             "`program.json` (a packed network), found none of them"
@@ -109,6 +116,7 @@ def _refuse_contradictions(spec: str, options: SourceOptions, source: SourceReco
         "model_kwargs": (options.model_kwargs or None, source.model_kwargs),
         "state_key": (options.state_key, source.state_key),
         "remap": (options.remap or None, source.remap),
+        "ignore_extra": (options.ignore_extra or None, source.ignore_extra),
         "reparameterize": (options.reparameterize or None, source.reparameterized),
     }
     for name, (given, found) in wanted.items():

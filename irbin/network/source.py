@@ -15,7 +15,7 @@ from irbin.network.checkpoint import CHECKPOINT_SUFFIXES, Checkpoint, read_check
 from irbin.network.feeding import as_asked, stated
 from irbin.network.filling import Filled, Target, fill
 from irbin.network.from_module import build_module, load_module
-from irbin.network.from_timm import as_backbone, build_timm, for_channels, load_timm
+from irbin.network.from_timm import build_timm, for_channels, load_timm
 from irbin.network.from_torchvision import (
     build_torchvision,
     load_torchvision,
@@ -23,7 +23,7 @@ from irbin.network.from_torchvision import (
     refuse_headless,
 )
 from irbin.network.fusing import check_fused, reparameterize
-from irbin.network.matching import as_is
+from irbin.network.matching import as_backbone, as_is
 from irbin.network.network import Network
 from irbin.network.paper import build_paper, paper_network
 from irbin.records import Preprocessing, SourceOptions, SourceRecord
@@ -117,7 +117,7 @@ def reload(source: SourceRecord) -> Network:
     network = Network(_build(source), source)
     options = SourceOptions(
         num_classes=source.num_classes, input_size=source.preprocessing.input_size,
-        remap=source.remap,
+        remap=source.remap, ignore_extra=source.ignore_extra,
     )  # fmt: skip
     _fill(network, file, source.spec, options)
     return _fused(network)
@@ -198,6 +198,7 @@ def _load_checkpoint(path: Path, options: SourceOptions) -> Network:
         weights=str(path) + AVERAGED_MARK * options.use_ema,
         state_key=options.state_key,
         remap=options.remap,
+        ignore_extra=options.ignore_extra,
     )
     return Network(network.module, source, notes=filled.notes)
 
@@ -215,7 +216,10 @@ def _fill(network: Network, file: Checkpoint, path: str, options: SourceOptions)
     rename = partial(modernized, name) if kind == "torchvision" else as_is
     if kind == "timm" and source.model_kwargs.get("features_only"):
         rename = partial(as_backbone, network.module)
-    return fill(target, file, f"`{path}`", remap=options.remap, rename=rename)
+    return fill(
+        target, file, f"`{path}`", remap=options.remap, rename=rename,
+        ignore_extra=options.ignore_extra,
+    )  # fmt: skip
 
 
 def _variant(source: SourceRecord, num_classes: int, in_chans: int) -> nn.Module:
@@ -279,7 +283,8 @@ def _refuse_file_options(spec: str, options: SourceOptions) -> None:
         raise UsageError(
             f"`model`: names the architecture of a checkpoint file, and `{spec}` is no file"
         )
-    for name, given in (("state_key", options.state_key), ("remap", options.remap)):
+    for name in ("state_key", "remap", "ignore_extra"):
+        given = getattr(options, name)
         if given:
             raise UsageError(f"`{name}`: says how to read a checkpoint file, and `{spec}` is none")
 

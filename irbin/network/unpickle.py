@@ -29,6 +29,8 @@ def read_torch(path: Path) -> object:
     with path.open("rb") as file:
         head = file.read(4)
     is_zip, is_pickle = head == b"PK\x03\x04", head[:1] == b"\x80"
+    if is_zip:
+        _refuse_arrays(path)
     if not (is_zip or is_pickle):
         raise SourceError(
             f"`{path}`: not a checkpoint; expected a file written by `torch.save` or safetensors"
@@ -60,6 +62,21 @@ def _check_archive(path: Path) -> None:
             f"`{path}`: expected an archive as `torch.save` writes it, `{packed[0].filename}` is "
             f"compressed from {packed[0].file_size} bytes to {packed[0].compress_size}; unpack it "
             "or save the checkpoint again"
+        )
+
+
+def _refuse_arrays(path: Path) -> None:
+    """Says so where a zip holds NumPy's arrays instead of torch's."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RecursionError):
+        return  # torch says what is wrong with it
+    if names and all(name.endswith(".npy") for name in names):
+        raise SourceError(
+            f"`{path}`: expected torch's weights or safetensors, got {len(names)} arrays of NumPy "
+            "(.npz); save `{name: torch.from_numpy(array)}` with `torch.save`, under the "
+            "network's names and in torch's order of axes"
         )
 
 

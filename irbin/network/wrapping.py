@@ -89,6 +89,10 @@ def unwrap(
         return _selected(parts, state_key, where), ()
     chosen = _choose(parts, where, use_ema) if parts or use_ema else None
     tensors = clean(chosen.state) if chosen else {}
+    if chosen is not None and not chosen.is_averaged:
+        tensors, told = _without_averaged_names(tensors, where, use_ema)
+        if told or use_ema:
+            return tensors, (*told, *_told(parts, chosen, where, use_ema=False))
     if chosen is None or not tensors:
         raise SourceError(
             f"{where}: expected a state dict of tensors, found none under "
@@ -150,6 +154,8 @@ def _choose(parts: list[Part], where: str, use_ema: bool) -> Part:
     """The part that is meant: averaged as asked, under known keys before others, innermost."""
     pool = [part for part in parts if part.is_averaged == use_ema]
     if use_ema and not pool:
+        pool = [part for part in parts if any(map(_is_averaged_name, part.state))]
+    if use_ema and not pool:
         raise SourceError(
             f"{where}: expected averaged weights ({names_of(AVERAGED)}), found none; "
             "leave out `--use-ema`"
@@ -164,6 +170,33 @@ def _choose(parts: list[Part], where: str, use_ema: bool) -> Part:
             f"choose with `--state-key {pool[0].key}`"
         )
     return pool[0]
+
+
+def _is_averaged_name(name: Any) -> bool:
+    return isinstance(name, str) and name.partition(".")[0] in AVERAGED
+
+
+def _without_averaged_names(
+    tensors: dict[str, Tensor], where: str, use_ema: bool
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Of tensors where averaged ones lie beside the others (`ema.module.…`), one kind alone."""
+    averaged = [name for name in tensors if _is_averaged_name(name)]
+    if not averaged or (len(averaged) == len(tensors) and not use_ema):
+        return tensors, ()
+
+    def rename(name: str) -> str | None:
+        if _is_averaged_name(name) != use_ema:
+            return None
+        return _without_wrappers(name.partition(".")[2]) if use_ema else name
+
+    kept = renamed(tensors, rename)
+    if use_ema:
+        return kept, ()
+    which = averaged[0].partition(".")[0]
+    return kept, (
+        f"{where}: took the weights as trained, left {len(averaged)} averaged tensors under "
+        f"`{which}.` (`--use-ema` takes them)",
+    )
 
 
 def _told(parts: list[Part], chosen: Part, where: str, use_ema: bool) -> tuple[str, ...]:
@@ -213,6 +246,10 @@ def _listed(parts: list[Part]) -> str:
 
 def _without_wrappers(name: str) -> str:
     """`name` without `module.` (DataParallel) and `_orig_mod.` (torch.compile) in front."""
-    while name.startswith(("module.", "_orig_mod.")):
+    while name.startswith(_WRAPPERS):
         name = name.partition(".")[2]
     return name
+
+
+_WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.", "_forward_module.")
+"""What DataParallel, torch.compile, FSDP and DeepSpeed put in front of every name."""

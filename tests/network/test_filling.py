@@ -219,17 +219,14 @@ def test_several_heads_are_all_new(tmp_path: Path) -> None:
     ]
 
 
-def test_a_head_that_is_half_there_is_all_new(tmp_path: Path) -> None:
+def test_a_head_that_is_half_there_is_not_replaced(tmp_path: Path) -> None:
     name, path = "deit_tiny_distilled_patch16_224", tmp_path / "a.pth"
     small = {"depth": 1, "embed_dim": 24}
     state = timm.create_model(name, num_classes=N, **small).state_dict()
     half = {n: t for n, t in state.items() if not n.startswith("head_dist")}
-    found = loaded(path, half, model=name, num_classes=N, model_kwargs=small)
-    assert said(found, path) == [
-        "`head.weight`, `head.bias`, `head_dist.weight` and 1 more re-initialised at random for "
-        f"{N} classes, the file has only some of them; train them"
-    ]
-    assert not torch.equal(found.module.head.weight, state["head.weight"])
+    message = rf"has a head for {N} classes in `head\.weight`.* does not fit `head_dist\.weight`"
+    with pytest.raises(SourceError, match=message):
+        loaded(path, half, model=name, num_classes=N, model_kwargs=small)
 
 
 def test_another_class_count_has_to_be_asked_for(tmp_path: Path) -> None:

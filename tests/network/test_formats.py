@@ -2,6 +2,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -117,3 +118,22 @@ def test_only_a_file_of_torch_keeps_its_order(tmp_path: Path) -> None:
     assert keeps_order(tmp_path / "a.pth")
     assert not keeps_order(tmp_path / "a.bin")
     assert not keeps_order(shards(tmp_path, "bin"))
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 46830571\n"
+
+
+@pytest.mark.parametrize("name", ["w.pth", "model.safetensors", "pytorch_model.bin"])
+def test_gits_pointer_is_no_checkpoint(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(POINTER)
+    message = r"got git's pointer to a file of 46,830,571 bytes that was not fetched; run `git lfs"
+    with pytest.raises(SourceError, match=message):
+        read_content(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["w.npz", "w.pth"])
+def test_numpys_arrays_are_told(tmp_path: Path, name: str) -> None:
+    with (tmp_path / name).open("wb") as file:
+        np.savez(file, a=np.zeros(2), b=np.zeros(3))
+    with pytest.raises(SourceError, match=r"got 2 arrays of NumPy \(\.npz\); save"):
+        read_content(tmp_path / name)

@@ -1,9 +1,11 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from irbin.errors import SourceError, UsageError
@@ -134,3 +136,64 @@ def test_a_network_of_the_zoo_is_named_as_it_was_typed() -> None:
     again = reopen(network.source)
     assert again.source == network.source
     assert same_weights(again.module, network.module)
+
+
+def test_a_folder_of_transformers_has_a_prefix(tmp_path: Path) -> None:
+    state = timm.create_model("test_resnet", num_classes=3).state_dict()
+    cfg = {"input_size": [3, 64, 64], "num_classes": 3}
+    config = {"architecture": "test_resnet", "num_classes": 3, "pretrained_cfg": cfg,
+              "model_type": "timm_wrapper"}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    save_file({f"timm_model.{n}": t for n, t in state.items()}, tmp_path / "model.safetensors")
+    network = open_network(str(tmp_path), SourceOptions())
+    assert "after removing the prefix `timm_model.`" in network.notes[0]
+    assert torch.equal(network.module.fc.weight, state["fc.weight"])
+
+
+@pytest.mark.parametrize("config", [None, '{"model_type": "resnet"}'])
+def test_a_folder_that_does_not_say_its_architecture(tmp_path: Path, config: str | None) -> None:
+    state = timm.create_model("test_resnet", num_classes=3).state_dict()
+    torch.save({f"resnet.{n}": t for n, t in state.items()}, tmp_path / "pytorch_model.bin")
+    if config is None:
+        with pytest.raises(SourceError, match=r"weights `pytorch_model\.bin` alone; give `--model"):
+            open_network(str(tmp_path), SourceOptions())
+    else:
+        (tmp_path / "config.json").write_text(config)
+    options = SourceOptions(model="test_resnet", num_classes=3)
+    network = open_network(str(tmp_path), options)
+    assert torch.equal(network.module.fc.weight, state["fc.weight"])
+
+
+def test_extra_tensors_are_left_on_request_and_listed(tmp_path: Path) -> None:
+    state = timm.create_model("test_resnet", num_classes=3).state_dict()
+    more = {**state, "proj.weight": torch.ones(2), "queue": torch.ones(3)}
+    torch.save(more, tmp_path / "w.pth")
+    options = SourceOptions(model="test_resnet", num_classes=3)
+    with pytest.raises(SourceError, match=r"unexpected `proj\.weight`, `queue`; .*-extra`"):
+        open_network(str(tmp_path / "w.pth"), options)
+    options = replace(options, ignore_extra=True)
+    network = open_network(str(tmp_path / "w.pth"), options)
+    assert network.notes[0].endswith(
+        "tensors matched by name; 2 left unused: `proj.weight`, `queue`"
+    )
+    assert torch.equal(reopen(network.source).module.fc.weight, state["fc.weight"])
+    torch.save({n: t for n, t in more.items() if n != "fc.bias"}, tmp_path / "w.pth")
+    with pytest.raises(SourceError, match=r"missing `fc\.bias`"):
+        open_network(str(tmp_path / "w.pth"), SourceOptions(model="test_resnet", ignore_extra=True))
+
+
+def test_averaged_weights_beside_the_others_by_name(tmp_path: Path) -> None:
+    state = timm.create_model("test_resnet", num_classes=3).state_dict()
+    averaged = {n: t + 1 if t.is_floating_point() else t for n, t in state.items()}
+    both = {f"module.{n}": t for n, t in state.items()}
+    both |= {f"ema.module.{n}": t for n, t in averaged.items()}
+    torch.save(both, tmp_path / "w.pth")
+    options = SourceOptions(model="test_resnet", num_classes=3)
+    network = open_network(str(tmp_path / "w.pth"), options)
+    assert torch.equal(network.module.fc.weight, state["fc.weight"])
+    assert "averaged tensors under `ema.` (`--use-ema` takes them)" in network.notes[0]
+    network = open_network(str(tmp_path / "w.pth"), replace(options, use_ema=True))
+    assert torch.equal(network.module.fc.weight, averaged["fc.weight"])
+    torch.save({n: t for n, t in both.items() if n.startswith("ema")}, tmp_path / "w.pth")
+    network = open_network(str(tmp_path / "w.pth"), options)
+    assert torch.equal(network.module.fc.weight, averaged["fc.weight"])
