@@ -100,7 +100,7 @@ def fill(
         SourceError: it does not fit, or in several ways.
     """
     whole = folded(file.tensors, target.own)
-    file = replace(file, tensors=whole.tensors)
+    file = replace(file, tensors=as_is(whole.tensors))
     match = _matched(target, file, where, remap, rename)
     if match is None and ignore_extra:
         match = by_name_within(target.own, file.tensors, target.head, rename)

@@ -32,7 +32,8 @@ def weight_norm(size: Tensor, direction: Tensor) -> Tensor:
         axis for axis in range(direction.dim())
         if size.dim() != direction.dim() or size.shape[axis] == 1
     ]  # fmt: skip
-    return direction * (size / torch.linalg.vector_norm(direction, dim=axes, keepdim=True))
+    length: Tensor = torch.linalg.vector_norm(direction, dim=axes, keepdim=True)
+    return direction * (size / length)
 
 
 def spectral_norm(weight: Tensor, left: Tensor, right: Tensor) -> Tensor | None:
@@ -81,7 +82,8 @@ def folded(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Folded:
     """
     if any(_FIRST_PART.fullmatch(name) for name in own):
         return Folded(tensors, ())
-    kept, made = as_is(tensors), {}
+    kept = as_is(tensors)
+    made: dict[str, list[str]] = {}
     for name in tensors:
         found = _FIRST_PART.fullmatch(name)
         if found is None:
