@@ -8,6 +8,7 @@ from collections.abc import Generator
 from torch import Tensor
 
 from irbin.data import Loader
+from irbin.data.batches import first_line
 from irbin.errors import DataError, LostWorkerError
 
 
@@ -35,11 +36,13 @@ class Waits:
         begin = time.perf_counter()
         try:
             batch = next(self._batches, None)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            # torch's own, or those of handing over the batch under way
+            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
             raise LostWorkerError(
-                f"expected all processes that read images to stay, but one ended: {error}"
+                "expected all processes that read images to stay, but one ended: "
+                f"{type(error).__name__}: {first_line(error)}"
             ) from error
         self.seconds += time.perf_counter() - begin
         if batch is None:

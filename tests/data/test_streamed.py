@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -244,3 +244,26 @@ def test_a_worker_that_ended_is_told_in_one_line() -> None:
     with pytest.raises(LostWorkerError, match="expected all processes that read images to stay"):
         list(iter(lambda: next(batches), None))
     batches.close()
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("reset by peer"), EOFError()])
+def test_so_is_one_that_ended_while_it_handed_a_batch_over(error: Exception) -> None:
+    def broken() -> Iterator[None]:
+        raise error
+        yield
+
+    batches = Waits(StreamedLoader(images(8), DataOptions(batch_size=4, workers=0)))
+    batches._batches = broken()
+    with pytest.raises(LostWorkerError, match=f"one ended: {type(error).__name__}"):
+        next(batches)
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    def broken() -> Iterator[None]:
+        raise RuntimeError("shape mismatch")
+        yield
+
+    batches = Waits(StreamedLoader(images(8), DataOptions(batch_size=4, workers=0)))
+    batches._batches = broken()
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        next(batches)
