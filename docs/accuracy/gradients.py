@@ -31,12 +31,17 @@ class Row:
     estimator: str = "ede"
     t: float = 1.0
     scale: str = "paper"
+    by_image: bool = False
+    """Whether the slope is taken in units of each image's spread."""
 
 
 ROWS = (
     *(Row(f"EDE, the paper's k, t = {t:g}", t=t) for t in (0.001, 0.1, 1, 2, 3, 10)),
     *(Row(f"EDE, the even k, t = {t:g}", t=t, scale="even") for t in (2, 3, 10)),
     Row("straight-through", "ste"),
+    Row("straight-through, `--input-spread image`", "ste", by_image=True),
+    Row("triangle", "triangle"),
+    Row("triangle, `--input-spread image`", "triangle", by_image=True),
 )
 
 NETWORKS = {
@@ -95,7 +100,9 @@ def main() -> None:
         for network, activation in sources:
             options = PlanOptions(shortcut="bireal", activation=activation, estimator=row.estimator)
             module = make_binary(network, options).module
-            phase_of(module).set_range(row.t, row.t, row.scale)
+            phase = phase_of(module)
+            phase.set_range(row.t, row.t, row.scale)
+            phase.spreads_inputs = row.by_image
             found = growth(module, *batch(network, asked.data_dir, asked.val_split, asked.images))
             cells.append(digits(found))
         print(f"| {row.label} | {' | '.join(cells)} |", flush=True)
