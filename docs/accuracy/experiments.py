@@ -190,13 +190,20 @@ def _saved_epochs(out: Path) -> list[Mapping[str, Any]] | None:
 
 
 def _n_epochs(task: Task, out: Path) -> int:
-    experiment = task.experiment
+    experiment, begun = task.experiment, _begun_epochs(out)
+    if begun is not None:
+        return begun
+    recipe = resolve_recipe(experiment.recipe, experiment.set, experiment.convert is not None)
+    return recipe.epochs + recipe.cooldown_epochs
+
+
+def _begun_epochs(out: Path) -> int | None:
+    """How many epochs a run is to have, cool-down included; None if it does not say."""
     try:
         knobs = yaml.safe_load((out / "args.yaml").read_text(encoding="utf-8"))["recipe"]
         return int(knobs["epochs"] + knobs["cooldown_epochs"])
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-        recipe = resolve_recipe(experiment.recipe, experiment.set, experiment.convert is not None)
-        return recipe.epochs + recipe.cooldown_epochs
+        return None
 
 
 def start(task: Task, runs: Path) -> str | None:
@@ -224,7 +231,9 @@ def place(source: str, runs: Path) -> str | None:
         return str(runs / first.name / "last") if is_finished else None
     if ":" in source:
         return source
-    return str(runs / source / "last") if (runs / source / "last").is_dir() else None
+    n_done, n_epochs = _saved_epochs(runs / source), _begun_epochs(runs / source)
+    is_finished = n_done is not None and n_epochs is not None and len(n_done) >= n_epochs
+    return str(runs / source / "last") if is_finished else None
 
 
 def moved(spec: str, runs: Path) -> str:

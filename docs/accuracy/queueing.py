@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -74,6 +74,8 @@ def _holder(runs: Path) -> int:
 class Log:
     """Lines with their time, on the screen and at the end of a file.
 
+    A screen that is gone and a disk that is full end no run: what cannot be written is left out.
+
     Args:
         path: the file.
     """
@@ -84,8 +86,9 @@ class Log:
     def __call__(self, line: str) -> None:
         """Writes one."""
         text = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}"
-        print(text, flush=True)
-        with self._path.open("a", encoding="utf-8") as file:
+        with suppress(OSError):
+            print(text, flush=True)
+        with suppress(OSError), self._path.open("a", encoding="utf-8") as file:
             file.write(f"{text}\n")
 
 

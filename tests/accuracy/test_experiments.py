@@ -123,6 +123,9 @@ class TestStart:
         assert self.of(runs) is None
 
     def test_the_first_that_is_finished_with_its_last_epoch(self, tiny: object, runs: Path) -> None:
+        saved(runs, "elsewhere", 1)
+        assert self.of(runs) is None, "it has an epoch to go"
+        (runs / "elsewhere").rename(runs / "unfinished")
         saved(runs, "elsewhere", 2)
         assert self.of(runs) == str(runs / "elsewhere" / "last")
         (saved(runs, "float-1", 2) / "best").mkdir()

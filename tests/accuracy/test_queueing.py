@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,25 @@ class TestLock:
             child.kill()
         with queueing.locked(runs):
             pass
+
+
+def test_a_log_outlives_its_screen_and_its_disk(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = program("queueing").Log(runs / "queue.log")
+    log("one")
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w", buffering=1) as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        log("two")
+        monkeypatch.undo()
+        with suppress(BrokenPipeError):
+            closed.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writer)
+    lines = (runs / "queue.log").read_text().splitlines()
+    assert [line[20:] for line in lines] == ["one", "two"]
+    program("queueing").Log(runs)("a folder is no file")
 
 
 class TestEnder:
