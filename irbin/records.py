@@ -267,6 +267,9 @@ class LayerRecord:
     """Why tracing does not see it; its facts then come from a recorded run alone. '' if it does."""
     always_negative: str = ""
     """How it is known that its input is negative everywhere; '' if it is not."""
+    signs_of_inputs: tuple[str, ...] = ()
+    """Activations in front of it whose sign is that of their input, but for rounding: module paths,
+    and graph node names with `()` for functions."""
 
 
 @dataclass(frozen=True)
@@ -386,6 +389,14 @@ class Plan:
         if self.options.bits == "1w32a" or self.options.activation == "keep":
             return ()
         names = [a for d in self.decisions if d.binary for a in d.layer.activations]
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def sign_keeping(self) -> tuple[str, ...]:
+        """Activations that feed a sign, which is that of their input, each once; none at 1w32a."""
+        if self.options.bits == "1w32a":
+            return ()
+        names = [a for d in self.decisions if d.binary for a in d.layer.signs_of_inputs]
         return tuple(dict.fromkeys(names))
 
     @property

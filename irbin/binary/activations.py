@@ -1,7 +1,8 @@
-"""RPReLU, the activation of ReActNet: a PReLU whose corner moves, per channel.
+"""Activations in front of a sign: RPReLU, and what keeps the sign of others from rounding.
 
 The sign behind an activation sees how its values are distributed around zero; two offsets a channel
-let training choose that (Liu et al., ECCV 2020, §4.2).
+let training choose that (ReActNet's RPReLU, Liu et al., ECCV 2020, §4.2). GELU and its like have
+the sign of their input, but round to −0.0 where that is far below zero.
 """
 
 from __future__ import annotations
@@ -40,3 +41,33 @@ class RPReLU(nn.Module):
 
     def extra_repr(self) -> str:  # noqa: D102 - torch's
         return f"channels={len(self.weight)}"
+
+
+LEAST = 2.0**-126
+"""Smallest normal float32: moves no number that an activation gives, but a zero."""
+
+_LEAST_OF_HALF = 2.0**-24
+"""Smallest number of float16 above zero, which does not hold the other."""
+
+
+class SignKept(nn.Module):
+    """An activation whose result is below zero wherever its input is; final.
+
+    y = activation(x) − 2⁻¹²⁶·[x < 0], any shape: nothing but a zero changes. For activations that
+    never have the other sign than their input (GELU, SiLU, Mish, hard-swish …): the sign behind is
+    then that of x, exactly, and a packed network takes it of x itself.
+
+    Args:
+        activation: without parameters. Works in place if it did.
+    """
+
+    def __init__(self, activation: nn.Module) -> None:
+        super().__init__()
+        self.activation = activation
+        self.train(activation.training)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102 - shapes in the class docstring
+        is_below = torch.lt(x.detach(), 0).to(x.dtype)  # first: the activation may work in place
+        y: Tensor = self.activation(x)
+        least = _LEAST_OF_HALF if y.dtype == torch.float16 else LEAST
+        return y.sub_(is_below, alpha=least) if y is x else y.sub(is_below, alpha=least)

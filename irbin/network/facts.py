@@ -23,6 +23,7 @@ from torch.nn.utils import parametrize
 
 from irbin.binary.kin import has_gain, standardizes_weight
 from irbin.network.flow import Flow, shape
+from irbin.network.keeping_sign import activations_in_front
 from irbin.network.observe import Observed, observe
 from irbin.network.plan import NEVER_RUNS
 from irbin.network.recorder import Calls, Recording
@@ -95,6 +96,9 @@ class Facts:
             is_depthwise=isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1,
             activations=sign.replaceable,
             never_negative=sign.fixed,
+            signs_of_inputs=tuple(
+                dict.fromkeys(a for n in nodes for a in activations_in_front(flow, n))
+            ),
             always_negative=OBSERVED if unseen and self._always(name) == "negative" else "",
             obstacle=self._obstacle(name, layer, calls),
             followed_by=flow.first_reader(nodes[0]) if nodes else "",

@@ -237,9 +237,10 @@ def _of_one_image(recording: Recording, trained: Recording | None) -> Recording:
     was run in training: who reads a weight only there is noted too.
     """
     for name, calls in recording.calls.items():
-        other = trained.calls.get(name, calls) if trained else calls
-        calls.n_macs = _of_one(calls.n_macs, other.n_macs if other.n_calls == calls.n_calls else 0)
-        calls.read_by = calls.read_by or other.read_by
+        other = trained.calls.get(name) if trained else None
+        compares = other is not None and other.n_calls == calls.n_calls
+        calls.n_macs = _of_one(calls.n_macs, other.n_macs if other and compares else 0)
+        calls.read_by = calls.read_by or (other.read_by if other else "")
     more = trained.other_macs if trained else 0
     recording.other_macs = _of_one(recording.other_macs, more)
     return recording

@@ -13,7 +13,7 @@ from typing import cast
 import torch
 from torch import fx, nn
 
-from irbin.binary.activations import RPReLU
+from irbin.binary.activations import RPReLU, SignKept
 from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, BinaryLayer, BinaryLinear, Method
 from irbin.copies import copied
@@ -22,6 +22,7 @@ from irbin.network.checks import check_runs, check_same_answers
 from irbin.network.downsample import average_downsamples
 from irbin.network.fastpath import leave_fast_paths
 from irbin.network.fusing import refuse_fusing
+from irbin.network.keeping_sign import as_module
 from irbin.network.network import Network
 from irbin.network.shortcuts import add_bireal
 from irbin.network.signs import works_in_place
@@ -160,9 +161,29 @@ def _replace_activations(module: nn.Module, traced: fx.GraphModule | None, plan:
             modules[old] = _activation(plan.options, channels, vars(old).get("inplace") is True)
         elif traced is not None:
             _replace_function(traced, name.removesuffix("()"), channels, plan.options)
+    for name in plan.sign_keeping:
+        if not _is_functional(name):
+            old = _submodule(module, name)
+            modules[old] = SignKept(old)
+        elif traced is not None:
+            _keep_sign_of_function(traced, name.removesuffix("()"))
     _replace_everywhere(module, modules)
     if traced is not None:
         _replace_everywhere(traced, modules)
+
+
+def _keep_sign_of_function(traced: fx.GraphModule, node_name: str) -> None:
+    """An activation called as a function becomes a module, where the forward is rewritten anyway.
+
+    Elsewhere it stays what torch computes: rewriting a forward for values that hardly occur would
+    cost more than it gives.
+    """
+    node = next((n for n in traced.graph.nodes if n.name == node_name), None)
+    if node is not None:
+        name = f"activation_{node_name}"
+        traced.add_submodule(name, SignKept(as_module(node)))
+        node.op, node.target = "call_module", name
+        node.args, node.kwargs = (node.all_input_nodes[0],), {}
 
 
 def _submodule(module: nn.Module, name: str) -> nn.Module:

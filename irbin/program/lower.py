@@ -21,6 +21,7 @@ from irbin.copies import copied
 from irbin.errors import LowerError
 from irbin.program.batch import check_images_apart
 from irbin.program.freeze import FrozenLayer, Geometry, PackedConv2d, PackedLinear, UnpackedLayer
+from irbin.program.kept_signs import take_signs_of_inputs
 from irbin.program.lowered import Lowered
 from irbin.program.place import place_of_error
 from irbin.program.settle import settle
@@ -183,6 +184,7 @@ def _translate(module: nn.Module, exported: torch.export.ExportedProgram) -> Low
     _check_pure(exported.graph_signature)
     names = _first_names(module)
     translation = Translation()
+    take_signs_of_inputs(exported.graph)
     specs = {spec.arg.name: spec for spec in exported.graph_signature.input_specs}
     live = _live_nodes(exported.graph)
     for node in exported.graph.nodes:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from irbin.binary.activations import RPReLU
+from irbin.binary.activations import RPReLU, SignKept
 
 SHAPES = [(3, 4), (2, 4, 5), (2, 4, 5, 3), (0, 4, 2, 2), (2, 4, 3, 2, 2)]
 
@@ -131,3 +131,27 @@ def test_survives_copies_and_state_dicts() -> None:
     assert torch.equal(other(x), act(x))
     assert torch.equal(copy.deepcopy(act)(x), act(x))
     assert repr(act) == "RPReLU(channels=4)"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("inplace", [False, True])
+def test_a_kept_sign_is_that_of_the_input_and_no_other_number_changes(
+    dtype: torch.dtype, inplace: bool
+) -> None:
+    edges = [0.0, -0.0, 1e-30, -1e-30, 5.5, -5.5, 103.0, -103.0, 60000.0, -60000.0]
+    x = torch.cat([torch.tensor(edges), torch.linspace(-8, 8, 1001)]).to(dtype)
+    kept = SignKept(nn.SiLU(inplace=inplace))(x.clone())
+    plain = nn.functional.silu(x)
+    assert kept.dtype == dtype
+    assert torch.equal(kept < 0, x < 0)
+    if dtype != torch.float16:  # whose smallest number is not small
+        large = plain.abs() > 1e-30
+        assert torch.equal(kept[large], plain[large])
+
+
+def test_a_kept_sign_has_the_gradient_of_its_activation() -> None:
+    x = torch.linspace(-8, 8, 101, dtype=torch.float64)
+    one, other = x.clone().requires_grad_(), x.clone().requires_grad_()
+    SignKept(nn.GELU())(one).sin().sum().backward()
+    nn.functional.gelu(other).sin().sum().backward()
+    torch.testing.assert_close(one.grad, other.grad)
