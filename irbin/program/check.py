@@ -46,14 +46,14 @@ def node_problem(node: Node, types: Types, constants: Types) -> str | None:
 def _call_problem(node: Node, types: Types) -> str | None:
     op, arguments = node.op, signatures().get(node.op)
     if arguments is None:
-        return f"operator `{op}` is not one of those a program may name"
+        return f"operator {shortened(op)} is not one of those a program may name"
     if len(node.args) > len(arguments):
         return f"`{op}` takes at most {len(arguments)} arguments, got {len(node.args)}"
     given: dict[str, Value] = {a.name: v for a, v in zip(arguments, node.args, strict=False)}
     known = {a.name for a in arguments}
     for name, value in node.kwargs.items():
         if name not in known:
-            return f"`{op}` has no argument `{name}`"
+            return f"`{op}` has no argument {shortened(name)}"
         if name in given:
             return f"`{op}` is given its argument `{name}` twice"
         given[name] = value

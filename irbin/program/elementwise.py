@@ -11,6 +11,7 @@ from irbin.program.types import Node, Ref, TensorType, Value, ValueType
 
 Types = Mapping[str, ValueType]
 
+LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
 ARITHMETIC = {"aten.mul.Tensor": "mul", "aten.add.Tensor": "add", "aten.sub.Tensor": "sub"}
 
 
@@ -44,9 +45,9 @@ def as_step(
         return None
     if node.op == "aten.leaky_relu.default":
         slope = _given(node, 1, "negative_slope", 0.01)
-        return FusedStep("prelu", float(slope)) if _is_number(slope) else None
+        return FusedStep("prelu", float(slope)) if _is_float32(slope) else None
     bounds = _bounds(node)
-    if bounds is None or not (_is_number(bounds[0]) and _is_number(bounds[1])):
+    if bounds is None or not (_is_float32(bounds[0]) and _is_float32(bounds[1])):
         return None
     low, high = float(bounds[0]), float(bounds[1])
     return FusedStep("clamp", None, low, high) if low <= high else None
@@ -149,6 +150,11 @@ def _given(node: Node, position: int, name: str, default: Value) -> Value:
     if len(node.args) > position:
         return node.args[position]
     return node.kwargs.get(name, default)
+
+
+def _is_float32(value: Value) -> TypeGuard[int | float]:
+    """A number that torch takes for a bound or a slope: it refuses what only a double can hold."""
+    return _is_number(value) and (math.isinf(value) or abs(value) <= LARGEST_FLOAT32)
 
 
 def _is_number(value: Value) -> TypeGuard[int | float]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakMethod
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,7 @@ from irbin.runtime.calls import Values, check_claim, failure, resolve
 from irbin.runtime.layers import make_kernel
 from irbin.runtime.operators import Operation, operation
 from irbin.runtime.plan import Plan, Watch, Work
+from irbin.runtime.threads import Forgetting, kernel_threads
 from irbin.zoo.entries import located
 
 Record = Callable[[Node, Any], None]
@@ -96,6 +98,12 @@ class PackedModel(nn.Module):
         self._chunk = _chunk(self.program)
         self._plans: OrderedDict[int, list[Plan]] = OrderedDict()
         self._lock = threading.Lock()
+        self._forgetting = Forgetting(WeakMethod(self._begin))
+
+    def _begin(self) -> None:
+        """In a forked child: another thread of the parent may have held the lock."""
+        self._lock = threading.Lock()
+        self._plans.clear()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles as what it was made from."""
@@ -199,7 +207,7 @@ class PackedModel(nn.Module):
             waiting = self._plans.get(n)
             plan = waiting.pop() if waiting else None
         plan = plan or self._planned(n)
-        results = plan.run(images, torch.get_num_threads(), watch)
+        results = plan.run(images, kernel_threads(), watch)
         with self._lock:
             self._plans.setdefault(n, []).append(plan)
             self._plans.move_to_end(n)
@@ -223,7 +231,7 @@ class PackedModel(nn.Module):
             told(node, values[node.name])
 
         plan = Plan(self._plain, len(images), keep_apart=True)
-        return plan.run(images, torch.get_num_threads(), watch)
+        return plan.run(images, kernel_threads(), watch)
 
     def _prepare(self, fusions: Collection[str]) -> Work:
         items = fuse(self.program, self._nodes, fusions, float_convs=self._float_convs)

@@ -18,13 +18,14 @@ from irbin.kernels import ops, reference
 from irbin.program.claims import INTEGERS
 from irbin.program.types import Dtype
 from irbin.program.vocabulary import signatures
+from irbin.runtime.threads import kernel_threads
 
 Operation = Callable[..., Any]
 
 
 def bitpack(x: Tensor, channel_axis: int, groups: int) -> Tensor:
     """`kernels.ops.bitpack` on tensors."""
-    return torch.from_numpy(ops.bitpack(x.numpy(), channel_axis, groups, torch.get_num_threads()))
+    return torch.from_numpy(ops.bitpack(x.numpy(), channel_axis, groups, kernel_threads()))
 
 
 def bitunpack(weight_bits: Tensor, scale_log2: Tensor | None, in_channels: int) -> Tensor:

@@ -45,6 +45,45 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     assert run(code).stdout == "0\n"
 
 
+def test_no_memory_in_a_thread_is_an_error_of_the_caller():
+    code = """
+import resource
+assert same(2)  # there are workers
+far = {"border": (0, 0, 2**15, 0), "dilation": (2**15, 1), "n_threads": 2}
+many, taps = np.zeros((1, 64, 8, 64), np.uint8), np.zeros((64, 2, 1, 64), np.uint8)
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+_, hard = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (size + (6 << 20), hard))
+try:
+    bconv2d(many, taps, None, None, 512, **far)
+except MemoryError:
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    print("told", same(2))
+"""
+    done = run(code)
+    assert done.stdout == "told True\n", done.stderr
+
+
+def test_a_child_of_a_process_with_torch_computes_after_use():
+    code = """
+import os, torch
+import irbin
+from irbin.runtime.threads import kernel_threads
+torch.set_num_threads(2)
+model = irbin.load("zoo:resnet20-cifar10-1w1a")
+x = torch.randn(8, 3, 32, 32)
+wanted = model(x)
+torch.randn(512, 512) @ torch.randn(512, 512)
+child = os.fork()
+if child == 0:
+    again = torch.equal(model(x), wanted)
+    os._exit(0 if again and torch.get_num_threads() == 1 and kernel_threads() == 2 else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), native.thread_pool())
+"""
+    done = run(code)
+    assert done.stdout.startswith("0 "), done.stderr
+
+
 def test_several_callers_at_once_get_their_own_results():
     code = """
 import threading
