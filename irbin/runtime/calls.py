@@ -208,3 +208,15 @@ def failure(item: Item | None, error: Exception, n: int = 0) -> str:
     if isinstance(error, MemoryError) or "can't allocate memory" in what:
         what = "out of memory" + (f" for {n} images; try fewer at once" if n > 1 else "")
     return f"{where} fails: {what}"
+
+
+def joined(parts: list[list[Tensor]], x: Tensor) -> Tensor | list[Tensor]:
+    """What the caller gets on the device of x, of the results of a batch's parts."""
+    try:
+        found = [
+            (of_parts[0] if len(parts) == 1 else torch.cat(of_parts)).to(x.device)
+            for of_parts in zip(*parts, strict=True)
+        ]
+    except RuntimeError as error:
+        raise ArtifactError(failure(None, error, len(x))) from error
+    return found[0] if len(found) == 1 else found

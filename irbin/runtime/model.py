@@ -28,7 +28,7 @@ from irbin.program.program import Node, Program, Ref
 from irbin.program.shapes import sizes
 from irbin.program.types import BATCH, TensorType
 from irbin.records import FloatMath
-from irbin.runtime.calls import Values, check_claim, failure, resolve
+from irbin.runtime.calls import Values, check_claim, failure, joined, resolve
 from irbin.runtime.layers import make_kernel
 from irbin.runtime.operators import Operation, operation
 from irbin.runtime.plan import Plan, Watch, Work
@@ -141,9 +141,9 @@ class PackedModel(nn.Module):
         # a caller's autocast would make half-precision values that the program does not name
         with torch.autocast("cpu", enabled=False):
             if record is not None:
-                return _returned([self._run_plain(images, record)], x)
+                return joined([self._run_plain(images, record)], x)
             parts = torch.split(images, self._chunk) if len(images) > self._chunk else (images,)
-            return _returned([self._run_part(part) for part in parts], x)
+            return joined([self._run_part(part) for part in parts], x)
 
     @torch.no_grad()
     def watch(self, x: Tensor, watch: Watch) -> Tensor | list[Tensor]:
@@ -154,7 +154,7 @@ class PackedModel(nn.Module):
         """
         with torch.autocast("cpu", enabled=False):
             parts = torch.split(self._images(x), self._chunk)
-            return _returned([self._run_part(part, watch) for part in parts], x)
+            return joined([self._run_part(part, watch) for part in parts], x)
 
     @torch.no_grad()
     def idle_seconds(self, x: Tensor, idle: Any, n_runs: int) -> list[float]:
@@ -318,18 +318,6 @@ def load(
     folder = located(path)
     native.warn()
     return PackedModel(read_artifact(folder), fusions, float_math)
-
-
-def _returned(parts: list[list[Tensor]], x: Tensor) -> Tensor | list[Tensor]:
-    """What the caller gets on the device of x, of the results of a batch's parts."""
-    try:
-        found = [
-            (of_parts[0] if len(parts) == 1 else torch.cat(of_parts)).to(x.device)
-            for of_parts in zip(*parts, strict=True)
-        ]
-    except RuntimeError as error:
-        raise ArtifactError(failure(None, error, len(x))) from error
-    return found[0] if len(found) == 1 else found
 
 
 def _chunk(program: Program) -> int:
