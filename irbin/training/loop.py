@@ -96,9 +96,13 @@ def finetune(
         DataError: see `data`; also classes that differ between splits or from the network.
         TrainingError: nothing to resume, another run's folder, or a loss that is not finite.
     """
+    asked = recipe
     if resume:
         recipe, data = same_run(out, recipe, data, group)
-    run, lines = _prepare(network, data, recipe, out, teacher, group, report, on_epoch, stage)
+    run, lines = _prepare(
+        network, data, recipe, out, teacher, group, report, on_epoch, stage,
+        must_compile=asked.compile is True,
+    )  # fmt: skip
     if resume:
         progress = load_last(run)
     else:
@@ -106,7 +110,9 @@ def finetune(
         if group.is_first:
             resolved = replace(data, cache=cache_of(run.train))
             print_of_data = fingerprint(run.train.dataset)
-            begin_run(out, run.recipe, resolved, network.source, group, inputs, print_of_data)
+            begin_run(
+                out, run.recipe, resolved, network.source, group, inputs, print_of_data, asked
+            )
             with removed_on_error(out):  # what cannot be saved is told now; a kill can be resumed
                 save_last(run, progress)
         group.wait()
@@ -128,7 +134,8 @@ def finetune(
 
 def _prepare(
     network: Network, data: DataOptions, recipe: Recipe, out: Path, teacher: nn.Module | None,
-    group: Group, report: Report | None, on_epoch: OnEpoch | None, stage: Stage | None,
+    group: Group, report: Report | None, on_epoch: OnEpoch | None, stage: Stage | None, *,
+    must_compile: bool,
 ) -> tuple[Run, tuple[str, ...]]:  # fmt: skip
     """Everything the loop works with, and how it will compute, in words."""
     shape = network.source.preprocessing.input_size
@@ -136,12 +143,13 @@ def _prepare(
     network = after_training(network, train)
     network.module.to(group.device)
     n_steps = len(train) // recipe.grad_accum_steps
-    must_compile = recipe.compile is True
     recipe, path = decide(recipe, network.module, shape, n_steps * recipe.epochs, group.device)
     run = make_run(
         network, recipe, out, group, train, val, n_steps=n_steps, must_compile=must_compile,
         teacher=teacher, report=report, on_epoch=on_epoch, stage=stage,
     )  # fmt: skip
+    if recipe.compile and not run.recipe.compile:
+        path = path.removesuffix("compiled") + "not compiled (torch.compile failed)"
     return run, (path, train.why, *([run.views.why] if run.views is not None else []))
 
 

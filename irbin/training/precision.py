@@ -110,22 +110,43 @@ def compiled(
                 with autocast(device, recipe.amp):
                     outputs = fast(images)
                 _sum(outputs).backward()  # type: ignore[no-untyped-call]  # torch's gap
+            module.zero_grad()  # a gradient in a graph's memory bars the next pass (torch 169545)
     except Exception as error:  # dynamo, inductor, a compiler: each raises its own
-        if required:
-            first = str(error).strip().splitlines()[0]
-            raise TrainingError(
-                f"`--compile`: torch.compile failed: {first}; `--no-compile` trains without it"
-            ) from error
-        _log.warning(
-            "torch.compile failed (%s), so the network is trained without it",
-            str(error).strip().splitlines()[0],
-        )
+        _refuse_or_tell(error, required, "the network is trained")
         return module
     finally:
         module.zero_grad()
         for buffer, value in zip(module.buffers(), before, strict=True):
             buffer.copy_(value)
     return fast
+
+
+def compiled_teacher(
+    teacher: nn.Module, recipe: Recipe, batch_shape: tuple[int, ...], device: torch.device,
+    required: bool,
+) -> Callable[..., Any]:  # fmt: skip
+    """`torch.compile` of the teacher, made to compile now; arguments and errors as `compiled`."""
+    fast = torch.compile(teacher)
+    images = torch.zeros(batch_shape, device=device)
+    if recipe.channels_last:
+        images = images.to(memory_format=torch.channels_last)
+    try:
+        with torch.no_grad(), autocast(device, recipe.amp):
+            fast(images)
+    except Exception as error:
+        _refuse_or_tell(error, required, "the teacher answers")
+        return teacher
+    return fast
+
+
+def _refuse_or_tell(error: Exception, required: bool, what: str) -> None:
+    """Says that torch.compile failed: as an error where it was asked for, else in a note."""
+    first = ([*str(error).strip().splitlines(), type(error).__name__])[0]
+    if required:
+        raise TrainingError(
+            f"`--compile`: torch.compile failed: {first}; `--no-compile` trains without it"
+        ) from error
+    _log.warning("torch.compile failed (%s), so %s without it", first, what)
 
 
 def _sum(outputs: Tensor | tuple[Tensor, ...]) -> Tensor:

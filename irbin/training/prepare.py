@@ -32,7 +32,12 @@ from irbin.training.blocks import Watched, common_places
 from irbin.training.diagnostics import Diagnostics
 from irbin.training.mixing import make_mix
 from irbin.training.optimize import make_optimizer, make_scheduler
-from irbin.training.precision import compiled, keep_gradients_channels_last, uses_channels_last
+from irbin.training.precision import (
+    compiled,
+    compiled_teacher,
+    keep_gradients_channels_last,
+    uses_channels_last,
+)
 from irbin.training.recipe import Recipe
 from irbin.training.run import OnEpoch, Report, Run, parallel
 from irbin.training.stages import stages_of
@@ -154,6 +159,8 @@ def make_run(
 ) -> Run:  # fmt: skip
     """Everything the loop works with; the network is made ready in place.
 
+    The recipe of the run says what happened: `compile` is false where torch.compile failed.
+
     Args:
         network: on the device.
         recipe: without `auto`.
@@ -191,10 +198,16 @@ def make_run(
     watched = _watched(module, teacher, recipe, shape, device)
     whole, teacher = watched or (module, teacher)
     forward: Callable[..., Any] = whole
+    asked: Callable[..., Any] | None = teacher
     if recipe.compile:
         if stage is not None:
             stage("compiling the network", 0, 0)
-        forward = compiled(whole, recipe, (train.batch_size, *shape), device, must_compile)
+        batch_shape = (train.batch_size, *shape)
+        forward = compiled(whole, recipe, batch_shape, device, must_compile)
+        if group.any(forward is whole):  # one that fell back takes the others along
+            forward, recipe = whole, replace(recipe, compile=False)
+        elif teacher is not None:
+            asked = compiled_teacher(teacher, recipe, batch_shape, device, must_compile)
     if forward is whole and recipe.channels_last:
         keep_gradients_channels_last(module)
     optimizer = make_optimizer(module, stages[0].recipe)
@@ -202,8 +215,7 @@ def make_run(
     return Run(
         network, recipe, out, group, train, val, phase,
         forward=parallel(forward, module, recipe, group),
-        teacher=torch.compile(teacher) if recipe.compile and teacher is not None else teacher,
-        views=views, watched=watched,
+        teacher=asked, views=views, watched=watched,
         mix=make_mix(recipe, network.source.num_classes, train.batch_size, device),
         optimizer=optimizer, stages=stages, schedulers=schedulers,
         scaler=torch.amp.GradScaler(device.type, enabled=recipe.amp == "float16"),

@@ -40,9 +40,12 @@ from irbin.training.provenance import git_revision, hardware
 from irbin.training.recipe import Recipe, load_recipe, recipe_of
 
 _FREE_KNOBS = frozenset(
-    ["log_interval", "checkpoint_hist", "recovery_interval", "grad_accum_steps"]
+    ["log_interval", "checkpoint_hist", "recovery_interval", "grad_accum_steps", "compile"]
 )
-"""What may differ when a run goes on; the batches of a step are looked at as a whole."""
+"""What may differ when a run goes on; the batches of a step are looked at as a whole.
+
+A compiled step differs by rounding alone, and a machine may have no compiler.
+"""
 
 _FIXED_DATA = (
     "dataset", "train_split", "val_split", "class_map", "train_num_samples", "val_num_samples",
@@ -53,17 +56,19 @@ _FIXED_DATA = (
 def begin_run(
     out: Path, recipe: Recipe, data: DataOptions, source: SourceRecord, group: Group,
     inputs: Mapping[str, JsonValue] | None, fingerprint: str,
+    asked: Recipe | None = None,
 ) -> None:  # fmt: skip
     """Makes the run folder and writes args.yaml: all that is needed to repeat the run.
 
     Args:
         out: the folder.
-        recipe: without `auto`.
+        recipe: without `auto`; what really happens.
         data: the same.
         source: what is trained.
         group: the processes.
         inputs: what the user asked for.
         fingerprint: of the images, see `data.fingerprint`.
+        asked: the recipe before anything was decided; None says that it is `recipe`.
 
     Raises:
         UsageError: the folder exists and is not empty.
@@ -75,6 +80,7 @@ def begin_run(
         raise UsageError(f"cannot make the run folder {out}: {error.strerror}") from error
     args = {
         "command": dict(inputs or {}),
+        "asked": {name: getattr(asked or recipe, name) for name in _DECIDED},
         "recipe": to_json(recipe),
         "data": to_json(data),
         "data_fingerprint": fingerprint,

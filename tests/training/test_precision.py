@@ -16,7 +16,12 @@ from irbin.errors import TrainingError
 from irbin.network.network import Network
 from irbin.records import DataOptions
 from irbin.training.loop import finetune
-from irbin.training.precision import compiled, decide, keep_gradients_channels_last
+from irbin.training.precision import (
+    compiled,
+    compiled_teacher,
+    decide,
+    keep_gradients_channels_last,
+)
 from irbin.training.recipe import Recipe
 
 MakeNetwork = Callable[..., Network]
@@ -127,6 +132,92 @@ def test_a_compiler_that_fails_is_told_or_an_error(
         TrainingError, match=r"^`--compile`: torch.compile failed: no backend; `--no"
     ):
         compiled(module, settled, (4, *SHAPE), CPU, required=True)
+
+
+class GraphTree:
+    """What torch's CUDA graphs ask of a program that repeats: no gradient when a pass begins."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module, self.n_passes = module, 0
+
+    def __call__(self, images: torch.Tensor) -> object:
+        if any(p.grad is not None for p in self.module.parameters()):
+            raise RuntimeError("accessing tensor output of CUDAGraphs that has been overwritten")
+        self.n_passes += 1
+        return self.module(images)
+
+
+def test_cuda_graphs_are_recorded_without_gradients(
+    auto: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch issue 169545. The device is a name here: there is no backward pass on fake tensors."""
+    made: list[tuple[GraphTree, str | None]] = []
+
+    def compile_(module: nn.Module, mode: str | None = None) -> GraphTree:
+        made.append((GraphTree(module), mode))
+        return made[-1][0]
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    settled = replace(auto, amp="off", channels_last=True, compile=True)
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten())
+    zeros = torch.zeros
+    monkeypatch.setattr(torch, "zeros", lambda shape, device: zeros(shape))
+    fast = compiled(module, settled, (4, *SHAPE), torch.device("cuda"), required=True)
+    ((tree, mode),) = made
+    assert fast is tree
+    assert (mode, tree.n_passes) == ("reduce-overhead", 3)
+    assert all(p.grad is None for p in module.parameters())
+
+
+def test_a_teacher_that_cannot_be_compiled_answers_without(
+    auto: Recipe, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch, "compile", broken)
+    teacher = nn.Conv2d(3, 4, 3)
+    settled = replace(auto, amp="off", channels_last=True, compile=True)
+    with caplog.at_level(logging.WARNING, "irbin"):
+        found = compiled_teacher(teacher, settled, (4, *SHAPE), CPU, required=False)
+    assert found is teacher
+    assert caplog.messages == [
+        "torch.compile failed (no backend), so the teacher answers without it"
+    ]
+    with pytest.raises(TrainingError, match=r"^`--compile`: torch.compile failed: no backend"):
+        compiled_teacher(teacher, settled, (4, *SHAPE), CPU, required=True)
+
+
+def test_a_run_whose_compiling_failed_says_so_and_goes_on(
+    auto: Recipe, make_network: MakeNetwork, data: DataOptions, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    set_machine(monkeypatch, bfloat16=False, compiler="")
+    monkeypatch.setattr(precision, "WORTH_COMPILING", 1)
+    monkeypatch.setattr(torch, "compile", broken)
+    lines: list[str] = []
+    finetune(make_network(), data, auto, tmp_path / "run", say=lines.append)
+    assert lines[0].endswith("channels-last, not compiled (torch.compile failed)")
+    args = yaml.safe_load((tmp_path / "run" / "args.yaml").read_text())
+    assert args["asked"] == {"amp": "auto", "channels_last": "auto", "compile": "auto"}
+    assert args["recipe"]["compile"] is False
+    finetune(make_network(), data, auto, tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("knob", ["auto", False])
+def test_a_compiled_run_goes_on_where_there_is_no_compiler(
+    knob: str | bool, auto: Recipe, make_network: MakeNetwork, data: DataOptions, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    set_machine(monkeypatch, bfloat16=False, compiler="")
+    monkeypatch.setattr(precision, "WORTH_COMPILING", 1)
+    monkeypatch.setattr(torch, "compile", lambda module, mode=None: module.forward)
+    finetune(make_network(), data, auto, tmp_path / "run")
+    args = yaml.safe_load((tmp_path / "run" / "args.yaml").read_text())
+    assert args["recipe"]["compile"] is True
+    monkeypatch.setattr(torch, "compile", broken)  # another machine
+    now = replace(auto, compile=knob)
+    finetune(make_network(), data, now, tmp_path / "run", resume=True)
+    now = replace(auto, compile=True)
+    with pytest.raises(TrainingError, match=r"`--no-compile` trains without it"):
+        finetune(make_network(), data, now, tmp_path / "run", resume=True)
 
 
 def test_compiling_leaves_the_network_as_it_was(
