@@ -143,6 +143,7 @@ def timm_result(evaluation: Evaluation) -> dict[str, Any]:
         "mean": list(evaluation.preprocessing.mean),
         "std": list(evaluation.preprocessing.std),
         "stated_by": evaluation.stated_by,
+        "kernels": evaluation.kernels,
         "kind": evaluation.kind,
         "n_images": evaluation.n_images,
         "loss": evaluation.loss,

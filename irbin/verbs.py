@@ -7,6 +7,7 @@ an `nn.Module`, a `Network`, a `PackedModel`. Nothing here prints or exits.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from irbin.conversion import (
 from irbin.data import check_classes, class_names, eval_loader, open_dataset
 from irbin.errors import UsageError
 from irbin.evaluation import evaluate as evaluate_model
+from irbin.kernels import native
 from irbin.network.feeding import as_asked, warn_of_guess
 from irbin.network.folder import refuse_existing, refuse_float, save_folder
 from irbin.network.network import Network
@@ -260,7 +262,7 @@ def evaluate(
     if kind == "packed":  # it runs on the CPU, in float32
         device, amp = "cpu", None
     with joined(device) as group:
-        return evaluate_model(
+        found = evaluate_model(
             module.to(group.device),
             eval_loader(dataset, data, rank=group.rank, world_size=group.size),
             name=name_of(source),
@@ -276,6 +278,13 @@ def evaluate(
             report=report,
             group=group,
         )
+    return replace(found, kernels=_kernels() if kind == "packed" else None)
+
+
+def _kernels() -> str:
+    """The kernels that run packed networks, in words."""
+    notice = native.notice()
+    return f"{native.active()} kernels" + (f" ({notice})" if notice else "")
 
 
 def export(

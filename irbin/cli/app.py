@@ -17,7 +17,7 @@ import typer
 from irbin import __version__
 from irbin.cli.analyze import analyze
 from irbin.cli.bench import bench
-from irbin.cli.console import logged_as_notes, notes, say, speaks
+from irbin.cli.console import logged_as_notes, notes, say, speak_in_any_encoding, speaks
 from irbin.cli.convert import convert
 from irbin.cli.demo import demo
 from irbin.cli.eval import evaluate
@@ -95,6 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: words after the program's name; None takes them from the process.
     """
+    speak_in_any_encoding()
     words = list(sys.argv[1:] if arguments is None else arguments)
     wants_traceback = os.environ.get(TRACEBACK_VARIABLE, "") not in ("", "0")
     if TRACEBACK_FLAG in words:

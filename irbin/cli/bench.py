@@ -119,7 +119,7 @@ def bench(
         typer.Option(
             metavar="LIST",
             help="Also time the float network on these: torch-compile, onnxruntime, openvino; "
-            "comma-separated (pip install 'irbin[peers]').",
+            "comma-separated (pip install 'irbin\\[peers]').",
         ),
     ] = "",
     float_math: Annotated[

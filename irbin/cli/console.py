@@ -5,6 +5,8 @@ With `--json -` standard output holds the JSON and nothing else, and results mov
 
 from __future__ import annotations
 
+import io
+import json
 import logging
 import os
 import sys
@@ -48,6 +50,13 @@ def shared(console: Console) -> Iterator[None]:
         yield
     finally:
         _shared = before
+
+
+def speak_in_any_encoding() -> None:
+    """A stream that cannot hold a character shows `?` instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
 
 
 def is_first_process() -> bool:
@@ -151,6 +160,10 @@ def write_json(value: JsonValue, json_to: str | None) -> None:
         return
     text = dumps(value)
     if json_to == STDOUT:
+        try:
+            text.encode(sys.stdout.encoding or "utf-8")
+        except UnicodeEncodeError:  # JSON can say every character in ASCII
+            text = json.dumps(json.loads(text), indent=2) + "\n"
         sys.stdout.write(text)
         return
     path = Path(json_to)

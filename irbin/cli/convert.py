@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from irbin.cli.console import notes, results, say
-from irbin.cli.flags import flat, given
+from irbin.cli.flags import flat, given, words
 from irbin.cli.inspect import print_totals
 from irbin.cli.live import counting
 from irbin.cli.options import DATA, DataFlags, Overwrite, Source
@@ -90,8 +90,9 @@ def convert(
         hint = "train it with a head in a loop of your own, see docs/your-own-network.md"
         say(notes(), f"next: {hint}", style="dim")
         return
-    words = ["irbin", "finetune", str(out), "--data-dir", str(data.data_dir or "DATA"), "-o", "RUN"]
-    command = shlex.join([*words, *(["--recipe", recipe] if recipe else [])])
+    images = words(data) if data.is_given else ["--data-dir", "DATA"]
+    typed = ["irbin", "finetune", str(out), *images, "-o", "RUN"]
+    command = shlex.join([*typed, *(["--recipe", recipe] if recipe else [])])
     say(notes(), f"next: {command}", style="dim")
 
 

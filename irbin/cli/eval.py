@@ -11,7 +11,7 @@ from irbin.cli.live import counting
 from irbin.cli.options import Amp, ChannelsLast, DataFlags, Device, Json, Sources
 from irbin.cli.source_options import SourceFlags
 from irbin.errors import UsageError
-from irbin.records import Agreement, DataOptions, Evaluation, JsonValue
+from irbin.records import Agreement, DataOptions, Evaluation, JsonValue, SourceOptions
 from irbin.report.evaluation import (
     accuracy_table,
     agreement_lines,
@@ -19,6 +19,7 @@ from irbin.report.evaluation import (
     disagreement_table,
     feeding_lines,
     flips_table,
+    kernel_lines,
 )
 from irbin.report.jsonout import evaluation_json
 
@@ -56,7 +57,7 @@ def evaluate(
                 verbs.evaluate(
                     spec,
                     data=options,
-                    source_options=network.options(source),
+                    source_options=_options(network, source, len(specs)),
                     device=chosen,
                     channels_last=bool(channels_last),
                     amp=amp,
@@ -88,6 +89,20 @@ def _specs(sources: Sequence[str], network: SourceFlags) -> list[tuple[str | Non
     return [(source, network.named(source)) for source in sources]
 
 
+def _options(network: SourceFlags, source: str | None, n_networks: int) -> SourceOptions:
+    """How to read one of several networks; a folder says itself all but how images are fed."""
+    options = network.options(source)
+    if n_networks == 1 or source is None:
+        return options
+    from irbin.network.folder import folder_kind
+    from irbin.zoo.entries import located
+
+    if folder_kind(located(source).expanduser()) in (None, "timm"):
+        return options
+    images = ("input_size", "img_size", "mean", "std", "interpolation", "crop_pct", "crop_mode")
+    return SourceOptions(**{name: getattr(options, name) for name in images})
+
+
 def _compare(
     specs: Sequence[tuple[str | None, str]],
     network: SourceFlags,
@@ -106,7 +121,11 @@ def _compare(
         (source, trained), packed = specs[partner], specs[i][1]
         with counting(f"comparing {packed} with {trained}") as report:
             agreement = verbs.compare(
-                trained, packed, data=data, source_options=network.options(source), report=report
+                trained,
+                packed,
+                data=data,
+                source_options=_options(network, source, len(specs)),
+                report=report,
             )
         pairs[evaluation.name] = (evaluations[partner].name, agreement)
     return pairs
@@ -134,7 +153,7 @@ def _print(evaluations: Sequence[Evaluation], agreements: Pairs, json_to: str | 
                 screen.print(table)
         screen.print()
     screen.print(accuracy_table(evaluations))
-    for line in feeding_lines(evaluations):
+    for line in (*feeding_lines(evaluations), *kernel_lines(evaluations)):
         say(screen, line)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ import typer
 
 from irbin.cli.console import is_first_process, notes, results, say
 from irbin.cli.device import pick_device
-from irbin.cli.flags import flat
+from irbin.cli.flags import flat, words
 from irbin.cli.live import TrainingDisplay
 from irbin.cli.options import DataFlags, Device, Source
 from irbin.cli.recipe_options import RecipeFlags, RecipeName
@@ -91,7 +92,7 @@ def finetune(
         if record.interrupted:
             _say_how_to_resume(out)
         else:
-            _say_what_next(record, data.data_dir)
+            _say_what_next(record, data)
     if record.interrupted:
         raise typer.Exit(1)
 
@@ -103,7 +104,18 @@ def _say_how_to_resume(out: Path) -> None:
     say(screen, shlex.join(["irbin", *typed, "--resume"]))
 
 
-def _say_what_next(record: RunRecord, data_dir: Path | None) -> None:
+def _say_what_next(record: RunRecord, data: DataFlags) -> None:
     export = shlex.join(["irbin", "export", record.path, "-o", "PACKED"])
-    command = shlex.join(["irbin", "eval", record.path, "--data-dir", str(data_dir or "DATA")])
+    command = shlex.join(["irbin", "eval", record.path, *words(data)])
+    if _is_float(Path(record.path)):  # nothing in it is binary yet
+        export = shlex.join(["irbin", "convert", record.path, *words(data), "-o", "CONVERTED"])
     say(notes(), f"next: {command}; {export}", style="dim")
+
+
+def _is_float(run: Path) -> bool:
+    """Whether a run trained a float network."""
+    try:
+        config = json.loads((run / "last" / "config.json").read_text(encoding="utf-8"))
+        return bool(config["irbin"]["plan"] is None)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

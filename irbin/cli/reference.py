@@ -123,7 +123,7 @@ def _row(parameter: Parameter, info: OptionInfo) -> str:
     names = [name.replace("/", "`, `") for name in _names(parameter, info)]
     value = info.metavar or "|".join(_choices(parameter.annotation.__origin__))
     shown = ", ".join(f"`{name}`" for name in names) + (f" {value}" if value else "")
-    cells = (shown, info.help or "", _default(parameter, info))
+    cells = (shown, (info.help or "").replace("\\[", "["), _default(parameter, info))
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

@@ -37,10 +37,10 @@ def machine_line(machine: Machine) -> str:
 def entries_table(record: BenchRecord) -> Table:
     """A row a network: latency, throughput, memory, and its time in times of the packed one."""
     table = plain_table()
-    table.add_column("network", no_wrap=True)
+    table.add_column("network", overflow="fold")
     for head in ("median ms", "p10", "p90", "images/s", "peak memory", "× packed"):
         table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("run by", no_wrap=True)
+    table.add_column("run by", overflow="fold")
     packed = record.entries[0].latency.median_ms
     for entry in record.entries:
         found = entry.latency

@@ -17,6 +17,8 @@ MAX_CLASSES = 20
 """Longest per-class table that is shown whole; above it, only the worst and best classes."""
 N_ENDS = 5
 """Classes shown at either end of a table that is cut."""
+_WIDEST = 56
+"""Characters of all heads together that leave room for the classes' names on 80 columns."""
 MAX_DISAGREEMENTS = 10
 """Images explained on the screen; all of them are in the JSON."""
 
@@ -29,7 +31,7 @@ def accuracy_table(evaluations: Sequence[Evaluation]) -> Table:
     counts = {e.n_images for e in evaluations}
     title = f"on {counts.pop():,} images" if len(counts) == 1 else None
     table = plain_table(title)
-    table.add_column("network", overflow="fold", min_width=16)
+    table.add_column("network", overflow="fold", min_width=8)
     table.add_column("form", no_wrap=True)
     for head in ("top-1 %", "top-5 %", "loss", "size", "ratio", "images/s"):
         table.add_column(head, justify="right", no_wrap=True)
@@ -57,6 +59,12 @@ def feeding_lines(evaluations: Sequence[Evaluation]) -> list[str]:
     return [f"{', '.join(names)}: {line}" for line, names in groups.items()]
 
 
+def kernel_lines(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Which kernels ran packed networks; nothing where none was run."""
+    ran = dict.fromkeys(e.kernels for e in evaluations if e.kernels)
+    return [f"packed networks ran on {kernels}" for kernels in ran]
+
+
 def class_table(evaluations: Sequence[Evaluation]) -> Table | None:
     """Top-1 in per cent by class, one column a network; None where no class is known.
 
@@ -65,9 +73,14 @@ def class_table(evaluations: Sequence[Evaluation]) -> Table | None:
     names = list(dict.fromkeys(name for e in evaluations for name in e.per_class))
     if not names:
         return None
-    table = plain_table("top-1 % by class")
-    table.add_column("class", overflow="fold", min_width=16)
-    for label in _labels(evaluations):
+    labels = _labels(evaluations)
+    numbered = sum(len(label) + 2 for label in labels) > _WIDEST
+    if numbered:
+        labels = [Text(str(i)) for i in range(1, len(labels) + 1)]
+    title = "top-1 % by class"
+    table = plain_table(title + ", networks numbered as in the last table" * numbered)
+    table.add_column("class", overflow="fold", min_width=8)
+    for label in labels:
         table.add_column(label, justify="right", overflow="fold")
     cut = len(names) > MAX_CLASSES
     if cut:

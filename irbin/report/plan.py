@@ -89,7 +89,7 @@ def _layer_row(decision: Decision, narrow: bool) -> list[Text]:
 def totals_table(plan: Plan, float_dtype: FloatDtype = "float32") -> Table:
     """Layers, MACs and bytes by precision; the last line is the network."""
     table = plain_table()
-    table.add_column("", no_wrap=True)
+    table.add_column("", overflow="fold")
     for head in ("layers", "MACs", "share", "float", "packed", "ratio"):
         table.add_column(head, justify="right", no_wrap=True)
     macs = plan.binary_macs + plan.float_macs

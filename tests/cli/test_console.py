@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import logging
 from pathlib import Path
@@ -12,6 +13,7 @@ from irbin.cli.console import (
     notes,
     results,
     say,
+    speak_in_any_encoding,
     write_json,
 )
 from irbin.errors import UsageError
@@ -76,3 +78,22 @@ def test_json_does_not_replace_what_a_command_reads(tmp_path: Path, name: str) -
     with pytest.raises(UsageError, match="belongs to a network; choose another file"):
         check_json_target(str(tmp_path / name), None, str(tmp_path / "model.pth"))
     check_json_target(str(tmp_path / "eval.json"), str(tmp_path / "model.pth"))
+
+
+def ascii_stream() -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+
+
+def test_no_character_ends_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = ascii_stream()
+    monkeypatch.setattr("sys.stdout", stream)
+    speak_in_any_encoding()
+    say(results(), "11.2× smaller – or so")
+    assert stream.buffer.getvalue() == b"11.2? smaller ? or so\n"
+
+
+def test_json_keeps_every_character(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = ascii_stream()
+    monkeypatch.setattr("sys.stdout", stream)
+    write_json({"per_class": {"muñeca": 1.0}}, "-")
+    assert json.loads(stream.buffer.getvalue()) == {"per_class": {"muñeca": 1.0}}

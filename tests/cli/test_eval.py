@@ -84,3 +84,14 @@ def test_an_unknown_device_stops_before_the_work(run, verbs) -> None:
     assert done.err == (
         "irbin: `--device`: expected one that this machine has, got `tpu9`; try `cpu` or `auto`\n"
     )
+
+
+def test_a_checkpoints_architecture_is_not_said_of_folders(run, verbs, tmp_path) -> None:
+    """`irbin eval CHECKPOINT run packed --model NAME`, as the demo ends."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"irbin": {}}')
+    run("eval", "w.pth", str(folder), "--model", "net", "--mean", "0", *LINE)
+    first, second = (call[2]["source_options"] for call in verbs.calls)
+    assert (first.model, first.mean) == ("net", (0.0,))
+    assert (second.model, second.mean) == (None, (0.0,))

@@ -129,3 +129,18 @@ def test_of_several_processes_the_first_alone_shows_and_logs(run, verbs, logs, m
     assert (done.code, done.out, done.err) == (1, "", "")
     verbs.raises = SourceError("gone")
     assert run(*LINE).err == "irbin: gone\n"
+
+
+@pytest.mark.parametrize("plan", ["null", "{}"])
+def test_what_comes_next_can_be_typed(run, verbs, tmp_path, plan: str) -> None:
+    """After a float run convert, after a binary one export; with the data options of this line."""
+    (tmp_path / "r" / "last").mkdir(parents=True)
+    text = '{"irbin": {"plan": PLAN}}'.replace("PLAN", plan)
+    (tmp_path / "r" / "last" / "config.json").write_text(text)
+    out, given = str(tmp_path / "r"), ["--data-dir", "d", "--val-split", "test", "-j", "0"]
+    last = run("finetune", "net", *given, "-o", out, "--device", "cpu").err.splitlines()[-1]
+    flags = "--data-dir d --val-split test --workers 0"
+    then = f"irbin export {out} -o PACKED"
+    if plan == "null":
+        then = f"irbin convert {out} {flags} -o CONVERTED"
+    assert last == f"next: irbin eval {out} {flags}; {then}"

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
-from irbin.records import Agreement
+from irbin.records import Agreement, Evaluation, Preprocessing
 from irbin.report.evaluation import (
     MAX_CLASSES,
     MAX_DISAGREEMENTS,
@@ -12,8 +14,11 @@ from irbin.report.evaluation import (
     agreement_lines,
     class_table,
     disagreement_table,
+    feeding_lines,
     flips_table,
+    kernel_lines,
 )
+from irbin.report.images import feeding_line
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -110,3 +115,33 @@ def test_disagreements_are_explained_up_to_a_page(agreement: Agreement, render, 
     text = render(table, 120)
     assert text.count("a.conv flipped") == min(n, MAX_DISAGREEMENTS)
     assert ("3 more; all are in the JSON" in text) == (n > MAX_DISAGREEMENTS)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_five_networks_are_not_cut(width: int) -> None:
+    names = [f"runs/quick-resnet20-cifar10-seed-{i}" for i in range(5)]
+    networks = [
+        Evaluation(name, "binary", 10_000, 86.12, 99.2, 0.41, {"airplane": 80.0 + i}, 3360.0, 10,
+                   10, Preprocessing())
+        for i, name in enumerate(names)
+    ]  # fmt: skip
+    screen = Console(width=width, file=io.StringIO())
+    screen.print(class_table(networks))
+    if width >= 80:
+        screen.print(accuracy_table(networks))
+    shown = screen.file.getvalue()
+    assert all(f"{80 + i}.00" in shown for i in range(5))
+    assert "numbered as in" in shown
+    assert "…" not in shown
+    if width >= 80:
+        assert shown.count("3.36 k") == 5
+
+
+def test_how_images_were_fed_and_which_kernels_ran() -> None:
+    one = Evaluation("a", "packed", 1, 1.0, 1.0, 1.0, {}, 1.0, 1, 1, Preprocessing(),
+                     {"mean": "x"}, "avx2 kernels")  # fmt: skip
+    other = replace(one, name="b", stated_by={"std": "y"})
+    assert feeding_lines([one, one]) == [feeding_line(one.preprocessing, one.stated_by)]
+    assert [line[:3] for line in feeding_lines([one, other])] == ["a: ", "b: "]
+    assert kernel_lines([one, other]) == ["packed networks ran on avx2 kernels"]
+    assert kernel_lines([replace(one, kernels=None)]) == []
