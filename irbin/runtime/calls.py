@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from irbin.errors import ArtifactError
 from irbin.kernels import native
 from irbin.kernels.kernel import Kernel
 from irbin.program.fused import Fused, Item
