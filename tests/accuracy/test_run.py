@@ -132,7 +132,7 @@ def test_the_command_for_a_gpu_side_by_side(
     """As docs/accuracy.md has it, on the CPU."""
     flat = {**TINY["flat"], "runs": {"float": {}, "other": {}}, "seeds": [1]}
     write_experiments(tmp_path, monkeypatch, {**TINY, "flat": flat})
-    words = ["flat", "bits", "--parallel", "2", "--threads", "1", "--device", "cpu"]
+    words = ["flat", "bits", "--parallel", "2", "--threads", "1", "--device", "cpu", "--nice", "0"]
     words += ["--data-dir", str(cifar), "--runs", str(runs)]
     program_file = str(PROGRAMS / "run.py")
     done = subprocess.run(
