@@ -1,10 +1,13 @@
-"""A deep copy of a network, also of one that has just computed something."""
+"""Networks in the plain: deep copies, also after a step, and float32 whatever the default is."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -23,3 +26,15 @@ def copied(module: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
             if isinstance(value, Tensor) and value.grad_fn is not None:
                 memo.setdefault(id(value), value.detach().clone())
     return copy.deepcopy(module, memo)
+
+
+@contextmanager
+def plain_floats() -> Iterator[None]:
+    """Within, new tensors are float32 and can be trained, whatever the caller has chosen."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.inference_mode(False):
+            yield
+    finally:
+        torch.set_default_dtype(before)

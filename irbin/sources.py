@@ -13,7 +13,7 @@ from irbin.artifact.schema import FILES
 from irbin.errors import SourceError, UsageError
 from irbin.network.feeding import as_asked
 from irbin.network.folder import folder_kind, network_folder
-from irbin.network.from_module import count_classes, preprocessing_in
+from irbin.network.from_module import count_classes, plain_module, preprocessing_in
 from irbin.network.network import Network
 from irbin.network.open import open_network as open_by_name
 from irbin.network.open import reopen
@@ -71,11 +71,17 @@ def is_packed(source: object) -> TypeGuard[str | Path]:
 def _network_of_module(module: nn.Module, options: SourceOptions) -> Network:
     """A live module as a float network, taken to be trained: somebody made it for a purpose."""
     check_options(options)
+    if options.input_size is not None and len(options.input_size) != 3:
+        raise UsageError(
+            f"`input_size`: expected (channels, height, width), got {tuple(options.input_size)}; "
+            "irbin converts networks of images, and a Conv1d has no binary form"
+        )
+    module, notes = plain_module(module)
     name = type(module).__name__
     seen, by = preprocessing_in(module, options)
     num_classes = 0 if options.num_classes == 0 else count_classes(module, seen, name)
     record = SourceRecord(name, f"live:{name}", num_classes, seen, trained=True, stated_by=by)
-    return Network(module, as_asked(record, options))
+    return Network(module, as_asked(record, options), notes=notes)
 
 
 def refuse_own_source(out: str | Path, *sources: Source | PackedModel | None) -> None:

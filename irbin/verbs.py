@@ -25,6 +25,7 @@ from irbin.data import check_classes, class_names, eval_loader, open_dataset
 from irbin.errors import UsageError
 from irbin.evaluation import evaluate as evaluate_model
 from irbin.kernels import native
+from irbin.network.checks import check_runs_at
 from irbin.network.feeding import as_asked, warn_of_guess
 from irbin.network.folder import refuse_existing, refuse_float, save_folder
 from irbin.network.network import Network
@@ -300,14 +301,18 @@ def export(
     Args:
         source: a converted or fine-tuned network.
         out: folder to write.
-        source_options: how to read the source.
+        source_options: how to read the source; `input_size` is that of the packed network's images,
+            another than the source's where the network runs at it.
         float_dtype: storage of everything that is not bits.
         overwrite: replace `out` if it exists.
 
     Raises:
-        UsageError: a float network; nothing in it is binary.
+        UsageError: a float network; nothing in it is binary. Or it does not run at `input_size`.
         LowerError, ArtifactError: see `program.lower` and `artifact.write`.
     """
+    size = source_options.input_size if source_options is not None else None
+    if source_options is not None:  # a folder says its size itself; another one is meant here
+        source_options = replace(source_options, input_size=None)
     network = open_network(source, source_options)
     if network.plan is None:
         raise UsageError(
@@ -315,9 +320,16 @@ def export(
         )
     refuse_own_source(out, source, network)
     refuse_existing(Path(out), overwrite, kind="packed")
-    lowered = lower(network.module, network.source.preprocessing.input_size)
+    record, made_for = network.source, network.source.preprocessing.input_size
+    size = size or made_for
+    if len(size) != 3 or size[0] != made_for[0]:
+        raise UsageError(f"`input_size`: expected ({made_for[0]}, height, width), got {size}")
+    if size != made_for:
+        record = replace(record, preprocessing=replace(record.preprocessing, input_size=size))
+        check_runs_at(network.module, size, made_for)
+    lowered = lower(network.module, size)
     return write_artifact(
-        lowered, network.source, network.plan, Path(out), float_dtype, overwrite=overwrite
+        lowered, record, network.plan, Path(out), float_dtype, overwrite=overwrite
     )
 
 

@@ -21,6 +21,11 @@ def sign(x: Tensor) -> Tensor:
     return torch.rsub(torch.lt(x, 0, out=torch.empty_like(x)), 1, alpha=2)
 
 
+def _plain_sign(x: Tensor) -> Tensor:
+    """sign in operators that `torch.onnx.export(…, dynamo=False)` has; it follows no estimator."""
+    return 1 - 2 * (x < 0).to(x.dtype)
+
+
 class _EdeSign(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, t: Tensor, k: Tensor) -> Tensor:
@@ -102,6 +107,8 @@ def ede_sign(x: Tensor, t: Tensor, k: Tensor, r: Tensor | None = None) -> Tensor
     Returns:
         −1/+1, the shape of x. (IR-Net, eq. 11–12.)
     """
+    if torch.onnx.is_in_onnx_export():
+        return _plain_sign(x)
     y: Tensor = _EdeSign.apply(x, t if r is None else t * r, k)
     return y
 
@@ -123,6 +130,8 @@ def ste_sign(
     Returns:
         −1/+1, the shape of x.
     """
+    if torch.onnx.is_in_onnx_export():
+        return _plain_sign(x)
     y: Tensor = _SteSign.apply(x, r)
     return y
 
@@ -146,6 +155,8 @@ def triangle_sign(
     Returns:
         −1/+1, the shape of x.
     """
+    if torch.onnx.is_in_onnx_export():
+        return _plain_sign(x)
     y: Tensor = _TriangleSign.apply(x, r)
     return y
 
@@ -170,6 +181,8 @@ def identity_sign(
     Returns:
         −1/+1, the shape of x.
     """
+    if torch.onnx.is_in_onnx_export():
+        return _plain_sign(x)
     y: Tensor = _IdentitySign.apply(x)
     return y
 

@@ -79,6 +79,13 @@ def power_of_two_exponent(standardized: Tensor) -> Tensor:
     return mean_abs.clamp_min(2.0**MIN_SCALE_LOG2).log2().round()
 
 
+def _power_of_two(exponent: Tensor) -> Tensor:
+    """2^s; `torch.onnx.export(…, dynamo=False)` has no `exp2`."""
+    if torch.onnx.is_in_onnx_export():
+        return torch.pow(torch.full_like(exponent, 2.0), exponent)
+    return exponent.exp2()
+
+
 def libra(weight: Tensor, *, by_median: bool = False) -> tuple[Tensor, Tensor]:
     """Libra-PB: what the sign is taken of, and the scale 2^s.
 
@@ -90,7 +97,7 @@ def libra(weight: Tensor, *, by_median: bool = False) -> tuple[Tensor, Tensor]:
         ŵ of the same shape, and the detached scale, (out_channels,), a power of two.
     """
     standardized = standardize(weight, by_median=by_median)
-    return standardized, power_of_two_exponent(standardized).exp2()
+    return standardized, _power_of_two(power_of_two_exponent(standardized))
 
 
 def libra_latent(weight: Tensor, *, by_median: bool = False) -> tuple[Tensor, Tensor]:
@@ -111,7 +118,7 @@ def libra_latent(weight: Tensor, *, by_median: bool = False) -> tuple[Tensor, Te
     if centred.shape[1:].numel() > 1:
         mean = centred.mean(_filter_axes(weight), keepdim=True)
         centred = centred - (_upper_median(centred) if by_median else mean)
-    return standardize(weight, by_median=by_median), power_of_two_exponent(centred).exp2()
+    return standardize(weight, by_median=by_median), _power_of_two(power_of_two_exponent(centred))
 
 
 def plain(weight: Tensor) -> tuple[Tensor, Tensor]:

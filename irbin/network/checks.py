@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from irbin.binary.layers import BinaryLayer
 from irbin.copies import copied
-from irbin.errors import ConvertError, TraceError
+from irbin.errors import ConvertError, TraceError, UsageError
 from irbin.network.observe import SignCount
 from irbin.network.private import check_latent_weights_are_private
 from irbin.network.recorder import Recorder
@@ -180,3 +180,23 @@ def _are_close(expected: Sequence[Tensor], got: Sequence[Tensor]) -> bool:
         return False
     pairs = zip(expected, got, strict=True)
     return all(torch.allclose(a, b, rtol=1e-3, atol=1e-4, equal_nan=True) for a, b in pairs)
+
+
+def check_runs_at(
+    module: nn.Module, size: tuple[int, int, int], made_for: tuple[int, int, int]
+) -> None:
+    """Refuses a size of images that a converted network does not run at.
+
+    Raises:
+        UsageError: it raises an error there.
+    """
+    first = next(module.parameters())
+    with torch.no_grad(), untouched(module):
+        try:
+            module.eval()(torch.zeros(1, *size, device=first.device, dtype=first.dtype))
+        except Exception as error:  # the network's own code may raise anything
+            text = str(error).strip().split("\n")[0]
+            raise UsageError(
+                f"`input_size`: the network was converted for {made_for} and does not run at "
+                f"{size}: {text}"
+            ) from error

@@ -253,9 +253,9 @@ def record_tensors(layer: nn.Module) -> dict[str, Tensor]:
 
 
 def has_computed_weight(layer: nn.Module) -> bool:
-    """Whether a parametrization or a hook computes the weight; packed, there is its result."""
+    """Whether a parametrization or a hook computes weight or bias; packed, there is the result."""
     is_known = isinstance(layer, nn.Linear | nn.modules.conv._ConvNd)
-    computed = is_known and "weight" not in layer._parameters
+    computed = is_known and any(n not in layer._parameters for n in ("weight", "bias"))
     return computed or (is_known and parametrize.is_parametrized(layer))
 
 

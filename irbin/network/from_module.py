@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo.eval_frame import OptimizedModule
 from torch.utils._pytree import tree_leaves
 
+from irbin.copies import copied, plain_floats
 from irbin.errors import SourceError, UsageError
 from irbin.network.feeding import stated
 from irbin.network.from_timm import for_channels, preprocessing_of
@@ -72,6 +74,34 @@ def build_module(name: str, kwargs: Mapping[str, Any]) -> nn.Module:
     return module
 
 
+def plain_module(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
+    """A live module as irbin works with it: not compiled, in float32, outside inference mode.
+
+    Returns:
+        The module itself where it is all that, else a copy; and what was changed, in words.
+    """
+    notes = []
+    if isinstance(module, OptimizedModule):
+        module = module._orig_mod
+        notes.append("the network behind `torch.compile` was taken; compile the converted one anew")
+    tensors = [*module.parameters(), *module.buffers()]
+    other = {t.dtype for t in tensors if t.is_floating_point()} - {torch.float32}
+    if any(t.is_inference() for t in tensors):
+        memo: dict[int, Any] = {}
+        with torch.inference_mode(False):
+            for p in module.parameters():
+                memo[id(p)] = nn.Parameter(p.detach().clone())
+            memo |= {id(b): b.clone() for b in module.buffers()}
+            module = copied(module, memo)
+        notes.append("its weights were made in inference mode; a copy that can train was taken")
+    if other:
+        module = copied(module).float()
+        names = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in other))
+        notes.append(f"its weights were {names}; the converted network has float32")
+    return module, tuple(notes)
+
+
+@plain_floats()
 def count_classes(module: nn.Module, seen: Preprocessing, name: str) -> int:
     """Outputs of a classifier, found by running it once on zeros in eval mode; 0 for a backbone.
 

@@ -87,7 +87,10 @@ class Recorder(TorchFunctionMode):
         super().__init__()
         self.recording = Recording()
         self._state = {id(t): t for t in (*network.parameters(), *network.buffers())}
-        self._owner = {id(w): (name, m) for name, m in layers.items() for w in _weights(m)}
+        self._owners: dict[int, list[tuple[str, nn.Module]]] = {}
+        for name, layer in layers.items():  # a weight may be that of several
+            for weight in _weights(layer):
+                self._owners.setdefault(id(weight), []).append((name, layer))
         self._seen: set[int] = set()
         self._running: list[nn.Module] = []
         self._hooks = [
@@ -139,10 +142,10 @@ class Recorder(TorchFunctionMode):
         if id(tensor) not in self._seen:
             self._seen.add(id(tensor))
             self.recording.used.append(tensor)
-        name, owner = self._owner.get(id(tensor), ("", None))
-        if owner is None or any(m is owner for m in self._running):
+        owners = self._owners.get(id(tensor), [])
+        if not owners or any(m is owner for m in self._running for _, owner in owners):
             return
-        calls = self._calls(name)
+        calls = self._calls(owners[-1][0])
         calls.read_by = calls.read_by or function
         if isinstance(out, tuple):
             out = out[0]

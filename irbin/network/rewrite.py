@@ -8,6 +8,8 @@ the root module becomes a subclass whose forward is the edited graph.
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import logging
 from typing import cast
 
 import torch
@@ -16,12 +18,13 @@ from torch import fx, nn
 from irbin.binary.activations import RPReLU, SignKept
 from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, BinaryLayer, BinaryLinear, Method
-from irbin.copies import copied
+from irbin.copies import copied, plain_floats
 from irbin.errors import ConvertError
 from irbin.network.checks import check_runs, check_same_answers
 from irbin.network.downsample import average_downsamples
 from irbin.network.fastpath import leave_fast_paths
 from irbin.network.fusing import refuse_fusing
+from irbin.network.installed import EditedForward, edited_class
 from irbin.network.keeping_sign import as_module
 from irbin.network.network import Network
 from irbin.network.shortcuts import add_bireal
@@ -35,7 +38,10 @@ PRELU_SLOPE = 0.25
 
 _PHASE = "ede"
 
+_log = logging.getLogger("irbin")
 
+
+@plain_floats()
 def rewrite(network: Network, plan: Plan, *, in_place: bool = False, check: bool = True) -> Network:
     """The binary network that `plan` describes.
 
@@ -75,6 +81,8 @@ def rewrite(network: Network, plan: Plan, *, in_place: bool = False, check: bool
         if plan.options.shortcut == "bireal":
             traced = add_bireal(traced, plan)
             notes = traced.meta["bireal"] | notes
+        if check:
+            _tell_what_went(module, traced)
         install(module, traced)
         setattr(module, "irbin_shortcuts", notes)  # noqa: B010 - mypy sees tensors only
     refuse_fusing(module)
@@ -115,6 +123,9 @@ def _swap_layers(module: nn.Module, plan: Plan) -> None:
         module, {m: _binary(m, _method(layer, plan.options), phase) for layer, m in floats.items()}
     )
     module.add_module(_PHASE, phase)
+    # first, so that `children()[:-1]` and `m[-1]` are the source's; it passes on what it is given
+    later = {name: module._modules.pop(name) for name in list(module._modules) if name != _PHASE}
+    module._modules.update(later)
 
 
 def _method(layer: LayerRecord, options: PlanOptions) -> Method:
@@ -222,6 +233,22 @@ def _replace_function(
     node.args, node.kwargs = (node.all_input_nodes[0],), {}
 
 
+def _tell_what_went(module: nn.Module, traced: fx.GraphModule) -> None:
+    """Logs what a network's own forward can do and its edited graph cannot."""
+    _, *further = inspect.signature(module.forward).parameters
+    if further:
+        _log.warning(
+            "the forward of `%s` is rewritten (for functional activations or shortcuts) and takes "
+            "the images alone: %s, optional in the source, cannot be given",
+            type(module).__name__, ", ".join(f"`{name}`" for name in further),
+        )  # fmt: skip
+    if traced.meta.get("in_evaluation"):
+        _log.warning(
+            "the forward of `%s` is rewritten and returns in training what it returns in "
+            "evaluation: what it adds in training (auxiliary heads) is gone", type(module).__name__,
+        )  # fmt: skip
+
+
 def install(module: nn.Module, traced: fx.GraphModule) -> None:
     """Makes `module` compute `traced`, in place.
 
@@ -240,6 +267,4 @@ def install(module: nn.Module, traced: fx.GraphModule) -> None:
         if name not in module._modules:
             module.add_module(name, child.to(device))
     traced.recompile()
-    kind = type(module)
-    forward = vars(type(traced))["forward"]
-    module.__class__ = type(kind.__name__, (kind,), {"forward": forward, "__doc__": kind.__doc__})
+    module.__class__ = edited_class(type(module), EditedForward(traced))

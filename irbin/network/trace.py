@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from irbin.copies import plain_floats
 from irbin.errors import TraceError
 from irbin.network.facts import Facts, has_computed_weight, record_tensors
 from irbin.network.fusing import n_fusable
@@ -42,6 +43,7 @@ def trace_graph(module: nn.Module, input_size: Sequence[int]) -> fx.GraphModule:
         in_evaluation, opaque_then = trace_symbolically(module, training=False)
         if _returned(in_evaluation) != _returned(traced):
             traced, opaque = in_evaluation, opaque_then
+            traced.meta["in_evaluation"] = True
     traced.meta["opaque"] = opaque
     _annotate_shapes(module, traced, (int(input_size[0]), int(input_size[1]), int(input_size[2])))
     return traced
@@ -84,6 +86,7 @@ def _annotate_shapes(
     run_copy(module, run)
 
 
+@plain_floats()
 def trace(module: nn.Module, input_size: Sequence[int]) -> LayerGraph:
     """The layers of `module` and what is known of each; `module` is left as it was.
 

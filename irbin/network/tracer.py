@@ -202,13 +202,18 @@ def trace_symbolically(
 
 
 def _unfreeze_training(graph: fx.Graph) -> None:
-    """Lets functions called with `training=self.training` read the flag at run time again."""
+    """Lets functions called with `training=self.training` read the flag at run time again.
+
+    The flag is that of the module whose code makes the call: a part may be in another mode.
+    """
     for node in list(graph.nodes):
         place = _training_argument(node)
         if place is None:
             continue
+        stack = node.meta.get("nn_module_stack") or {}
+        path = str(list(stack.values())[-1][0]) if stack else ""
         with graph.inserting_before(node):
-            flag = graph.create_node("get_attr", "training")
+            flag = graph.create_node("get_attr", f"{path}.training".removeprefix("."))
         if isinstance(place, int):
             node.update_arg(place, flag)
         else:

@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 from torch.export.graph_signature import OutputKind
 
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, binary_layers
-from irbin.copies import copied
+from irbin.copies import copied, plain_floats
 from irbin.errors import LowerError
 from irbin.program.batch import check_images_apart
 from irbin.program.freeze import FrozenLayer, Geometry, PackedConv2d, PackedLinear, UnpackedLayer
@@ -36,6 +36,7 @@ READ_BY_NETWORKS = frozenset(
 """Settings of a layer that some networks' code looks at (davit reads `kernel_size`)."""
 
 
+@plain_floats()
 def lower(module: nn.Module, input_size: tuple[int, int, int]) -> Lowered:
     """Lowers a trained network, converted or float, to a program; the network is left as it is.
 
@@ -52,6 +53,7 @@ def lower(module: nn.Module, input_size: tuple[int, int, int]) -> Lowered:
     return _translated(_frozen_copy(module), input_size)
 
 
+@plain_floats()
 def check_lowers(module: nn.Module, input_size: tuple[int, int, int]) -> None:
     """Finds out whether `lower` will do, before anybody trains; the network is left as it is.
 

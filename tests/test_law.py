@@ -1,0 +1,181 @@
+"""What converts trains, is exported, and answers packed as trained; else it says one line."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils import parametrizations, prune
+
+import irbin
+from irbin import SourceOptions
+
+SIZE = (3, 12, 12)
+
+
+class Net(nn.Module):
+    """A stem, a middle that the case makes, a head."""
+
+    def __init__(self, middle=None):
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16)
+        self.conv1, self.norm1 = nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
+        self.middle = middle or nn.Identity()
+        self.conv2, self.norm2 = nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
+        self.relu, self.head = nn.ReLU(), nn.Linear(16, 4)
+
+    def forward(self, x):
+        x = self.relu(self.norm1(self.conv1(self.relu(self.norm(self.stem(x))))))
+        return self.head(self.norm2(self.conv2(self.middle(x))).mean((2, 3)))
+
+
+def of(function):
+    class Function(nn.Module):
+        def forward(self, x):
+            return function(x)
+
+    return lambda: Net(Function())
+
+
+def prepared(prepare):
+    def make():
+        net = Net()
+        prepare(net)
+        return net
+
+    return make
+
+
+NETWORKS = {
+    "plain": Net,
+    "weight norm": prepared(lambda n: parametrizations.weight_norm(n.stem)),
+    "weight norm of a binary candidate": prepared(lambda n: parametrizations.weight_norm(n.conv1)),
+    "spectral norm": prepared(lambda n: parametrizations.spectral_norm(n.stem)),
+    "pruned": prepared(lambda n: prune.l1_unstructured(n.conv1, "weight", 0.5)),
+    "pruned biases": prepared(lambda n: prune.l1_unstructured(n.stem, "bias", 0.5)),
+    "instance norm": lambda: Net(nn.InstanceNorm2d(16, affine=True)),
+    "instance norm without weights": lambda: Net(nn.InstanceNorm2d(16)),
+    "group norm": lambda: Net(nn.GroupNorm(4, 16)),
+    "softmax over channels": of(lambda x: x.softmax(1)),
+    "minus its own mean": of(lambda x: x - x.mean((1, 2, 3), keepdim=True)),
+    "attention of its own": of(
+        lambda x: F.scaled_dot_product_attention(*[x.flatten(2)] * 3).reshape(x.shape)
+    ),
+    "half": lambda: Net().half(),
+    "bfloat16": lambda: Net().bfloat16(),
+    "double": lambda: Net().double(),
+    "compiled": lambda: torch.compile(Net(), backend="eager"),
+}
+
+REFUSED = {
+    "a branch on values": (of(lambda x: x if x.sum() > 0 else -x), "depends on the images"),
+    "dropout that is always on": (of(lambda x: F.dropout(x)), "draws random numbers"),
+    "an operator of none": (
+        of(lambda x: torch.special.bessel_j0(x) - 0.7),
+        "is not one that a packed network may use",
+    ),
+}
+
+HOW = SourceOptions(input_size=SIZE, mean=(0.5,) * 3, std=(0.5,) * 3)
+
+
+@pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
+def test_what_converts_trains_and_is_exported_and_answers_alike(make, tmp_path):
+    torch.manual_seed(0)
+    network = irbin.convert(make(), source_options=HOW)
+    module = network.module.train()
+    optimizer = torch.optim.SGD(module.parameters(), 0.05)
+    for _ in range(2):
+        optimizer.zero_grad()
+        module(torch.randn(8, *SIZE)).square().sum().backward()
+        optimizer.step()
+    irbin.export(network, tmp_path / "packed")
+    packed, x = irbin.load(tmp_path / "packed"), torch.randn(40, *SIZE)
+    with torch.no_grad():
+        wanted = module.eval()(x)
+    assert torch.allclose(packed(x), wanted, atol=1e-3)
+    assert torch.allclose(torch.cat([packed(one[None]) for one in x]), packed(x), atol=1e-5)
+
+
+@pytest.mark.parametrize(("make", "words"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_exported_is_refused_before_it_trains(make, words, capfd):
+    with pytest.raises(irbin.IrbinError) as caught:
+        irbin.convert(make(), source_options=HOW)
+    message = str(caught.value)
+    assert words in message
+    assert "test_law.py:" in message
+    assert "\n" not in message
+    assert "def forward" not in "".join(capfd.readouterr())
+
+
+def test_images_that_meet_are_told_of_at_conversion_and_refused_at_export(tmp_path, caplog):
+    norm = nn.BatchNorm2d(16, track_running_stats=False)
+    network = irbin.convert(Net(norm), source_options=HOW)
+    told = [r.getMessage() for r in caplog.records if r.name == "irbin"]
+    assert any("can be trained, but not exported" in t and "in `middle`" in t for t in told)
+    with pytest.raises(irbin.IrbinError, match=r"in `middle` .* mixes the images of a batch"):
+        irbin.export(network, tmp_path / "packed")
+    assert not (tmp_path / "packed").exists()
+
+
+def test_another_default_type_and_inference_mode_change_nothing():
+    torch.manual_seed(0)
+    net = Net()
+    wanted = irbin.convert(net, source_options=HOW).module.state_dict()
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = irbin.convert(net, source_options=HOW).module.state_dict()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with torch.inference_mode():
+        inside = irbin.convert(net, source_options=HOW).module.state_dict()
+    for state in (found, inside):
+        assert {n: t.dtype for n, t in state.items()} == {n: t.dtype for n, t in wanted.items()}
+        assert all(torch.equal(t, wanted[n]) for n, t in state.items())
+
+
+def test_a_packed_network_of_another_image_size(tmp_path):
+    network = irbin.convert(Net(), source_options=HOW)
+    irbin.export(network, tmp_path / "packed", source_options=SourceOptions(input_size=(3, 9, 20)))
+    packed, x = irbin.load(tmp_path / "packed"), torch.randn(2, 3, 9, 20)
+    assert packed.manifest.source.preprocessing.input_size == (3, 9, 20)
+    with torch.no_grad():
+        assert torch.allclose(packed(x), network.module.eval()(x), atol=1e-3)
+    for size, words in (((1, 12, 12), r"expected \(3, height, width\)"), ((3, 0, 0), "not run")):
+        how = SourceOptions(input_size=size)
+        with pytest.raises(irbin.IrbinError, match=words):
+            irbin.export(network, tmp_path / "other", source_options=how)
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("law") / "packed"
+    irbin.export(irbin.convert(Net(), source_options=HOW), folder)
+    return irbin.load(folder)
+
+
+def test_the_state_of_a_packed_network_loads_back_and_no_other(packed):
+    state = nn.Sequential(packed).state_dict()
+    assert {n for n in state if n.endswith(".bits")} == {"0.conv1.bits", "0.conv2.bits"}
+    nn.Sequential(packed).load_state_dict(state)
+    state["0.head.weight"] = state["0.head.weight"] + 1
+    with pytest.raises(
+        RuntimeError, match=r"`0\.head\.weight`: a packed network keeps the weights"
+    ):
+        nn.Sequential(packed).load_state_dict(state)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int64, torch.bool])
+def test_bytes_are_no_images(packed, kind):
+    with pytest.raises(irbin.IrbinError, match=r"expected floating images, got .*; divide bytes"):
+        packed(torch.zeros(2, *SIZE, dtype=kind))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize(
+    "trace", [torch.jit.trace, torch.export.export], ids=["torch.jit.trace", "torch.export"]
+)
+def test_tracing_a_packed_network_names_the_way(packed, trace):
+    with pytest.raises(
+        irbin.IrbinError, match=r"which torch cannot trace; give .* trained network"
+    ):
+        trace(packed, (torch.randn(2, *SIZE),))
