@@ -123,9 +123,10 @@ def _swap_layers(module: nn.Module, plan: Plan) -> None:
         module, {m: _binary(m, _method(layer, plan.options), phase) for layer, m in floats.items()}
     )
     module.add_module(_PHASE, phase)
-    # first, so that `children()[:-1]` and `m[-1]` are the source's; it passes on what it is given
-    later = {name: module._modules.pop(name) for name in list(module._modules) if name != _PHASE}
-    module._modules.update(later)
+    if not isinstance(module, nn.Sequential):  # whose layers go by their places
+        # first, so that `children()[:-1]` is the source's; it passes on what it is given
+        names = [name for name in module._modules if name != _PHASE]
+        module._modules.update({name: module._modules.pop(name) for name in names})
 
 
 def _method(layer: LayerRecord, options: PlanOptions) -> Method:

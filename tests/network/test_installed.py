@@ -131,10 +131,19 @@ def test_what_the_source_can_do_and_the_rewritten_forward_cannot_is_told(caplog)
 
 
 def test_the_head_can_be_cut_off():
-    module = converted(nn.Sequential(
-        nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 4),
-    ))  # fmt: skip
-    assert isinstance(module[-1], nn.Linear)
+    class Plain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.act = nn.Conv2d(3, 16, 3), nn.ReLU()
+            self.conv, self.norm = nn.Conv2d(16, 16, 3), nn.BatchNorm2d(16)
+            self.pool, self.flat = nn.AdaptiveAvgPool2d(1), nn.Flatten()
+            self.head = nn.Linear(16, 4)
+
+        def forward(self, x):
+            x = self.norm(self.conv(self.act(self.stem(x))))
+            return self.head(self.flat(self.pool(x)))
+
+    module = converted(Plain())
+    assert isinstance(list(module.children())[-1], nn.Linear)
     features = nn.Sequential(*list(module.children())[:-1])
     assert features(torch.randn(2, *SIZE)).shape == (2, 16)
