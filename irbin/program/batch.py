@@ -133,7 +133,8 @@ _RULES: dict[str, mixing.Rule] = {
         )
     },
     **{f"aten.pixel_{name}.default": mixing.last(3) for name in ("shuffle", "unshuffle")},
-    **{f"aten.{n}2{m}.default": mixing.last(3) for n, m in (("col", "im"), ("im", "col"))},
+    "aten.col2im.default": mixing.last(2),
+    "aten.im2col.default": mixing.last(3),
     **{
         f"aten.{name}": mixing.pad
         for name in (

@@ -116,6 +116,7 @@ APART = {
     "a table by values": lambda m, x: m.table[x.mean((1, 2, 3)).clamp(0, 3).long()],
     "einsum": lambda m, x: torch.einsum("nchw,ck->nkhw", x, m.table),
     "einsum of two": lambda m, x: torch.einsum("nchw,nchw->nhw", x, x),
+    "unfolded and folded": lambda m, x: F.fold(F.unfold(x, 3, padding=1), 6, 3, padding=1),
     "attention": lambda m, x: F.scaled_dot_product_attention(x, x, x),
     "zeros beside": lambda m, x: torch.cat([x, x.new_zeros(x.shape[0], 1, 6, 6)], 1),
     "repeat_interleave": lambda m, x: x.repeat_interleave(3, 0).reshape(-1, 3, 144).sum(1),
