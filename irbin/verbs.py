@@ -25,7 +25,7 @@ from irbin.data import check_classes, class_names, eval_loader, open_dataset
 from irbin.errors import UsageError
 from irbin.evaluation import evaluate as evaluate_model
 from irbin.kernels import native
-from irbin.network.checks import check_runs_at
+from irbin.network.checks import at_size
 from irbin.network.feeding import as_asked, warn_of_guess
 from irbin.network.folder import refuse_existing, refuse_float, save_folder
 from irbin.network.network import Network
@@ -320,16 +320,10 @@ def export(
         )
     refuse_own_source(out, source, network)
     refuse_existing(Path(out), overwrite, kind="packed")
-    record, made_for = network.source, network.source.preprocessing.input_size
-    size = size or made_for
-    if len(size) != 3 or size[0] != made_for[0]:
-        raise UsageError(f"`input_size`: expected ({made_for[0]}, height, width), got {size}")
-    if size != made_for:
-        record = replace(record, preprocessing=replace(record.preprocessing, input_size=size))
-        check_runs_at(network.module, size, made_for)
-    lowered = lower(network.module, size)
+    plan, network = network.plan, at_size(network, size)
+    lowered = lower(network.module, network.source.preprocessing.input_size)
     return write_artifact(
-        lowered, record, network.plan, Path(out), float_dtype, overwrite=overwrite
+        lowered, network.source, plan, Path(out), float_dtype, overwrite=overwrite
     )
 
 

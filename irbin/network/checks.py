@@ -6,6 +6,7 @@ lists, or reparameterize themselves afterwards, and then go on in float without 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from irbin.binary.layers import BinaryLayer
 from irbin.copies import copied
 from irbin.errors import ConvertError, TraceError, UsageError
+from irbin.network.network import Network
 from irbin.network.observe import SignCount
 from irbin.network.private import check_latent_weights_are_private
 from irbin.network.recorder import Recorder
@@ -182,21 +184,27 @@ def _are_close(expected: Sequence[Tensor], got: Sequence[Tensor]) -> bool:
     return all(torch.allclose(a, b, rtol=1e-3, atol=1e-4, equal_nan=True) for a, b in pairs)
 
 
-def check_runs_at(
-    module: nn.Module, size: tuple[int, int, int], made_for: tuple[int, int, int]
-) -> None:
-    """Refuses a size of images that a converted network does not run at.
+def at_size(network: Network, size: tuple[int, int, int] | None) -> Network:
+    """A converted network for images of another size; None leaves it.
 
     Raises:
-        UsageError: it raises an error there.
+        UsageError: the size has other channels, or the network does not run at it.
     """
-    first = next(module.parameters())
-    with torch.no_grad(), untouched(module):
+    made_for = network.source.preprocessing.input_size
+    if size is None or size == made_for:
+        return network
+    if len(size) != 3 or size[0] != made_for[0]:
+        raise UsageError(f"`input_size`: expected ({made_for[0]}, height, width), got {size}")
+    first = next(network.module.parameters())
+    with torch.no_grad(), untouched(network.module):
         try:
-            module.eval()(torch.zeros(1, *size, device=first.device, dtype=first.dtype))
+            network.module.eval()(torch.zeros(1, *size, device=first.device, dtype=first.dtype))
         except Exception as error:  # the network's own code may raise anything
             text = str(error).strip().split("\n")[0]
             raise UsageError(
                 f"`input_size`: the network was converted for {made_for} and does not run at "
                 f"{size}: {text}"
             ) from error
+    seen = dataclasses.replace(network.source.preprocessing, input_size=size)
+    source = dataclasses.replace(network.source, preprocessing=seen)
+    return dataclasses.replace(network, source=source)

@@ -17,7 +17,6 @@ from weakref import WeakMethod
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor
 
 from irbin.artifact.read import Artifact, read_artifact
 from irbin.artifact.schema import Manifest
@@ -30,6 +29,7 @@ from irbin.program.shapes import sizes
 from irbin.program.types import BATCH, TensorType
 from irbin.records import FloatMath
 from irbin.runtime.calls import Values, check_claim, failure, joined, resolve
+from irbin.runtime.given import compare_state, refuse_untaken, under
 from irbin.runtime.layers import make_kernel
 from irbin.runtime.operators import Operation, operation
 from irbin.runtime.plan import Plan, Watch, Work
@@ -195,43 +195,13 @@ class PackedModel(nn.Module):
         return any(node is one for one in self._nodes)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:  # noqa: ARG002 - torch's
-        """The tensors of its folder, under the names that they have there."""
-        artifact = self._origin[0]
-        destination.update({prefix + name: t for name, t in artifact.tensors.items()})
+        destination.update(under(prefix, self._origin[0].tensors))
 
-    def _load_from_state_dict(
-        self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing_keys: Any,  # noqa: ARG002
-        unexpected_keys: Any, error_msgs: Any,
-    ) -> None:  # fmt: skip
-        """Takes what it has already: other weights are another folder, made by `irbin export`."""
-        own = {prefix + name: t for name, t in self._origin[0].tensors.items()}
-        missing_keys += [name for name in own if name not in state_dict]
-        if strict:
-            given = [name for name in state_dict if name.startswith(prefix)]
-            unexpected_keys += [name for name in given if name not in own]
-        other = [n for n, t in own.items() if n in state_dict and not _equal(state_dict[n], t)]
-        if other:
-            error_msgs.append(
-                f"`{other[0]}`: a packed network keeps the weights of its folder; "
-                "load the other folder with `irbin.load`"
-            )
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        compare_state(under(prefix, self._origin[0].tensors), state_dict, prefix, *rest)
 
     def _images(self, x: Tensor) -> Tensor:
-        if (
-            torch._C._get_tracing_state() is not None
-            or torch.compiler.is_exporting()
-            or isinstance(x, FakeTensor)
-        ):
-            raise UsageError(
-                "a packed network runs irbin's own kernels, which torch cannot trace; give "
-                "`torch.onnx.export`, `torch.export` or `torch.jit.trace` the trained network "
-                "(`irbin.open_network(RUN).module`), or ship the packed folder"
-            )
-        if not x.is_floating_point():
-            raise UsageError(
-                f"expected floating images, got {str(x.dtype).removeprefix('torch.')}; divide "
-                "bytes by 255 and normalize with `manifest.source.preprocessing`'s mean and std"
-            )
+        refuse_untaken(x)
         ((_, kind),) = self.program.inputs.items()
         if x.dim() != len(kind.shape) or tuple(x.shape[1:]) != kind.shape[1:]:
             shape = ", ".join(map(str, kind.shape))
@@ -334,10 +304,6 @@ class PackedModel(nn.Module):
         except Exception as error:  # whatever torch raises
             raise ArtifactError(failure(node, error)) from error
         return found
-
-
-def _equal(given: Tensor, own: Tensor) -> bool:
-    return given.shape == own.shape and bool((given.to("cpu") == own).all())
 
 
 def load(
