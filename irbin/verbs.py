@@ -301,8 +301,7 @@ def export(
     Args:
         source: a converted or fine-tuned network.
         out: folder to write.
-        source_options: how to read the source; `input_size` is that of the packed network's images,
-            another than the source's where the network runs at it.
+        source_options: how to read it; `input_size` may be another than the source's, if it runs.
         float_dtype: storage of everything that is not bits.
         overwrite: replace `out` if it exists.
 
@@ -310,17 +309,15 @@ def export(
         UsageError: a float network; nothing in it is binary. Or it does not run at `input_size`.
         LowerError, ArtifactError: see `program.lower` and `artifact.write`.
     """
-    size = source_options.input_size if source_options is not None else None
-    if source_options is not None:  # a folder says its size itself; another one is meant here
-        source_options = replace(source_options, input_size=None)
-    network = open_network(source, source_options)
+    asked = source_options or SourceOptions()
+    network = open_network(source, replace(asked, input_size=None))  # a folder says its own
     if network.plan is None:
         raise UsageError(
             "expected a converted network, got a float one; run `irbin convert` on it first"
         )
     refuse_own_source(out, source, network)
     refuse_existing(Path(out), overwrite, kind="packed")
-    plan, network = network.plan, at_size(network, size)
+    plan, network = network.plan, at_size(network, asked.input_size)
     lowered = lower(network.module, network.source.preprocessing.input_size)
     return write_artifact(
         lowered, network.source, plan, Path(out), float_dtype, overwrite=overwrite

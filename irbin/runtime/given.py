@@ -1,7 +1,8 @@
-"""What a packed network is given beside images of the right size: other tensors, and state dicts."""
+"""What a packed network is given: how many images at once, other tensors, and state dicts."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,12 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from irbin.errors import UsageError
+from irbin.program.program import Program
+from irbin.program.shapes import sizes
+from irbin.program.types import BATCH, TensorType
+
+CHUNK_BYTES = 1 << 20
+"""Of the largest result in a part of a batch: what a core's second cache holds."""
 
 
 def refuse_untaken(x: Tensor) -> None:
@@ -63,3 +70,18 @@ def compare_state(
                 "folder with `irbin.load`"
             )
             return
+
+
+def chunk_of(program: Program) -> int:
+    """Images to work on at once, so that the largest result of one kernel stays in the cache.
+
+    Asked of the plain program: torch's own operators may round another way in another batch, and
+    fused and unfused networks are to be equal.
+    """
+    types = {node.name: node.type for node in program.nodes}
+    for result in map(types.get, program.outputs):
+        if not isinstance(result, TensorType) or result.shape[:1] != (BATCH,):
+            return 1 << 31  # the result does not come image by image
+    kinds = [node.type for node in program.nodes if node.op in ("bconv2d", "bgemm")]
+    largest = max((math.prod(sizes(k, 1)) for k in kinds if isinstance(k, TensorType)), default=1)
+    return max(CHUNK_BYTES // (4 * largest), 1)

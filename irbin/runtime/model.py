@@ -6,7 +6,6 @@ What depends on constants alone is computed once, when the model is made. The re
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection
@@ -25,11 +24,9 @@ from irbin.kernels import native
 from irbin.program.fuse import FUSIONS, fuse
 from irbin.program.fused import Fused, Item
 from irbin.program.program import Node, Program, Ref
-from irbin.program.shapes import sizes
-from irbin.program.types import BATCH, TensorType
 from irbin.records import FloatMath
 from irbin.runtime.calls import Values, check_claim, failure, joined, resolve
-from irbin.runtime.given import compare_state, refuse_untaken, under
+from irbin.runtime.given import chunk_of, compare_state, refuse_untaken, under
 from irbin.runtime.layers import make_kernel
 from irbin.runtime.operators import Operation, operation
 from irbin.runtime.plan import Plan, Watch, Work
@@ -42,8 +39,6 @@ Record = Callable[[Node, Any], None]
 BITS_SUFFIX = ".bits"
 PLANNED_SIZES = 4
 """Batch sizes whose plans are kept."""
-CHUNK_BYTES = 1 << 20
-"""Of the largest result in a part of a batch: what a core's second cache holds."""
 
 
 class PackedModel(nn.Module):
@@ -96,7 +91,7 @@ class PackedModel(nn.Module):
         self._constants, self._nodes = self._fold(artifact.tensors)
         self._work = self._prepare(fusions)
         self._plain: Work | None = None
-        self._chunk = _chunk(self.program)
+        self._chunk = chunk_of(self.program)
         self._plans: OrderedDict[int, list[Plan]] = OrderedDict()
         self._lock = threading.Lock()
         self._forgetting = Forgetting(WeakMethod(self._begin))
@@ -326,18 +321,3 @@ def load(
     folder = located(path)
     native.warn()
     return PackedModel(read_artifact(folder), fusions, float_math)
-
-
-def _chunk(program: Program) -> int:
-    """Images to work on at once, so that the largest result of one kernel stays in the cache.
-
-    Asked of the plain program: torch's own operators may round another way in another batch, and
-    fused and unfused networks are to be equal.
-    """
-    types = {node.name: node.type for node in program.nodes}
-    for result in map(types.get, program.outputs):
-        if not isinstance(result, TensorType) or result.shape[:1] != (BATCH,):
-            return 1 << 31  # the result does not come image by image
-    kinds = [node.type for node in program.nodes if node.op in ("bconv2d", "bgemm")]
-    largest = max((math.prod(sizes(k, 1)) for k in kinds if isinstance(k, TensorType)), default=1)
-    return max(CHUNK_BYTES // (4 * largest), 1)

@@ -27,7 +27,6 @@ from irbin.program.fuse import FUSIONS
 from irbin.program.fused import Fused, results
 from irbin.program.lower import lower
 from irbin.records import Plan, PlanOptions, Preprocessing, SourceRecord
-from irbin.runtime import model as model_file
 from irbin.runtime.model import PackedModel
 
 MANIFEST = Manifest(
@@ -505,7 +504,7 @@ def wanted(name: str, n: int, n_threads: int, size=SIZE, float_convs=True) -> di
 @pytest.fixture
 def small_parts(monkeypatch):
     """So that 17 images are worked through in parts, the last one short."""
-    monkeypatch.setattr(model_file, "CHUNK_BYTES", 30_000)
+    monkeypatch.setattr("irbin.runtime.given.CHUNK_BYTES", 30_000)
 
 
 def check(name: str, passes, ns, n_threads: int, size=SIZE, float_convs=True) -> None:

@@ -318,7 +318,7 @@ def test_recorded_bits_are_the_reference_packing_of_the_recorded_float(residual)
 class TestMemory:
     @pytest.mark.parametrize("n", [2, 30])
     def test_results_are_the_callers(self, artifact, n, monkeypatch):
-        monkeypatch.setattr("irbin.runtime.model.CHUNK_BYTES", 40_000)
+        monkeypatch.setattr("irbin.runtime.given.CHUNK_BYTES", 40_000)
         model, xs = PackedModel(artifact), torch.randn(2, n, 3, 8, 8)
         first = model(xs[0])
         wanted = first.clone()
@@ -480,7 +480,7 @@ def test_threads_are_torchs():
 class TestWatch:
     @pytest.mark.parametrize(("n", "n_parts"), [(0, 1), (2, 1), (9, 1), (10, 2), (19, 3)])
     def test_tells_of_every_item_once_a_part(self, artifact, monkeypatch, n, n_parts):
-        monkeypatch.setattr(runtime_model, "CHUNK_BYTES", 9 * 4 * 12 * 8 * 8)
+        monkeypatch.setattr("irbin.runtime.given.CHUNK_BYTES", 9 * 4 * 12 * 8 * 8)
         model, told = PackedModel(artifact), []
         x = torch.randn(n, 3, 8, 8)
         y = model.watch(
@@ -501,7 +501,7 @@ class TestWatch:
             def forward(self, x):
                 return self.conv(x).sum(0)
 
-        monkeypatch.setattr(runtime_model, "CHUNK_BYTES", 1)
+        monkeypatch.setattr("irbin.runtime.given.CHUNK_BYTES", 1)
         net = Mixed()
         model, told = packed(net, (3, 5, 5)), []
         x = torch.randn(9, 3, 5, 5)
