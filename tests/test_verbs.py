@@ -301,3 +301,15 @@ def test_a_converted_network_is_no_teacher(own: Path, data: DataOptions) -> None
     with pytest.raises(SourceError, match=r"distill from is gone .*holds a converted network now"):
         irbin.finetune(own / "converted", own / "new", data=data)
     assert not (own / "new").exists()
+
+
+def test_a_run_goes_on_with_images_fed_as_it_began(
+    journey: Path, data: DataOptions, tmp_path: Path
+) -> None:
+    few = {"epochs": 1}
+    irbin.finetune(journey / "converted", tmp_path / "r", data=data, overrides=few)
+    again = {"data": data, "overrides": few, "resume": True}
+    irbin.finetune(journey / "converted", tmp_path / "r", **again)
+    other = SourceOptions(mean=(0.25,))
+    with pytest.raises(irbin.IrbinError, match=r"differ: was `mean` \(0\.286,\), now \(0\.25,\)"):
+        irbin.finetune(journey / "converted", tmp_path / "r", source_options=other, **again)

@@ -46,7 +46,12 @@ from irbin.training.prepare import (
 from irbin.training.recipe import Recipe
 from irbin.training.resume import Progress, load_last, save_last
 from irbin.training.run import OnEpoch, Report, Run
-from irbin.training.run_folder import begin_run, removed_on_error, same_run
+from irbin.training.run_folder import (
+    begin_run,
+    check_same_images,
+    removed_on_error,
+    same_run,
+)
 from irbin.training.waits import Waits
 
 _Record = TypeVar("_Record")
@@ -99,6 +104,7 @@ def finetune(
     asked = recipe
     if resume:
         recipe, data = same_run(out, recipe, data, group)
+        check_same_images(out, network.source)
     run, lines = _prepare(
         network, data, recipe, out, teacher, group, report, on_epoch, stage,
         must_compile=asked.compile is True,

@@ -31,6 +31,7 @@ from irbin.records import (
     DataOptions,
     EpochRecord,
     JsonValue,
+    Preprocessing,
     RunRecord,
     SourceRecord,
     from_json,
@@ -141,6 +142,26 @@ def read_args(out: Path) -> tuple[Recipe, DataOptions]:
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         first = " ".join(str(error).split())
         raise TrainingError(f"expected the options of a run in {file}, got: {first}") from error
+
+
+def check_same_images(out: Path, source: SourceRecord) -> None:
+    """Checks that a run goes on with images fed as when it began.
+
+    Raises:
+        TrainingError: another normalization, size, filter or crop.
+    """
+    args = yaml.safe_load((out / "args.yaml").read_text(encoding="utf-8"))
+    began = (args.get("source") or {}).get("preprocessing")
+    if began is None:
+        return
+    seen = from_json(Preprocessing, began, str(out / "args.yaml"))
+    old, new = vars(seen), vars(source.preprocessing)
+    changed = [f"`{name}` {old[name]}, now {new[name]}" for name in old if old[name] != new[name]]
+    if changed:
+        raise TrainingError(
+            f"expected images fed as {out} began with, but they differ: "
+            f"was {'; was '.join(changed)}"
+        )
 
 
 def same_run(
