@@ -165,7 +165,8 @@ def _training_arguments(content: Mapping[Any, Any], where: str) -> dict[str, Any
     if not isinstance(arguments, Mapping):
         arguments = {}
     architecture, num_classes = content.get("arch"), arguments.get("num_classes")
-    model_kwargs = arguments.get("model_kwargs") or {}
+    model_kwargs = arguments.get("model_kwargs")
+    model_kwargs = {} if model_kwargs is None else model_kwargs
     if not (isinstance(model_kwargs, Mapping) and all(isinstance(k, str) for k in model_kwargs)):
         raise SourceError(
             f"{where}: expected names and values in `args.model_kwargs`, got a "

@@ -50,8 +50,9 @@ def test_an_archive_that_unpacks_to_more_is_told(tmp_path):
         read_checkpoint(tmp_path / "bomb.pth")
 
 
-def test_arguments_of_another_form_are_told(tmp_path):
-    content = {"state_dict": {"w": torch.zeros(2)}, "args": {"model_kwargs": [1, 2]}}
+@pytest.mark.parametrize("odd", [[1, 2], torch.zeros(2), "a", {1: 2}])
+def test_arguments_of_another_form_are_told(tmp_path, odd):
+    content = {"state_dict": {"w": torch.zeros(2)}, "args": {"model_kwargs": odd}}
     torch.save(content, tmp_path / "odd.pth")
     with pytest.raises(SourceError, match=r"odd\.pth`: expected names and values in `args\.model_"):
         read_checkpoint(tmp_path / "odd.pth")
