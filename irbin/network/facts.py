@@ -28,7 +28,7 @@ from irbin.network.observe import Observed, observe
 from irbin.network.plan import NEVER_RUNS
 from irbin.network.recorder import Calls, Recording
 from irbin.network.signs import Sign, is_replaceable_function, signs
-from irbin.network.tracer import OTHER_LAYERS
+from irbin.network.tracer import LAYERS, OTHER_LAYERS
 from irbin.records import LayerKind, LayerRecord
 
 OBSERVED = "as seen in a run"
@@ -178,6 +178,16 @@ class Facts:
         return self._observed[name].signs.always
 
     @cached_property
+    def _tied(self) -> dict[str, str]:
+        """Layers that share their weight with another one, by name, and that one's name."""
+        sharing: dict[int, list[str]] = {}
+        for name, layer in self._module.named_modules():
+            if isinstance(layer, LAYERS) and "weight" in layer._parameters:
+                sharing.setdefault(id(layer._parameters["weight"]), []).append(name)
+        pairs = [(n, other) for names in sharing.values() for n in names for other in names]
+        return {n: other for n, other in reversed(pairs) if n != other}
+
+    @cached_property
     def _observed(self) -> dict[str, Observed]:
         names = [name for name in self._calls if self._unseen(name)]
         return observe(self._module, names, self._input_size)
@@ -190,6 +200,8 @@ class Facts:
             return f"`{type(layer).__name__}` has no binary form"
         if calls.n_calls == 0:
             return f"its weight is read by `{calls.read_by}`, its own forward is never called"
+        if name in self._tied:
+            return f"its weight is also that of `{self._tied[name]}`"
         if calls.read_by:
             return f"its weight is also read by `{calls.read_by}`"
         return _own_obstacle(layer) or self._input_obstacle(name)

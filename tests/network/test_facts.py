@@ -181,3 +181,12 @@ def test_standardized_weights_have_a_size_of_their_own_and_gains_are_counted() -
     sizes = {d.layer.name: (d.n_params, d.packed_bytes) for d in plan.decisions}
     assert sizes["1"] == (8 * 72, 8 * 9 + 8 * 1)
     assert sizes["2"] == (8 * 72 + 8 + 8, 8 * 9 + 8 * 4 + 8 * 4)
+
+
+def test_layers_that_share_a_weight_stay_float_and_name_each_other() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), *(nn.Conv2d(4, 4, 1) for _ in range(3)))
+    network[2].weight = network[1].weight
+    layers = found(network)
+    assert layers["1"].obstacle == "its weight is also that of `2`"
+    assert layers["2"].obstacle == "its weight is also that of `1`"
+    assert layers["3"].obstacle == ""
