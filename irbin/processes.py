@@ -1,4 +1,4 @@
-"""The processes of a run: one, or several that `torchrun` started, through timm's set-up.
+"""The processes of a run: one, or several that `torchrun` or Slurm started.
 
 Everything here is a no-op for one process, so no caller asks how many there are. What the others
 have to say comes as sums and maxima; what must be the same everywhere is the first one's.
@@ -6,6 +6,8 @@ have to say comes as sums and maxima; what must be the same everywhere is the fi
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from irbin.errors import LostProcessError, UsageError
+from irbin.errors import LostProcessError, TrainingError, UsageError
+from irbin.launch import check_launch, launched
 
 
 @dataclass(frozen=True)
@@ -71,47 +74,118 @@ def alone(device: torch.device) -> Group:
     return Group(device=device)
 
 
+_left_open = False
+"""Whether an error went through the group: it then stays, see `leave`."""
+
+
 @contextmanager
 def joined(device: str) -> Iterator[Group]:
-    """The group that `torchrun` (or Slurm) started this process in; alone where it did not.
+    """The group that `torchrun` or Slurm started this process in; alone where it did not.
+
+    Within one another, all but the outermost take part in the same group, each on its own device.
+    Tensors of the CPU are exchanged too where processes compute on GPUs.
+
+    After an error the group is not taken down: NCCL waits then for processes that are gone. A
+    program prints the error and calls `leave`.
 
     Args:
         device: torch's name; in a group each process takes the one of its local number.
 
     Raises:
         LostProcessError: within, another process of the group ended.
+        TrainingError: within, NCCL failed for another reason.
         UsageError: the device is not there, or the processes do not find each other.
     """
-    from timm.utils.distributed import init_distributed_device_so, is_distributed_env
-
-    if not is_distributed_env():
+    global _left_open
+    launch = launched()
+    check_launch()
+    if launch.size == 1:
         yield alone(_checked(device))
         return
     is_ours = not dist.is_initialized()
     try:
+        group = Group(launch.rank, launch.size, _checked(_own(device, launch.local_rank)))
         if is_ours:
-            found = init_distributed_device_so(device)
-            group = Group(found["global_rank"], found["world_size"], torch.device(found["device"]))
-        else:
-            group = Group(dist.get_rank(), dist.get_world_size(), _checked(device))
+            _meet(group)
     except (RuntimeError, ValueError, AssertionError) as error:
-        first = str(error).splitlines()[0]
+        if isinstance(error, UsageError):
+            raise
+        _left_open = dist.is_initialized()
         raise UsageError(
-            "expected the processes that torchrun started to find each other and their "
-            f"`--device {device}`, got: {first}"
+            "expected the processes that were started together to find each other and their "
+            f"`--device {device}`, got: {reason(error)}"
         ) from error
     try:
         yield group
-    except RuntimeError as error:
-        if not _is_lost(error):
-            raise
+    except BaseException as error:
+        _left_open = _left_open or is_ours
+        if is_ours and isinstance(error, RuntimeError):
+            _explain(error)
+        raise
+    if is_ours:
+        dist.destroy_process_group()
+        _left_open = False
+
+
+def leave(code: int) -> None:
+    """Ends this process where an error left a group behind, with that exit code; else returns.
+
+    Nothing is taken down: that waits for the others, who may be gone or wait for this one.
+    """
+    if _left_open:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+_BACKENDS = {"cuda": "cpu:gloo,cuda:nccl", "xpu": "cpu:gloo,xpu:xccl"}
+"""Who carries tensors, by what the processes compute on; else gloo."""
+
+
+def _meet(group: Group) -> None:
+    """Waits for the others, and shows that tensors can be exchanged: what fails later was lost."""
+    backend = _BACKENDS.get(group.device.type, "gloo")
+    dist.init_process_group(backend, rank=group.rank, world_size=group.size)
+    group.wait()
+
+
+def _own(device: str, local_rank: int) -> str:
+    """The device of a process with that number on its machine.
+
+    A process that is shown a single GPU takes it: Slurm's `--gpus-per-task=1` hides the others.
+    """
+    kind = device.partition(":")[0]
+    if kind == "cuda":
+        return f"cuda:{0 if torch.cuda.device_count() == 1 else local_rank}"
+    return f"xpu:{local_rank}" if kind == "xpu" else kind
+
+
+def _explain(error: RuntimeError) -> None:
+    """Raises what an error of a collective means, in one line; returns where it is another."""
+    if _is_lost(error):
+        last = last_error(error)
         raise LostProcessError(
             "expected all processes of the run to stay, but one ended; what was saved before is "
             "kept: look for its message, and go on with `--resume`"
+            + (f" (NCCL's: {last})" if last else "")
         ) from error
-    finally:
-        if is_ours:
-            dist.destroy_process_group()
+    if isinstance(error, dist.DistError):
+        raise TrainingError(
+            f"expected the processes to exchange tensors, got: {reason(error)}; `NCCL_DEBUG=INFO` "
+            "in the environment tells more"
+        ) from error
+
+
+def last_error(error: Exception) -> str:
+    """What stands behind NCCL's "Last error:", where the cause is; '' where there is none."""
+    _, mark, rest = str(error).partition("Last error:")
+    return " ".join(rest.split()) if mark else ""
+
+
+def reason(error: Exception) -> str:
+    """The line of an error that says why."""
+    first = ([*str(error).strip().splitlines(), type(error).__name__])[0]
+    return last_error(error) or first
 
 
 def _checked(name: str) -> torch.device:
@@ -134,8 +208,14 @@ def _checked(name: str) -> torch.device:
 
 
 def _is_lost(error: RuntimeError) -> bool:
-    """Whether a collective failed because somebody is gone; gloo says so only in words."""
-    if isinstance(error, dist.DistError):
+    """Whether a collective failed because somebody is gone; gloo and NCCL say so only in words."""
+    if isinstance(error, (dist.DistNetworkError, dist.DistStoreError)):
         return True
-    words = ("Connection closed by peer", "Connection reset", "Broken pipe", "gloo", "NCCL")
-    return any(word in str(error) for word in words)
+    return any(word in str(error) for word in _WORDS_OF_LOSS)
+
+
+_WORDS_OF_LOSS = (
+    "Connection closed by peer", "Connection reset", "Broken pipe", "pair closure", "Socket closed",
+    "Timed out waiting", "ncclRemoteError", "Watchdog caught collective operation timeout",
+)  # fmt: skip
+"""gloo's, then NCCL's; what else NCCL may report is no loss: a lack of memory, two on one GPU."""

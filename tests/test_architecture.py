@@ -28,7 +28,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": {"records", "errors"},
     "hardware": set(),
     "allocation": set(),
-    "processes": {"errors"},
+    "launch": {"errors"},
+    "processes": {"launch", "errors"},
     "evaluation": {"allocation", "data", "processes", "records", "errors"},
     "training": {
         "hardware",
@@ -65,6 +66,7 @@ FORBIDDEN: dict[str, set[str]] = {
     "estimation": {"torch"},
     "bits": {"torch"},
     "kernels": {"torch"},
+    "launch": {"torch"},
     "report": {"torch"},
     "runs": {"torch"},
     "zoo": {"torch", "timm", "torchvision"},

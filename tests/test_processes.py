@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from irbin import processes
 from irbin.errors import LostProcessError, TrainingError, UsageError
@@ -22,6 +23,7 @@ def test_alone_nothing_is_exchanged() -> None:
 def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("WORLD_SIZE", "RANK", "SLURM_NTASKS"):
         monkeypatch.delenv(name, raising=False)
+    processes.leave(3)  # nothing was left open
     with joined("cpu") as group:
         assert (group.rank, group.size, group.device) == (0, 1, torch.device("cpu"))
     message = "`device`: expected one this torch can use, got `gpu`"
@@ -29,10 +31,94 @@ def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) ->
         pass
 
 
+NCCL = "NCCL error in: ProcessGroupNCCL.cpp:1, {}, NCCL version 2.27\n{}: Failed.\nLast error:\n{}"
+GONE = dist.DistBackendError(
+    NCCL.format("remote process exited", "ncclRemoteError", "socketProgress: Connection closed")
+)
+TWICE = dist.DistBackendError(
+    NCCL.format("invalid usage", "ncclInvalidUsage", "Duplicate GPU detected : rank 1 and rank 0")
+)
+
+
 def test_only_lost_connections_become_the_message_of_a_lost_process() -> None:
     assert _is_lost(RuntimeError("[gloo/transport/tcp/pair.cc:1] Connection closed by peer"))
+    assert _is_lost(GONE)
+    assert not _is_lost(TWICE)
     assert not _is_lost(RuntimeError("shape mismatch"))
     assert issubclass(LostProcessError, TrainingError)
+
+
+class FakeGroup:
+    """torch.distributed for two processes on GPUs, without the other one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, first_error: Exception | None = None):
+        self.events: list[str] = []
+        self.first_error = first_error
+        for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(processes, "_left_open", False)
+        monkeypatch.setattr(processes, "_checked", torch.device)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        monkeypatch.setattr(Group, "wait", self.wait)
+        monkeypatch.setattr(dist, "is_initialized", lambda: "init" in self.events)
+        monkeypatch.setattr(dist, "init_process_group", self.init)
+        monkeypatch.setattr(dist, "destroy_process_group", lambda: self.events.append("destroy"))
+        monkeypatch.setattr(processes.os, "_exit", lambda code: self.events.append(f"exit {code}"))
+
+    def init(self, backend: str, **_: object) -> None:
+        self.events += [backend, "init"]
+
+    def wait(self, _group: Group | None = None) -> None:
+        self.events.append("exchange")
+        if self.first_error is not None:
+            raise self.first_error
+
+
+def test_one_group_carries_what_is_joined_within(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A packed network computes on the CPU beside one on the GPU."""
+    fake = FakeGroup(monkeypatch)
+    with joined("cuda") as outer:
+        with joined("cpu") as inner:
+            assert (inner.rank, inner.size, inner.device.type) == (1, 2, "cpu")
+        with joined("cuda:0") as again:
+            assert again == outer == Group(1, 2, torch.device("cuda:1"))
+        assert "destroy" not in fake.events
+    processes.leave(1)
+    assert fake.events == ["cpu:gloo,cuda:nccl", "init", "exchange", "destroy"]
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "message"),
+    [
+        (GONE, LostProcessError, r"one ended; .* \(NCCL's: socketProgress: Connection closed\)$"),
+        (TWICE, TrainingError, r"^expected the .* got: Duplicate GPU detected : rank 1 and rank 0"),
+        (KeyError("x"), KeyError, "x"),
+    ],
+)
+def test_after_an_error_the_group_stays_and_the_process_leaves(
+    error: Exception, raised: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakeGroup(monkeypatch)
+    with pytest.raises(raised, match=message) as found, joined("cuda"):
+        raise error
+    assert type(found.value) is raised
+    assert "destroy" not in fake.events
+    processes.leave(1)
+    assert fake.events[-1] == "exit 1"
+
+
+def test_nobody_is_lost_before_tensors_were_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeGroup(monkeypatch, GONE)
+    with pytest.raises(UsageError, match=r"`--device cuda`, got: socketProgress: Connection cl"):
+        joined("cuda").__enter__()
+
+
+def test_a_process_that_is_shown_one_gpu_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slurm's --gpus-per-task=1: local number 1, and a single GPU, number 0."""
+    FakeGroup(monkeypatch)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with joined("cuda") as group:
+        assert str(group.device) == "cuda:0"
 
 
 @pytest.mark.parametrize(("name", "set_to"), [("cuda:1", [1]), ("cuda", []), ("cpu", [])])

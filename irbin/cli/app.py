@@ -114,8 +114,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say(notes(), f"irbin: {message}", style="red")
     if code == INTERRUPTED:
         say(notes(), "irbin: stopped by Ctrl-C", style="red")
-        return FAILED
-    return code if isinstance(code, int) else 0
+        code = FAILED
+    code = code if isinstance(code, int) else 0
+    if "irbin.processes" in sys.modules:  # else no group was joined, and torch is not loaded for it
+        sys.modules["irbin.processes"].leave(code)
+    return code
 
 
 def explain(error: Exception, words: Sequence[str]) -> tuple[str, int]:

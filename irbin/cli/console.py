@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.text import Text
 
 from irbin.errors import LostProcessError, UsageError
+from irbin.launch import launched
 from irbin.records import JsonValue
 from irbin.report.jsonout import dumps
 
@@ -60,21 +61,21 @@ def speak_in_any_encoding() -> None:
 
 
 def is_first_process() -> bool:
-    """Whether this process is the one of a `torchrun` that shows and writes; alone, it is."""
-    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "")) in ("", "0")
+    """Whether this process of several is the one that shows and writes; alone, it is."""
+    return launched().rank == 0
 
 
 def speaks(error: Exception) -> bool:
-    """Whether this process of a `torchrun` is the one to print an error that it met.
+    """Whether this process of several is the one to print an error that it met.
 
-    The first one is. Another waits for a moment: where the first met the same error, `torchrun`
-    ends the others meanwhile. Of a process that is gone the first one tells, or if it is that one,
-    the second.
+    The first one is. Another waits for a moment: where the first met the same error, `torchrun` or
+    `srun --kill-on-bad-exit` ends the others meanwhile. Of a process that is gone the first one
+    tells, or if it is that one, the second.
     """
     if is_first_process():
         return True
     if isinstance(error, LostProcessError):
-        return os.environ.get("RANK") == "1"
+        return launched().rank == 1
     time.sleep(2)
     return True
 
@@ -93,6 +94,13 @@ def _console(stderr: bool) -> Console:
 def say(console: Console, line: str, style: str = "") -> None:
     """One line as it is: no markup, not wrapped, so that paths and commands can be copied."""
     console.print(Text(line, style=style), soft_wrap=True)
+
+
+@contextmanager
+def first_speaks() -> Iterator[None]:
+    """Within, notes of a process that is not the first go nowhere."""
+    with shared(notes() if is_first_process() else silent()):
+        yield
 
 
 class _Notes(logging.Handler):

@@ -17,7 +17,11 @@ def pick_device(name: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        if device.type == "cuda":  # a tensor would open the first GPU in each of several processes
+            there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+            assert (device.index or 0) < there
+        else:
+            torch.empty(0, device=device)
     except Exception as error:  # torch raises RuntimeError, AssertionError, NotImplementedError …
         raise UsageError(
             f"`--device`: expected one that this machine has, got `{name}`; try `cpu` or `auto`"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from irbin.cli.console import check_json_target, json_alone, results, say, write_json
+from irbin.cli.console import check_json_target, first_speaks, json_alone, results, say, write_json
 from irbin.cli.device import pick_device
 from irbin.cli.flags import flat
 from irbin.cli.live import counting
@@ -48,22 +48,26 @@ def evaluate(
     options = data.options()
     specs = _specs(sources or [], network)
     from irbin import verbs
+    from irbin.processes import joined
 
     chosen = pick_device(device)
     evaluations = []
-    for source, spec in specs:
-        with json_alone(json_to), counting(f"evaluating {spec}") as report:
-            evaluations.append(
-                verbs.evaluate(
-                    spec,
-                    data=options,
-                    source_options=_options(network, source, len(specs)),
-                    device=chosen,
-                    channels_last=bool(channels_last),
-                    amp=amp,
-                    report=report,
+    with first_speaks(), joined(chosen) as group:  # one for all: a second meeting would hang
+        for source, spec in specs:
+            with json_alone(json_to), counting(f"evaluating {spec}") as report:
+                evaluations.append(
+                    verbs.evaluate(
+                        spec,
+                        data=options,
+                        source_options=_options(network, source, len(specs)),
+                        device=chosen,
+                        channels_last=bool(channels_last),
+                        amp=amp,
+                        report=report,
+                    )
                 )
-            )
+    if not group.is_first:
+        return
     with json_alone(json_to):
         agreements = _compare(specs, network, evaluations, options)
     _print(evaluations, agreements, json_to)

@@ -154,8 +154,10 @@ def test_what_is_logged_while_something_is_counted_stands_above_it(capsys, monke
         ({"RANK": "0", "LOCAL_RANK": "0"}, True),
         ({"RANK": "3", "LOCAL_RANK": "0"}, False),  # the first of another machine
         ({"LOCAL_RANK": "1"}, False),
+        ({"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"}, False),
+        ({"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "2"}, True),
     ],
-    ids=["alone", "first", "second machine", "local"],
+    ids=["alone", "first", "second machine", "local", "srun", "first of srun"],
 )
 def test_only_the_first_process_shows(capsys, monkeypatch, environment, first: bool) -> None:
     for name in ("RANK", "LOCAL_RANK"):

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -113,6 +114,43 @@ def test_every_validation_image_is_seen_once(place: Path, image_folder: Path) ->
     for key in ("top1", "top5", "per_class"):
         assert left[key] == right[key]
     assert left["loss"] == pytest.approx(right["loss"], rel=1e-6)
+
+
+def test_several_networks_in_one_command(place: Path, image_folder: Path) -> None:
+    """A trained and a packed one, by torchrun and as srun would: one group, one printer."""
+    done = command(["irbin", "export", "converted", "-o", "packed"], place)
+    assert done.returncode == 0, done.stderr
+    words = ["irbin", "eval", "converted", "packed", "--data-dir", str(image_folder), "-j", "0"]
+    words += ["--device", "cpu"]
+    alone = command(words, place)
+    assert alone.returncode == 0, alone.stderr
+    together = command([*torchrun(2), *words], place)
+    assert together.returncode == 0, together.stderr
+    slurm = srun(words, place)
+    for text in (together.stdout, slurm):
+        assert text.count("packed against") == alone.stdout.count("packed against")
+        assert len(text.splitlines()) == len(alone.stdout.splitlines())
+
+
+def srun(words: list[str], root: Path) -> str:
+    """What two tasks of a Slurm step print."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = str(listener.getsockname()[1])
+    found = []
+    for rank in ("0", "1"):
+        step = {
+            "SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": rank,
+            "SLURM_LOCALID": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+        }  # fmt: skip
+        started = subprocess.Popen(
+            [sys.executable, "-m", *words], cwd=root, env=environment(root) | step,
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        found.append(started)
+    printed = [process.communicate(timeout=120)[0] for process in found]
+    assert [process.returncode for process in found] == [0, 0]
+    return "".join(printed)
 
 
 def test_a_run_goes_on_with_another_number_of_processes(place: Path, image_folder: Path) -> None:
