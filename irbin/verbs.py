@@ -265,7 +265,7 @@ def evaluate(
     with joined(device) as group:
         found = evaluate_model(
             module.to(group.device),
-            eval_loader(dataset, data, rank=group.rank, world_size=group.size),
+            eval_loader(dataset, data, device=group.device, rank=group.rank, world_size=group.size),
             name=name_of(source),
             kind=kind,
             class_names=class_names(dataset),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +14,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 import irbin
-from irbin import DataOptions, SourceOptions
+from irbin import DataOptions, SourceOptions, verbs
 from irbin.binary.layers import binary_layers, phase_of
+from irbin.data import eval_loader
 from irbin.demo.network import demo_net
 from irbin.errors import SourceError, UsageError
 
@@ -191,6 +193,22 @@ def test_a_network_that_was_converted_before_there_were_estimators_for_weights_o
     (tmp_path / "old" / "config.json").write_text(json.dumps(config))
     layers = binary_layers(irbin.open_network(tmp_path / "old").module).values()
     assert {layer.method.estimator_of_weights for layer in layers} == {"ste"}
+
+
+def test_evaluation_normalizes_where_it_computes(
+    journey: Path, data: DataOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is sent to a GPU are bytes, a quarter of the numbers they become."""
+    made = []
+
+    def spy(*args: Any, **kwargs: Any) -> Any:
+        made.append(eval_loader(*args, **kwargs))
+        return made[-1]
+
+    monkeypatch.setattr(verbs, "eval_loader", spy)
+    irbin.evaluate(journey / "run", data=data, device="cpu:0")  # unlike "cpu", a device to name
+    irbin.evaluate(journey / "packed", data=data, device="cpu:0")
+    assert [str(loader.device) for loader in made] == ["cpu:0", "cpu"]
 
 
 def test_evaluating_with_another_class_count_is_an_error(data: DataOptions) -> None:

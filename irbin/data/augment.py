@@ -18,6 +18,7 @@ from torch import Tensor
 from irbin.data.images import Augmentation, padding_of
 from irbin.data.order import Indices, alternating_flips, uniforms
 from irbin.data.resample import FILTERS, draw_boxes, n_box_draws, resized_crop
+from irbin.data.sending import sent
 from irbin.records import Preprocessing
 
 Draws = npt.NDArray[np.float64]
@@ -106,21 +107,22 @@ def padded_crop(
     """
     n, channels, height, width = images.shape
     padded_height, padded_width = height + 2 * padding, width + 2 * padding
-    rows = _positions(height, offsets[:, 0], flip_y) + np.arange(n)[:, None] * padded_height
-    columns = _positions(width, offsets[:, 1], flip_x)
+    where = np.column_stack([offsets, flip_y, flip_x]).astype(np.int64)
+    down, right, turns, mirrors = sent(where, images.device).unbind(1)
+    rows = _positions(height, down, turns)
+    rows += torch.arange(0, n * padded_height, padded_height, device=images.device)[:, None]
+    columns = _positions(width, right, mirrors)
     places = rows[:, :, None] * padded_width + columns[:, None, :]  # (batch, height, width)
     padded = F.pad(images, (padding,) * 4).permute(0, 2, 3, 1)
     pixels = padded.reshape(n * padded_height * padded_width, channels)
-    chosen = pixels.index_select(0, torch.from_numpy(places.reshape(-1)).to(images.device))
+    chosen = pixels.index_select(0, places.reshape(-1))
     return chosen.view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _positions(
-    size: int, offsets: npt.NDArray[np.int64], flips: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.int64]:
+def _positions(size: int, offsets: Tensor, flips: Tensor) -> Tensor:
     """Which line of the padded image each line of the window is: (batch, size)."""
-    there = np.arange(size)
-    return np.where(flips[:, None], there[::-1], there) + offsets[:, None]
+    there = torch.arange(size, device=offsets.device)
+    return torch.where(flips[:, None] > 0, there.flip(0), there) + offsets[:, None]
 
 
 def jitter_colors(images: Tensor, strength: float, draws: Draws) -> Tensor:
@@ -136,14 +138,15 @@ def jitter_colors(images: Tensor, strength: float, draws: Draws) -> Tensor:
     factors = factors.astype(np.float32)  # here: not every device has float64
     orders = _ORDERS[(draws[:, 0] * len(_ORDERS)).astype(np.int64)]  # (batch, 3)
     images = images.clone()
+    sorted_by = orders.argsort(axis=0, kind="stable")  # (batch, 3): in each turn, who has change 0…
+    turns, strengths = sent(sorted_by, images.device), sent(factors, images.device)
     for turn in range(len(_CHANGES)):
-        for number, change in enumerate(_CHANGES):
-            mine = np.flatnonzero(orders[:, turn] == number)
-            if mine.size:
-                chosen = torch.from_numpy(mine).to(images.device)
-                strengths = torch.from_numpy(factors[mine, number]).to(images.device)
-                factor = strengths.view(-1, 1, 1, 1)
-                images[chosen] = change(images[chosen], factor)
+        ends = np.bincount(orders[:, turn], minlength=len(_CHANGES)).cumsum().tolist()
+        for number, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
+            if begin < end:
+                chosen = turns[begin:end, turn]
+                factor = strengths[chosen, number].view(-1, 1, 1, 1)
+                images[chosen] = _CHANGES[number](images[chosen], factor)
     return images
 
 

@@ -14,6 +14,7 @@ from irbin.data.augment import BatchAugmentation
 from irbin.data.batches import Images, Loader, moved
 from irbin.data.images import Transform
 from irbin.data.order import Indices, check_rank, make_deal
+from irbin.data.sending import sent
 from irbin.data.streamed import StreamedLoader, UnevenImagesError
 from irbin.records import DataOptions
 
@@ -166,7 +167,7 @@ class CachedLoader(Loader):
 
     def _pick(self, indices: Indices) -> tuple[Tensor, Tensor]:
         """uint8 images and labels, on the device."""
-        chosen = torch.from_numpy(indices).to(self._pixels.labels.device)
+        chosen = sent(indices, self._pixels.labels.device)
         images, labels = self._pixels.images[chosen], self._pixels.labels[chosen]
         if images.device.type == self.device.type:
             return images, labels

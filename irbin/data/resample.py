@@ -17,6 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from irbin.data.sending import sent
+
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -103,8 +105,10 @@ def resized_crop(
     device = images.device
     if device.type == "mps":  # it has no float64
         return resized_crop(images.cpu(), boxes, filters, size, flip_y, flip_x).to(device)
-    rows = _weights(images.shape[2], boxes[:, [0, 2]], size[0], filters, flip_y).to(device)
-    columns = _weights(images.shape[3], boxes[:, [1, 3]], size[1], filters, flip_x).to(device)
+    what = np.column_stack([boxes, filters, flip_y, flip_x]).astype(np.float64)
+    top, left, high, wide, cubic, turns, mirrors = sent(what, device)[:, :, None].unbind(1)
+    rows = _weights(images.shape[2], top, high, size[0], cubic, turns)
+    columns = _weights(images.shape[3], left, wide, size[1], cubic, mirrors)
     rows, columns = rows[:, None], columns.transpose(1, 2)[:, None]
     down_first = _down_first(boxes, size) & _newer_pillow()
     resized = torch.empty((*images.shape[:2], *size), dtype=torch.uint8, device=device)
@@ -112,7 +116,7 @@ def resized_crop(
         mine = np.flatnonzero(down_first == turn)
         if not mine.size:
             continue
-        chosen = torch.from_numpy(mine).to(device)
+        chosen = sent(mine, device)
         pixels = images[chosen].double()
         if turn:  # each pass ends in whole numbers, so their order shows
             pixels = _rounded(_rounded(rows[chosen] @ pixels) @ columns[chosen])
@@ -153,27 +157,36 @@ def _rounded(sums: Tensor) -> Tensor:
     return sums.add_(1 << (_BITS - 1)).mul_(2.0**-_BITS).floor_().clamp_(0, 255)
 
 
-def _weights(n_in: int, spans: Numbers, n_out: int, filters: Numbers, flips: Flags) -> Tensor:
+def _weights(
+    n_in: int, starts: Tensor, lengths: Tensor, n_out: int, cubic: Tensor, flips: Tensor
+) -> Tensor:
     """How much of each input line goes into each output line: (batch, n_out, n_in) float64.
 
     1. Output line o lies at (o + ½) · step of the box, step = length / n_out input lines.
     2. Where lines are merged (step > 1), the filter is stretched by it.
     3. Lines outside the box count nothing; the others' weights are made to sum to 1, in order, as
-       the last bit of a sum depends on it.
+       the last bit of a sum depends on it. Over an outer dimension CUDA adds in order, too.
     4. They become whole numbers of 2**-22.
+
+    Args:
+        n_in: lines of the image.
+        starts: first line of each box, (batch, 1) float64, as all that follow.
+        lengths: lines of each box.
+        n_out: lines of the result.
+        cubic: 1 for the bicubic filter, 0 for the bilinear one.
+        flips: 1 where the lines of the result are in reverse order.
     """
-    there = np.arange(n_out)
-    lines = np.where(flips[:, None], there[::-1], there) + 0.5  # (batch, n_out)
-    steps = spans[:, 1:] / n_out  # (batch, 1)
-    inside = np.arange(n_in) - spans[:, :1]  # (batch, n_in)
-    outside = (inside < 0) | (inside >= spans[:, 1:])
-    centers = torch.from_numpy(lines * steps)[:, :, None]
-    distance = torch.from_numpy(inside.astype(np.float64))[:, None] - centers + 0.5
-    distance = (distance * torch.from_numpy(1 / np.maximum(steps, 1))[:, :, None]).abs_()
-    cubic = torch.from_numpy(filters == 1)[:, None, None]
-    weight = torch.where(cubic, _bicubic(distance), (1 - distance).clamp_(min=0))
-    weight.masked_fill_(torch.from_numpy(outside)[:, None], 0)
-    weight = weight / weight.cumsum(2)[:, :, -1:]
+    there = torch.arange(n_out, dtype=torch.float64, device=starts.device)
+    lines = torch.where(flips > 0, there.flip(0), there) + 0.5  # (batch, n_out)
+    steps = lengths / n_out  # (batch, 1)
+    inside = torch.arange(n_in, dtype=torch.float64, device=starts.device) - starts
+    outside = (inside < 0) | (inside >= lengths)  # (batch, n_in)
+    distance = inside[:, None] - (lines * steps)[:, :, None] + 0.5
+    distance = (distance * (1 / steps.clamp(min=1))[:, :, None]).abs_()
+    weight = torch.where(cubic[:, :, None] > 0, _bicubic(distance), (1 - distance).clamp_(min=0))
+    weight.masked_fill_(outside[:, None], 0)
+    sums = weight.transpose(1, 2).contiguous().cumsum(1)[:, -1]  # (batch, n_out)
+    weight = weight / sums[:, :, None]
     return (weight * 2.0**_BITS + torch.where(weight < 0, -0.5, 0.5)).trunc()
 
 

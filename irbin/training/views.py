@@ -21,6 +21,7 @@ from irbin.data.batches import Loader, first_line
 from irbin.data.choice import in_words
 from irbin.data.memory import free_bytes
 from irbin.data.order import Indices
+from irbin.data.sending import sent
 from irbin.errors import UsageError
 from irbin.files import write_file
 
@@ -85,13 +86,13 @@ class TaughtViews:
         """
         indices = next(self._order)
         known = self._known[self._view, indices]
-        rows = torch.from_numpy(indices).to(self._logits.device)
+        rows = sent(indices, self._logits.device)
         if not known.all():
             answers = ask(images)
             if answers.shape != (len(indices), self._logits.shape[2]):
                 return answers  # the loop says what is wrong
             answers = answers.float().clamp(-_LARGEST, _LARGEST).to(torch.float16)
-            gaps = torch.from_numpy(np.flatnonzero(~known)).to(self._logits.device)
+            gaps = sent(np.flatnonzero(~known), self._logits.device)
             self._logits[self._view, rows[gaps]] = answers[gaps]
             self._known[self._view, indices] = True
             self._unsaved.add(self._view)
