@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 
 from irbin.errors import UsageError
@@ -18,6 +19,8 @@ class Launch:
     """Its number among those of its machine."""
     size: int = 1
     """How many there are, on all machines."""
+    local_size: int = 1
+    """How many there are on a machine, the fullest one where they differ."""
 
 
 def launched() -> Launch:
@@ -27,7 +30,9 @@ def launched() -> Launch:
     local_rank = _number("LOCAL_RANK", _number("SLURM_LOCALID", 0) if by_slurm else 0)
     rank = _number("RANK", _number("SLURM_PROCID", 0) if by_slurm else local_rank)
     size = _number("WORLD_SIZE", _number("SLURM_STEP_NUM_TASKS", 1) if by_slurm else 1)
-    return Launch(rank, local_rank, size)
+    each = re.findall(r"(\d+)(?:\(x\d+\))?", os.environ.get("SLURM_STEP_TASKS_PER_NODE", ""))
+    local_size = max(map(int, each), default=size) if by_slurm else size  # as in 8(x2),4
+    return Launch(rank, local_rank, size, min(size, _number("LOCAL_WORLD_SIZE", local_size)))
 
 
 def check_launch() -> None:

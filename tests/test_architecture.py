@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "binary": {"errors"},
     "zoo": {"records", "errors"},
     "network": {"copies", "files", "binary", "bits", "zoo", "records", "errors"},
-    "data": {"records", "errors"},
+    "data": {"launch", "records", "errors"},
     "hardware": set(),
     "allocation": set(),
     "launch": {"errors"},

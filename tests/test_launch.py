@@ -7,7 +7,7 @@ from irbin.launch import Launch, check_launch, launched
 
 NAMES = (
     "WORLD_SIZE", "RANK", "LOCAL_RANK", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID",
-    "SLURM_STEP_NUM_TASKS",
+    "SLURM_STEP_NUM_TASKS", "LOCAL_WORLD_SIZE", "SLURM_STEP_TASKS_PER_NODE",
 )  # fmt: skip
 SRUN = {
     "SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "8", "SLURM_PROCID": "5", "SLURM_LOCALID": "1",
@@ -20,9 +20,11 @@ TORCHRUN = {"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1"}
     ("environment", "expected"),
     [
         ({}, Launch(0, 0, 1)),
-        (TORCHRUN, Launch(3, 1, 4)),
-        (SRUN, Launch(5, 1, 8)),
-        ({**SRUN, **TORCHRUN}, Launch(3, 1, 4)),  # torchrun within a step
+        (TORCHRUN, Launch(3, 1, 4, 4)),
+        ({**TORCHRUN, "LOCAL_WORLD_SIZE": "2"}, Launch(3, 1, 4, 2)),
+        (SRUN, Launch(5, 1, 8, 8)),
+        ({**SRUN, "SLURM_STEP_TASKS_PER_NODE": "2(x3),1(x2)"}, Launch(5, 1, 8, 2)),
+        ({**SRUN, **TORCHRUN}, Launch(3, 1, 4, 4)),  # torchrun within a step
         (SCRIPT, Launch(0, 0, 1)),
         ({**SCRIPT, "SLURM_STEP_NUM_TASKS": "1"}, Launch(0, 0, 1)),  # the shell of salloc
         ({"RANK": "x"}, Launch(0, 0, 1)),

@@ -13,6 +13,7 @@ from irbin.data.memory import free_bytes
 from irbin.data.resample import FILTERS
 from irbin.data.streamed import common_size
 from irbin.errors import UsageError
+from irbin.launch import launched
 from irbin.records import DataOptions
 
 _SHARE = 4
@@ -70,8 +71,12 @@ def _fit(
 ) -> Choice:
     """The first place with room: `auto` leaves most of it free, who asks for one may fill it."""
     on_cuda = device.type == "cuda"
-    # every process holds all images; in RAM those of one machine share it
-    room = {"device": free_bytes(device) if on_cuda else 0, "ram": free_bytes() // world_size}
+    # every process holds all images, first in RAM, which those of one machine share
+    launch = launched()
+    ram = free_bytes() // (launch.local_size if launch.size == world_size else world_size)
+    room = {"device": free_bytes(device) if on_cuda else 0, "ram": ram}
+    if ram:  # else the system does not tell
+        room["device"] = min(room["device"], _SHARE * ram)
     if options.cache == "auto":
         for where, free in room.items():
             if n_bytes <= free // _SHARE:

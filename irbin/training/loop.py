@@ -35,7 +35,7 @@ from irbin.training.interrupt import Stop, held_interrupt
 from irbin.training.keeping import Keeper
 from irbin.training.meter import Meter, epoch_record, not_finite
 from irbin.training.nonfinite import first_nonfinite
-from irbin.training.precision import decide
+from irbin.training.precision import decide, tried_convolutions
 from irbin.training.prepare import (
     Stage,
     after_training,
@@ -127,7 +127,7 @@ def finetune(
             say(line)
     keeper = Keeper(run, progress)
     try:
-        with memory_kept():
+        with memory_kept(), tried_convolutions(group.device):
             interrupted = _train(run, progress, keeper)
     except DataError:  # a damaged image costs no work: it is repaired, and the run resumed
         if group.size == 1:

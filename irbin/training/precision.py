@@ -8,8 +8,8 @@ chosen; the estimator computes in the type of what it is given, by a form that c
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -72,6 +72,25 @@ def keep_gradients_channels_last(module: nn.Module) -> None:
 
 def _channels_last_copy(grad: Tensor) -> Tensor:
     return grad.contiguous(memory_format=torch.channels_last)
+
+
+@contextmanager
+def tried_convolutions(device: torch.device) -> Iterator[None]:
+    """Within, cuDNN takes the fastest algorithm of each shape, found by trying once.
+
+    Shapes do not change in training. Where somebody wants determinism nothing is tried, and what
+    was set comes back afterwards.
+    """
+    cudnn: Any = torch.backends.cudnn  # torch gives its parts no types
+    wants_same = cudnn.deterministic or torch.are_deterministic_algorithms_enabled()
+    if device.type != "cuda" or wants_same:
+        yield
+        return
+    before, cudnn.benchmark = cudnn.benchmark, True
+    try:
+        yield
+    finally:
+        cudnn.benchmark = before
 
 
 def compiled(
@@ -162,7 +181,9 @@ def _amp(
         name = "float32" if recipe.amp == "off" else recipe.amp
         return recipe.amp, f"{name} (asked for)"
     if not _has_bfloat16(device):
-        return "off", "float32 (no bfloat16 arithmetic here)"
+        narrow = "; float16, whose range is narrow, by `--amp float16` only"
+        where = narrow if device.type == "cuda" else ""
+        return "off", f"float32 (no bfloat16 arithmetic here{where})"
     try:
         images = torch.zeros(2, *shape, device=device)
         with evaluating(module), torch.no_grad(), autocast(device, "bfloat16"):

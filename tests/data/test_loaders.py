@@ -109,6 +109,9 @@ def test_auto_takes_at_most_a_quarter_of_the_free_memory(
     # each process of a machine holds a copy
     monkeypatch.setattr("irbin.data.choice.free_bytes", lambda *_: 4 * n_bytes)
     assert isinstance(loaders(options, world_size=2)[0], StreamedLoader)
+    for name, value in {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1"}.items():  # on two machines
+        monkeypatch.setenv(name, value)
+    assert isinstance(loaders(options, world_size=2)[0], CachedLoader)
     monkeypatch.setattr("irbin.data.choice.free_bytes", lambda *_: n_bytes - 1)
     with pytest.raises(UsageError) as caught:
         loaders(replace(options, cache="ram"))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -57,6 +58,29 @@ def test_what_is_missing_is_told(
         "training in float32 (no bfloat16 arithmetic here), channels-last, "
         "not compiled (no C++ compiler here)"
     )
+
+
+def test_a_gpu_without_bfloat16_is_told_of_float16(
+    auto: Recipe, make_network: MakeNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T4 and V100."""
+    set_machine(monkeypatch, bfloat16=False, compiler="")
+    _, why = decide(auto, make_network().module, SHAPE, 10, torch.device("cuda"))
+    assert "float32 (no bfloat16 arithmetic here; float16, whose range is narrow, by `--amp" in why
+
+
+@pytest.mark.parametrize(
+    ("device", "same", "tried"),
+    [("cuda", False, True), ("cuda", True, False), ("cpu", False, False)],
+)
+def test_cudnn_tries_where_shapes_stay(
+    device: str, same: bool, tried: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cudnn = SimpleNamespace(benchmark=False, deterministic=same)
+    monkeypatch.setattr(torch.backends, "cudnn", cudnn)
+    with precision.tried_convolutions(torch.device(device)):
+        assert cudnn.benchmark is tried
+    assert not cudnn.benchmark
 
 
 def test_a_short_run_is_not_compiled(
