@@ -270,6 +270,8 @@ class LayerRecord:
     signs_of_inputs: tuple[str, ...] = ()
     """Activations in front of it whose sign is that of their input, but for rounding: module paths,
     and graph node names with `()` for functions."""
+    tied_to: tuple[str, ...] = ()
+    """Other layers whose weight is the same parameter: all of them are binary, or none."""
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,15 @@ def prepared(prepare):
     return make
 
 
+def tied():
+    net = Net()
+    net.conv2.weight = net.conv1.weight
+    return net
+
+
 NETWORKS = {
     "plain": Net,
+    "tied": tied,
     "weight norm": prepared(lambda n: parametrizations.weight_norm(n.stem)),
     "weight norm of a binary candidate": prepared(lambda n: parametrizations.weight_norm(n.conv1)),
     "spectral norm": prepared(lambda n: parametrizations.spectral_norm(n.stem)),

@@ -331,3 +331,37 @@ def test_a_run_goes_on_with_images_fed_as_it_began(
     other = SourceOptions(mean=(0.25,))
     with pytest.raises(irbin.IrbinError, match=r"differ: was `mean` \(0\.286,\), now \(0\.25,\)"):
         irbin.finetune(journey / "converted", tmp_path / "r", source_options=other, **again)
+
+
+TIED = """
+from torch import nn
+
+def net():
+    layers = [nn.Conv2d(6, 6, 3, padding=1, bias=False) for _ in range(3)]
+    layers[2].weight = layers[0].weight
+    found = nn.Sequential(nn.Conv2d(3, 6, 3, 4))
+    for layer in layers:
+        found.extend([layer, nn.BatchNorm2d(6)])
+    return found.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)])
+"""
+
+
+def test_a_weight_of_two_layers_is_one_from_conversion_to_the_packed_network(
+    tmp_path: Path, data: DataOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tied_layers.py").write_text(TIED)
+    monkeypatch.syspath_prepend(tmp_path)
+    how = SourceOptions(input_size=(3, 28, 28), mean=(0.5,) * 3, std=(0.25,) * 3)
+    knobs = {"epochs": 2, "lr": 0.1, "grad_accum_steps": 2, "model_ema": True}
+    made = irbin.convert("module:tied_layers:net", tmp_path / "converted", source_options=how)
+    assert made.plan is not None
+    assert made.plan.binary_names == ("1", "3", "5")
+    irbin.finetune(tmp_path / "converted", tmp_path / "run", data=data, overrides=knobs)
+    module = irbin.open_network(tmp_path / "run").module
+    assert module[1].weight is module[5].weight is not module[3].weight
+    assert not torch.equal(module[1].weight, made.module[1].weight)
+    assert sum(p is module[1].weight for p in module.parameters()) == 1
+    irbin.export(tmp_path / "run", tmp_path / "packed")
+    agreement = irbin.compare(tmp_path / "run", tmp_path / "packed", data=data)
+    assert agreement.equal_top1 == 100
+    assert all(layer.n_flipped == 0 for layer in agreement.layers)

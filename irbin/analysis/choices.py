@@ -86,4 +86,20 @@ def choices(graph: LayerGraph, options: PlanOptions, by: Grouping) -> Choices:
         around = name.rpartition(".")[0]
         group = around if by == "block" and around else name
         groups[group] = (*groups.get(group, ()), name)
-    return Choices(graph, full, groups)
+    return Choices(graph, full, _with_tied_together(groups, full))
+
+
+def _with_tied_together(
+    groups: dict[str, tuple[str, ...]], full: Plan
+) -> dict[str, tuple[str, ...]]:
+    """Groups whose layers share a weight become one, under the name of the first."""
+    tied = {d.layer.name: d.layer.tied_to for d in full.decisions}
+    joined: dict[str, tuple[str, ...]] = {}
+    for group, layers in groups.items():
+        others = {other for name in layers for other in tied[name]}
+        mine = [name for name, theirs in joined.items() if others.intersection(theirs)]
+        first = mine[0] if mine else group
+        joined[first] = (*(n for name in mine for n in joined[name]), *layers)
+        for name in mine[1:]:
+            del joined[name]
+    return joined

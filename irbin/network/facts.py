@@ -101,6 +101,7 @@ class Facts:
             ),
             always_negative=OBSERVED if unseen and self._always(name) == "negative" else "",
             obstacle=self._obstacle(name, layer, calls),
+            tied_to=self._tied.get(name, ()),
             followed_by=flow.first_reader(nodes[0]) if nodes else "",
             is_gate=any(n in self._gates for n in nodes) or (bool(unseen) and _is_on_pixel(calls)),
             has_gain=has_gain(layer),
@@ -178,14 +179,14 @@ class Facts:
         return self._observed[name].signs.always
 
     @cached_property
-    def _tied(self) -> dict[str, str]:
-        """Layers that share their weight with another one, by name, and that one's name."""
+    def _tied(self) -> dict[str, tuple[str, ...]]:
+        """Layers that share their weight with others, by name, and the others' names."""
         sharing: dict[int, list[str]] = {}
         for name, layer in self._module.named_modules():
             if isinstance(layer, LAYERS) and "weight" in layer._parameters:
                 sharing.setdefault(id(layer._parameters["weight"]), []).append(name)
-        pairs = [(n, other) for names in sharing.values() for n in names for other in names]
-        return {n: other for n, other in reversed(pairs) if n != other}
+        groups = [names for names in sharing.values() if len(names) > 1]
+        return {n: tuple(o for o in names if o != n) for names in groups for n in names}
 
     @cached_property
     def _observed(self) -> dict[str, Observed]:
@@ -200,8 +201,6 @@ class Facts:
             return f"`{type(layer).__name__}` has no binary form"
         if calls.n_calls == 0:
             return f"its weight is read by `{calls.read_by}`, its own forward is never called"
-        if name in self._tied:
-            return f"its weight is also that of `{self._tied[name]}`"
         if calls.read_by:
             return f"its weight is also read by `{calls.read_by}`"
         return _own_obstacle(layer) or self._input_obstacle(name)

@@ -43,7 +43,7 @@ def make_plan(graph: LayerGraph, options: PlanOptions) -> Plan:
         for rule in rules:
             if not any(matches(rule, name) for name in names):
                 raise PlanError(_unmatched(option, rule, names))
-    decisions = tuple(_decide(layer, options) for layer in graph.layers)
+    decisions = _tied(tuple(_decide(layer, options) for layer in graph.layers), options)
     if not any(d.binary for d in decisions):
         raise PlanError(_nothing_binary(decisions))
     _check_activations(decisions, options)
@@ -124,6 +124,32 @@ def _decide(layer: LayerRecord, options: PlanOptions) -> Decision:
         return _binary(layer, f"binarized by rule '{wanted}'", options)
     reason = _policy(layer, options)
     return _float(layer, reason) if reason else _binary(layer, _how(layer, options), options)
+
+
+def _tied(decisions: tuple[Decision, ...], options: PlanOptions) -> tuple[Decision, ...]:
+    """The decisions with every layer float whose weight is also that of a float layer.
+
+    Raises:
+        PlanError: a `binarize` rule means such a layer.
+    """
+    decided = {d.layer.name: d for d in decisions}
+
+    def settled(decision: Decision) -> Decision:
+        layer = decision.layer
+        partners = [decided[name] for name in layer.tied_to if name in decided]
+        partner = next((p for p in partners if not p.binary), None)
+        if not decision.binary or partner is None:
+            return decision
+        reason = f"its weight is also that of `{partner.layer.name}`, which stays float"
+        wanted = next((r for r in options.binarize if matches(r, layer.name)), None)
+        if wanted is not None:
+            raise PlanError(
+                f"`binarize` rule `{wanted}`: `{layer.name}` cannot be binarized alone: {reason} "
+                f"({partner.reason}); binarize both, or drop the rule"
+            )
+        return _float(layer, f"{reason} ({partner.reason})")
+
+    return tuple(map(settled, decisions))
 
 
 def _how(layer: LayerRecord, options: PlanOptions) -> str:

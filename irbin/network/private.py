@@ -74,7 +74,16 @@ def _differing(
     again = _answers(probe, x, mode)
     if again is None or not _same(wanted, again):
         return []  # the network is never the same twice, so nothing can be told
-    return [name for name, layer in layers.items() if _differs(probe, [layer], x, mode, wanted)]
+    return [
+        name
+        for name, layer in layers.items()
+        if _differs(probe, _sharing(layer, layers), x, mode, wanted)
+    ]
+
+
+def _sharing(layer: BinaryLayer, layers: dict[str, BinaryLayer]) -> list[BinaryLayer]:
+    """The layers with the latent weight of `layer`, itself among them."""
+    return [other for other in layers.values() if other.weight is layer.weight]
 
 
 def _differs(
@@ -114,9 +123,10 @@ def _without_latent_weights(layers: list[BinaryLayer]) -> Iterator[None]:
     """Within, the layers go on with what they computed, and their latent weights are NaN."""
     kept = [layer.weight.detach().clone() for layer in layers]
     with torch.no_grad():
-        for layer in layers:
-            weight, scale = layer.used()
+        used = [layer.used() for layer in layers]  # all, before a shared weight is gone
+        for layer, (weight, scale) in zip(layers, used, strict=True):
             layer.held = Used(weight.clone(), scale)  # a float weight is the latent one itself
+        for layer in layers:
             layer.weight.fill_(torch.nan)
     try:
         yield

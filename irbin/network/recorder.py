@@ -145,8 +145,9 @@ class Recorder(TorchFunctionMode):
         owners = self._owners.get(id(tensor), [])
         if not owners or any(m is owner for m in self._running for _, owner in owners):
             return
-        calls = self._calls(owners[-1][0])
-        calls.read_by = calls.read_by or function
+        for name, _ in owners:
+            calls = self._calls(name)
+            calls.read_by = calls.read_by or function
         if isinstance(out, tuple):
             out = out[0]
         if isinstance(out, Tensor) and function in _CHANNELS_SECOND | _CHANNELS_LAST:

@@ -173,8 +173,8 @@ class Run:
             return
         with held_weights(self.module):
             yield
-        latent = [layer.weight.grad for layer in binary_layers(self.module).values()]
-        _average([grad for grad in latent if grad is not None], self.group)
+        latent = {layer.weight: None for layer in binary_layers(self.module).values()}
+        _average([w.grad for w in latent if w.grad is not None], self.group)
 
     def one_batch(self, is_last: bool) -> AbstractContextManager[None]:
         """Round a batch: only the last one of a step sums gradients over the processes."""

@@ -1,5 +1,7 @@
 """Any part of a plan is a plan, and the rules for it give it back."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -62,3 +64,16 @@ def test_what_each_saves_adds_up_where_nothing_is_shared(space):
 def test_a_network_without_choices_is_told_by_the_plan(graph):
     with pytest.raises(PlanError, match="expected at least one layer to binarize"):
         choices(graph, PlanOptions(keep=("a", "b")), "layer")
+
+
+@pytest.mark.parametrize("by", ["layer", "block"])
+def test_layers_with_one_weight_are_one_choice(graph, by):
+    ties = {"a.0.conv1": ("b.0.conv1", "b.0.conv2"), "b.0.conv1": ("a.0.conv1", "b.0.conv2"),
+            "b.0.conv2": ("a.0.conv1", "b.0.conv1")}  # fmt: skip
+    layers = tuple(replace(r, tied_to=ties.get(r.name, ())) for r in graph.layers)
+    space = choices(replace(graph, layers=layers), PlanOptions(), by)
+    group = next(g for g in space.groups.values() if "a.0.conv1" in g)
+    wanted = {"layer": ("a.0.conv1", *LAYERS[3:]), "block": (*LAYERS[:2], *LAYERS[3:])}
+    assert group == wanted[by]
+    for name, its_layers in space.groups.items():
+        assert sorted(space.plan([name]).binary_names) == sorted(its_layers)

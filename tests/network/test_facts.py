@@ -183,10 +183,21 @@ def test_standardized_weights_have_a_size_of_their_own_and_gains_are_counted() -
     assert sizes["2"] == (8 * 72 + 8 + 8, 8 * 9 + 8 * 4 + 8 * 4)
 
 
-def test_layers_that_share_a_weight_stay_float_and_name_each_other() -> None:
-    network = nn.Sequential(nn.Conv2d(3, 4, 1), *(nn.Conv2d(4, 4, 1) for _ in range(3)))
+def test_layers_that_share_a_weight_name_each_other() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), *(nn.Conv2d(4, 4, 1) for _ in range(4)))
+    network[3].weight = network[2].weight = network[1].weight
+    layers = found(network)
+    assert [layers[name].tied_to for name in "0123"] == [(), ("2", "3"), ("1", "3"), ("1", "2")]
+    assert not any(layer.obstacle for layer in layers.values())
+
+
+def test_a_shared_weight_that_something_else_reads_is_an_obstacle_of_all_its_layers() -> None:
+    class Reads(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self[2](self[1](self[0](x)))
+            return self[3](F.conv2d(x, self[1].weight))
+
+    network = Reads(nn.Conv2d(3, 4, 1), *(nn.Conv2d(4, 4, 1) for _ in range(3)))
     network[2].weight = network[1].weight
     layers = found(network)
-    assert layers["1"].obstacle == "its weight is also that of `2`"
-    assert layers["2"].obstacle == "its weight is also that of `1`"
-    assert layers["3"].obstacle == ""
+    assert layers["1"].obstacle == layers["2"].obstacle == "its weight is also read by `conv2d`"

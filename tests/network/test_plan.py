@@ -116,6 +116,33 @@ def test_a_plan_without_a_binary_layer_says_why() -> None:
         decide(keep=("body",))
 
 
+def test_layers_with_one_weight_are_all_binary_or_all_float() -> None:
+    a, b = layer("a", tied_to=("b",)), layer("b", tied_to=("a",))
+    assert decide(a, b).binary_names == ("a", "b", "body.conv")
+    last = layer("b", tied_to=("a",), is_depthwise=True)
+    found = decide(a, last)
+    assert found.binary_names == ("body.conv",)
+    assert reason(found, "a") == "its weight is also that of `b`, which stays float (depthwise)"
+    assert reason(found, "b") == "depthwise"
+    assert reason(decide(a, b, keep=("a",)), "b") == (
+        "its weight is also that of `a`, which stays float (kept by rule 'a')"
+    )
+    assert decide(a, last, binarize=("a", "b")).binary_names == ("a", "b", "body.conv")
+
+
+def test_half_of_a_shared_weight_cannot_be_asked_for() -> None:
+    with pytest.raises(PlanError) as caught:
+        decide(
+            layer("a", tied_to=("b",)),
+            layer("b", tied_to=("a",), is_depthwise=True),
+            binarize=("a",),
+        )
+    assert str(caught.value) == (
+        "`binarize` rule `a`: `a` cannot be binarized alone: its weight is also that of `b`, which "
+        "stays float (depthwise); binarize both, or drop the rule"
+    )
+
+
 def test_a_layer_with_an_obstacle_cannot_be_asked_for() -> None:
     with pytest.raises(
         PlanError, match=r"rule `x`: `x` cannot be binarized: it stands on its head"

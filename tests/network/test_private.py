@@ -55,6 +55,17 @@ def test_a_weight_read_in_one_mode_only_is_found(mode: str) -> None:
     )
 
 
+def test_layers_with_one_latent_weight_pass_and_are_found_together() -> None:
+    torch.manual_seed(0)
+    network = Reads(lambda m: False).eval()
+    network.second.weight = network.first.weight
+    check(network)
+    assert bool(torch.isfinite(network.first.weight).all())
+    network.condition = lambda m: m.training
+    with pytest.raises(ConvertError, match=r"^`first`: in training .* `--keep 'second'`$"):
+        check(network)
+
+
 def test_a_network_that_reads_nothing_passes_and_is_left_as_it_was() -> None:
     torch.manual_seed(0)
     network = Reads(lambda m: False).eval()
