@@ -67,7 +67,7 @@ class Facts:
         self._flow, self._signs = Flow(graph), signs(graph)
         self._shortcuts, self._gates = self._flow.shortcuts(), self._flow.gates()
         self._opaque: dict[str, str] = graph.meta.get("opaque", {})
-        self._why = why.partition(";")[0]
+        self._why = why.partition("; expected")[0]
         self._nodes: dict[str, list[fx.Node]] = {}
         for node in self._flow.nodes:
             if node.op == "call_module":

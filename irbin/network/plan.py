@@ -112,7 +112,7 @@ def _decide(layer: LayerRecord, options: PlanOptions) -> Decision:
         if layer.never_negative and options.bits == "1w1a":
             raise PlanError(
                 f"`binarize` rule `{wanted}`: the input of `{layer.name}` is never negative "
-                f"({layer.never_negative}), so its sign would always be +1; use `--bits 1w32a` or "
+                f"({_why_never_negative(layer)}), so its sign would always be +1; use `--bits 1w32a` or "
                 "drop the rule"
             )
         if layer.always_negative and options.bits == "1w1a":
@@ -170,12 +170,18 @@ def _policy(layer: LayerRecord, options: PlanOptions) -> str:
         "1×1 shortcut": layer.is_shortcut,
         "depthwise": layer.is_depthwise,
         "squeeze-excite gate": layer.is_gate,
-        f"input never negative ({layer.never_negative})": bool(layer.never_negative)
+        f"input never negative ({_why_never_negative(layer)})": bool(layer.never_negative)
         and options.bits == "1w1a",
         f"input always negative ({layer.always_negative})": bool(layer.always_negative)
         and options.bits == "1w1a",
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
+
+
+def _why_never_negative(layer: LayerRecord) -> str:
+    """What makes the input of a layer non-negative, and why nothing is put in its place."""
+    untold = "; tracing failed here, so no ReLU before it can be replaced"
+    return layer.never_negative + untold * bool(layer.unseen)
 
 
 def _float(layer: LayerRecord, reason: str) -> Decision:
@@ -210,10 +216,14 @@ def _nothing_binary(decisions: tuple[Decision, ...]) -> str:
     reasons = "; ".join(f"{n} × {reason}" for reason, n in counts.most_common(4))
     more = len(counts) - 4
     tail = f"; and {more} further reasons" if more > 0 else ""
-    return (
-        f"expected at least one layer to binarize, but all {len(decisions)} stay float: "
-        f"{reasons}{tail}; change the rules or name layers with `--binarize`"
-    )
+    start = f"expected at least one layer to binarize, but all {len(decisions)} stay float: "
+    untraced = [d.layer.unseen for d in decisions if d.layer.unseen and d.layer.never_negative]
+    if untraced:
+        return (
+            f"{start}{reasons}{tail}; tracing failed: {untraced[0]}; change that line, or take "
+            "`--bits 1w32a`, where no ReLU needs to be replaced"
+        )
+    return f"{start}{reasons}{tail}; change the rules or name layers with `--binarize`"
 
 
 def _check_activations(decisions: tuple[Decision, ...], options: PlanOptions) -> None:

@@ -128,16 +128,34 @@ def _derives_from_torch(module: nn.Module) -> bool:
     return any(home.startswith("torch.nn.") and home not in containers for home in homes)
 
 
+_IN_WORDS = {
+    "inputs to control flow": "control flow (`if`, `while`, `assert`) depends on a tensor or its shape",
+    "'len' is not supported": "`len` of a tensor is taken, which differs from batch to batch",
+    "cannot be interpreted as an integer": "a loop or call takes its length from a tensor or shape",
+    "float() argument must be": "a tensor is made a Python number",
+    "int() argument must be": "a tensor is made a Python number",
+    "cannot be iterated": "a loop runs over a tensor or shape",
+    "__array": "NumPy is given a tensor that depends on the image",
+    "expected np.ndarray": "a tensor that depends on the image goes through NumPy",
+}
+"""Part of an error that tracing raises → what the network does, in words."""
+
+_LONGEST_LINE = 60
+"""Characters shown of a line of the network's code."""
+
+
 def why_untraceable(error: Exception) -> str:
-    """The first line of `error` and the network's source line that raised it."""
-    inside = (f"{torch.__path__[0]}/fx/", __file__)
-    frames = traceback.extract_tb(error.__traceback__)
-    places = [f for f in frames if not f.filename.startswith(inside)]
+    """What stopped the trace, in words, and the network's line that it happened in."""
     text = str(error).strip().split("\n")[0] or type(error).__name__
+    text = next((words for mark, words in _IN_WORDS.items() if mark in text), text)
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f for f in frames if not f.filename.startswith((torch.__path__[0], __file__))]
     if not places:
         return text
     file = "/".join(Path(places[-1].filename).parts[-2:])
-    return f"{text} (at {file}:{places[-1].lineno})"
+    code = (places[-1].line or "").strip()
+    shown = f": `{code[:_LONGEST_LINE]}{'…' * (len(code) > _LONGEST_LINE)}`" if code else ""
+    return f"{text}{shown} (at {file}:{places[-1].lineno})"
 
 
 @contextmanager
@@ -196,7 +214,7 @@ def trace_symbolically(
         except Exception as error:
             raise TraceError(
                 f"cannot trace `{type(module).__name__}.forward`: {why_untraceable(error)}; "
-                "expected a forward without control flow that depends on the image"
+                "expected a forward that does the same for every image and batch, in torch alone"
             ) from error
     return traced, tracer.opaque
 

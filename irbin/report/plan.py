@@ -132,12 +132,16 @@ def plan_notes(plan: Plan) -> list[str]:
 def _limits(plan: Plan) -> list[str]:
     """What tracing could not see, and what could be fused first."""
     notes = []
-    unseen = [d.layer for d in plan.decisions if d.binary and d.layer.unseen]
+    unseen = [d for d in plan.decisions if d.layer.unseen]
     if unseen:
+        first, *further = dict.fromkeys(d.layer.unseen for d in unseen)
+        more = f" (and {len(further)} other reasons)" if further else ""
+        kept = sum(bool(d.layer.never_negative) and not d.binary for d in unseen)
         notes.append(
-            f"{len(unseen)} binary layers are planned from a recorded run, since tracing does not "
-            f"see them ({unseen[0].unseen}): no activation before them is replaced, and they get "
-            "no shortcut"
+            f"tracing failed: {first}{more}; so no ReLU there can be replaced, functional or not, "
+            f"and no shortcut added. Of {len(unseen)} layers planned from a recorded run, "
+            f"{sum(d.binary for d in unseen)} are binary, and {kept} stay float because their "
+            "input is never negative"
         )
     if plan.n_fusable:
         notes.append(

@@ -265,3 +265,16 @@ def test_a_plan_survives_json() -> None:
 def test_planning_loads_no_torch() -> None:
     code = "import sys, irbin.network.plan; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_where_tracing_failed_the_plan_says_so_and_what_it_costs() -> None:
+    why = "cannot trace `Net.forward`: control flow depends on a tensor: `if x > 0:` (at n.py:7)"
+    blind = layer("a", unseen=why, never_negative="as seen in a run")
+    first, last = layer("stem", is_first=True, unseen=why), layer("head", is_last=True, unseen=why)
+    with pytest.raises(PlanError) as caught:
+        decide(first, blind, last)
+    assert "tracing failed here, so no ReLU before it can be replaced" in str(caught.value)
+    assert f"; tracing failed: {why}; change that line, or take `--bits 1w32a`" in str(caught.value)
+    assert "--binarize" not in str(caught.value)
+    with pytest.raises(PlanError, match=r"never negative \(as seen in a run; tracing failed here"):
+        decide(first, blind, layer("b"), last, binarize=("a",))

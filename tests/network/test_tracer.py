@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -165,3 +166,61 @@ def test_is_norm_knows_timm_norms_and_not_wrappers() -> None:
     assert is_norm(timm.layers.FrozenBatchNormAct2d(4))
     assert not is_norm(PreNorm())
     assert not is_norm(nn.ReLU())
+
+
+class _Odd(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+
+class DependsOnData(_Odd):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.mean() > 0:
+            x = 2 * x
+        return self.conv(x)
+
+
+class RunsOverTheBatch(_Odd):
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(len(x)):
+            x = x + 1
+        return self.conv(x)
+
+
+class CallsNumpy(_Odd):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x + float(np.asarray(x).mean()))
+
+
+class LeavesTorch(_Odd):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(torch.from_numpy(x.numpy()))
+
+
+class IsANumber(_Odd):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x * float(x.mean()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (DependsOnData, "control flow (`if`, `while`, `assert`) depends on a tensor or its shape: "
+                        "`if x.mean() > 0:`"),
+        (RunsOverTheBatch, "`len` of a tensor is taken, which differs from batch to batch: "
+                           "`for _ in range(len(x)):`"),
+        (CallsNumpy, "NumPy is given a tensor that depends on the image: `return self.conv("),
+        (LeavesTorch, "a tensor that depends on the image goes through NumPy: `return self."),
+        (IsANumber, "a tensor is made a Python number: `return self.conv(x * float(x.mean()))`"),
+    ],
+)  # fmt: skip
+def test_why_tracing_failed_is_said_in_words_and_with_the_line(
+    kind: type[nn.Module], words: str
+) -> None:
+    with pytest.raises(TraceError) as caught:
+        trace_symbolically(kind(), training=True)
+    line = kind.forward.__code__.co_firstlineno + 1
+    text = str(caught.value)
+    assert text.startswith(f"cannot trace `{kind.__name__}.forward`: {words}")
+    assert f" (at network/test_tracer.py:{line}); expected a forward" in text

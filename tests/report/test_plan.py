@@ -106,3 +106,17 @@ def test_shortcuts_are_counted_and_missing_ones_named() -> None:
     assert shortcut_line(notes) == (
         "shortcuts: 2 × identity, none for `c` (3 channels cannot become 7)"
     )
+
+
+def test_a_note_says_that_tracing_failed_where_and_what_that_means(plan: Plan) -> None:
+    why = "cannot trace `Net.forward`: control flow depends on a tensor: `if x > 0:` (at n.py:7)"
+    first, *others = plan.decisions
+    blind = replace(first.layer, unseen=why, never_negative="as seen in a run")
+    seen = [replace(d, layer=replace(d.layer, unseen=why)) for d in others]
+    first = replace(first, layer=blind, binary=False)
+    notes = plan_notes(replace(plan, decisions=(first, *seen)))
+    told = next(note for note in notes if note.startswith(f"tracing failed: {why}; so no ReLU"))
+    n_binary = sum(d.binary for d in seen)
+    assert f"Of {1 + len(seen)} layers planned from a recorded run, {n_binary} are binary" in told
+    assert "1 stay float because their input is never negative" in told
+    assert not any("tracing" in note for note in plan_notes(plan))
