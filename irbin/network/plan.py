@@ -112,8 +112,8 @@ def _decide(layer: LayerRecord, options: PlanOptions) -> Decision:
         if layer.never_negative and options.bits == "1w1a":
             raise PlanError(
                 f"`binarize` rule `{wanted}`: the input of `{layer.name}` is never negative "
-                f"({_why_never_negative(layer)}), so its sign would always be +1; use `--bits 1w32a` or "
-                "drop the rule"
+                f"({_why_never_negative(layer)}), so its sign would always "
+                "be +1; use `--bits 1w32a` or drop the rule"
             )
         if layer.always_negative and options.bits == "1w1a":
             raise PlanError(

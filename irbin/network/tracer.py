@@ -129,9 +129,11 @@ def _derives_from_torch(module: nn.Module) -> bool:
 
 
 _IN_WORDS = {
-    "inputs to control flow": "control flow (`if`, `while`, `assert`) depends on a tensor or its shape",
+    "inputs to control flow": (
+        "control flow (`if`, `while`, `assert`) depends on a tensor or its shape"
+    ),
     "'len' is not supported": "`len` of a tensor is taken, which differs from batch to batch",
-    "cannot be interpreted as an integer": "a loop or call takes its length from a tensor or shape",
+    "cannot be interpreted as an integer": "a length is taken from a tensor or shape",
     "float() argument must be": "a tensor is made a Python number",
     "int() argument must be": "a tensor is made a Python number",
     "cannot be iterated": "a loop runs over a tensor or shape",

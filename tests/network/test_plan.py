@@ -272,9 +272,9 @@ def test_where_tracing_failed_the_plan_says_so_and_what_it_costs() -> None:
     blind = layer("a", unseen=why, never_negative="as seen in a run")
     first, last = layer("stem", is_first=True, unseen=why), layer("head", is_last=True, unseen=why)
     with pytest.raises(PlanError) as caught:
-        decide(first, blind, last)
+        make_plan(graph(first, blind, last), PlanOptions())
     assert "tracing failed here, so no ReLU before it can be replaced" in str(caught.value)
     assert f"; tracing failed: {why}; change that line, or take `--bits 1w32a`" in str(caught.value)
     assert "--binarize" not in str(caught.value)
     with pytest.raises(PlanError, match=r"never negative \(as seen in a run; tracing failed here"):
-        decide(first, blind, layer("b"), last, binarize=("a",))
+        make_plan(graph(first, blind, layer("b"), last), PlanOptions(binarize=("a",)))
