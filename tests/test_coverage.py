@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import nn
 
-from irbin.coverage import EQUAL, ROUNDING, Row, _verdict, append_row, page, read_rows
+from irbin.coverage import (
+    EQUAL,
+    ROUNDING,
+    STEP,
+    Row,
+    _verdict,
+    append_row,
+    page,
+    read_rows,
+    train_step,
+)
 from irbin.records import Agreement, LayerAgreement
 
 
@@ -78,3 +90,44 @@ def test_page_has_a_line_a_network_and_explains_those_that_fail() -> None:
     assert "| torchvision | `b` | 64 | 8 / 10 |" in text
     assert "- `bad`: equal; 1w32a: LowerError: no" in text
     assert text.index("`bad`") < text.index("`near`") < text.index("`b`")
+
+
+def test_page_counts_rows_that_were_made_without_training() -> None:
+    assert "2 of these rows were made without the training step" in page(
+        [row("a"), row("b"), row("c", train_steps=1)]
+    )
+    assert "without the training step" not in page([row(train_steps=1)])
+
+
+class TwoHeads(nn.Module):
+    """One of them in training alone, and a layer that nothing uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.head, self.aux, self.idle = nn.Linear(4, 2), nn.Linear(4, 2), nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.norm(self.stem(x)).relu().mean((2, 3))
+        return (self.head(x), self.aux(x)) if self.training else self.head(x)
+
+
+def test_a_training_step_moves_every_used_weight_by_a_bounded_way_and_keeps_the_modes() -> None:
+    torch.manual_seed(0)
+    network, state = TwoHeads().eval(), torch.get_rng_state()
+    before = {n: p.detach().clone() for n, p in network.named_parameters()}
+    network.stem.train()
+    train_step(network, torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
+    moved = {n: (p.detach() - before[n]).norm().item() for n, p in network.named_parameters()}
+    assert {n for n, way in moved.items() if way == 0} == {"idle.weight", "idle.bias"}
+    assert sum(way**2 for way in moved.values()) ** 0.5 <= STEP * 1.001
+    assert {n for n, m in network.named_modules() if m.training} == {"stem"}
+    assert not any(p.grad is not None for p in network.parameters())
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_training_step_refuses_gradients_that_are_not_finite() -> None:
+    network = TwoHeads()
+    nn.init.constant_(network.head.weight, float("inf"))
+    with pytest.raises(RuntimeError, match="non-finite"):
+        train_step(network, torch.randn(4, 3, 8, 8))
