@@ -73,7 +73,7 @@ class Checks:
     """
 
     def __init__(self, data: Path, out: Path, device: str, steps: int) -> None:
-        self.data = DataOptions(data_dir=str(data), batch_size=BATCH, workers=4)
+        self.data = DataOptions(data_dir=str(data), batch_size=BATCH)
         self.out, self.device, self.steps = out, device, steps
         self.on_gpu = device != "cpu"
         self.n_failed = 0
