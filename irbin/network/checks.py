@@ -52,7 +52,9 @@ def check_runs(module: nn.Module, plan: Plan) -> None:
         torch.manual_seed(0)
         try:
             with recorder:
-                outputs = _floating_tensors(probe(x))
+                returned = probe(x)
+            outputs = _floating_tensors(returned)
+            answers = [t.detach() for t in tree_leaves(returned) if isinstance(t, Tensor)]
             loss = torch.stack([(out * torch.randn_like(out)).sum() for out in outputs]).sum()
             _check_calls(recorder, layers)
             if plan.options.bits == "1w1a":
@@ -65,7 +67,7 @@ def check_runs(module: nn.Module, plan: Plan) -> None:
             raise ConvertError(f"the converted network does not train: {text}") from error
     for name, layer in layers.items():
         _check_gradient(name, layer)
-    check_latent_weights_are_private(probe, layers, x)
+    check_latent_weights_are_private(probe, layers, x, answers)
 
 
 def _probe(module: nn.Module) -> nn.Module:

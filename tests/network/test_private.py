@@ -34,7 +34,8 @@ class Reads(nn.Module):
 
 def check(network: nn.Module) -> None:
     x = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
-    check_latent_weights_are_private(network, binary_layers(network), x)
+    known = [network(x).detach()]
+    check_latent_weights_are_private(network, binary_layers(network), x, known)
 
 
 CONDITIONS = {
@@ -42,6 +43,20 @@ CONDITIONS = {
     "in inference mode": lambda m: torch.is_inference_mode_enabled(),
     "in training": lambda m: m.training,
 }
+
+
+def test_a_network_that_reads_none_runs_twice_in_training_and_once_in_each_other_mode() -> None:
+    torch.manual_seed(0)
+    seen: list[tuple[bool, bool, bool]] = []
+
+    def note(module: nn.Module) -> bool:
+        is_nan = bool(module.get_parameter("second.weight").isnan().any())
+        seen.append((module.training, torch.is_inference_mode_enabled(), is_nan))
+        return False
+
+    check(Reads(note).eval())
+    runs = [(False, False, True), (False, True, True), (True, False, False), (True, False, True)]
+    assert seen[1:] == runs
 
 
 @pytest.mark.parametrize("mode", CONDITIONS)
