@@ -74,7 +74,7 @@ class Row:
         return all(a.startswith(EQUAL) for a in (self.agreement_1w1a, self.agreement_1w32a))
 
 
-def journey(family: str, source: str, input_size: int) -> Row:
+def journey(family: str, source: str, input_size: int, widths: Iterable[Bits] = BITS) -> Row:
     """Opens, plans, converts, trains, exports, loads and compares one network of random weights.
 
     Converting checks a forward and a backward pass: finite gradients in every latent weight.
@@ -83,6 +83,7 @@ def journey(family: str, source: str, input_size: int) -> Row:
         family: for the row.
         source: a timm or torchvision name.
         input_size: height and width of the three-channel images.
+        widths: to walk at; the row says nothing of the others.
     """
     row, start = Row(family, source, input_size), time.perf_counter()
     torch.manual_seed(0)
@@ -90,7 +91,8 @@ def journey(family: str, source: str, input_size: int) -> Row:
         options = SourceOptions(pretrained=False, input_size=(3, input_size, input_size))
         network = load_source(source, options)
         randomize(network.module)
-        row.agreement_1w1a, row.agreement_1w32a = (_walk(network, bits, row) for bits in BITS)
+        for bits in widths:
+            setattr(row, f"agreement_{bits}", _walk(network, bits, row))
     except Exception as error:  # any is a finding, and the row says which
         row.agreement_1w1a = row.agreement_1w32a = f"{type(error).__name__}: {error}"
     row.seconds = round(time.perf_counter() - start, 1)

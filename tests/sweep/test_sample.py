@@ -1,4 +1,5 @@
-"""Twelve families, one or more for each policy of `docs/families.md`, through the whole journey."""
+"""Twelve families, one or more for each policy of `docs/families.md`: planned; a few converted,
+trained by one step and exported, in the sweep all."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from collections import Counter
 import pytest
 import torch
 
-from irbin.coverage import EQUAL, journey
+from irbin.coverage import BITS, EQUAL, journey
 from irbin.network.plan import make_plan
 from irbin.network.source import load_source
 from irbin.network.trace import trace
@@ -34,20 +35,43 @@ SAMPLE = {
 }  # fmt: skip
 
 
+WALKED = {"test_resnet": ("1w1a",), "test_vit": ("1w1a",), "test_byobnet": ("1w32a",)}
+"""In the fast suite, at which widths; the sweep walks all at both."""
+
+
 @pytest.mark.parametrize(("source", "size", "reasons"), SAMPLE.values(), ids=SAMPLE)
-def test_family_goes_all_the_way_by_its_policy(source, size, reasons) -> None:
+def test_family_is_planned_by_its_policy(source, size, reasons) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of other people's networks
-        row = journey("sample", source, size)
         network = load_source(source, SourceOptions(pretrained=False, input_size=(3, size, size)))
         plan = make_plan(trace(network.module, (3, size, size)), PlanOptions())
-    assert row.agreement_1w1a.startswith(EQUAL)
-    assert row.agreement_1w32a.startswith(EQUAL)
-    assert row.packed_bytes < row.float_bytes
     found = Counter(d.reason.partition(",")[0] for d in plan.decisions if not d.binary)
     assert {reason: found[reason] for reason in reasons} == reasons
     by_size = {d.layer.keeps_size for d in plan.decisions if d.binary}
     assert by_size == KEEPS_SIZE[source]
+
+
+def goes_all_the_way(source, widths) -> None:
+    size = next(size for name, size, _ in SAMPLE.values() if name == source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of other people's networks
+        row = journey("sample", source, size, widths)
+    for bits in widths:
+        assert getattr(row, f"agreement_{bits}").startswith(EQUAL)
+    assert row.train_steps == 1
+    if "1w1a" in widths:
+        assert row.packed_bytes < row.float_bytes
+
+
+@pytest.mark.parametrize(("source", "widths"), WALKED.items(), ids=WALKED)
+def test_what_converts_takes_a_step_and_answers_packed_as_trained(source, widths) -> None:
+    goes_all_the_way(source, widths)
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("source", [source for source, _, _ in SAMPLE.values()])
+def test_every_family_of_the_sample_goes_all_the_way_at_both_widths(source) -> None:
+    goes_all_the_way(source, BITS)
 
 
 KEEPS_SIZE = {
