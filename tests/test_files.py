@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -18,6 +19,21 @@ def test_files_are_replaced_whole(tmp_path: Path) -> None:
         write_file(tmp_path / "file", content)
         assert (tmp_path / "file").read_bytes() == content
         assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_full_disk_names_the_file_and_leaves_the_old_one_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_file(tmp_path / "file", b"old")
+
+    def fsync(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "os", SimpleNamespace(name="posix", fsync=fsync))
+    with pytest.raises(OSError, match="No space") as caught:
+        write_file(tmp_path / "file", b"new")
+    assert caught.value.filename == str(tmp_path / "file")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"old")]
 
 
 @pytest.mark.parametrize("before", ["nothing", "file", "folder"])

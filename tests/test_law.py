@@ -45,6 +45,23 @@ def prepared(prepare):
     return make
 
 
+def with_compiled_modules():
+    net = Net()
+    net.conv1.compile(backend="eager")
+    net.compile(backend="eager")
+    return net
+
+
+def lazy():
+    net = Net()
+    net.conv1, net.head = nn.LazyConv2d(16, 3, padding=1), nn.LazyLinear(4)
+    return net
+
+
+def half():
+    return Net().half()
+
+
 def tied():
     net = Net()
     net.conv2.weight = net.conv1.weight
@@ -67,10 +84,18 @@ NETWORKS = {
     "attention of its own": of(
         lambda x: F.scaled_dot_product_attention(*[x.flatten(2)] * 3).reshape(x.shape)
     ),
-    "half": lambda: Net().half(),
+    "half": half,
     "bfloat16": lambda: Net().bfloat16(),
     "double": lambda: Net().double(),
     "compiled": lambda: torch.compile(Net(), backend="eager"),
+    "modules that are compiled in place": with_compiled_modules,
+    "modules whose weights come with the first images": lazy,
+}
+
+FACTORIES = {
+    "module:tests.test_law:half": "its weights were float16",
+    "module:tests.test_law:with_compiled_modules": "`compile()`",
+    "module:tests.test_law:lazy": "",
 }
 
 REFUSED = {
@@ -101,6 +126,20 @@ def test_what_converts_trains_and_is_exported_and_answers_alike(make, tmp_path):
         wanted = module.eval()(x)
     assert torch.allclose(packed(x), wanted, atol=1e-3)
     assert torch.allclose(torch.cat([packed(one[None]) for one in x]), packed(x), atol=1e-5)
+
+
+@pytest.mark.parametrize(("spec", "words"), FACTORIES.items())
+def test_what_a_factory_makes_is_taken_as_a_live_network_is(spec, words, tmp_path, caplog):
+    torch.manual_seed(0)
+    network = irbin.convert(spec, tmp_path / "converted", source_options=HOW)
+    assert words in " ".join(r.getMessage() for r in caplog.records if r.name == "irbin")
+    again = irbin.open_network(tmp_path / "converted").module.eval()
+    irbin.export(tmp_path / "converted", tmp_path / "packed")
+    x = torch.randn(4, *SIZE)
+    with torch.no_grad():
+        wanted = network.module.eval()(x)
+        assert torch.equal(again(x), wanted)
+    assert torch.allclose(irbin.load(tmp_path / "packed")(x), wanted, atol=1e-3)
 
 
 @pytest.mark.parametrize(("make", "words"), REFUSED.values(), ids=REFUSED)

@@ -21,7 +21,7 @@ from irbin.artifact.schema import (
     manifest_to_json,
 )
 from irbin.errors import ArtifactError
-from irbin.files import beside, put_in_place, remove
+from irbin.files import beside, named, put_in_place, remove
 from irbin.program.lowered import Lowered
 from irbin.records import ExportRecord, FloatDtype, Plan, SourceRecord
 
@@ -56,17 +56,18 @@ def write_artifact(
     manifest = Manifest(__version__, float_dtype, source, plan)
     partial = beside(path)
     remove(partial)
-    partial.mkdir(parents=True)
-    try:
-        _write_json(partial / CONFIG_FILE, manifest_to_json(manifest))
-        _write_json(partial / PROGRAM_FILE, lowered.program.to_json())
-        metadata = {"format": "pt", "irbin.format_version": str(FORMAT_VERSION)}
-        # not save_file, whose file only its owner may read
-        (partial / TENSORS_FILE).write_bytes(save(stored, metadata=metadata))
-        total_bytes = sum(file.stat().st_size for file in partial.iterdir())
-        put_in_place(partial, path)
-    finally:
-        remove(partial)
+    with named(path):
+        partial.mkdir(parents=True)
+        try:
+            _write_json(partial / CONFIG_FILE, manifest_to_json(manifest))
+            _write_json(partial / PROGRAM_FILE, lowered.program.to_json())
+            metadata = {"format": "pt", "irbin.format_version": str(FORMAT_VERSION)}
+            # not save_file, whose file only its owner may read
+            (partial / TENSORS_FILE).write_bytes(save(stored, metadata=metadata))
+            total_bytes = sum(file.stat().st_size for file in partial.iterdir())
+            put_in_place(partial, path)
+        finally:
+            remove(partial)
     return ExportRecord(
         path=str(path),
         predicted_bytes=plan.packed_bytes(float_dtype),

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._dynamo.eval_frame import OptimizedModule
+from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves
 
 from irbin.copies import copied, plain_floats
@@ -39,13 +40,14 @@ def load_module(name: str, options: SourceOptions) -> Network:
     for key, value in (("num_classes", options.num_classes), ("in_chans", options.in_chans)):
         if value is not None:
             kwargs[key] = value
-    module = build_module(name, kwargs)
+    module, notes = plain_module(build_module(name, kwargs))
     seen, by = preprocessing_in(module, options)
     spec = f"module:{name}"
     num_classes = count_classes(module, seen, spec)
     if kwargs.get("num_classes") == 0:  # asked for without a head: its features are no logits
         num_classes = 0
-    return Network(module, SourceRecord(spec, spec, num_classes, seen, kwargs, stated_by=by))
+    record = SourceRecord(spec, spec, num_classes, seen, kwargs, stated_by=by)
+    return Network(module, record, notes=notes)
 
 
 def build_module(name: str, kwargs: Mapping[str, Any]) -> nn.Module:
@@ -84,7 +86,12 @@ def plain_module(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
     if isinstance(module, OptimizedModule):
         module = module._orig_mod
         notes.append("the network behind `torch.compile` was taken; compile the converted one anew")
-    tensors = [*module.parameters(), *module.buffers()]
+    if any(part._compiled_call_impl is not None for part in module.modules()):
+        module = copied(module)  # which leaves compiled calls behind
+        notes.append(
+            "what `compile()` made of its modules was left; compile the converted one anew"
+        )
+    tensors = [t for t in (*module.parameters(), *module.buffers()) if not is_lazy(t)]
     other = {t.dtype for t in tensors if t.is_floating_point()} - {torch.float32}
     if any(t.is_inference() for t in tensors):
         memo: dict[int, Any] = {}

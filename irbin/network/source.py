@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from irbin.errors import SourceError, UsageError
 from irbin.network.checkpoint import CHECKPOINT_SUFFIXES, Checkpoint, read_checkpoint
 from irbin.network.feeding import as_asked, stated
 from irbin.network.filling import Filled, Target, fill
-from irbin.network.from_module import build_module, load_module
+from irbin.network.from_module import build_module, count_classes, load_module, plain_module
 from irbin.network.from_timm import build_timm, for_channels, load_timm
 from irbin.network.from_torchvision import (
     build_torchvision,
@@ -87,7 +88,10 @@ def _build(source: SourceRecord) -> nn.Module:
     if kind == "paper":
         return build_paper(name, source.num_classes, source.preprocessing.input_size[0])
     if kind == "module":
-        return build_module(name, source.model_kwargs)
+        module, _ = plain_module(build_module(name, source.model_kwargs))
+        if any(is_lazy(t) for t in (*module.parameters(), *module.buffers())):
+            count_classes(module, source.preprocessing, source.spec)  # the first images make them
+        return module
     if kind == "timm":
         return build_timm(source, name)
     raise SourceError(
