@@ -1,4 +1,7 @@
-"""A network's edited forward: a subclass of its class that copies, pickles and is saved whole."""
+"""A network's edited forward: a subclass of its class that copies, pickles and is saved whole.
+
+So is that of an `nn.Sequential`, whose forward stays, but which runs all that it holds in turn.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from typing import Any
 
 from torch import fx, nn
 from torch.fx.graph_module import _forward_from_src
+
+from irbin.network.hidden import hiding
 
 
 class EditedForward:
@@ -34,8 +39,13 @@ class EditedForward:
         self.source, self.names = state["source"], {**modules, **state["others"]}
 
 
-def edited_class(kind: type[nn.Module], edited: EditedForward) -> type[nn.Module]:
-    """A subclass of a network's class whose forward is the edited one."""
+def edited_class(kind: type[nn.Module], edited: EditedForward | None) -> type[nn.Module]:
+    """A subclass of a network's class that can hide modules, and whose forward is the edited one.
+
+    Args:
+        kind: the source's class.
+        edited: None leaves the forward.
+    """
 
     def reduce(self: nn.Module, protocol: Any) -> Any:
         made = object.__reduce_ex__(self, protocol)
@@ -52,16 +62,18 @@ def edited_class(kind: type[nn.Module], edited: EditedForward) -> type[nn.Module
         return new
 
     body: dict[str, Any] = {
-        "forward": _forward_from_src(edited.source, dict(edited.names)),
+        "irbin_source": kind,
         "__doc__": kind.__doc__,
         "__module__": kind.__module__,
         "__reduce_ex__": reduce,
     }
+    if edited is not None:
+        body["forward"] = _forward_from_src(edited.source, dict(edited.names))
     if not hasattr(kind, "__deepcopy__"):  # copies share the class, as copies of the source do
         body["__deepcopy__"] = deep_copy
-    return type(kind.__name__, (kind,), body)
+    return type(kind.__name__, (hiding(kind), kind), body)
 
 
-def _new(kind: type[nn.Module], edited: EditedForward) -> nn.Module:
+def _new(kind: type[nn.Module], edited: EditedForward | None) -> nn.Module:
     made = edited_class(kind, edited)
     return made.__new__(made)

@@ -24,6 +24,7 @@ from irbin.network.checks import check_runs, check_same_answers
 from irbin.network.downsample import average_downsamples
 from irbin.network.fastpath import leave_fast_paths
 from irbin.network.fusing import refuse_fusing
+from irbin.network.hidden import hide
 from irbin.network.installed import EditedForward, edited_class
 from irbin.network.keeping_sign import as_module
 from irbin.network.network import Network
@@ -85,6 +86,8 @@ def rewrite(network: Network, plan: Plan, *, in_place: bool = False, check: bool
             _tell_what_went(module, traced)
         install(module, traced)
         setattr(module, "irbin_shortcuts", notes)  # noqa: B010 - mypy sees tensors only
+    if isinstance(module, nn.Sequential):
+        _hide_phase(module, is_edited=traced is not None)
     refuse_fusing(module)
     if check:
         check_runs(module, plan)
@@ -123,10 +126,16 @@ def _swap_layers(module: nn.Module, plan: Plan) -> None:
         module, {m: _binary(m, _method(layer, plan.options), phase) for layer, m in floats.items()}
     )
     module.add_module(_PHASE, phase)
-    if not isinstance(module, nn.Sequential):  # whose layers go by their places
+    if not isinstance(module, nn.Sequential):  # whose phase is hidden
         # first, so that `children()[:-1]` is the source's; it passes on what it is given
         names = [name for name in module._modules if name != _PHASE]
         module._modules.update({name: module._modules.pop(name) for name in names})
+
+
+def _hide_phase(module: nn.Module, is_edited: bool) -> None:
+    if not is_edited:
+        module.__class__ = edited_class(type(module), None)
+    hide(module, [_PHASE])
 
 
 def _method(layer: LayerRecord, options: PlanOptions) -> Method:
@@ -254,8 +263,8 @@ def install(module: nn.Module, traced: fx.GraphModule) -> None:
     """Makes `module` compute `traced`, in place.
 
     The module keeps its tree, attributes and methods; modules that only `traced` has are added at
-    its root, and so are its constants, as buffers that are not saved. It can be copied, trained and
-    exported like any other.
+    its root, not among its `children()`, and so are its constants, as buffers that are not saved.
+    It can be copied, trained and exported like any other.
 
     Args:
         module: the network `traced` was traced from.
@@ -264,8 +273,9 @@ def install(module: nn.Module, traced: fx.GraphModule) -> None:
     device = next(module.parameters()).device
     for name, constant in traced_constants(module, traced).items():
         module.register_buffer(name, constant, persistent=False)
-    for name, child in traced.named_children():
-        if name not in module._modules:
-            module.add_module(name, child.to(device))
+    added = {n: m for n, m in traced.named_children() if n not in module._modules}
+    for name, child in added.items():
+        module.add_module(name, child.to(device))
     traced.recompile()
     module.__class__ = edited_class(type(module), EditedForward(traced))
+    hide(module, list(added))
