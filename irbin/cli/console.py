@@ -87,7 +87,7 @@ def silent() -> Console:
 
 def _console(stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
-    bound = stream.isatty() or "COLUMNS" in os.environ
+    bound = (stream is not None and stream.isatty()) or "COLUMNS" in os.environ
     return Console(stderr=stderr, width=None if bound else UNBOUND_WIDTH, highlight=False)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from irbin.cli.app import main
 from irbin.cli.console import (
     check_json_target,
     logged_as_notes,
@@ -97,3 +98,8 @@ def test_json_keeps_every_character(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout", stream)
     write_json({"per_class": {"muñeca": 1.0}}, "-")
     assert json.loads(stream.buffer.getvalue()) == {"per_class": {"muñeca": 1.0}}
+
+
+def test_where_nobody_listens_nothing_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)  # `>&-`
+    assert main(["zoo"]) == 0
