@@ -129,3 +129,21 @@ def test_a_folder_of_a_sequential_network_has_the_keys_it_had(tmp_path):
     record = irbin.export(network, tmp_path / "packed")
     packed = irbin.load(record.path)
     torch.testing.assert_close(packed(x), network.module(x).detach(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::Warning")
+def test_what_onnx_export_traces_has_operators_alone(network, monkeypatch):
+    monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)
+    x = torch.randn(2, *SIZE)
+    traced = torch.jit.trace(network, (x,))
+    assert "PythonOp" not in str(traced.inlined_graph)
+    assert "^_" not in str(traced.inlined_graph)
+    torch.testing.assert_close(traced(x), network(x))
+
+
+@pytest.mark.filterwarnings("ignore::Warning")
+def test_a_converted_network_is_written_as_onnx(network, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    path = tmp_path / "network.onnx"
+    torch.onnx.export(network, (torch.randn(2, *SIZE),), str(path), dynamo=False)
+    onnx.checker.check_model(onnx.load(str(path)))
