@@ -23,6 +23,7 @@ from irbin.errors import ConvertError
 from irbin.network.checks import check_runs, check_same_answers
 from irbin.network.downsample import average_downsamples
 from irbin.network.fastpath import leave_fast_paths
+from irbin.network.further import Edits, counted, places
 from irbin.network.fusing import refuse_fusing
 from irbin.network.hidden import hide
 from irbin.network.installed import EditedForward, edited_class
@@ -75,16 +76,17 @@ def rewrite(network: Network, plan: Plan, *, in_place: bool = False, check: bool
             check_same_answers(module, traced, plan)
         if plan.options.downsample == "avgpool":
             notes |= average_downsamples(traced)
+    edits = None if traced is None else _edits(traced, plan)
     _swap_layers(module, plan)
     leave_fast_paths(module)
     _replace_activations(module, traced, plan)
-    if traced is not None:
+    if traced is not None and edits is not None:
         if plan.options.shortcut == "bireal":
             traced = add_bireal(traced, plan)
             notes = traced.meta["bireal"] | notes
         if check:
-            _tell_what_went(module, traced)
-        install(module, traced)
+            _tell_what_went(module, traced, edits)
+        install(module, traced, edits)
         setattr(module, "irbin_shortcuts", notes)  # noqa: B010 - mypy sees tensors only
     if isinstance(module, nn.Sequential):
         _hide_phase(module, is_edited=traced is not None)
@@ -160,6 +162,22 @@ def _replace_everywhere(module: nn.Module, replacements: dict[nn.Module, nn.Modu
         for name, child in parent._modules.items():
             if child is not None and child in replacements:
                 parent._modules[name] = replacements[child]
+
+
+def _edits(traced: fx.GraphModule, plan: Plan) -> Edits:
+    """What is about to be changed in the graph."""
+    names = {n.removesuffix("()") for n in (*plan.replaced_activations, *plan.sign_keeping)}
+    found = places(traced.graph.nodes)
+    functions = {p: f"activation_{n.name}" for n, p in found.items() if n.name in names}
+    changed = {(name, path) for name, path, _ in functions}
+    n_calls = {where: n for where, n in counted(found.values()).items() if where in changed}
+    options = plan.options
+    whys = {
+        "whose forward was rewritten for `shortcut=bireal`": options.shortcut == "bireal",
+        "whose forward was rewritten for `downsample=avgpool`": options.downsample == "avgpool",
+    }
+    why_not = next((why for why, holds in whys.items() if holds), "")
+    return Edits(functions, n_calls, not traced.meta.get("in_evaluation"), why_not)
 
 
 def _needs_graph(plan: Plan) -> bool:
@@ -243,14 +261,13 @@ def _replace_function(
     node.args, node.kwargs = (node.all_input_nodes[0],), {}
 
 
-def _tell_what_went(module: nn.Module, traced: fx.GraphModule) -> None:
+def _tell_what_went(module: nn.Module, traced: fx.GraphModule, edits: Edits) -> None:
     """Logs what a network's own forward can do and its edited graph cannot."""
     _, *further = inspect.signature(module.forward).parameters
-    if further:
+    if further and edits.why_not:
         _log.warning(
-            "the forward of `%s` is rewritten (for functional activations or shortcuts) and takes "
-            "the images alone: %s, optional in the source, cannot be given",
-            type(module).__name__, ", ".join(f"`{name}`" for name in further),
+            "`%s`, %s, takes the images alone: %s, optional in the source, cannot be given",
+            type(module).__name__, edits.why_not, ", ".join(f"`{name}`" for name in further),
         )  # fmt: skip
     if traced.meta.get("in_evaluation"):
         _log.warning(
@@ -259,7 +276,7 @@ def _tell_what_went(module: nn.Module, traced: fx.GraphModule) -> None:
         )  # fmt: skip
 
 
-def install(module: nn.Module, traced: fx.GraphModule) -> None:
+def install(module: nn.Module, traced: fx.GraphModule, edits: Edits) -> None:
     """Makes `module` compute `traced`, in place.
 
     The module keeps its tree, attributes and methods; modules that only `traced` has are added at
@@ -269,6 +286,7 @@ def install(module: nn.Module, traced: fx.GraphModule) -> None:
     Args:
         module: the network `traced` was traced from.
         traced: its graph, edited.
+        edits: what was changed.
     """
     device = next(module.parameters()).device
     for name, constant in traced_constants(module, traced).items():
@@ -277,5 +295,5 @@ def install(module: nn.Module, traced: fx.GraphModule) -> None:
     for name, child in added.items():
         module.add_module(name, child.to(device))
     traced.recompile()
-    module.__class__ = edited_class(type(module), EditedForward(traced))
+    module.__class__ = edited_class(type(module), EditedForward(traced, edits))
     hide(module, list(added))

@@ -20,7 +20,9 @@ from typing import Any
 import torch
 from timm.layers import get_notrace_functions, get_notrace_modules
 from torch import Tensor, fx, nn
+from torch.utils._pytree import TreeSpec, tree_unflatten
 
+from irbin.binary.activations import RPReLU, SignKept
 from irbin.errors import TraceError
 
 OTHER_LAYERS = (nn.modules.conv._ConvNd, nn.RNNBase, nn.MultiheadAttention, nn.Bilinear)
@@ -54,16 +56,20 @@ def is_norm(module: nn.Module) -> bool:
 class LayerTracer(fx.Tracer):
     """Traces a network `forward(x)` so that each of its layers is one `call_module` node.
 
+    Args:
+        given: further arguments of forward, flat as by `tree_flatten((args, kwargs))`.
+
     Attributes:
         opaque: path → why, for the modules whose own forward could not be traced.
     """
 
     proxy_buffer_attributes = True
 
-    def __init__(self) -> None:
+    def __init__(self, given: tuple[list[Any], TreeSpec] | None = None) -> None:
         functions = tuple(get_notrace_functions())
         super().__init__(autowrap_functions=functions, param_shapes_constant=True)
         self.opaque: dict[str, str] = {}
+        self._given = given
         self._notrace = tuple(get_notrace_modules())
 
     def create_args_for_root(
@@ -72,12 +78,21 @@ class LayerTracer(fx.Tracer):
         is_module: bool,  # noqa: ARG002 - the signature is fx's
         concrete_args: dict[str, Any] | tuple[Any, ...] | None = None,  # noqa: ARG002
     ) -> tuple[Any, list[Any]]:
-        """One placeholder, `x`; every further argument of forward keeps its default."""
+        """A placeholder, `x`, and one for each tensor given; other arguments keep their default."""
         # fx looks for functions not to be traced where the modules' own `forward`s are written; a
         # wrapper may call another method of what it wraps (timm's `forward_intermediates`)
         homes = {type(m).__module__ for m in self.root.modules()}
         self._autowrap_search += [sys.modules[home] for home in sorted(homes & sys.modules.keys())]
-        return root_fn, [self.root, self.create_proxy("placeholder", "x", (), {})]
+        x = self.create_proxy("placeholder", "x", (), {})
+        if self._given is None:
+            return root_fn, [self.root, x]
+        leaves, spec = self._given
+        inputs = [
+            self.create_proxy("placeholder", f"given_{i}", (), {}) if isinstance(v, Tensor) else v
+            for i, v in enumerate(leaves)
+        ]
+        args, kwargs = tree_unflatten(inputs, spec)
+        return (lambda root, x: root_fn(root, x, *args, **kwargs)), [self.root, x]
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
         """Layers, norms, everything derived from a torch module, and what is not to be traced."""
@@ -85,6 +100,7 @@ class LayerTracer(fx.Tracer):
             isinstance(m, LAYERS)
             or is_norm(m)
             or type(m).__name__ in _ALWAYS_LEAVES | SQUARED_RELUS
+            or isinstance(m, RPReLU | SignKept)
         ):
             return True
         if has_layers(m):
@@ -191,13 +207,14 @@ def _refill(container: Any, content: Any) -> None:
 
 
 def trace_symbolically(
-    module: nn.Module, *, training: bool
+    module: nn.Module, *, training: bool, given: tuple[list[Any], TreeSpec] | None = None
 ) -> tuple[fx.GraphModule, dict[str, str]]:
     """The graph of `module`, which is left as it was.
 
     Args:
         module: a network whose forward takes one image batch.
         training: which of the network's modes to trace.
+        given: see `LayerTracer`.
 
     Returns:
         A graph module whose leaves are `module`'s own submodules, and the reasons of opaque leaves.
@@ -205,7 +222,7 @@ def trace_symbolically(
     Raises:
         TraceError: the network's own forward cannot be traced.
     """
-    tracer = LayerTracer()
+    tracer = LayerTracer(given)
     with untouched(module):
         module.train(training)
         try:

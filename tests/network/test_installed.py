@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 import irbin
 from irbin import SourceOptions
@@ -124,10 +125,119 @@ def test_a_part_has_a_mode_of_its_own():
     assert not torch.equal(module(x), module(x))
 
 
-def test_what_the_source_can_do_and_the_rewritten_forward_cannot_is_told(caplog):
-    converted(Functional())
+class Optional(Functional):
+    """What a forward may do with further arguments."""
+
+    def forward(self, images, more=None, *, times=1, maps=False, hint=None):
+        x = F.relu(self.n0(self.stem(images)))
+        if hint is not None:
+            x = x * hint["scale"] + torch.arange(16.0).view(1, 16, 1, 1).div(100)
+        x = self.n1(self.c1(x))
+        features = F.relu(x)
+        y = self.head(features.mean((2, 3)))
+        y = y if more is None else y + more
+        return (y * times, features) if maps else y * times
+
+
+MORE = torch.arange(4.0)
+CALLS = {
+    "a tensor by place": ((MORE,), {}),
+    "a tensor by name": ((), {"more": MORE}),
+    "the default itself": ((None,), {"times": 1}),
+    "a number": ((), {"times": 3}),
+    "a flag": ((MORE,), {"maps": True}),
+    "tensors in a dictionary": ((), {"hint": {"scale": torch.tensor(2.0)}}),
+    "all": ((MORE,), {"times": 2, "maps": True, "hint": {"scale": torch.tensor(0.5)}}),
+}
+
+
+def expected(module, images, *args, **kwargs):
+    """The source's own forward on the converted layers, its first ReLU a Hardtanh."""
+    real, calls = F.relu, []
+
+    def relu(x):
+        calls.append(x)
+        return F.hardtanh(x) if len(calls) == 1 else real(x)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(F, "relu", relu)
+        return Optional.forward(module, images, *args, **kwargs)
+
+
+def equal(one, other):
+    return all(torch.equal(a, b) for a, b in zip(tree_leaves(one), tree_leaves(other), strict=True))
+
+
+@pytest.mark.parametrize(("args", "kwargs"), CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("way", [lambda m: m, *WAYS.values()], ids=["as made", *WAYS])
+def test_further_arguments_mean_what_they_mean_in_the_source(args, kwargs, way):
+    module, x = way(converted(Optional())), torch.randn(2, *SIZE)
+    for _ in range(2):
+        assert equal(module(x, *args, **kwargs), expected(module, x, *args, **kwargs))
+    again = copy.deepcopy(module)
+    assert equal(again(x, *args, **kwargs), module(x, *args, **kwargs))
+    assert equal(module(images=x), module(x))
+
+
+def test_a_graph_serves_other_tensors_and_other_weights_and_gradients_flow():
+    module, x = converted(Optional()).train(), torch.randn(4, *SIZE)
+    module(x, torch.zeros(4))
+    with torch.no_grad():
+        module.head.weight.mul_(2)
+        module.eval()
+        assert equal(module(x, MORE), expected(module, x, MORE))
+        for times in range(40):
+            assert equal(module(x, times=times), expected(module, x, times=times))
+    more = torch.zeros(4, requires_grad=True)
+    module.train()(x, more).sum().backward()
+    assert torch.equal(more.grad, torch.full((4,), 4.0))
+    assert bool(module.c1.weight.grad.any())
+
+
+class Branches(Functional):
+    def forward(self, x, mask=None, extra=False):
+        x = F.relu(self.n0(self.stem(x)))
+        if extra:
+            x = F.relu(x + 1)
+        if mask is not None and mask.sum() > 0:
+            x = x * 2
+        return self.head(F.relu(self.n1(self.c1(x))).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "words"),
+    [
+        ({"mask": torch.ones(1)}, "^`Branches`: `mask` cannot be given .* .at network/test_instal"),
+        ({"extra": True}, "^`Branches`: `extra` cannot be given .* calls other activations"),
+        ({"mask": object()}, "^`mask`: expected tensors, numbers, .* got a `object`"),
+    ],
+)
+def test_arguments_that_a_graph_cannot_have_are_named(kwargs, words):
+    module, x = converted(Branches()), torch.randn(2, *SIZE)
+    with pytest.raises(irbin.IrbinError, match=words) as caught:
+        module(x, **kwargs)
+    assert "\n" not in str(caught.value)
+    assert module(x).shape == (2, 4)
+
+
+def test_what_the_source_can_do_and_a_forward_with_shortcuts_cannot_is_told(caplog):
+    module = converted(Functional(), shortcut="bireal")
     told = [r.getMessage() for r in caplog.records if r.name == "irbin"]
     assert [t for t in told if "`more`, optional in the source, cannot be given" in t]
+    with pytest.raises(irbin.IrbinError, match=r"`more` cannot be given .*`shortcut=bireal`"):
+        module(torch.randn(2, *SIZE), MORE)
+
+
+def test_a_network_with_further_arguments_is_exported_and_compiled(tmp_path):
+    how = SourceOptions(input_size=SIZE, mean=(0.5,) * 3, std=(0.5,) * 3)
+    network, x = irbin.convert(Optional(), source_options=how), torch.randn(3, *SIZE)
+    irbin.export(network, tmp_path / "packed")
+    with torch.no_grad():
+        wanted = network.module.eval()(x)
+        assert torch.allclose(irbin.load(tmp_path / "packed")(x), wanted, atol=1e-4)
+        compiled = torch.compile(network.module, backend="eager")
+        assert torch.allclose(compiled(x), wanted)
+        assert torch.allclose(compiled(x, MORE), network.module(x, MORE))
 
 
 def test_the_head_can_be_cut_off():
