@@ -124,8 +124,9 @@ def _window_problem(op: str, given: Given) -> str | None:
                 f"got {value!r}"
             )
         windows[name] = numbers  # type: ignore[assignment]  # just looked
-    if "groups" in given and not _is_from(given["groups"], 1):
-        return f"argument `groups` of `{op}`: expected at least 1, got {given['groups']!r}"
+    groups = given.get("groups", 1)
+    if not isinstance(groups, Ref) and not _is_from(groups, 1):  # CondConv has as many as images
+        return f"argument `groups` of `{op}`: expected at least 1, got {groups!r}"
     kernel, padding = windows.get("kernel_size", ()), windows.get("padding", ())
     if is_pool and kernel and padding:
         pairs = zip(_widened(kernel, padding), _widened(padding, kernel), strict=False)

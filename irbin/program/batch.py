@@ -7,28 +7,34 @@ and so is one whose rule is not known: readers run a batch in parts (`docs/forma
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from irbin.errors import MixedImagesError
 from irbin.program import mixing
 from irbin.program.images import Call, Images, Mixed, axis_of, check_size
-from irbin.program.program import Program
-from irbin.program.types import INT, ValueType
+from irbin.program.types import INT, Node, ValueType
 
 
-def check_images_apart(program: Program, places: Mapping[str, str]) -> None:
+def check_images_apart(
+    inputs: Mapping[str, ValueType],
+    constants: Mapping[str, ValueType],
+    nodes: Sequence[Node],
+    places: Mapping[str, str],
+) -> None:
     """Refuses a program in which one image's result may depend on another image.
 
     Args:
-        program: a lowered one.
+        inputs: types of the images.
+        constants: types of what depends on no image.
+        nodes: of a lowered network.
         places: node name → where it comes from, in words with a leading space, or nothing.
 
     Raises:
         MixedImagesError: names the first such node and its place in the source.
     """
-    types: dict[str, ValueType] = {**program.inputs, **program.constants}
-    images: dict[str, Images] = {name: Images() for name in program.inputs}
-    for node in program.nodes:
+    types: dict[str, ValueType] = {**inputs, **constants}
+    images: dict[str, Images] = {name: Images() for name in inputs}
+    for node in nodes:
         types[node.name] = node.type
         try:
             found = _result(Call(node, types, images))

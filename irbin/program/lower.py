@@ -19,7 +19,6 @@ from torch.export.graph_signature import OutputKind
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, binary_layers
 from irbin.copies import copied, plain_floats
 from irbin.errors import LowerError
-from irbin.program.batch import check_images_apart
 from irbin.program.freeze import FrozenLayer, Geometry, PackedConv2d, PackedLinear, UnpackedLayer
 from irbin.program.kept_signs import take_signs_of_inputs
 from irbin.program.lowered import Lowered
@@ -203,7 +202,6 @@ def _translate(module: nn.Module, exported: torch.export.ExportedProgram) -> Low
         elif node in live:
             translation.add_node(node)
     program, tensors = translation.result()
-    check_images_apart(program, translation.places)
     return Lowered(program, tensors)
 
 

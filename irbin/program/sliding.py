@@ -44,12 +44,20 @@ def _walk(call: Call, shape: Shape, kernel: Shape, *, ceil: bool = False) -> Sha
     return tuple(found)
 
 
+def _groups(call: Call) -> int:
+    """Into how many the channels are divided, which a program may compute from N."""
+    groups = call.number("groups", 1)
+    if groups < 1:
+        raise Misfit(f"{groups} groups")
+    return groups
+
+
 def conv(n_axes: int) -> Callable[[Call], Shape]:
     """The rule of a convolution along so many axes."""
 
     def rule(call: Call) -> Shape:
         image, weight = call.shape("input"), call.shape("weight")
-        groups = call.number("groups", 1)
+        groups = _groups(call)
         if len(weight) != n_axes + 2 or len(image) not in (n_axes + 1, n_axes + 2):
             raise Misfit(f"images {list(image)} and weights {list(weight)}")
         if image[-n_axes - 1] != weight[1] * groups or weight[0] % groups or 0 in weight:
@@ -64,7 +72,7 @@ def conv(n_axes: int) -> Callable[[Call], Shape]:
 
 def transposed(call: Call) -> Shape:
     """Of a transposed convolution of images."""
-    image, weight, groups = call.shape("input"), call.shape("weight"), call.number("groups", 1)
+    image, weight, groups = call.shape("input"), call.shape("weight"), _groups(call)
     if len(weight) != 4 or len(image) not in (3, 4) or image[-3] != weight[0] or 0 in weight:
         raise Misfit(f"images {list(image)} and weights {list(weight)}")
     names = (("stride", 1), ("padding", 0), ("dilation", 1), ("output_padding", 0))

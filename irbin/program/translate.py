@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from irbin.errors import ArtifactError, LowerError
+from irbin.program.batch import check_images_apart
 from irbin.program.place import module_path, place
 from irbin.program.program import Program
 from irbin.program.types import BATCH, INT, Dtype, Node, Ref, TensorType, Value, ValueType
@@ -137,7 +138,7 @@ class Translation:
         """The program and its constants.
 
         Raises:
-            LowerError: the program breaks a rule of its own language.
+            LowerError: the program breaks a rule of its own language, or mixes images.
         """
         read = set(self.outputs)  # weights that were folded leave nodes that nobody reads
         for node in reversed(self.nodes):
@@ -146,6 +147,8 @@ class Translation:
         nodes = tuple(node for node in self.nodes if node.name in read)
         tensors = {name: t for name, t in self.tensors.items() if name in read}
         types = {name: _tensor_type(t) for name, t in tensors.items()}
+        # first, since it knows the line of the source
+        check_images_apart(self.inputs, types, nodes, self.places)
         try:
             return Program(self.inputs, types, nodes, self.outputs), tensors
         except ArtifactError as error:

@@ -22,7 +22,7 @@ def node(name, op, args, kind, **kwargs):
 
 
 def read(*nodes, constants=None):
-    known = {"w": "uint8[1,2,1,1]", "k": "float32[3]", **(constants or {})}
+    known = {"w": "uint8[1,2,1,1]", "k": "float32[3]", "f": "float32[1,1,1,1]", **(constants or {})}
     program = {"inputs": {"x": X}, "constants": known, "nodes": list(nodes)}
     return Program.from_json({**program, "outputs": [nodes[-1]["name"]]})
 
@@ -84,6 +84,9 @@ REFUSED = {
         (node("y", "aten.repeat_interleave.self_int", [ref("x"), 2, 1], "float32[N,2,4,4]", output_size=9),),
         "`output_size`"),
     "groups of nothing": ((node("y", "aten.group_norm.default", [ref("x"), 0], X),), "`num_groups`"),
+    "computed groups of nothing": (
+        (size("g", "int_sub", 1, 1), node("y", "aten.conv2d.default", [ref("x"), ref("f")], X, groups=ref("g"))),
+        "0 groups"),
     "endless factor": (
         (node("y", "aten.upsample_nearest2d.vec", [ref("x"), None, [{"float": "inf"}, 1.0]], X),), "`scale_factors`"),
     "neither size nor factor": ((node("y", "aten.upsample_nearest2d.vec", [ref("x"), None, None], X),), "one of"),
