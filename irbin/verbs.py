@@ -310,14 +310,14 @@ def export(
         LowerError, ArtifactError: see `program.lower` and `artifact.write`.
     """
     asked = source_options or SourceOptions()
-    network = open_network(source, replace(asked, input_size=None))  # a folder says its own
+    network = open_network(source, replace(asked, input_size=None, img_size=None))
     if network.plan is None:
         raise UsageError(
             "expected a converted network, got a float one; run `irbin convert` on it first"
         )
     refuse_own_source(out, source, network)
     refuse_existing(Path(out), overwrite, kind="packed")
-    plan, network = network.plan, at_size(network, asked.input_size)
+    plan, network = network.plan, at_size(network, asked)
     lowered = lower(network.module, network.source.preprocessing.input_size)
     return write_artifact(
         lowered, network.source, plan, Path(out), float_dtype, overwrite=overwrite

@@ -31,7 +31,8 @@ def export(
 
     SOURCE is a converted folder or a run folder. Prints the bytes that the plan predicted and the
     bytes that were written, and fails if they differ. Running the packed folder needs neither timm
-    nor the architecture's code.
+    nor the architecture's code. --img-size or --input-size packs it for another image size than it
+    was converted at, where the network runs at that one.
     """
     check_json_target(json_to, network.checkpoint, source)
     spec = network.named(source)

@@ -22,7 +22,7 @@ from irbin.network.observe import SignCount
 from irbin.network.private import check_latent_weights_are_private
 from irbin.network.recorder import Recorder
 from irbin.network.tracer import untouched
-from irbin.records import Plan
+from irbin.records import Plan, SourceOptions
 
 _BATCH, _NORM_BATCH = 2, 4
 """Images; more before batch norm, which over two values gives ±1 and hence no gradient."""
@@ -186,17 +186,19 @@ def _are_close(expected: Sequence[Tensor], got: Sequence[Tensor]) -> bool:
     return all(torch.allclose(a, b, rtol=1e-3, atol=1e-4, equal_nan=True) for a, b in pairs)
 
 
-def at_size(network: Network, size: tuple[int, int, int] | None) -> Network:
-    """A converted network for images of another size; None leaves it.
+def at_size(network: Network, options: SourceOptions) -> Network:
+    """A converted network for images of the size that is asked for, if any is.
 
     Raises:
         UsageError: the size has other channels, or the network does not run at it.
     """
     made_for = network.source.preprocessing.input_size
-    if size is None or size == made_for:
+    asked = options.input_size or made_for
+    if len(asked) != 3 or asked[0] != made_for[0]:
+        raise UsageError(f"`input_size`: expected ({made_for[0]}, height, width), got {asked}")
+    size = options.size_of(made_for)
+    if size == made_for:
         return network
-    if len(size) != 3 or size[0] != made_for[0]:
-        raise UsageError(f"`input_size`: expected ({made_for[0]}, height, width), got {size}")
     first = next(network.module.parameters())
     with torch.no_grad(), untouched(network.module):
         try:

@@ -3,7 +3,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+import irbin
 from irbin.records import SourceOptions
+from irbin.runtime.model import PackedModel
+
+FACTORY = """
+from torch import nn
+
+def network(flat=False):
+    end = nn.Flatten() if flat else nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    parts = nn.Conv2d(3, 8, 3, 4, 1), nn.Conv2d(8, 8, 3, 1, 1), nn.BatchNorm2d(8)
+    return nn.Sequential(*parts, end, nn.Linear(8 * 64 if flat else 8, 3))
+"""
 
 
 def test_export_prints_predicted_and_actual_bytes(run, verbs) -> None:
@@ -22,3 +35,43 @@ def test_export_json(run, verbs) -> None:
     value = json.loads(run("export", "run", "-o", "packed", "--json", "-").out)
     assert value["predicted_bytes"] == value["tensor_bytes"] == 4672
     assert value["ratio"] == 147456 / 5000
+
+
+@pytest.fixture
+def converted(tmp_path, monkeypatch, run):
+    """A folder, by whether its classifier reads every pixel; converted at 32 × 32."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path("sized_for_export.py").write_text(FACTORY)
+
+    def convert(flat: bool) -> str:
+        words = "convert", "module:sized_for_export:network", "--input-size", "3", "32", "32"
+        assert run(*words, "--model-kwargs", f"flat={flat}", "-o", "converted").code == 0
+        return "converted"
+
+    return convert
+
+
+OTHER_SIZES = pytest.mark.parametrize(
+    "words", [("--input-size", "3", "48", "48"), ("--img-size", "48")], ids=["input", "img"]
+)
+
+
+@OTHER_SIZES
+def test_another_size_than_the_folders_is_packed(run, converted, words) -> None:
+    done = run("export", converted(flat=False), "-o", "packed", *words)
+    assert done.code == 0, done.err
+    packed = irbin.load("packed")
+    assert isinstance(packed, PackedModel)
+    assert packed.manifest.source.preprocessing.input_size == (3, 48, 48)
+    (images,) = packed.program.inputs.values()
+    assert images.shape[1:] == (3, 48, 48)
+
+
+@OTHER_SIZES
+def test_a_size_that_the_network_does_not_take_is_one_line(run, converted, words) -> None:
+    done = run("export", converted(flat=True), "-o", "packed", *words)
+    assert done.code != 0
+    assert done.err.count("\n") == 1
+    assert "converted for (3, 32, 32) and does not run at (3, 48, 48)" in done.err
+    assert not Path("packed").exists()
