@@ -10,17 +10,40 @@ import json
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from irbin.bounds import MAX_DIGITS, MAX_JSON_BYTES, MAX_NESTING
+from irbin.errors import UsageError
 
 
 def beside(path: Path) -> Path:
     """Where what will be `path` is written: `<name>.partial` in the same folder."""
     return path.with_name(f"{path.name}.partial")
+
+
+def check_place(path: Path) -> None:
+    """Checks, before any long work, that a file or folder can be made at `path`.
+
+    Makes an empty folder where the first of them would be made, and removes it: only the file
+    system knows what it takes.
+
+    Raises:
+        UsageError: a file stands in the way, or the system refuses; the message names where.
+    """
+    above = next(p for p in path.absolute().parents if p.exists() or p.is_symlink())
+    if not above.is_dir():
+        raise UsageError(f"`{path}` cannot be made: `{above}` is no folder; choose another place")
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".irbin-", dir=above))
+    except OSError as error:
+        raise UsageError(
+            f"`{path}` cannot be made: the folder `{above}` takes no new files "
+            f"({error.strerror}); choose another place"
+        ) from error
 
 
 def write_file(path: Path, content: bytes) -> None:

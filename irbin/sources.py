@@ -11,6 +11,8 @@ from torch import nn
 
 from irbin.artifact.schema import FILES
 from irbin.errors import SourceError, UsageError
+from irbin.files import check_place
+from irbin.launch import launched
 from irbin.network.feeding import as_asked
 from irbin.network.folder import folder_kind, network_folder
 from irbin.network.from_module import count_classes, plain_module, preprocessing_in
@@ -85,14 +87,14 @@ def _network_of_module(module: nn.Module, options: SourceOptions) -> Network:
 
 
 def refuse_own_source(out: str | Path, *sources: Source | PackedModel | None) -> None:
-    """Checks, before any work is done, that an output does not take the place of what it is from.
+    """Checks, before any work is done, that an output can be made and is not what it is from.
 
     Args:
         out: file or folder to write.
         sources: what it is made from; of a network also the float one that its record names.
 
     Raises:
-        UsageError: `out` is one of them, lies in one, or holds one.
+        UsageError: `out` is one of them, lies in one, or holds one; or nothing can be made there.
     """
     place = Path(out).expanduser().resolve()
     for source in sources:
@@ -106,6 +108,8 @@ def refuse_own_source(out: str | Path, *sources: Source | PackedModel | None) ->
             else:
                 continue
             raise UsageError(f"`{out}` {how}, which must stay as it is; choose another place")
+    if launched().rank == 0:  # the one that writes; another machine may not see the place
+        check_place(Path(out))
 
 
 def _places(source: Source | PackedModel | None) -> list[Path]:

@@ -17,7 +17,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "bounds": set(),
     "copies": set(),
-    "files": {"bounds"},
+    "files": {"bounds", "errors"},
     "records": {"errors"},
     "advice": {"records", "errors"},
     "estimation": {"advice", "records", "errors"},
@@ -55,7 +55,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": {"records", "errors"},
     "logs": {"files", "records", "errors"},
     "report": {"records", "errors"},
-    "sources": {"network", "artifact", "runtime", "zoo", "records", "errors"},
+    "sources": {
+        "files",
+        "launch",
+        "network",
+        "artifact",
+        "runtime",
+        "zoo",
+        "records",
+        "errors",
+    },
     "conversion": {"sources", "network", "training", "program", "records", "errors"},
 }
 """The rooms in `FREE` may import anything."""

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from irbin import files
-from irbin.files import beside, current, put_in_place, remove, write_file
+from irbin.errors import UsageError
+from irbin.files import beside, check_place, current, put_in_place, remove, write_file
 
 
 def test_files_are_replaced_whole(tmp_path: Path) -> None:
@@ -34,6 +35,26 @@ def test_a_full_disk_names_the_file_and_leaves_the_old_one_alone(
         write_file(tmp_path / "file", b"new")
     assert caught.value.filename == str(tmp_path / "file")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"old")]
+
+
+@pytest.mark.parametrize("below", ["x", "x/y"])
+def test_a_file_in_the_way_is_named_before_the_work(tmp_path: Path, below: str) -> None:
+    (tmp_path / "my.py").write_text("mine")
+    with pytest.raises(UsageError, match=r"/x(/y)?` cannot be made: `.*my\.py` is no folder"):
+        check_place(tmp_path / "my.py" / below)
+    check_place(tmp_path / "new" / below)
+    assert [path.name for path in tmp_path.iterdir()] == ["my.py"]
+
+
+def test_a_folder_that_takes_no_files_is_named_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mkdtemp(**_: object) -> str:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(files, "tempfile", SimpleNamespace(mkdtemp=mkdtemp))
+    with pytest.raises(UsageError, match=rf"`{tmp_path}` takes no new files \(Read-only file sys"):
+        check_place(tmp_path / "new")
 
 
 @pytest.mark.parametrize("before", ["nothing", "file", "folder"])

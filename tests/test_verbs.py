@@ -365,3 +365,20 @@ def test_a_weight_of_two_layers_is_one_from_conversion_to_the_packed_network(
     agreement = irbin.compare(tmp_path / "run", tmp_path / "packed", data=data)
     assert agreement.equal_top1 == 100
     assert all(layer.n_flipped == 0 for layer in agreement.layers)
+
+
+def test_a_file_above_the_output_is_named_before_the_work(
+    journey: Path, data: DataOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for work in ("make_binary", "finetune_network", "lower"):
+        monkeypatch.setattr(verbs, work, lambda *_, name=work: pytest.fail(name))
+    (tmp_path / "my.py").write_text("mine")
+    out = tmp_path / "my.py" / "out"
+    message = r"`.*out` cannot be made: `.*my\.py` is no folder"
+    with pytest.raises(UsageError, match=message):
+        irbin.convert(journey / "float", out)
+    with pytest.raises(UsageError, match=message):
+        irbin.finetune(journey / "converted", out, data=data)
+    with pytest.raises(UsageError, match=message):
+        irbin.export(journey / "run", out)
+    assert [path.name for path in tmp_path.iterdir()] == ["my.py"]

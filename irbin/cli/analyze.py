@@ -16,7 +16,7 @@ from irbin.cli.options import DataFlags, Device, Json, Source
 from irbin.cli.plan_options import PlanFlags
 from irbin.cli.source_options import SourceFlags
 from irbin.errors import PlanError, UsageError
-from irbin.files import write_file
+from irbin.files import check_place, write_file
 from irbin.records import Grouping, Sensitivity, to_json
 from irbin.report.picture import check_picture, picture
 from irbin.report.sensitivity import (
@@ -91,6 +91,7 @@ def analyze(
     """
     check_json_target(json_to, network.checkpoint, source)
     if plot is not None:
+        check_place(plot)
         check_picture(plot)
     limit = None if max_bytes is None else parse_bytes(max_bytes)
     spec, options = network.named(source), data.options()

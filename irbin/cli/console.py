@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.text import Text
 
 from irbin.errors import LostProcessError, UsageError
+from irbin.files import check_place
 from irbin.launch import launched
 from irbin.records import JsonValue
 from irbin.report.jsonout import dumps
@@ -141,7 +142,8 @@ def check_json_target(json_to: str | None, *sources: str | None) -> None:
         sources: what the command reads.
 
     Raises:
-        UsageError: its folder does not exist, it is a folder, or it is what the command reads.
+        UsageError: its folder does not exist or takes no files, it is a folder, or it is what the
+            command reads.
     """
     if json_to is None or json_to == STDOUT:
         return
@@ -151,6 +153,9 @@ def check_json_target(json_to: str | None, *sources: str | None) -> None:
         raise UsageError(f"`--json`: {json_to} belongs to a network; choose another file")
     if path.is_dir():
         raise UsageError(f"`--json`: expected a file or `-`, got the folder {json_to}")
+    if path.exists() and not path.is_file():  # a device or a pipe, which is written as it is
+        return
+    check_place(path)
     if not path.absolute().parent.is_dir():
         raise UsageError(f"`--json`: the folder of {json_to} does not exist; make it first")
 
@@ -175,6 +180,9 @@ def write_json(value: JsonValue, json_to: str | None) -> None:
         sys.stdout.write(text)
         return
     path = Path(json_to)
+    if path.exists() and not path.is_file():  # a file in its place would end a device or a pipe
+        path.write_text(text, encoding="utf-8")
+        return
     partial = path.with_name(path.name + ".partial")
     try:
         partial.write_text(text, encoding="utf-8")

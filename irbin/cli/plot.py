@@ -14,7 +14,7 @@ import typer
 from irbin.cli.console import notes, say
 from irbin.cli.flags import flat
 from irbin.errors import SourceError, UsageError
-from irbin.files import write_file
+from irbin.files import check_place, write_file
 from irbin.records import LayerDiagnostics
 from irbin.report.curves import DEFAULT_PANELS, PANELS, Runs, curves, layer_map, panels_with_figures
 from irbin.report.picture import check_picture
@@ -135,6 +135,7 @@ def _target(runs: Sequence[Path], out: Path | None, name: str, overwrite: bool) 
         UsageError: it cannot be written, or stands there already; or matplotlib is missing.
     """
     target = out if out is not None else (runs[0] if len(runs) == 1 else Path()) / name
+    check_place(target)
     check_picture(target, "irbin plot" if out is None else "-o")
     if target.exists() and not overwrite:
         raise UsageError(f"{target} exists; give another file with `-o`, or `--overwrite`")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,22 @@ def test_a_target_is_checked_before_the_work(tmp_path: Path) -> None:
         check_json_target(str(tmp_path))
     with pytest.raises(UsageError, match=r"does not exist; make it first$"):
         check_json_target(str(tmp_path / "no" / "new.json"))
+    (tmp_path / "a.csv").write_text("1")
+    with pytest.raises(UsageError, match=r"a\.csv` is no folder; choose another place$"):
+        check_json_target(str(tmp_path / "a.csv" / "new.json"))
+
+
+def test_json_goes_into_a_pipe_and_leaves_it_one(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        check_json_target(str(pipe))
+        write_json({"a": 1}, str(pipe))
+        assert json.loads(os.read(reader, 100)) == {"a": 1}
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
 
 
 def test_what_irbin_logs_is_a_line_on_standard_error(capsys) -> None:
