@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from irbin.allocation import memory_kept
-from irbin.data.batches import moved
+from irbin.data.sending import moved
 from irbin.errors import DataError, UsageError
 from irbin.processes import ALONE, Group
 from irbin.records import Evaluation, Preprocessing

@@ -51,15 +51,6 @@ def _seed_device(device: torch.device, seed: int) -> None:
         torch.mps.manual_seed(seed)
 
 
-def moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """On a device; without waiting only from pinned memory to CUDA.
-
-    Elsewhere a copy that nobody waits for reads memory that may have been given away meanwhile.
-    """
-    quick = device.type == "cuda" and tensor.is_pinned()
-    return tensor.to(device, non_blocking=quick)
-
-
 class Damaged:
     """A message instead of an image: exceptions lose their one line on the way out of a worker.
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from irbin.data.augment import BatchAugmentation
-from irbin.data.batches import Images, Loader, moved
+from irbin.data.batches import Images, Loader
 from irbin.data.images import Transform
 from irbin.data.order import Indices, check_rank, make_deal
-from irbin.data.sending import sent
+from irbin.data.sending import moved, sent
 from irbin.data.streamed import StreamedLoader, UnevenImagesError
 from irbin.records import DataOptions
 

@@ -1,4 +1,4 @@
-"""Small arrays on their way to where a batch is: nobody waits for them."""
+"""Tensors and small arrays on their way to where a batch is: nobody waits for them on CUDA."""
 
 from __future__ import annotations
 
@@ -10,6 +10,15 @@ import torch
 from torch import Tensor
 
 
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """On a device; without waiting only from pinned memory to CUDA.
+
+    Elsewhere a copy that nobody waits for reads memory that may have been given away meanwhile.
+    """
+    quick = device.type == "cuda" and tensor.is_pinned()
+    return tensor.to(device, non_blocking=quick)
+
+
 def sent(values: npt.NDArray[Any], device: torch.device) -> Tensor:
     """An array on a device; to CUDA from pinned memory, so that the CPU goes on at once.
 
@@ -18,6 +27,4 @@ def sent(values: npt.NDArray[Any], device: torch.device) -> Tensor:
         device: where to.
     """
     tensor = torch.from_numpy(np.ascontiguousarray(values))
-    if device.type != "cuda":
-        return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
+    return moved(tensor.pin_memory() if device.type == "cuda" else tensor, device)

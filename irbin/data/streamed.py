@@ -15,9 +15,10 @@ from timm.data.loader import fast_collate
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
-from irbin.data.batches import Damaged, Images, Loader, Stream, moved
+from irbin.data.batches import Damaged, Images, Loader, Stream
 from irbin.data.images import Transform
 from irbin.data.order import Deal, Indices, check_rank, check_step, make_deal
+from irbin.data.sending import moved
 from irbin.data.shards import share_stream
 from irbin.errors import DataError
 from irbin.records import DataOptions

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import irbin
-from irbin.data.batches import moved, seed_all
+from irbin.data.batches import seed_all
+from irbin.data.sending import moved
 
 
 @given(st.lists(st.integers(0, 2**40), min_size=1, max_size=3))
@@ -81,4 +82,4 @@ def test_nothing_else_moves_batches_without_waiting() -> None:
         for file in root.rglob("*.py")
         if "non_blocking=" in file.read_text(encoding="utf-8")
     }
-    assert users == {"data/batches.py"}
+    assert users == {"data/sending.py"}
