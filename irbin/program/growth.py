@@ -14,6 +14,7 @@ from typing import Any
 from irbin.bounds import MAX_ELEMENTS, MAX_PRODUCTS
 from irbin.program import sliding
 from irbin.program.sized import Call, Misfit, Shape, Sized, axis_of, bounded
+from irbin.program.types import shortened
 
 
 def result_shape(op: str, given: Mapping[str, Any], n: int) -> Shape | None:
@@ -219,7 +220,9 @@ def _einsum(call: Call) -> Shape | None:
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
     if not arrow or "." in equation or len(terms) != len(shapes):
-        raise Misfit(f"`equation`: expected letters for each axis and `->`, got `{equation}`")
+        raise Misfit(
+            f"`equation`: expected letters for each axis and `->`, got {shortened(equation)}"
+        )
     known: dict[str, int] = {}
     for term, shape in zip(terms, shapes, strict=True):
         if len(term) != len(shape):

@@ -87,6 +87,8 @@ REFUSED = {
     "computed groups of nothing": (
         (size("g", "int_sub", 1, 1), node("y", "aten.conv2d.default", [ref("x"), ref("f")], X, groups=ref("g"))),
         "0 groups"),
+    "an equation of two lines": (
+        (node("y", "aten.einsum.default", ["\n", [ref("x")]], X),), "got `\\n`"),
     "endless factor": (
         (node("y", "aten.upsample_nearest2d.vec", [ref("x"), None, [{"float": "inf"}, 1.0]], X),), "`scale_factors`"),
     "neither size nor factor": ((node("y", "aten.upsample_nearest2d.vec", [ref("x"), None, None], X),), "one of"),
