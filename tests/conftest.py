@@ -3,8 +3,10 @@ command line read as irbin reads it."""
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,16 @@ def write_pictures(folder: Path, size: int, n_train: int = 12, n_val: int = 6) -
                 file = folder / split / kind / f"{index}.png"
                 Image.fromarray(draw(kind, size, rng)).save(file)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was() -> Iterator[None]:
+    """Whoever listens to irbin's log changes what later tests see: a warning becomes a line."""
+    log = logging.getLogger("irbin")
+    before = list(log.handlers)
+    yield
+    left, log.handlers = log.handlers, before
+    assert left == before, f"{left} still listens to irbin's log"
 
 
 @pytest.fixture(scope="session")

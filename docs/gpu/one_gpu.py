@@ -14,7 +14,8 @@ import logging
 import shutil
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,17 @@ class Heard(logging.Handler):
         return any("torch.compile failed" in note for note in self.notes)
 
 
+@contextmanager
+def listening() -> Iterator[Heard]:
+    """Hears what irbin logs within; afterwards its log is as it was."""
+    heard, log = Heard(), logging.getLogger("irbin")
+    log.addHandler(heard)
+    try:
+        yield heard
+    finally:
+        log.removeHandler(heard)
+
+
 @dataclass
 class Trained:
     """A run, and what it told."""
@@ -70,15 +82,15 @@ class Checks:
         out: where runs are written.
         device: `cuda`, or `cpu` to rehearse.
         steps: where a run stops; 0 trains its whole epoch.
+        heard: hears irbin's log.
     """
 
-    def __init__(self, data: Path, out: Path, device: str, steps: int) -> None:
+    def __init__(self, data: Path, out: Path, device: str, steps: int, heard: Heard) -> None:
         self.data = DataOptions(data_dir=str(data), batch_size=BATCH)
         self.out, self.device, self.steps = out, device, steps
         self.on_gpu = device != "cpu"
         self.n_failed = 0
-        self.heard = Heard()
-        logging.getLogger("irbin").addHandler(self.heard)
+        self.heard = heard
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
         irbin.convert("paper:resnet20", out / "conv", shortcut="bireal")
@@ -232,14 +244,15 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=0, help="stop every run there; 0: an epoch")
     parser.add_argument("--only", nargs="*", default=[], help="names of checks; graphs is first")
     given = parser.parse_args()
-    checks = Checks(given.data, given.out, given.device, given.steps)
-    for check in checks.all():
-        if given.only and check.__name__ not in given.only:
-            continue
-        try:
-            check()
-        except Exception as error:  # the others are still worth running
-            checks.say(False, f"{check.__name__}: {type(error).__name__}: {str(error)[:200]}")
+    with listening() as heard:
+        checks = Checks(given.data, given.out, given.device, given.steps, heard)
+        for check in checks.all():
+            if given.only and check.__name__ not in given.only:
+                continue
+            try:
+                check()
+            except Exception as error:  # the others are still worth running
+                checks.say(False, f"{check.__name__}: {type(error).__name__}: {str(error)[:200]}")
     return 1 if checks.n_failed else 0
 
 
