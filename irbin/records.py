@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from irbin.errors import UsageError
+from irbin.knob import PLAN, Knob
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -331,30 +332,47 @@ class Decision:
 class PlanOptions:
     """What the user asked for. Made by callers, read by `network.plan` and `network.rewrite`."""
 
-    bits: Bits = "1w1a"
-    """Width of weights and activations."""
-    activation: Activation = "hardtanh"
-    """What replaces a non-negative activation that feeds a sign."""
-    sign_threshold: SignThreshold = "zero"
-    """Where an activation's sign changes: at zero, or at one learned number per input channel of
-    each binary layer."""
-    shortcut: Shortcut = "none"
-    """`bireal` adds a shortcut round every binary convolution."""
-    downsample: Downsample = "keep"
+    bits: Annotated[Bits, Knob(PLAN, "Weights and activations binary, or weights only.")] = "1w1a"
+    activation: Annotated[Activation, Knob(PLAN, "What replaces a ReLU that feeds a sign.")] = (
+        "hardtanh"
+    )
+    """Of every non-negative activation, ReLU or kin."""
+    sign_threshold: Annotated[
+        SignThreshold,
+        Knob(PLAN, "Where an activation's sign changes; learned: per channel."),
+    ] = "zero"
+    """Learned: one number per input channel of each binary layer."""
+    shortcut: Annotated[
+        Shortcut, Knob(PLAN, "bireal: a shortcut round every binary convolution.")
+    ] = "none"
+    downsample: Annotated[
+        Downsample, Knob(PLAN, "avgpool: shortcuts average pixels instead of dropping them.")
+    ] = "keep"
     """`avgpool` puts average pooling in place of the strides on the network's own shortcuts."""
-    binarizer: Literal["libra", "plain"] = "libra"
-    """Forward rule of the weights."""
-    balance: Balance = "mean"
-    """What Libra-PB subtracts from a filter."""
-    estimator: Estimator = "ede"
-    """Backward rule of sign."""
-    weight_estimator: WeightEstimator = "same"
-    """Backward rule of the weights' sign, where it is not the activations'."""
-    keep: tuple[str, ...] = ()
-    """Layers to leave float: globs, or regular expressions after `re:`."""
-    binarize: tuple[str, ...] = ()
-    """Layers to binarize although the default policy keeps them; wins over the policy, not over
-    `keep`."""
+    binarizer: Annotated[
+        Literal["libra", "plain"],
+        Knob(PLAN, "Weights, forward: Libra-PB, or sign with the mean |w|."),
+    ] = "libra"
+    balance: Annotated[
+        Balance,
+        Knob(PLAN, "What Libra-PB subtracts from a filter; median: half the signs are +1."),
+    ] = "mean"
+    estimator: Annotated[
+        Estimator, Knob(PLAN, "Sign, backward: EDE, clipped straight-through, or a triangle.")
+    ] = "ede"
+    weight_estimator: Annotated[
+        WeightEstimator,
+        Knob(PLAN, "The weights' sign, backward, where it is not the activations'."),
+    ] = "same"
+    keep: Annotated[
+        tuple[str, ...],
+        Knob(PLAN, "Leave these layers float: a glob, or re: and a regex.", "PATTERN"),
+    ] = ()
+    binarize: Annotated[
+        tuple[str, ...],
+        Knob(PLAN, "Binarize these although the default keeps them.", "PATTERN"),
+    ] = ()
+    """Wins over the default policy, not over `keep`."""
 
 
 @dataclass(frozen=True)

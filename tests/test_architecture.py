@@ -18,7 +18,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bounds": set(),
     "copies": set(),
     "files": {"bounds", "errors"},
-    "records": {"errors"},
+    "knob": set(),
+    "records": {"errors", "knob"},
     "advice": {"records", "errors"},
     "estimation": {"advice", "records", "errors"},
     "bits": {"errors"},
@@ -70,7 +71,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 """The rooms in `FREE` may import anything."""
 
 FORBIDDEN: dict[str, set[str]] = {
-    "records": {"torch"},
+    "knob": {"torch", "typer", "pydantic"},
+    "records": {"torch", "typer"},
     "advice": {"torch"},
     "estimation": {"torch"},
     "bits": {"torch"},

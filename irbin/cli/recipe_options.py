@@ -15,7 +15,7 @@ import typer
 
 from irbin.cli.flags import given
 from irbin.cli.options import RUN, ChannelsLast
-from irbin.cli.source_options import parse_pairs
+from irbin.cli.record_flags import parse_pairs
 
 SCHEDULE, OPTIMIZER, AUGMENTATION, METHOD = "Schedule", "Optimizer", "Augmentation", "Method"
 CROPS = "Crops and flips"

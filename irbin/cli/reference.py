@@ -1,13 +1,16 @@
 """Writes `docs/cli.md` from the commands themselves: `python -m irbin.cli.reference > docs/cli.md`.
 
-A test compares the page with what this gives, so neither can change alone.
+`python -m irbin.cli.reference docs/python.md` writes that page's tables of options from the
+records. A test compares both pages with what this gives, so neither can change alone.
 """
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from inspect import Parameter, cleandoc, signature
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from typer.models import ArgumentInfo, OptionInfo
@@ -15,6 +18,8 @@ from typer.models import ArgumentInfo, OptionInfo
 from irbin.cli.app import COMMANDS, PURPOSE
 from irbin.cli.demo import JOURNEY
 from irbin.cli.flags import docstring, reflow
+from irbin.knob import knobs_of
+from irbin.records import PlanOptions
 
 GENERAL = "Options"
 HEAD = """\
@@ -144,5 +149,39 @@ def _default(parameter: Parameter, info: OptionInfo) -> str:
     return str(parameter.default) if parameter.default not in (None, False, "") else ""
 
 
+RECORDS: dict[str, type[Any]] = {"PlanOptions": PlanOptions}
+"""Whose knobs a page may list, by the name in its `<!-- options: NAME -->`."""
+
+
+def options_table(record: type[Any]) -> str:
+    """A record's knobs for Python: name, what it does, what it takes, default."""
+    rows = []
+    for declared in knobs_of(record):
+        values = ", ".join(f"`{value}`" for value in declared.values)
+        default = repr(declared.default).replace("'", '"')
+        cells = (f"`{declared.name}`", declared.knob.help, values, f"`{default}`")
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(["| option | | takes | default |", "|---|---|---|---|", *rows])
+
+
+def with_tables(page: str) -> str:
+    """A page with the tables between `<!-- options: NAME -->` and `<!-- end -->` made again."""
+
+    def made(found: re.Match[str]) -> str:
+        return f"{found[1]}\n{options_table(RECORDS[found[2]])}\n<!-- end -->"
+
+    marks = r"(<!-- options: (\w+) -->)\n.*?<!-- end -->"
+    return re.sub(marks, made, page, flags=re.DOTALL)
+
+
+def main(pages: Sequence[str]) -> None:
+    """Prints the command line's page; or writes the tables of the pages that are named."""
+    for name in pages:
+        page = Path(name)
+        page.write_text(with_tables(page.read_text("utf-8")), "utf-8")
+    if not pages:
+        sys.stdout.write(reference())
+
+
 if __name__ == "__main__":
-    sys.stdout.write(reference())
+    main(sys.argv[1:])

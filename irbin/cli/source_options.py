@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from irbin.cli.options import IMAGES, NETWORK
+from irbin.cli.record_flags import parse_numbers, parse_pairs
 from irbin.errors import UsageError
 from irbin.records import SourceOptions
 
@@ -163,39 +163,3 @@ class SourceFlags:
             remap=self.remap,
             ignore_extra=self.ignore_extra,
         )
-
-
-def parse_numbers(text: str, flag: str) -> tuple[float, ...]:
-    """Numbers between spaces or commas; `1/255` is one.
-
-    Raises:
-        UsageError: there is something else.
-    """
-    numbers = []
-    for word in text.replace(",", " ").split():
-        above, slash, below = word.partition("/")
-        try:
-            numbers.append(float(above) / float(below) if slash else float(above))
-        except (ValueError, ZeroDivisionError):
-            raise UsageError(f"`{flag}`: expected numbers, got `{word}`") from None
-    if not numbers:
-        raise UsageError(f"`{flag}`: expected numbers, got none")
-    return tuple(numbers)
-
-
-def parse_pairs(pairs: list[str], flag: str) -> dict[str, Any]:
-    """`KEY=VALUE` strings as a dictionary; a value that is a Python literal is taken as one.
-
-    Raises:
-        UsageError: a pair has no `=` or no key.
-    """
-    values: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals or not key.isidentifier():
-            raise UsageError(f"`{flag}`: expected KEY=VALUE, got `{pair}`")
-        try:
-            values[key] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            values[key] = text
-    return values

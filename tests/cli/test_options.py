@@ -5,7 +5,7 @@ from dataclasses import fields
 import pytest
 
 from irbin.cli.options import DataFlags
-from irbin.cli.source_options import SourceFlags, parse_numbers, parse_pairs
+from irbin.cli.source_options import SourceFlags
 from irbin.errors import UsageError
 from irbin.records import DataOptions, SourceOptions
 
@@ -62,29 +62,3 @@ def test_two_architectures_for_one_checkpoint_are_an_error() -> None:
 def test_sizes_are_positive() -> None:
     with pytest.raises(UsageError, match=r"expected three sizes ≥ 1"):
         SourceFlags(input_size=(3, 0, 32)).options("net")
-
-
-def test_pairs_are_literals_or_words() -> None:
-    pairs = ["a=1", "b=0.5", "c=True", "d=(1, 2)", "e=gelu", "f=", "g=x=y"]
-    assert parse_pairs(pairs, "--x") == {
-        "a": 1, "b": 0.5, "c": True, "d": (1, 2), "e": "gelu", "f": "", "g": "x=y",
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("pair", ["", "a", "=1", "a b=1"])
-def test_what_is_no_pair_is_an_error(pair: str) -> None:
-    with pytest.raises(UsageError, match=f"^`--x`: expected KEY=VALUE, got `{pair}`$"):
-        parse_pairs([pair], "--x")
-
-
-@pytest.mark.parametrize(
-    ("text", "numbers"), [("0.5", (0.5,)), ("1, 2 3", (1.0, 2.0, 3.0)), ("1/255", (1 / 255,))]
-)
-def test_numbers(text: str, numbers: tuple[float, ...]) -> None:
-    assert parse_numbers(text, "--mean") == numbers
-
-
-@pytest.mark.parametrize("text", ["", "x", "1/0", "1/", "0.5;0.5"])
-def test_what_is_no_number(text: str) -> None:
-    with pytest.raises(UsageError, match="`--mean`: expected numbers, got"):
-        parse_numbers(text, "--mean")

@@ -6,13 +6,37 @@ from inspect import signature
 from pathlib import Path
 
 from irbin.cli.app import COMMANDS
-from irbin.cli.reference import reference, section
+from irbin.cli.reference import (
+    RECORDS,
+    main,
+    options_table,
+    reference,
+    section,
+    with_tables,
+)
 
 
 def test_the_page_is_current() -> None:
     page = Path(__file__).parents[2] / "docs" / "cli.md"
     assert page.read_text("utf-8") == reference(), (
         "write it again: python -m irbin.cli.reference > docs/cli.md"
+    )
+
+
+def test_the_tables_of_the_python_page_are_current() -> None:
+    page = Path(__file__).parents[2] / "docs" / "python.md"
+    text = page.read_text("utf-8")
+    assert text.count("<!-- options: ") == text.count("<!-- end -->") == len(RECORDS)
+    assert with_tables(text) == text, "write it again: python -m irbin.cli.reference docs/python.md"
+
+
+def test_a_page_s_tables_are_written_in_place(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- options: PlanOptions -->\nold\n<!-- end -->\nb\n", "utf-8")
+    main([str(page)])
+    table = options_table(RECORDS["PlanOptions"])
+    assert page.read_text("utf-8") == (
+        f"a\n<!-- options: PlanOptions -->\n{table}\n<!-- end -->\nb\n"
     )
 
 
