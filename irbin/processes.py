@@ -100,11 +100,11 @@ def joined(device: str) -> Iterator[Group]:
     launch = launched()
     check_launch()
     if launch.size == 1:
-        yield alone(_checked(device))
+        yield alone(own_device(device))
         return
     is_ours = not dist.is_initialized()
     try:
-        group = Group(launch.rank, launch.size, _checked(_own(device, launch.local_rank)))
+        group = Group(launch.rank, launch.size, own_device(device))
         if is_ours:
             _meet(group)
     except (RuntimeError, ValueError, AssertionError) as error:
@@ -188,23 +188,46 @@ def reason(error: Exception) -> str:
     return last_error(error) or first
 
 
-def _checked(name: str) -> torch.device:
-    """The device of that name.
+def own_device(device: str) -> torch.device:
+    """What this process computes on, opened: of several each takes the GPU of its local number.
+
+    Called before a network is opened or converted: torch.export looks at the present GPU.
+
+    Raises:
+        UsageError: see `open_device`.
+    """
+    launch = launched()
+    return open_device(_own(device, launch.local_rank) if launch.size > 1 else device)
+
+
+def open_device(name: str) -> torch.device:
+    """The device of that name, which a GPU with a number is from then on for all that names none.
+
+    It is chosen before anything else touches it: pinned memory, generators and what libraries ask
+    belong to the present GPU, and would open the first one in every process.
 
     Raises:
         UsageError: torch knows no such device, or has none here.
     """
     try:
         device = torch.device(name)
+        if device.type == "cuda" and device.index is not None:
+            _choose(device.index)
         torch.empty(0, device=device)
-        if device.type == "cuda" and device.index is not None:  # else others' defaults are GPU 0
-            torch.cuda.set_device(device)
     except (RuntimeError, AssertionError, ImportError) as error:
         first = str(error).splitlines()[0]
         raise UsageError(
             f"`device`: expected one this torch can use, got `{name}`: {first}"
         ) from error
     return device
+
+
+def _choose(index: int) -> None:
+    """Makes a GPU the present one; those that there are are counted without opening one."""
+    n_gpus = torch.cuda.device_count()
+    if index >= n_gpus:
+        raise RuntimeError(f"this process sees {n_gpus} GPUs")
+    torch.cuda.set_device(index)
 
 
 def _is_lost(error: RuntimeError) -> bool:

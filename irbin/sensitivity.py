@@ -19,6 +19,7 @@ from irbin.network.feeding import warn_of_guess
 from irbin.network.network import Network
 from irbin.network.rewrite import rewrite
 from irbin.network.trace import trace
+from irbin.processes import open_device
 from irbin.records import (
     Budget,
     BudgetKind,
@@ -83,6 +84,7 @@ def analyze(
         if value < least:
             raise UsageError(f"`{name}`: expected a number ≥ {least}, got {value}")
     budget = _budget({"bytes": max_bytes, "latency": max_latency, "drop": max_drop})
+    open_device(device)
     network = open_network(source, source_options)
     if network.plan is not None:
         raise UsageError("expected a float network, got one that is converted already")

@@ -26,7 +26,7 @@ from irbin.errors import TrainingError, UsageError
 from irbin.evaluation import autocast
 from irbin.network.network import Network
 from irbin.network.source import build
-from irbin.processes import Group, alone
+from irbin.processes import Group, alone, open_device
 from irbin.records import DataOptions, JsonValue, SourceOptions, TrainBenchEntry, TrainBenchRecord
 from irbin.sources import Source, check_classifier, name_of, open_network
 from irbin.timing import latency, machine
@@ -118,8 +118,8 @@ def benchmark_training(
     torch.set_num_threads(n_threads or before)
     try:
         where = machine()  # its load is the one before
+        group = alone(open_device(device))
         networks = _networks(open_network(source, source_options), recipe, options)
-        group = alone(torch.device(device))
         train = _loader(networks[BINARY], settings, data, batch_size, group, report)
         runs, path = _runs(networks, settings, train, group, report)
         with memory_kept():

@@ -31,7 +31,7 @@ from irbin.network.folder import refuse_existing, refuse_float, save_folder
 from irbin.network.network import Network
 from irbin.network.plan import make_plan
 from irbin.network.trace import trace
-from irbin.processes import joined
+from irbin.processes import joined, own_device
 from irbin.program.lower import lower
 from irbin.program.program import format_program
 from irbin.records import (
@@ -197,6 +197,7 @@ def finetune(
     file = read_recipe(recipe)
     source, how = named_source(source, source_options, file)
     data = file.batched(data)
+    own_device(device)
     network = open_network(source, seeded(how, recipe, overrides))
     check_classifier(network.source, "fine-tune")
     will_be_binary = network.plan is not None or file.convert is not None
@@ -205,8 +206,7 @@ def finetune(
     if not resume:
         refuse_own_source(out, source, network, teacher)
         refuse_existing_run(Path(out))
-    opened = network
-    network = as_recipe_says(network, file, data, not resume, stage)
+    opened, network = network, as_recipe_says(network, file, data, not resume, stage)
     chosen_teacher = None
     if settings.distill:
         chosen_teacher = teacher_of(network, teacher, source_options)

@@ -6,7 +6,7 @@ import torch.distributed as dist
 
 from irbin import processes
 from irbin.errors import LostProcessError, TrainingError, UsageError
-from irbin.processes import ALONE, Group, _is_lost, joined
+from irbin.processes import ALONE, Group, _is_lost, joined, open_device
 
 
 def test_alone_nothing_is_exchanged() -> None:
@@ -57,7 +57,7 @@ class FakeGroup:
         for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(processes, "_left_open", False)
-        monkeypatch.setattr(processes, "_checked", torch.device)
+        monkeypatch.setattr(processes, "open_device", torch.device)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
         monkeypatch.setattr(Group, "wait", self.wait)
         monkeypatch.setattr(dist, "is_initialized", lambda: "init" in self.events)
@@ -121,15 +121,35 @@ def test_a_process_that_is_shown_one_gpu_takes_it(monkeypatch: pytest.MonkeyPatc
         assert str(group.device) == "cuda:0"
 
 
-@pytest.mark.parametrize(("name", "set_to"), [("cuda:1", [1]), ("cuda", []), ("cpu", [])])
+@pytest.mark.parametrize(
+    ("name", "events"),
+    [("cuda:1", [1, "cuda:1"]), ("cuda", ["cuda"]), ("cpu", ["cpu"])],
+)
 def test_the_device_that_was_named_is_the_present_one(
-    name: str, set_to: list[int], monkeypatch: pytest.MonkeyPatch
+    name: str, events: list[int | str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found: list[torch.device] = []
-    monkeypatch.setattr(processes.torch, "empty", lambda *_, **__: None)
+    """Before a tensor is made there: that would open the first GPU too."""
+    found: list[int | str] = []
+    monkeypatch.setattr(processes.torch, "empty", lambda _, device: found.append(str(device)))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", found.append)
     for variable in ("WORLD_SIZE", "RANK", "SLURM_NTASKS"):
         monkeypatch.delenv(variable, raising=False)
     with joined(name) as group:
         assert str(group.device) == name
-    assert [device.index for device in found] == set_to
+    assert found == events
+
+
+@pytest.mark.parametrize("name", ["cuda:2", "cuda:99"])
+def test_a_gpu_that_is_not_there_is_told(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UsageError, match=rf"^`device`: .* got `{name}`: this process sees 2 GPUs$"):
+        open_device(name)
+
+
+def test_alone_in_an_allocation_of_several_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WORLD_SIZE", "RANK", "SLURM_STEP_NUM_TASKS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SLURM_NTASKS", "8")
+    with pytest.raises(UsageError, match=r"^expected a process for each of .* 8 tasks, got this"):
+        joined("cpu").__enter__()

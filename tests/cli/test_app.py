@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import irbin
+from irbin import processes
 from irbin.cli.app import COMMANDS, explain, main
 from irbin.errors import SourceError, UsageError
 
@@ -116,6 +117,20 @@ def test_an_error_is_one_line(run, verbs, error: BaseException, code: int, line:
     verbs.raises = error
     done = run("inspect", "net")
     assert (done.code, done.out, done.err) == (code, "", line)
+
+
+@pytest.mark.parametrize(("error", "code"), [(SourceError("gone"), 1), (None, 0)])
+def test_when_all_is_said_a_group_that_an_error_left_is_left_too(
+    verbs, error: BaseException | None, code: int, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By no way that waits for the others, as the interpreter's own end would under NCCL."""
+    left: list[tuple[int, str]] = []
+    monkeypatch.setattr(
+        processes, "leave", lambda code: left.append((code, capsys.readouterr().err))
+    )
+    verbs.raises = error
+    assert main(["inspect", "net"]) == code
+    assert left == [(code, "irbin: gone\n" if error else "")]
 
 
 @pytest.mark.parametrize(
