@@ -1,4 +1,4 @@
-"""Networks in the plain: deep copies, also after a step, and float32 whatever the default is."""
+"""Networks in the plain: copies after a step, float32 by whatever default, all Python."""
 
 from __future__ import annotations
 
@@ -26,6 +26,16 @@ def copied(module: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
             if isinstance(value, Tensor) and value.grad_fn is not None:
                 memo.setdefault(id(value), value.detach().clone())
     return copy.deepcopy(module, memo)
+
+
+def scripted_parts(module: nn.Module) -> list[str]:
+    """Paths of what TorchScript compiled, without the parts of such parts; '' for the network."""
+    found: list[str] = []
+    for path, part in module.named_modules():
+        inside = any(not outer or path.startswith(f"{outer}.") for outer in found)
+        if isinstance(part, torch.jit.ScriptModule) and not inside:
+            found.append(path)
+    return found
 
 
 @contextmanager

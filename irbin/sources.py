@@ -13,9 +13,10 @@ from irbin.artifact.schema import FILES
 from irbin.errors import SourceError, UsageError
 from irbin.files import check_place
 from irbin.launch import launched
+from irbin.network.calling import count_classes
 from irbin.network.feeding import as_asked
 from irbin.network.folder import folder_kind, network_folder
-from irbin.network.from_module import count_classes, plain_module, preprocessing_in
+from irbin.network.from_module import plain_module, preprocessing_in
 from irbin.network.network import Network
 from irbin.network.open import open_network as open_by_name
 from irbin.network.open import reopen

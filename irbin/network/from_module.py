@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch._dynamo.eval_frame import OptimizedModule
 from torch.nn.parameter import is_lazy
-from torch.utils._pytree import tree_leaves
 
-from irbin.copies import copied, plain_floats
+from irbin.copies import copied
 from irbin.errors import SourceError, UsageError
+from irbin.network.calling import count_classes
 from irbin.network.feeding import stated
 from irbin.network.from_timm import for_channels, preprocessing_of
 from irbin.network.nearest import nearest
@@ -106,38 +106,6 @@ def plain_module(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
         names = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in other))
         notes.append(f"its weights were {names}; the converted network has float32")
     return module, tuple(notes)
-
-
-@plain_floats()
-def count_classes(module: nn.Module, seen: Preprocessing, name: str) -> int:
-    """Outputs of a classifier, found by running it once on zeros in eval mode; 0 for a backbone.
-
-    A backbone returns anything but one tensor (batch, num_classes), or has `num_classes` 0, as
-    timm's networks without a head do.
-
-    Raises:
-        SourceError: it does not run at that size, or returns something else than tensors.
-    """
-    was_training = module.training
-    try:
-        with torch.no_grad():
-            returned = module.eval()(torch.zeros(2, *seen.input_size))
-    except Exception as error:  # the user's code may raise anything
-        raise SourceError(
-            f"`{name}` does not run on images of {seen.input_size}: {first_line(error)}; "
-            "give `--input-size`"
-        ) from error
-    finally:
-        module.train(was_training)
-    leaves = tree_leaves(returned)
-    if not leaves or not all(isinstance(leaf, Tensor) and leaf.dim() > 1 for leaf in leaves):
-        shape = f" of shape {tuple(returned.shape)}" if isinstance(returned, Tensor) else ""
-        raise SourceError(
-            f"`{name}`: expected logits of shape (batch, num_classes), a feature map, or a list of "
-            f"these, got a {type(returned).__name__}{shape}"
-        )
-    is_classifier = isinstance(returned, Tensor) and returned.dim() == 2
-    return returned.shape[1] if is_classifier and vars(module).get("num_classes") != 0 else 0
 
 
 def _factory(name: str) -> Callable[..., Any]:

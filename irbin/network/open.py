@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from irbin.errors import SourceError, UsageError
+from irbin.network.calling import count_classes
 from irbin.network.feeding import as_asked
 from irbin.network.folder import folder_kind, load_folder, network_folder
 from irbin.network.formats import index_in, weights_in
-from irbin.network.from_module import count_classes
 from irbin.network.network import Network
 from irbin.network.source import check_options, is_checkpoint, load_source, reload
 from irbin.records import SourceOptions, SourceRecord

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from irbin.copies import copied
 from irbin.errors import TraceError
+from irbin.network.calling import why_it_fails
 from irbin.network.products import product_macs
 
 BATCH = 2
@@ -215,7 +216,7 @@ def record(
             trained = _recorded_in_training(network, layers, x.new_zeros(BATCH + 1, *input_size))
         return _of_one_image(recorder.recording, trained)
 
-    return run_copy(module, run)
+    return run_copy(module, run, input_size)
 
 
 def _recorded_in_training(
@@ -257,9 +258,16 @@ def _of_one(n_macs: int, n_macs_of_one_more: int) -> int:
 
 
 def run_copy(
-    module: nn.Module, run: Callable[[nn.Module, str], Recording]
+    module: nn.Module,
+    run: Callable[[nn.Module, str], Recording],
+    input_size: tuple[int, int, int],
 ) -> tuple[Recording, nn.Module]:
     """Calls `run` with an evaluation-mode copy on the meta device or, where that fails, the CPU.
+
+    Args:
+        module: any network; left alone.
+        run: runs it on zeros.
+        input_size: (channels, height, width) of these, for the message.
 
     Raises:
         TraceError: it fails on both.
@@ -275,11 +283,8 @@ def run_copy(
         network = copied(module).cpu().eval()
         return run(network, "cpu"), network
     except Exception as error:
-        text = str(error).strip().split("\n")[0]
-        raise TraceError(
-            f"`{type(module).__name__}` does not run on a batch of zeros of `input_size`: "
-            f"{type(error).__name__}: {text}; give the size it expects with `--input-size`"
-        ) from error
+        why = why_it_fails(copied(module).cpu().eval(), input_size, error)
+        raise TraceError(f"`{type(module).__name__}`{why}") from error
 
 
 def meta_copy(module: nn.Module) -> nn.Module:

@@ -269,6 +269,12 @@ def _tell_what_went(module: nn.Module, traced: fx.GraphModule, edits: Edits) -> 
             "`%s`, %s, takes the images alone: %s, optional in the source, cannot be given",
             type(module).__name__, edits.why_not, ", ".join(f"`{name}`" for name in further),
         )  # fmt: skip
+    if traced.meta["autocast"]:
+        _log.warning(
+            "the forward of `%s` is rewritten without its `torch.autocast` (%s); "
+            "`irbin finetune --amp` trains under one", type(module).__name__,
+            traced.meta["autocast"],
+        )  # fmt: skip
     if traced.meta.get("in_evaluation"):
         _log.warning(
             "the forward of `%s` is rewritten and returns in training what it returns in "

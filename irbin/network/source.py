@@ -12,10 +12,11 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from irbin.errors import SourceError, UsageError
+from irbin.network.calling import count_classes
 from irbin.network.checkpoint import CHECKPOINT_SUFFIXES, Checkpoint, read_checkpoint
 from irbin.network.feeding import as_asked, stated
 from irbin.network.filling import Filled, Target, fill
-from irbin.network.from_module import build_module, count_classes, load_module, plain_module
+from irbin.network.from_module import build_module, load_module, plain_module
 from irbin.network.from_timm import build_timm, for_channels, load_timm
 from irbin.network.from_torchvision import (
     build_torchvision,

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from irbin.copies import plain_floats
+from irbin.copies import plain_floats, scripted_parts
 from irbin.errors import TraceError
 from irbin.network.facts import Facts, has_computed_weight, record_tensors
 from irbin.network.fusing import n_fusable
@@ -83,7 +83,7 @@ def _annotate_shapes(
             interpreter.run(torch.zeros(BATCH, *input_size, device=device))
         return Recording()
 
-    run_copy(module, run)
+    run_copy(module, run, input_size)
 
 
 @plain_floats()
@@ -95,9 +95,11 @@ def trace(module: nn.Module, input_size: Sequence[int]) -> LayerGraph:
         input_size: (channels, height, width).
 
     Raises:
-        TraceError: the network does not run on that input, or has no layers.
+        TraceError: the network does not run on that input, has no layers, or hides some in a
+            ScriptModule.
     """
     size = (int(input_size[0]), int(input_size[1]), int(input_size[2]))
+    _refuse_scripted(module)
     layers: dict[str, nn.Module] = {
         n: m for n, m in module.named_modules() if isinstance(m, LAYERS)
     }
@@ -126,6 +128,21 @@ def trace(module: nn.Module, input_size: Sequence[int]) -> LayerGraph:
         other_macs=recording.other_macs,
         n_fusable=n_fusable(module),
     )
+
+
+def _refuse_scripted(module: nn.Module) -> None:
+    """Refuses parts that TorchScript compiled: they cannot be seen into, edited or exported."""
+    paths = scripted_parts(module)
+    if paths:
+        what = ", ".join(f"`{path}`" for path in paths) if paths[0] else "the network"
+        raise TraceError(
+            f"expected layers of Python, but {what} in `{type(module).__name__}` "
+            f"{'are ScriptModules' if len(paths) > 1 else 'is a ScriptModule'} (`torch.jit.script` "
+            "or `trace`); put there what it was made from"
+            if paths[0]
+            else f"expected a network of Python modules, got a `{type(module).__name__}`, which "
+            "`torch.jit.script` or `trace` made; give the network that it was made from"
+        )
 
 
 def _own_tensors(layer: nn.Module) -> list[Tensor]:

@@ -24,6 +24,7 @@ from torch.utils._pytree import TreeSpec, tree_unflatten
 
 from irbin.binary.activations import RPReLU, SignKept
 from irbin.errors import TraceError
+from irbin.lines import line_running
 
 OTHER_LAYERS = (nn.modules.conv._ConvNd, nn.RNNBase, nn.MultiheadAttention, nn.Bilinear)
 """Layers with a weight matrix, beside `nn.Conv2d` and `nn.Linear`."""
@@ -61,6 +62,8 @@ class LayerTracer(fx.Tracer):
 
     Attributes:
         opaque: path → why, for the modules whose own forward could not be traced.
+        autocast: line of the network's code that ran under an autocast of its own, which the graph
+            does not hold; '' if none did.
     """
 
     proxy_buffer_attributes = True
@@ -69,6 +72,8 @@ class LayerTracer(fx.Tracer):
         functions = tuple(get_notrace_functions())
         super().__init__(autowrap_functions=functions, param_shapes_constant=True)
         self.opaque: dict[str, str] = {}
+        self.autocast = ""
+        self._outer_autocast = _is_autocast_on()
         self._given = given
         self._notrace = tuple(get_notrace_modules())
 
@@ -94,6 +99,12 @@ class LayerTracer(fx.Tracer):
         args, kwargs = tree_unflatten(inputs, spec)
         return (lambda root, x: root_fn(root, x, *args, **kwargs)), [self.root, x]
 
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        """A node of the graph, as fx makes it."""
+        if not self.autocast and not self._outer_autocast and _is_autocast_on():
+            self.autocast = line_running() or "a line that is not known"
+        return super().create_node(*args, **kwargs)
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
         """Layers, norms, everything derived from a torch module, and what is not to be traced."""
         if (
@@ -117,12 +128,13 @@ class LayerTracer(fx.Tracer):
     ) -> Any:
         """A leaf becomes a node, a container is seen through, or opaque where that fails."""
         n_before, stack = len(self.graph.nodes), self.module_stack.copy()
+        autocast = self.autocast
         try:
             return super().call_module(m, forward, args, kwargs)
         except Exception as error:
             for node in reversed(list(self.graph.nodes)[n_before:]):
                 self.graph.erase_node(node)
-            self.module_stack = stack
+            self.module_stack, self.autocast = stack, autocast
             path = self.path_of_module(m)
             self.opaque[path] = why_untraceable(error)
             return self.create_proxy("call_module", path, args, kwargs)
@@ -136,6 +148,10 @@ class LayerTracer(fx.Tracer):
                 del parameter_proxy_cache[name]
             value = super().getattr(attr, attr_val, parameter_proxy_cache)
         return value
+
+
+def _is_autocast_on() -> bool:
+    return any(map(torch.is_autocast_enabled, ("cpu", "cuda")))
 
 
 def _derives_from_torch(module: nn.Module) -> bool:
@@ -235,6 +251,7 @@ def trace_symbolically(
                 f"cannot trace `{type(module).__name__}.forward`: {why_untraceable(error)}; "
                 "expected a forward that does the same for every image and batch, in torch alone"
             ) from error
+    traced.meta["autocast"] = tracer.autocast
     return traced, tracer.opaque
 
 

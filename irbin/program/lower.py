@@ -6,23 +6,25 @@ nothing (copies, dropout, assertions) and whatever no output needs are left out.
 
 from __future__ import annotations
 
+import inspect
 import io
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
 from torch.export.graph_signature import OutputKind
+from torch.utils._pytree import TreeSpec, keystr, tree_flatten_with_path, tree_unflatten
 
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, binary_layers
-from irbin.copies import copied, plain_floats
+from irbin.copies import copied, plain_floats, scripted_parts
 from irbin.errors import LowerError
 from irbin.program.freeze import FrozenLayer, Geometry, PackedConv2d, PackedLinear, UnpackedLayer
 from irbin.program.kept_signs import take_signs_of_inputs
 from irbin.program.lowered import Lowered
-from irbin.program.place import place_of_error
+from irbin.program.place import line_in, place_of_error
 from irbin.program.settle import settle
 from irbin.program.translate import Translation
 
@@ -67,6 +69,11 @@ def check_lowers(module: nn.Module, input_size: tuple[int, int, int]) -> None:
 
 
 def _frozen_copy(module: nn.Module) -> nn.Module:
+    for path in scripted_parts(module):
+        raise LowerError(
+            f"{f'`{path}`' if path else 'the network'} is a ScriptModule (`torch.jit.script` or "
+            "`trace`), which `torch.export` cannot follow; put there what it was made from"
+        )
     frozen = copied(module).cpu().float().eval()
     settle(frozen)
     check_finite(frozen)
@@ -132,7 +139,9 @@ def _frozen_weights(name: str, layer: BinaryConv2d | BinaryLinear) -> FrozenLaye
 
 def _export(module: nn.Module, input_size: tuple[int, int, int]) -> torch.export.ExportedProgram:
     example = torch.zeros(2, *input_size)
-    dynamic = ({0: torch.export.Dim.DYNAMIC},)
+    dynamic: tuple[Any, ...] = ({0: torch.export.Dim.DYNAMIC},)
+    if _takes_any_number(module):  # torch counts what `*args` takes as one argument
+        dynamic = (dynamic,)
     with torch.no_grad():
         try:
             exported = torch.export.export(module, (example,), dynamic_shapes=dynamic)
@@ -148,7 +157,31 @@ def _export(module: nn.Module, input_size: tuple[int, int, int]) -> torch.export
             raise LowerError(
                 f"`torch.export` cannot follow the network{where}: {_first_line(error)}"
             ) from error
+        _refuse_autocast(exported.graph_module)
         return cast("torch.export.ExportedProgram", exported.run_decompositions({}))
+
+
+def _takes_any_number(module: nn.Module) -> bool:
+    """Whether the images are one of any number of positional arguments (`forward(*args)`)."""
+    first = next(iter(inspect.signature(module.forward).parameters.values()))
+    return first.kind is first.VAR_POSITIONAL
+
+
+def _refuse_autocast(exported: fx.GraphModule) -> None:
+    """Refuses a forward that chooses another precision than a packed network has."""
+    for node in exported.graph.nodes:
+        if node.target is not torch.ops.higher_order.wrap_with_autocast:
+            continue
+        device, dtype, enabled, _, part = node.args[:5]
+        inside = getattr(exported, part.target)
+        if enabled and device == "cpu" and dtype != torch.float32:
+            kind, line = str(dtype).removeprefix("torch."), line_in(inside.graph)
+            raise LowerError(
+                f"`torch.autocast` in the forward{line} computes in {kind}, but a "
+                "packed network computes in float32; take it out (`irbin finetune --amp "
+                f"{kind}` trains under one)"
+            )
+        _refuse_autocast(inside)
 
 
 @contextmanager
@@ -190,7 +223,8 @@ def _translate(module: nn.Module, exported: torch.export.ExportedProgram) -> Low
     live = _live_nodes(exported.graph)
     for node in exported.graph.nodes:
         if node.op == "output":
-            translation.finish(cast("tuple[object, ...]", node.args[0]))
+            results = cast("tuple[object, ...]", node.args[0])
+            translation.finish(results, _paths(exported.call_spec.out_spec, len(results)))
         elif node.op == "placeholder":
             spec = specs[node.name]
             if spec.target is None:
@@ -203,6 +237,14 @@ def _translate(module: nn.Module, exported: torch.export.ExportedProgram) -> Low
             translation.add_node(node)
     program, tensors = translation.result()
     return Lowered(program, tensors)
+
+
+def _paths(returned: TreeSpec | None, n_results: int) -> list[str]:
+    """Where each result stands in what the network returns, as in `output['aux'][1]`."""
+    if returned is None or returned.num_leaves != n_results:
+        return [f"output[{i}]" for i in range(n_results)]
+    leaves, _ = tree_flatten_with_path(tree_unflatten(range(n_results), returned))
+    return [f"output{keystr(path)}" for path, _ in leaves]
 
 
 def _check_pure(signature: torch.export.ExportGraphSignature) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-import traceback
-from pathlib import Path
 
-import torch
 from torch import fx
 
+from irbin.lines import line_of_error, own_line
+
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
-_OTHERS = (str(Path(torch.__file__).parent), str(Path(__file__).parent.parent))
-"""Code that is nobody's network: torch's and irbin's own."""
 
 
 def module_path(node: fx.Node) -> str:
@@ -23,25 +20,26 @@ def module_path(node: fx.Node) -> str:
 
 def place(node: fx.Node) -> str:
     """` in `layer1.0` (net.py:12)`, as far as the graph says it."""
-    frames = _FRAME.findall(node.meta.get("stack_trace") or "")
-    return _words(module_path(node), _line([(file, int(line)) for file, line in frames]))
+    return _words(module_path(node), _line(node))
+
+
+def line_in(graph: fx.Graph) -> str:
+    """` (net.py:12)`: the first line of the source in a graph that knows one."""
+    return _words("", next(filter(None, map(_line, graph.nodes)), ""))
+
+
+def _line(node: fx.Node) -> str:
+    return own_line(_written(node.meta.get("stack_trace") or ""))
 
 
 def place_of_error(error: BaseException) -> str:
     """` (net.py:12)`: the network's own line that raised an error, as far as that says it."""
-    frames = [(f.filename, f.lineno or 0) for f in traceback.extract_tb(error.__traceback__)]
-    line = _line(frames) or _line([(file, int(line)) for file, line in _FRAME.findall(str(error))])
-    return _words("", line)
+    return _words("", line_of_error(error) or own_line(_written(str(error))))
 
 
-def _line(frames: list[tuple[str, int]]) -> str:
-    """The innermost line outside of torch and irbin."""
-    own = [
-        (file, line)
-        for file, line in frames
-        if not file.startswith((*_OTHERS, "<")) and Path(file).suffix == ".py"
-    ]
-    return f"{'/'.join(Path(own[-1][0]).parts[-2:])}:{own[-1][1]}" if own else ""
+def _written(text: str) -> list[tuple[str, int]]:
+    """The frames of a traceback that was made text."""
+    return [(file, int(line)) for file, line in _FRAME.findall(text)]
 
 
 def _words(path: str, line: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import operator
+import re
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -63,6 +65,10 @@ WHERE_IT_RUNS = ("device", "layout", "pin_memory", "memory_format", "non_blockin
 """Keyword arguments that a program does not hold."""
 
 
+_NODE = re.compile(r"node `([^`]+)`")
+"""How an error of a program begins that is about one node."""
+
+
 class Translation:
     """A program in the making. Nodes are added in execution order, then `result` is called."""
 
@@ -119,19 +125,26 @@ class Translation:
         else:
             self._values[node] = self._call(node, RENAMED.get(name, name))
 
-    def finish(self, results: tuple[object, ...]) -> None:
+    def finish(self, results: tuple[object, ...], paths: Sequence[str]) -> None:
         """The graph's outputs, in order.
+
+        Args:
+            results: what the graph returns, flat.
+            paths: where each stands in what the network returns, for messages.
 
         Raises:
             LowerError: there is none, or one is not a tensor.
         """
         values = [self._values.get(r) if isinstance(r, fx.Node) else None for r in results]
         names = tuple(value.name for value in values if isinstance(value, Ref))
-        if not names or len(names) != len(values):
-            raise LowerError(
-                f"expected a network that returns tensors, got {len(values)} results, "
-                f"{len(values) - len(names)} of them something else"
-            )
+        if not values:
+            raise LowerError("expected a network that returns tensors, got one that returns none")
+        for result, path in zip(results, paths, strict=True):
+            if not isinstance(result, fx.Node) or not isinstance(result.meta.get("val"), Tensor):
+                what = "a size" if isinstance(result, fx.Node) else f"{result!r}"
+                raise LowerError(
+                    f"expected a network that returns tensors alone, but `{path}` is {what}"
+                )
         self.outputs = names
 
     def result(self) -> tuple[Program, dict[str, Tensor]]:
@@ -152,7 +165,12 @@ class Translation:
         try:
             return Program(self.inputs, types, nodes, self.outputs), tensors
         except ArtifactError as error:
-            raise LowerError(f"the network cannot be written as a program: {error}") from error
+            named = _NODE.match(str(error))
+            where = self.places.get(named[1], "") if named else ""
+            raise LowerError(
+                f"the network cannot be written as a program: {error}"
+                + f"; it stands for code{where}" * bool(where)
+            ) from error
 
     def _hold(self, name: str, tensor: Tensor) -> Ref:
         """A constant under `name`, or under a variant of it if another one has it already."""

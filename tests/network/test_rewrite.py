@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import replace
 
 import pytest
@@ -333,3 +334,42 @@ def test_a_root_that_is_a_container_is_converted() -> None:
     network = rewrite(Network(source, SOURCE), make_plan(trace(source, (3, 8, 8)), PlanOptions()))
     assert isinstance(network.module[3], BinaryConv2d)
     assert network.module(torch.randn(2, 3, 8, 8)).shape == (2, 3)
+
+
+class Autocast(nn.Module):
+    """Its ReLUs are functions, so that converting rewrites the forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.n0 = nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16)
+        self.body, self.n1 = nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            y = F.relu(self.n1(self.body(F.relu(self.n0(self.stem(x))))))
+        return 100 * self.head(y.float().mean((2, 3)))
+
+
+def test_an_autocast_that_a_rewritten_forward_leaves_out_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    module = converted(Autocast(), (3, 8, 8))
+    told = [r.getMessage() for r in caplog.records if "autocast" in r.getMessage()]
+    assert len(told) == 1
+    assert re.match(
+        r"the forward of `Autocast` is rewritten without its `torch.autocast` "
+        r"\(network/test_rewrite.py:\d+\); `irbin finetune --amp` trains under one$", told[0]
+    )  # fmt: skip
+    assert module.eval()(torch.zeros(1, 3, 8, 8)).dtype == torch.float32
+
+
+def test_an_autocast_around_the_conversion_is_nobodys(caplog: pytest.LogCaptureFixture) -> None:
+    class Plain(Autocast):
+        def forward(self, x: Tensor) -> Tensor:
+            y = F.relu(self.n1(self.body(F.relu(self.n0(self.stem(x))))))
+            return self.head(y.float().mean((2, 3)))
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        converted(Plain(), (3, 8, 8))
+    assert not [r for r in caplog.records if "autocast" in r.getMessage()]

@@ -44,6 +44,28 @@ REAL = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+@pytest.mark.parametrize("how", ["script", "trace"])
+def test_what_torchscript_compiled_is_named(how: str) -> None:
+    def compiled(module: nn.Module) -> nn.Module:
+        if how == "script":
+            return torch.jit.script(module)
+        return torch.jit.trace(module.eval(), torch.zeros(1, 3, 8, 8))
+
+    inner = compiled(nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU()))
+    network = nn.Sequential(nn.Conv2d(3, 3, 1), inner, nn.Sequential(compiled(nn.ReLU())))
+    with pytest.raises(TraceError, match=r"but `1`, `2.0` in `Sequential` are ScriptModules"):
+        trace(network, (3, 8, 8))
+    with pytest.raises(
+        TraceError, match=r"but `1` in `Sequential` is a ScriptModule .* it was made"
+    ):
+        trace(network[:2], (3, 8, 8))
+    with pytest.raises(
+        TraceError, match=r"`, which `torch.jit.script` or `trace` made; give the ne"
+    ):
+        trace(inner, (3, 8, 8))
+
+
 @pytest.mark.parametrize("build", REAL.values(), ids=REAL)
 def test_every_parameter_is_counted_once_and_first_and_last_are_single(build) -> None:
     with torch.device("meta"):

@@ -415,23 +415,64 @@ class TestRefusals:
 
         assert ops(lower(Never(), (3, 4, 4)))[-1] == "add"
 
-    @pytest.mark.parametrize("odd", ["size", "none", "number"])
-    def test_a_result_that_is_no_tensor(self, odd):
+    @pytest.mark.parametrize(
+        ("odd", "words"),
+        [("size", "4"), ("none", "None"), ("number", "0.5"), ("batch", "a size")],
+    )
+    def test_a_result_that_is_no_tensor_is_named(self, odd, words):
         class Two(nn.Module):
             def forward(self, x):
-                return x * 2, {"size": x.shape[2], "none": None, "number": 0.5}[odd]
+                values = {"size": x.shape[2], "none": None, "number": 0.5, "batch": x.shape[0]}
+                return x * 2, {"aux": [x + 1, values[odd]]}
 
-        message = "expected a network that returns tensors, got 2 results, 1 of them something else"
-        with pytest.raises(LowerError, match=message):
+        message = (
+            "expected a network that returns tensors alone, but `output[1]['aux'][1]` is " + words
+        )
+        with pytest.raises(LowerError) as caught:
             lower(Two(), (3, 4, 4))
+        assert str(caught.value) == message
 
-    def test_the_batch_size_as_a_result(self):
-        class Size(nn.Module):
+    def test_any_number_of_arguments_takes_the_images(self):
+        class Any(nn.Module):
+            def forward(self, *args, **kwargs):
+                (x,) = args
+                return x * kwargs.get("factor", 2)
+
+        assert ops(lower(Any(), (3, 4, 4))) == ["mul"]
+
+    @pytest.mark.parametrize("how", ["with", "decorator"])
+    def test_an_autocast_is_named_by_its_line(self, how):
+        class With(nn.Module):
             def forward(self, x):
-                return x * 2, x.shape[0]
+                with torch.autocast("cpu", dtype=torch.bfloat16):
+                    y = x @ x
+                return y.float()
 
-        with pytest.raises(LowerError, match="output `sym_size`: expected a tensor"):
-            lower(Size(), (3, 4, 4))
+        class Decorated(nn.Module):
+            @torch.autocast("cpu", dtype=torch.bfloat16)
+            def forward(self, x):
+                return x @ x
+
+        message = (
+            r"^`torch.autocast` in the forward \(program/test_lower\.py:\d+\) computes in "
+            r"bfloat16, but a packed network computes in float32; take it out"
+        )
+        with pytest.raises(LowerError, match=message):
+            lower({"with": With, "decorator": Decorated}[how](), (3, 4, 4))
+
+    def test_an_autocast_that_is_off_is_nothing(self):
+        class Off(nn.Module):
+            def forward(self, x):
+                with torch.autocast("cpu", enabled=False):
+                    return x * 2
+
+        assert ops(lower(Off(), (3, 4, 4))) == ["mul"]
+
+    @pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")
+    def test_a_script_module_is_named(self):
+        part = torch.jit.script(nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU()))
+        with pytest.raises(LowerError, match=r"^`1` is a ScriptModule .* put there what it was"):
+            lower(nn.Sequential(nn.Identity(), part), (3, 4, 4))
 
     def test_a_network_that_writes_to_its_buffers_in_evaluation_mode(self):
         class Counts(nn.Module):
