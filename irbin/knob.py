@@ -50,7 +50,7 @@ class Declared:
     kind: Any
     """Its type without `Annotated`, at any depth."""
     default: Any
-    """Of the field; None where it has none, or a dictionary."""
+    """Of the field; None where it has none."""
     knob: Knob
     """What was declared."""
 
@@ -102,8 +102,10 @@ def _texts(kind: Any) -> tuple[str, ...]:
         return tuple(f'"{word}"' for word in get_args(kind))
     if kind is NoneType:
         return ("None",)
-    return (str(kind) if get_args(kind) else kind.__name__,)
+    return (str(kind).replace("typing.", "") if get_args(kind) else kind.__name__,)
 
 
 def _default(field: Any) -> Any:
+    if field.default_factory is not MISSING:
+        return field.default_factory()
     return None if field.default is MISSING else field.default

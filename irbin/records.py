@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from irbin.errors import UsageError
-from irbin.knob import PLAN, Knob
+from irbin.knob import DATA, IMAGES, NETWORK, PLAN, Knob
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -72,46 +73,109 @@ class Preprocessing:
         return max(self.input_size[1:]) <= SMALL_SIDE
 
 
+THE_SOURCES = "the source's"
+"""What None stands for in most of `SourceOptions`."""
+
+
 @dataclass(frozen=True)
 class SourceOptions:
     """How to read what the user named. Made by the command line, read by `network.source`."""
 
-    model: str | None = None
-    """Architecture of a bare checkpoint: any source spec without weights (`resnet18`,
-    `torchvision:…`)."""
-    pretrained: bool = True
-    """Load the weights that a timm or torchvision name comes with."""
-    num_classes: int | None = None
-    """Outputs of the classifier, 0 for none; None takes the source's."""
-    in_chans: int | None = None
-    """Image channels; None takes the source's."""
-    input_size: tuple[int, int, int] | None = None
-    """(channels, height, width); None takes the source's."""
-    img_size: int | None = None
-    """Height and width alike; the channels are `input_size`'s or the source's."""
-    mean: tuple[float, ...] | None = None
-    """Per channel or one for all, in units of [0, 1] pixels; None takes the source's, here and
-    below."""
-    std: tuple[float, ...] | None = None
-    """As `mean`."""
-    interpolation: str | None = None
-    """timm's name of the resampling filter."""
-    crop_pct: float | None = None
-    """Share of the resized image's side that the centre crop keeps, at any size."""
-    crop_mode: str | None = None
-    """timm's name of the evaluation crop."""
-    model_kwargs: dict[str, JsonValue] = field(default_factory=dict)
-    """Further arguments of the factory."""
-    use_ema: bool = False
-    """Prefer the averaged weights of a training checkpoint."""
-    reparameterize: bool = False
-    """Fuse multi-branch blocks (RepVGG, MobileOne …) once the weights are loaded."""
-    state_key: str | None = None
-    """Dotted keys of the weights in a checkpoint file that holds several, or a prefix of names."""
-    remap: bool = False
-    """Match a checkpoint file's tensors by their order where their names do not fit."""
-    ignore_extra: bool = False
-    """Leave tensors of a checkpoint file unread that the network does not have."""
+    model: Annotated[
+        str | None,
+        Knob(NETWORK, "Architecture of a checkpoint file that does not name its own.", "NAME"),
+    ] = None
+    """Any source spec without weights (`resnet18`, `torchvision:…`)."""
+    pretrained: Annotated[
+        bool, Knob(NETWORK, "Load the weights that a timm or torchvision name comes with.")
+    ] = True
+    num_classes: Annotated[
+        int | None,
+        Knob(
+            NETWORK,
+            "Outputs of the classifier; 0 takes a timm network without its head.",
+            "N",
+            shown=THE_SOURCES,
+            least=0,
+        ),
+    ] = None
+    in_chans: Annotated[
+        int | None, Knob(NETWORK, "Image channels.", "N", shown=THE_SOURCES, least=1)
+    ] = None
+    img_size: Annotated[
+        int | None,
+        Knob(IMAGES, "Height and width of an image.", "N", shown=THE_SOURCES, least=1),
+    ] = None
+    """The channels are `input_size`'s or the source's."""
+    mean: Annotated[
+        tuple[float, ...] | None,
+        Knob(
+            IMAGES,
+            "Subtracted from pixels of 0 to 1: one number, or one a channel.",
+            "M...",
+            shown=THE_SOURCES,
+            typed=str,
+        ),
+    ] = None
+    std: Annotated[
+        tuple[float, ...] | None,
+        Knob(
+            IMAGES,
+            "Divides them then; 1/255 with mean 0 gives pixels of 0 to 255.",
+            "S...",
+            shown=THE_SOURCES,
+            typed=str,
+        ),
+    ] = None
+    interpolation: Annotated[
+        Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"] | None,
+        Knob(IMAGES, "Filter of resizing.", shown=THE_SOURCES),
+    ] = None
+    crop_pct: Annotated[
+        float | None,
+        Knob(
+            IMAGES,
+            "Share that evaluation's crop keeps; given, of small images too.",
+            "SHARE",
+            shown=THE_SOURCES,
+        ),
+    ] = None
+    crop_mode: Annotated[
+        Literal["center", "squash", "border"] | None,
+        Knob(IMAGES, "timm's crop of evaluation.", shown=THE_SOURCES),
+    ] = None
+    input_size: Annotated[
+        tuple[int, int, int] | None,
+        Knob(IMAGES, "Channels, height and width of an image.", "C H W", shown=THE_SOURCES),
+    ] = None
+    model_kwargs: Annotated[
+        dict[str, JsonValue],
+        Knob(NETWORK, "Further argument of the model's factory.", "KEY=VALUE"),
+    ] = field(default_factory=dict)
+    reparameterize: Annotated[
+        bool, Knob(NETWORK, "Fuse multi-branch blocks first (RepVGG, MobileOne, …).")
+    ] = False
+    """Once the weights are loaded."""
+    use_ema: Annotated[
+        bool, Knob(NETWORK, "Take the averaged weights of a training checkpoint.")
+    ] = False
+    state_key: Annotated[
+        str | None,
+        Knob(
+            NETWORK,
+            "Where in a checkpoint file the weights lie, if it holds several: its keys joined by "
+            "dots, or a prefix of names.",
+            "KEY",
+        ),
+    ] = None
+    remap: Annotated[
+        bool,
+        Knob(NETWORK, "Match a checkpoint's tensors by order where their names do not fit."),
+    ] = False
+    ignore_extra: Annotated[
+        bool,
+        Knob(NETWORK, "Leave a checkpoint's tensors that the network lacks, and list them."),
+    ] = False
     seed: int = 42
     """Decides the weights that are not loaded: all of an untrained network, or a new head."""
 
@@ -140,29 +204,54 @@ DEFAULT_BATCH_SIZE = 128
 class DataOptions:
     """Which images, and how they are read, in timm's words. Made by callers, read by `data`."""
 
-    data_dir: str | None = None
-    """Folder of the data set."""
-    dataset: str = ""
-    """timm's data set string: '' for an image folder or tar, `torch/cifar10`, `hfds/…` …"""
-    train_split: str = "train"
-    """Name of the training split."""
-    val_split: str = "validation"
-    """Name of the validation split; `val`, `valid` and `test`-less folders are found as timm
-    finds them."""
-    class_map: str = ""
-    """File that maps class names to indices."""
-    dataset_download: bool = False
-    """Let torchvision or the hub fetch the data set."""
-    batch_size: int | None = None
-    """Images per step; None takes the recipe's number, else `DEFAULT_BATCH_SIZE`."""
-    workers: int = 2
-    """Loader processes."""
-    cache: CacheKind = "auto"
-    """Where decoded images are kept: `ram`, `device`, `off`, or `auto`: where they fit."""
-    train_num_samples: int | None = None
-    """Images in the training split of a stream that does not say it."""
-    val_num_samples: int | None = None
-    """Images in the validation split of a stream that does not say it."""
+    data_dir: Annotated[str | None, Knob(DATA, "Folder of the data set.", "DIR", typed=Path)] = None
+    dataset: Annotated[
+        str,
+        Knob(
+            DATA,
+            "timm's data set string: torch/cifar10, hfds/…, …",
+            "TYPE/NAME",
+            shown="image folder or tar",
+        ),
+    ] = ""
+    train_split: Annotated[str, Knob(DATA, "Split to train on.", "NAME")] = "train"
+    val_split: Annotated[str, Knob(DATA, "Split to evaluate on.", "NAME", also=("split",))] = (
+        "validation"
+    )
+    """`val`, `valid` and `test`-less folders are found as timm finds them."""
+    class_map: Annotated[str, Knob(DATA, "File that maps class names to indices.", "FILE")] = ""
+    dataset_download: Annotated[
+        bool, Knob(DATA, "Let torchvision or the hub fetch the data set.")
+    ] = False
+    batch_size: Annotated[
+        int | None,
+        Knob(
+            DATA,
+            "Images per step.",
+            "N",
+            shown=f"the recipe's, else {DEFAULT_BATCH_SIZE}",
+            least=1,
+            also=("b",),
+        ),
+    ] = None
+    workers: Annotated[int, Knob(DATA, "Loader processes.", "N", least=0, also=("j",))] = 2
+    cache: Annotated[
+        CacheKind,
+        Knob(DATA, "Training: keep decoded images in memory; auto: where they fit."),
+    ] = "auto"
+    train_num_samples: Annotated[
+        int | None,
+        Knob(DATA, "Images in the training split of a stream that does not say it.", "N", least=1),
+    ] = None
+    val_num_samples: Annotated[
+        int | None,
+        Knob(
+            DATA,
+            "Images in the validation split of a stream that does not say it.",
+            "N",
+            least=1,
+        ),
+    ] = None
 
     @property
     def n_batch(self) -> int:

@@ -13,11 +13,12 @@ from irbin.cli.console import notes, results, say
 from irbin.cli.flags import flat, given, words
 from irbin.cli.inspect import print_totals
 from irbin.cli.live import counting
-from irbin.cli.options import DATA, DataFlags, Overwrite, Source
+from irbin.cli.options import DataFlags, Overwrite, Source
 from irbin.cli.plan_options import PlanFlags
 from irbin.cli.recipe_options import complete_recipe
 from irbin.cli.source_options import SourceFlags
 from irbin.errors import UsageError
+from irbin.knob import DATA
 from irbin.records import CALIBRATION_IMAGES, SourceOptions
 from irbin.report.images import images_line
 from irbin.report.plan import shortcut_line

@@ -5,16 +5,14 @@ None always means "not given": what happens then is said in the help and decided
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from irbin.cli.record_flags import Flags
 from irbin.errors import UsageError
-from irbin.records import DEFAULT_BATCH_SIZE, CacheKind, DataOptions, FloatDtype
-
-NETWORK, IMAGES, DATA, RUN = "Network", "Images", "Data", "Run"
+from irbin.knob import RUN
+from irbin.records import DataOptions, FloatDtype
 
 SOURCE_HELP = (
     "A timm name (resnet18, resnet18.a1_in1k, hf-hub:…, local-dir:…), torchvision:NAME, "
@@ -50,70 +48,8 @@ FloatDtypeFlag = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class DataFlags:
-    """Which images, and how they are read; defaults are those of `DataOptions`."""
-
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", rich_help_panel=DATA, help="Folder of the data set."),
-    ] = None
-    dataset: Annotated[
-        str,
-        typer.Option(metavar="TYPE/NAME", rich_help_panel=DATA, show_default="image folder or tar",
-                     help="timm's data set string: torch/cifar10, hfds/…, …"),
-    ] = DataOptions.dataset  # fmt: skip
-    train_split: Annotated[
-        str, typer.Option(metavar="NAME", rich_help_panel=DATA, help="Split to train on.")
-    ] = DataOptions.train_split
-    val_split: Annotated[
-        str,
-        typer.Option("--val-split", "--split", metavar="NAME", rich_help_panel=DATA,
-                     help="Split to evaluate on."),
-    ] = DataOptions.val_split  # fmt: skip
-    class_map: Annotated[
-        str,
-        typer.Option(metavar="FILE", rich_help_panel=DATA,
-                     help="File that maps class names to indices."),
-    ] = DataOptions.class_map  # fmt: skip
-    dataset_download: Annotated[
-        bool,
-        typer.Option("--dataset-download", rich_help_panel=DATA,
-                     help="Let torchvision or the hub fetch the data set."),
-    ] = DataOptions.dataset_download  # fmt: skip
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            "--batch-size",
-            "-b",
-            min=1,
-            metavar="N",
-            rich_help_panel=DATA,
-            help="Images per step.",
-            show_default=f"the recipe's, else {DEFAULT_BATCH_SIZE}",
-        ),
-    ] = DataOptions.batch_size
-    workers: Annotated[
-        int,
-        typer.Option(
-            "--workers", "-j", min=0, metavar="N", rich_help_panel=DATA, help="Loader processes."
-        ),
-    ] = DataOptions.workers
-    cache: Annotated[
-        CacheKind,
-        typer.Option(rich_help_panel=DATA,
-                     help="Training: keep decoded images in memory; auto: where they fit."),
-    ] = DataOptions.cache  # fmt: skip
-    train_num_samples: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", rich_help_panel=DATA,
-                     help="Images in the training split of a stream that does not say it."),
-    ] = DataOptions.train_num_samples  # fmt: skip
-    val_num_samples: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", rich_help_panel=DATA,
-                     help="Images in the validation split of a stream that does not say it."),
-    ] = DataOptions.val_num_samples  # fmt: skip
+class DataFlags(Flags, record=DataOptions):
+    """Which images, and how they are read; the names are those of `DataOptions`."""
 
     @property
     def is_given(self) -> bool:
@@ -128,16 +64,4 @@ class DataFlags:
         """
         if not self.is_given:
             raise UsageError("expected a data set, got none; give `--data-dir` or `--dataset`")
-        return DataOptions(
-            data_dir=None if self.data_dir is None else str(self.data_dir),
-            dataset=self.dataset,
-            train_split=self.train_split,
-            val_split=self.val_split,
-            class_map=self.class_map,
-            dataset_download=self.dataset_download,
-            batch_size=self.batch_size,
-            workers=self.workers,
-            cache=self.cache,
-            train_num_samples=self.train_num_samples,
-            val_num_samples=self.val_num_samples,
-        )
+        return DataOptions(**self.values())

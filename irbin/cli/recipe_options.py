@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from irbin.cli.flags import given
-from irbin.cli.options import RUN, ChannelsLast
+from irbin.cli.options import ChannelsLast
 from irbin.cli.record_flags import parse_pairs
+from irbin.knob import RUN
 
 SCHEDULE, OPTIMIZER, AUGMENTATION, METHOD = "Schedule", "Optimizer", "Augmentation", "Method"
 CROPS = "Crops and flips"

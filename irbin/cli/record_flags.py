@@ -81,9 +81,10 @@ class Flags:
 def _flag(declared: Declared, defaults: Defaults) -> tuple[Any, Any]:
     """A flag's annotation for Typer, and its default."""
     knob, kind = declared.knob, typed_as(declared)
-    default = declared.default if defaults == "set" and declared.default != () else None
+    is_some = declared.default not in (None, (), {})
+    default = declared.default if defaults == "set" and is_some else None
     shown: bool | str = defaults != "hidden"
-    if defaults == "shown" and declared.default not in (None, ()):
+    if defaults == "shown" and is_some:
         shown = str(declared.default)
     option: Any = typer.Option(
         *flag_names(declared, one_sided=default is False),

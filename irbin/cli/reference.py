@@ -19,7 +19,7 @@ from irbin.cli.app import COMMANDS, PURPOSE
 from irbin.cli.demo import JOURNEY
 from irbin.cli.flags import docstring, reflow
 from irbin.knob import knobs_of
-from irbin.records import PlanOptions
+from irbin.records import DataOptions, PlanOptions, SourceOptions
 
 GENERAL = "Options"
 HEAD = """\
@@ -149,7 +149,9 @@ def _default(parameter: Parameter, info: OptionInfo) -> str:
     return str(parameter.default) if parameter.default not in (None, False, "") else ""
 
 
-RECORDS: dict[str, type[Any]] = {"PlanOptions": PlanOptions}
+RECORDS: dict[str, type[Any]] = {
+    record.__name__: record for record in (PlanOptions, SourceOptions, DataOptions)
+}
 """Whose knobs a page may list, by the name in its `<!-- options: NAME -->`."""
 
 
@@ -158,8 +160,10 @@ def options_table(record: type[Any]) -> str:
     rows = []
     for declared in knobs_of(record):
         values = ", ".join(f"`{value}`" for value in declared.values)
-        default = repr(declared.default).replace("'", '"')
-        cells = (f"`{declared.name}`", declared.knob.help, values, f"`{default}`")
+        default = "`" + repr(declared.default).replace("'", '"') + "`"
+        if declared.knob.shown is not None:
+            default += f": {declared.knob.shown}"
+        cells = (f"`{declared.name}`", declared.knob.help, values, default)
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(["| option | | takes | default |", "|---|---|---|---|", *rows])
 
