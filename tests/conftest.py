@@ -84,11 +84,26 @@ def as_typed(line: str) -> tuple[str, dict[str, Any]]:
     return command, {name: None if value == () else value for name, value in values.items()}
 
 
-class _NoFloat64(TorchDispatchMode):
+def tf32() -> tuple[str, ...]:
+    """What GPUs may round float32 to: products of matrices, convolutions, recurrent layers."""
+    backends: Any = torch.backends
+    parts = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)
+    return tuple(part.fp32_precision for part in parts)
+
+
+class NoFloat64(TorchDispatchMode):
+    """Within, tensors of float64 on these kinds of device are an error."""
+
+    def __init__(self, *kinds: str) -> None:
+        super().__init__()
+        self.kinds = kinds
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = func(*args, **(kwargs or {}))
         for value in tree_leaves(found):
-            if isinstance(value, torch.Tensor) and value.dtype == torch.float64:
+            if not isinstance(value, torch.Tensor) or value.dtype != torch.float64:
+                continue
+            if value.device.type in self.kinds:
                 raise TypeError(f"{func} gives float64, which Apple's GPUs do not have")
         return found
 
@@ -98,4 +113,4 @@ def no_float64(monkeypatch: pytest.MonkeyPatch) -> TorchDispatchMode:
     """A context in which float64 tensors are an error and sums have the type they have on mps."""
     monkeypatch.setattr("irbin.evaluation.sum_type", lambda _: torch.float32)
     monkeypatch.setattr("irbin.training.meter.sum_type", lambda _: torch.float32)
-    return _NoFloat64()
+    return NoFloat64("cpu")

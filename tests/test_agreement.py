@@ -13,6 +13,7 @@ from irbin.errors import UsageError
 from irbin.program.lower import lower
 from irbin.records import Plan, PlanOptions, Preprocessing, SourceRecord
 from irbin.runtime.model import PackedModel
+from tests.conftest import tf32
 
 MANIFEST = Manifest(
     "0", "float32", SourceRecord("s", "timm:s", 3, Preprocessing()),
@@ -66,6 +67,18 @@ def test_an_export_agrees_with_its_network(pair):
     # reflected pixels have signs of their own, zeros have none
     assert [layer.n_signs for layer in agreement.layers] == [8 * 12 * 64, 8 * 10 * 36, 8 * 9]
     assert [layer.n_flipped for layer in agreement.layers] == [0, 0, 0]
+
+
+def test_a_gpu_compares_in_float32_and_not_in_tf32(pair):
+    net, model = pair
+    seen, before = [], tf32()
+    handle = net[0].register_forward_hook(lambda *_: seen.append(tf32()))
+    try:
+        compare(net, model, images(2))
+    finally:
+        handle.remove()
+    assert seen == [("ieee",) * 3]
+    assert tf32() == before != seen[0]
 
 
 def test_modes_are_given_back(pair):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from irbin.errors import DataError, UsageError
 from irbin.evaluation import evaluate, exact_float32, sum_type, timm_result
 from irbin.records import Evaluation, Preprocessing
+from tests.conftest import tf32
 
 PREPROCESSING = Preprocessing((3, 4, 4), crop_pct=0.9)
 
@@ -134,13 +135,6 @@ def test_result_has_timms_keys_and_units() -> None:
     ) == (90.0, 10.0)  # fmt: skip
     assert (result["param_count"], result["img_size"], result["crop_pct"]) == (1.23, 4, 0.9)
     assert result["interpolation"] == "bicubic"
-
-
-def tf32() -> tuple[str, ...]:
-    """What GPUs may round float32 to: products of matrices, convolutions, recurrent layers."""
-    backends = torch.backends
-    parts = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)
-    return tuple(part.fp32_precision for part in parts)
 
 
 class TestTf32:

@@ -2,13 +2,17 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from irbin.analysis.measure import Measured, draw
+from irbin.analysis.measure import Measured, Meter, draw
 from irbin.data import open_dataset
 from irbin.records import DataOptions, Preprocessing
+from tests.conftest import NoFloat64, tf32
 
 
 def measured(*losses: float) -> Measured:
@@ -38,6 +42,31 @@ class TestMeasured:
     def test_loss_and_accuracy_are_means(self):
         assert measured(0.5, 2.5).loss == 1.5
         assert measured(0.5, 2.5, 0.1, 3.0).top1 == 50
+
+
+class TestOnADevice:
+    """A GPU's tensors without their numbers."""
+
+    @pytest.fixture
+    def seen(self) -> list[tuple[str, ...]]:
+        return []
+
+    @pytest.fixture
+    def found(self, seen: list[tuple[str, ...]]) -> Measured:
+        module = nn.Flatten()
+        module.register_forward_hook(lambda *_: seen.append(tf32()))
+        with FakeTensorMode(), NoFloat64("cuda"):  # as a device that has none
+            images = torch.zeros(2, 1, 2, 2, device="cuda")
+            labels = torch.zeros(2, dtype=torch.int64, device="cuda")
+            return Meter(SimpleNamespace(module=module), None, [(images, labels)], [])(())
+
+    def test_float64_is_the_cpus_alone(self, found: Measured):
+        assert (found.losses.dtype, found.losses.device.type) == (torch.float64, "cpu")
+        assert found.hits.device.type == "cpu"
+
+    def test_float32_is_not_tf32(self, found: Measured, seen: list[tuple[str, ...]]):
+        assert seen == [("ieee",) * 3]
+        assert tf32() != seen[0]
 
 
 @pytest.mark.parametrize(

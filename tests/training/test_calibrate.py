@@ -20,6 +20,7 @@ from irbin.training.calibrate import reestimate_batch_norm
 from irbin.training.loop import finetune
 from irbin.training.prepare import open_loaders
 from irbin.training.recipe import Recipe
+from tests.conftest import tf32
 
 
 def network() -> nn.Sequential:
@@ -70,6 +71,15 @@ def test_modes_momenta_and_weights_come_back(training: bool) -> None:
     assert module[5].training is False
     assert all(torch.equal(a, b) for a, b in zip(weights, module.parameters(), strict=True))
     assert all(parameter.grad is None for parameter in module.parameters())
+
+
+def test_gpus_measure_in_float32_and_not_in_tf32() -> None:
+    seen: list[tuple[str, ...]] = []
+    module, before = network(), tf32()
+    module[0].register_forward_hook(lambda *_: seen.append(tf32()))
+    reestimate_batch_norm(module, [torch.randn(4, 2, 4, 4)])
+    assert seen == [("ieee",) * 3]
+    assert tf32() == before != seen[0]
 
 
 def test_no_batch_changes_nothing() -> None:

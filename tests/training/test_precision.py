@@ -15,7 +15,9 @@ from torch import nn
 import irbin.training.precision as precision
 from irbin.errors import TrainingError
 from irbin.network.network import Network
+from irbin.processes import ALONE, Group
 from irbin.records import DataOptions
+from irbin.training import loop
 from irbin.training.loop import finetune
 from irbin.training.precision import (
     compiled,
@@ -23,6 +25,7 @@ from irbin.training.precision import (
     decide,
     keep_gradients_channels_last,
 )
+from irbin.training.prepare import make_run, open_loaders
 from irbin.training.recipe import Recipe
 
 MakeNetwork = Callable[..., Network]
@@ -207,6 +210,74 @@ def test_a_teacher_that_cannot_be_compiled_answers_without(
     ]
     with pytest.raises(TrainingError, match=r"^`--compile`: torch.compile failed: no backend"):
         compiled_teacher(teacher, settled, (4, *SHAPE), CPU, required=True)
+
+
+def test_a_run_goes_on_with_a_teacher_that_cannot_be_compiled(
+    auto: Recipe, make_network: MakeNetwork, data: DataOptions, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    made: list[nn.Module] = []
+
+    def compile_(module: nn.Module, mode: str | None = None) -> Callable[..., object]:
+        made.append(module)
+        return module.forward if len(made) == 1 else broken()
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    set_machine(monkeypatch, bfloat16=False, compiler="")
+    monkeypatch.setattr(precision, "WORTH_COMPILING", 1)
+    teacher = make_network(binary=False).module
+    with caplog.at_level(logging.WARNING, "irbin"):
+        run = replace(auto, distill=True, epochs=1)
+        finetune(make_network(), data, run, tmp_path / "run", teacher=teacher)
+    assert made[1] is teacher
+    assert [m for m in caplog.messages if "torch.compile" in m] == [
+        "torch.compile failed (no backend), so the teacher answers without it"
+    ]
+
+
+class OtherFellBack(Group):
+    """One process of several, another of which could not compile."""
+
+    def any(self, flag: bool) -> bool:
+        return True
+
+
+def test_where_one_process_cannot_compile_none_does(
+    auto: Recipe, make_network: MakeNetwork, data: DataOptions, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """They would sum gradients in another order, and write down another path."""
+    monkeypatch.setattr(torch, "compile", lambda module, mode=None: lambda x: module(x))
+    settled = replace(auto, amp="off", channels_last=False, compile=True)
+    network = make_network()
+    train, val = open_loaders(network, data, settled, ALONE)
+    run = make_run(
+        network, settled, tmp_path, OtherFellBack(), train, val, n_steps=3, must_compile=False
+    )
+    assert run.recipe.compile is False
+    assert run.forward is network.module
+
+
+def test_a_run_trains_while_cudnn_tries_and_evaluates_as_well(
+    recipe: Recipe, make_network: MakeNetwork, data: DataOptions, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    devices: list[torch.device] = []
+
+    @contextmanager
+    def tried(device: torch.device) -> Iterator[None]:
+        devices.append(device)
+        yield
+        devices.pop()
+
+    monkeypatch.setattr(loop, "tried_convolutions", tried)
+    seen: list[list[torch.device]] = []
+    network = make_network()
+    network.module.register_forward_hook(lambda *_: seen.append([*devices]))
+    finetune(network, data, replace(recipe, epochs=1), tmp_path / "run")
+    assert len(seen) > 3
+    assert all(within == [CPU] for within in seen)
+    assert devices == []
 
 
 def test_a_run_whose_compiling_failed_says_so_and_goes_on(
