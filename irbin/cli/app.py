@@ -17,7 +17,15 @@ import typer
 from irbin import __version__
 from irbin.cli.analyze import analyze
 from irbin.cli.bench import bench
-from irbin.cli.console import logged_as_notes, notes, say, speak_in_any_encoding, speaks
+from irbin.cli.console import (
+    finish_output,
+    logged_as_notes,
+    named_output,
+    notes,
+    say,
+    speak_in_any_encoding,
+    speaks,
+)
 from irbin.cli.convert import convert
 from irbin.cli.demo import demo
 from irbin.cli.eval import evaluate
@@ -101,9 +109,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if TRACEBACK_FLAG in words:
         wants_traceback = True
         words = [word for word in words if word != TRACEBACK_FLAG]
+    with named_output():
+        code = _run(words, wants_traceback)
+    if "irbin.processes" in sys.modules:  # else no group was joined, and torch is not loaded for it
+        sys.modules["irbin.processes"].leave(code)
+    return code
+
+
+def _run(words: Sequence[str], wants_traceback: bool) -> int:
+    """The exit code of a command line, whose errors are printed."""
     try:
         with logged_as_notes():
             code = app(args=words or ["--help"], prog_name="irbin", standalone_mode=False)
+            finish_output()
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except Exception as error:
@@ -115,10 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if code == INTERRUPTED:
         say(notes(), "irbin: stopped by Ctrl-C", style="red")
         code = FAILED
-    code = code if isinstance(code, int) else 0
-    if "irbin.processes" in sys.modules:  # else no group was joined, and torch is not loaded for it
-        sys.modules["irbin.processes"].leave(code)
-    return code
+    return code if isinstance(code, int) else 0
 
 
 def explain(error: Exception, words: Sequence[str]) -> tuple[str, int]:

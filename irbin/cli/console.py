@@ -11,9 +11,10 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
+from typing import Any, TextIO, cast
 
 from rich.console import Console
 from rich.text import Text
@@ -59,6 +60,71 @@ def speak_in_any_encoding() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="replace")
+
+
+class _Named:
+    """A stream whose errors say its name, which the system does not know."""
+
+    def __init__(self, stream: TextIO, name: str) -> None:
+        self._stream, self._name = stream, name
+
+    def write(self, text: str) -> int:
+        with self._telling():
+            return self._stream.write(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        with self._telling():
+            self._stream.writelines(lines)
+
+    def flush(self) -> None:
+        with self._telling():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            error.filename = error.filename or self._name
+            raise
+
+
+@contextmanager
+def named_output() -> Iterator[None]:
+    """Within, an error of standard output says so; at the end nothing that it refused is left."""
+    stream = sys.stdout
+    if stream is None:
+        yield
+        return
+    sys.stdout = cast("TextIO", _Named(stream, "standard output"))
+    try:
+        yield
+    finally:
+        sys.stdout = stream
+        try:
+            stream.flush()
+        except OSError:  # Python would try again when it ends, and complain in words of its own
+            _send_nowhere(stream)
+
+
+def _send_nowhere(stream: TextIO) -> None:
+    with suppress(OSError, ValueError):  # a stream in memory has no descriptor
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def finish_output() -> None:
+    """Writes out what standard output still holds.
+
+    Raises:
+        OSError: it takes no more.
+    """
+    if sys.stdout is not None:
+        sys.stdout.flush()
 
 
 def is_first_process() -> bool:

@@ -8,6 +8,7 @@ worker has come, and its data set replaces a damaged image by the next one.
 from __future__ import annotations
 
 import random
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -212,8 +213,13 @@ class Stream(IterableDataset[tuple[Tensor, int]]):
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message, or its class's name."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    """The first line of an error's message, or its class's name; no object of Python's in it."""
+    text = _OPEN_FILE.sub("", str(error).strip())
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+_OPEN_FILE = re.compile(r" ?<(_io\.|[\w.]+ object at |[\w.]*ExFileObject ).*>")
+"""How Pillow names what it reads: Python's object. The path is beside it already."""
 
 
 class Loader(ABC):

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -120,3 +123,56 @@ def test_json_keeps_every_character(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_where_nobody_listens_nothing_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout", None)  # `>&-`
     assert main(["zoo"]) == 0
+
+
+class Full(io.RawIOBase):
+    """A disk without room."""
+
+    room = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: object) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return memoryview(content).nbytes  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("write_through", [False, True], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["zoo"], ["zoo", "--json", "-"], ["recipes"], ["recipes", "show", "default"], ["--help"],
+        ["--version"], ["kernels"], ["kernels", "--json", "-"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_full_standard_output_is_named(
+    words: list[str],
+    write_through: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    disk = Full()
+    buffered = io.BufferedWriter(disk, 1 if write_through else 100_000)
+    stream = io.TextIOWrapper(buffered, encoding="utf-8", write_through=write_through)
+    monkeypatch.setattr("sys.stdout", stream)
+    assert main(words) == 1
+    assert capsys.readouterr().err.endswith("irbin: No space left on device: standard output\n")
+    assert sys.stdout is stream
+    disk.room = 1
+    stream.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_python_does_not_complain_of_it_again(unbuffered: str) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "irbin", "zoo", "--json", "-"], stdout=full,
+            stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )  # fmt: skip
+    assert (done.returncode, done.stderr.splitlines()[-1:]) == (
+        1, ["irbin: No space left on device: standard output"],
+    )  # fmt: skip

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import irbin
-from irbin.data.batches import seed_all
+from irbin.data.batches import first_line, seed_all
 from irbin.data.sending import moved
 
 
@@ -83,3 +83,22 @@ def test_nothing_else_moves_batches_without_waiting() -> None:
         if "non_blocking=" in file.read_text(encoding="utf-8")
     }
     assert users == {"data/sending.py"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "<_io.BufferedReader name='/data/val/bee/a > b.png'>", "<_io.BytesIO object at 0x7f00>",
+        "<ExFileObject name='/data/val.tar'>", "<tarfile.ExFileObject object at 0x7f00>",
+        "<torchvision.datasets.Reader object at 0x7f00>",
+    ],
+)  # fmt: skip
+def test_no_object_of_pythons_stands_in_an_error(name: str) -> None:
+    error = OSError(f"cannot identify image file {name}\nsecond line")
+    assert first_line(error) == "cannot identify image file"
+
+
+def test_what_else_stands_in_brackets_stays() -> None:
+    assert first_line(ValueError("expected <class 'int'>")) == "expected <class 'int'>"
+    assert first_line(ValueError("")) == first_line(ValueError("\n")) == "ValueError"
+    assert first_line(OSError("<_io.BytesIO object at 0x7f00>")) == "OSError"

@@ -129,8 +129,9 @@ def test_a_corrupt_image_is_named_and_not_replaced(
     message = (
         r"^expected images that can be decoded, got .*val/bee/1\.png: .*; repair or remove it$"
     )
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=message) as caught:
         list(eval_loader(dataset, options(root, workers=workers)))
+    assert "<_io" not in str(caught.value)
 
 
 def test_tar_files_are_read(tmp_path: Path) -> None:
