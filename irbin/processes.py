@@ -239,6 +239,10 @@ def _is_lost(error: RuntimeError) -> bool:
 
 _WORDS_OF_LOSS = (
     "Connection closed by peer", "Connection reset", "Broken pipe", "pair closure", "Socket closed",
-    "Timed out waiting", "ncclRemoteError", "Watchdog caught collective operation timeout",
+    "Timed out waiting", "ncclRemoteError", "Connection closed by remote peer",
+    "Watchdog caught collective operation timeout",
 )  # fmt: skip
-"""gloo's, then NCCL's; what else NCCL may report is no loss: a lack of memory, two on one GPU."""
+"""gloo's, then NCCL's, which may call a lost process an internal error (NVIDIA/nccl issue 795).
+
+What else NCCL may report is no loss: a lack of memory, two processes on one GPU.
+"""

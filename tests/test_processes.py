@@ -35,6 +35,9 @@ NCCL = "NCCL error in: ProcessGroupNCCL.cpp:1, {}, NCCL version 2.27\n{}: Failed
 GONE = dist.DistBackendError(
     NCCL.format("remote process exited", "ncclRemoteError", "socketProgress: Connection closed")
 )
+CLOSED = dist.DistBackendError(
+    NCCL.format("internal error", "ncclInternalError", "Net : Connection closed by remote peer x")
+)
 TWICE = dist.DistBackendError(
     NCCL.format("invalid usage", "ncclInvalidUsage", "Duplicate GPU detected : rank 1 and rank 0")
 )
@@ -43,6 +46,7 @@ TWICE = dist.DistBackendError(
 def test_only_lost_connections_become_the_message_of_a_lost_process() -> None:
     assert _is_lost(RuntimeError("[gloo/transport/tcp/pair.cc:1] Connection closed by peer"))
     assert _is_lost(GONE)
+    assert _is_lost(CLOSED)
     assert not _is_lost(TWICE)
     assert not _is_lost(RuntimeError("shape mismatch"))
     assert issubclass(LostProcessError, TrainingError)
