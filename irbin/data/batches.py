@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from irbin.data.augment import BatchAugmentation, pads_in_batches
-from irbin.data.images import Augmentation, image_mode, in_mode
+from irbin.data.images import Augmentation, image_mode, in_mode, read_image
 from irbin.data.order import Indices, alternating_flips
 from irbin.errors import DataError
 from irbin.records import Preprocessing
@@ -101,11 +100,20 @@ class Images(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, key: int | tuple[int, int]) -> Any:
         epoch, index = key if isinstance(key, tuple) else (None, key)
         try:
-            image, target = self._read(index)
-        except (
-            Exception
-        ) as error:  # whatever Pillow's plug-ins raise: OSError, SyntaxError, struct.error …
+            return self._sample(epoch, index)
+        except Exception as error:  # Pillow's plug-ins raise anything; images may be bombs
             return self._damaged(index, error)
+
+    def look(self, index: int) -> str:
+        """What is wrong with an image; '' where it can be decoded and resized."""
+        try:
+            self._sample(None, index)
+        except Exception as error:
+            return self._damaged(index, error).image
+        return ""
+
+    def _sample(self, epoch: int | None, index: int) -> tuple[Tensor, int]:
+        image, target = self._read(index)
         label = -1 if target is None else int(target)
         if epoch is None:
             return self.transform(image), label
@@ -120,14 +128,6 @@ class Images(Dataset[tuple[Tensor, int]]):
             pixels = pixels.flip(-1) if flips else pixels
         return pixels, label
 
-    def look(self, index: int) -> str:
-        """What is wrong with an image; '' where it can be decoded."""
-        try:
-            self._read(index)
-        except Exception as error:
-            return self._damaged(index, error).image
-        return ""
-
     def _read(self, index: int) -> tuple[Any, Any]:
         # timm's own __getitem__ goes on with the next image when one is damaged
         reader = getattr(self.base, "reader", None)
@@ -139,8 +139,8 @@ class Images(Dataset[tuple[Tensor, int]]):
         else:
             image, target = self.base[index]
             return in_mode(image, self.mode), target
-        with file, Image.open(file) as image:
-            return in_mode(image, self.mode), target
+        with file:
+            return read_image(file, self.mode), target
 
     def _damaged(self, index: int, error: Exception) -> Damaged:
         try:

@@ -30,9 +30,9 @@ GRAY = Preprocessing((1, 28, 28), (0.5,), (0.25,), "bilinear", 1.0)
 CLASSES = ("ant", "bee", "cat")
 
 
-def png(level: int) -> bytes:
+def png(level: int, size: tuple[int, int] = (8, 8)) -> bytes:
     stream = io.BytesIO()
-    Image.new("RGB", (8, 8), (level, 0, 255 - level)).save(stream, "PNG")
+    Image.new("RGB", size, (level, 0, 255 - level)).save(stream, "PNG")
     return stream.getvalue()
 
 
@@ -116,10 +116,30 @@ def test_missing_empty_and_unreadable_folders(
         open_dataset(options(tmp_path), "validation", RGB)
 
 
+NEEDLE = png(0, (1 << 21, 1))
+"""Resized to the height of a network's input it would have billions of pixels."""
+
+
 @pytest.mark.parametrize(
     ("content", "workers"),
-    [(b"", 0), (b"", 1), (b"\x89PNG\r\n\x1a\n", 0), (png(9)[:50], 0), (b"GIF89a", 0)],
-    ids=["empty", "empty_in_worker", "head_alone", "cut_short", "other_format"],
+    [
+        (b"", 0),
+        (b"", 1),
+        (b"\x89PNG\r\n\x1a\n", 0),
+        (png(9)[:50], 0),
+        (b"GIF89a", 0),
+        (NEEDLE, 0),
+        (NEEDLE, 1),
+    ],
+    ids=[
+        "empty",
+        "empty_in_worker",
+        "head_alone",
+        "cut_short",
+        "other_format",
+        "needle",
+        "needle_in_worker",
+    ],
 )
 def test_a_corrupt_image_is_named_and_not_replaced(
     content: bytes, workers: int, root: Path

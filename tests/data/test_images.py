@@ -14,6 +14,7 @@ from irbin.data.images import (
     fit_transform,
     image_mode,
     in_mode,
+    read_image,
     train_transform,
 )  # fmt: skip
 from irbin.errors import DataError, UsageError
@@ -141,3 +142,75 @@ def test_timms_own_crop_at_a_small_size_is_asked_for() -> None:
     assert torch.equal(fit_transform(timms)(image), pixels_of(image))  # training moves it itself
     still = replace(STILL, crop_padding=1)
     assert train_transform(timms, still)(image).shape == (3, 32, 32)
+
+
+def opened(data: bytes, mode: str = "RGB") -> Image.Image:
+    return read_image(io.BytesIO(data), mode)
+
+
+def saved(image: Image.Image, kind: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("mode", "size"), [("center", (1, 65535)), ("center", (65535, 1)), ("border", (65535, 1))]
+)
+def test_needles_are_refused_before_they_are_resized(mode: str, size: tuple[int, int]) -> None:
+    """Of a few hundred bytes would become gigabytes, or nothing."""
+    for shape in ((3, 128, 128), (3, 100, 40)):
+        how = replace(LARGE, input_size=shape, crop_mode=mode)
+        with pytest.raises(
+            DataError, match=r"too narrow to be resized: [\d,]+×[\d,]+ pixels would"
+        ):
+            eval_transform(how)(Image.new("RGB", size))
+    squashed = eval_transform(replace(LARGE, crop_mode="squash"))
+    assert squashed(Image.new("RGB", size)).shape == (3, 128, 128)
+
+
+@pytest.mark.parametrize("size", [(1, 200), (200, 1), (64, 64), (1, 1), (33, 32)])
+@pytest.mark.parametrize("mode", ["center", "border", "squash"])
+def test_narrow_images_that_can_be_resized_are(mode: str, size: tuple[int, int]) -> None:
+    how = replace(LARGE, crop_mode=mode)
+    assert eval_transform(how)(Image.new("RGB", size)).shape == (3, 128, 128)
+
+
+@pytest.mark.parametrize(("channels", "mean"), [(1, (0.2,)), (3, (0.1, 0.2, 0.6))])
+def test_borders_have_the_networks_mean(channels: int, mean: tuple[float, ...]) -> None:
+    how = Preprocessing((channels, 128, 128), mean, (0.25,) * channels, "bilinear", 1.0, "border")
+    given = eval_transform(how)(picture(64, 128, "RGB" if channels == 3 else "L"))
+    for y in (0, 127):
+        assert given[:, y, 64].tolist() == [round(255 * value) for value in mean]
+
+
+@pytest.mark.parametrize("size", [(0, 4), (4, 0), (0, 0)])
+def test_images_without_pixels_are_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(DataError, match=rf"without pixels \({size[0]}×{size[1]}\)"):
+        in_mode(Image.new("L", size), "RGB")
+
+
+def test_no_program_is_started_to_draw_an_image() -> None:
+    """Pillow knows an EPS file by its content, under any name, and runs Ghostscript on it."""
+    text = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+    with pytest.raises(DataError, match="an EPS file, which a program would have to draw"):
+        opened(text)
+
+
+def test_what_pillow_warns_of_is_no_warning_of_ours() -> None:
+    palette = picture(8, 8).convert("P")
+    assert opened(saved(palette, "PNG", transparency=bytes(range(256)))).mode == "RGB"
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_orientation_is_left_to_whoever_made_the_data_set(orientation: int) -> None:
+    """As timm and torchvision leave it: networks were trained so."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert opened(saved(picture(8, 20), "PNG", exif=exif.tobytes())).size == (20, 8)
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "LA", "RGBA", "P", "1"])
+def test_all_modes_of_pixels_become_the_networks(mode: str) -> None:
+    data = saved(picture(8, 20).convert(mode), "TIFF")
+    assert [opened(data, found).mode for found in ("RGB", "L")] == ["RGB", "L"]

@@ -15,11 +15,13 @@ import warnings
 from . import pool
 from .files import checkpoints, recipes
 from .folders import folder, manifests, operators, programs, safetensors
+from .images import images
 from .kernels import kernels
 
 FUZZERS = {
     "programs": programs, "operators": operators, "manifests": manifests,
-    "safetensors": safetensors, "checkpoints": checkpoints, "recipes": recipes, "kernels": kernels,
+    "safetensors": safetensors, "checkpoints": checkpoints, "recipes": recipes, "images": images,
+    "kernels": kernels,
 }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ def test_no_mutant_ends_a_process_or_gives_another_answer():
         cwd=ROOT, capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(done.stdout.splitlines()) == 7
+    assert len(done.stdout.splitlines()) == 8
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
