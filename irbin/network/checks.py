@@ -7,6 +7,7 @@ lists, or reparameterize themselves afterwards, and then go on in float without 
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,8 +22,10 @@ from irbin.network.network import Network
 from irbin.network.observe import SignCount
 from irbin.network.private import check_latent_weights_are_private
 from irbin.network.recorder import Recorder
-from irbin.network.tracer import untouched
+from irbin.network.tracer import is_norm, untouched
 from irbin.records import Plan, SourceOptions
+
+_log = logging.getLogger("irbin")
 
 _BATCH, _NORM_BATCH = 2, 4
 """Images; more before batch norm, which over two values gives ±1 and hence no gradient."""
@@ -40,9 +43,9 @@ def check_runs(module: nn.Module, plan: Plan) -> None:
 
     Raises:
         ConvertError: a planned layer is not binary or never ran, a float layer still works with its
-            weight, something reads it past the layer in one of a network's modes, its input was
-            never negative, the output is not finite, or its latent weight gets no gradient, one
-            that is not finite, or nothing but zeros.
+            weight, something reads it past the layer in one of a network's modes, its input has
+            one sign whatever the norms in front learn, the output is not finite, or its latent
+            weight gets no gradient, one that is not finite, or nothing but zeros.
     """
     probe = _probe(module)
     layers = _binary_layers(probe, plan)
@@ -58,7 +61,7 @@ def check_runs(module: nn.Module, plan: Plan) -> None:
             loss = torch.stack([(out * torch.randn_like(out)).sum() for out in outputs]).sum()
             _check_calls(recorder, layers)
             if plan.options.bits == "1w1a":
-                watch.check()
+                _check_signs(module, plan, watch, x)
             if not all(bool(torch.isfinite(out).all()) for out in outputs):
                 raise ConvertError("the converted network gives an output that is not finite")
             loss.backward()  # type: ignore[no-untyped-call]
@@ -119,15 +122,50 @@ class _SignWatch:
 
         return note
 
-    def check(self) -> None:
-        dead = [name for name, count in self._counts.items() if count.always]
-        if dead:
-            always = self._counts[dead[0]].always
-            raise ConvertError(
-                f"`{dead[0]}`: its input was {always} in a run on random images, as behind an "
-                "activation that tracing did not see, so its output does not depend on it "
-                f"({len(dead)} such layers); keep it float with `--keep '{dead[0]}'`"
-            )
+    def always(self) -> dict[str, str]:
+        """Layers whose input had one sign, and which."""
+        return {name: count.always for name, count in self._counts.items() if count.always}
+
+
+def _check_signs(module: nn.Module, plan: Plan, watch: _SignWatch, x: Tensor) -> None:
+    """Refuses layers whose input has one sign whatever the norms in front add to it.
+
+    A maximum of many values (poolings behind each other) is hardly ever negative by chance alone,
+    and an offset, which training learns, makes it so; behind a hidden ReLU none does.
+    """
+    found = watch.always()
+    if not found:
+        return
+    moved = [_signs_moved_by(offset, module, plan, x) for offset in (-_FAR, _FAR)]
+    dead = [name for name in found if all(name in one for one in moved)]
+    if dead:
+        raise ConvertError(
+            f"`{dead[0]}`: its input was {found[dead[0]]} in a run on random images, as behind an "
+            "activation that tracing did not see, so its output does not depend on it "
+            f"({len(dead)} such layers); keep it float with `--keep '{dead[0]}'`"
+        )
+    for name, always in found.items():
+        _log.warning(
+            "`%s`: its input was %s in a run on random images, as behind poolings of poolings; it "
+            "learns little until training moves that; consider `--keep '%s'`", name, always, name,
+        )  # fmt: skip
+
+
+_FAR = 3.0
+"""Standard deviations by which the outputs of norms are moved."""
+
+
+def _signs_moved_by(offset: float, module: nn.Module, plan: Plan, x: Tensor) -> dict[str, str]:
+    """Layers whose input has one sign where every norm adds an offset, in its own scale."""
+    probe = _probe(module)
+    watch = _SignWatch(_binary_layers(probe, plan))
+    with torch.no_grad():
+        for m in probe.modules():
+            weight, bias = (m._parameters.get(p) for p in ("weight", "bias"))
+            if is_norm(m) and weight is not None and bias is not None:
+                bias.copy_(offset * weight.abs())
+        probe(x)
+    return watch.always()
 
 
 def _check_calls(recorder: Recorder, layers: dict[str, nn.Module]) -> None:

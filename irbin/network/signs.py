@@ -127,6 +127,9 @@ def _sign_of(
         return first
     if name in _ALL_OPERANDS:
         return _all_of(node, inputs)
+    if name == "scaled_dot_product_attention":  # a mean of the values, with weights of a softmax
+        value = node.args[2] if len(node.args) > 2 else node.kwargs.get("value")
+        return inputs.get(value, UNKNOWN) if isinstance(value, fx.Node) else UNKNOWN
     return UNKNOWN
 
 

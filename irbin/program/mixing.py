@@ -285,8 +285,13 @@ def split(call: Call) -> Images:
 
 
 def scatter(call: Call) -> Images:
-    """Other places along an axis that does not hold the images."""
-    call.apart("self", *(call.integers("dim") or (0,)))
+    """Other places along an axis that does not hold the images, or all of its places."""
+    dim = (call.integers("dim") or (0,))[0]
+    if "step" in call.given and call.given["step"] in (None, 1):  # `x[:, a:b] = y` writes `x[:]`
+        source, kind = call.kind(call.given["src"]), call.node.type
+        if not isinstance(kind, tuple) and kind.shape == source.shape:
+            return call.of("src")
+    call.apart("self", dim)
     axes = {call.axis(call.given["self"])}
     if axes == {None}:
         raise Mixed("writes what depends on the images into something that does not")

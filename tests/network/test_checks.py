@@ -135,6 +135,24 @@ def test_an_input_without_zeros_that_never_changes_sign_is_found(offset: int, al
     refused(broken(Shifted), f"`conv`: its input was {always} in a run on random images")
 
 
+@pytest.mark.parametrize(("sign", "always"), [(1, "never negative"), (-1, "negative")])
+def test_an_input_that_has_one_sign_by_chance_is_told_of(sign: int, always: str, caplog) -> None:
+    """A maximum of 16 values and more (googlenet's poolings of poolings), which a norm can move."""
+
+    class Pooled(Small):
+        def __init__(self) -> None:
+            super().__init__()
+            self.before = nn.BatchNorm2d(4)
+
+        def body(self, x: Tensor) -> Tensor:
+            return super().body(sign * F.max_pool2d(self.before(x), 7, 1, 3))
+
+    torch.manual_seed(0)
+    check_runs(broken(Pooled), small_plan())
+    (record,) = caplog.records
+    assert f"`conv`: its input was {always} in a run on random images" in record.getMessage()
+
+
 def test_a_network_that_cannot_be_differentiated_is_found() -> None:
     class Overwrites(Small):
         def body(self, x: Tensor) -> Tensor:

@@ -84,6 +84,7 @@ NEGATIVE = {
     "times-negative": lambda x: -2 * F.relu(x),
     "plus-unknown": lambda x: F.relu(x) + x,
     "negative": lambda x: -F.relu(x),
+    "attention by": lambda x: F.scaled_dot_product_attention(x.sigmoid(), x.sigmoid(), x),
     "hardtanh": F.hardtanh,
 }
 
@@ -100,6 +101,8 @@ FIXED = {
     "softmax": lambda x: x.softmax(1),
     "abs": torch.abs,
     "square": lambda x: x.pow(2),
+    "attention to": lambda x: F.scaled_dot_product_attention(x, x, x.sigmoid()),
+    "attention to, by name": lambda x: F.scaled_dot_product_attention(x, x, value=x.sigmoid()),
 }
 
 

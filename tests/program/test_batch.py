@@ -30,6 +30,12 @@ def rows(x):
     return x.flatten(1)
 
 
+def written_into_others(m, x):
+    y = x * 2
+    y[1:] = x[1:] * 3
+    return y
+
+
 MIXING = {
     "batch statistics": lambda m, x: m.norm(x),
     "minus the mean of the batch": lambda m, x: x - x.mean(0),
@@ -56,6 +62,7 @@ MIXING = {
     "a maximum of the batch": lambda m, x: x - x.max(0).values,
     "variance of the batch": lambda m, x: x * x.var(0, correction=0),
     "batch and channels swapped": lambda m, x: m.conv(x[:4].transpose(0, 1)),
+    "some images written into": written_into_others,
     "another image's place": lambda m, x: x[torch.arange(x.shape[0]) - 1],
 }
 
@@ -96,7 +103,17 @@ def per_image_convolution(m, x):
     return out.reshape(n, 4, 6, 6)
 
 
+def written_into_parts(m, x):
+    """As `y[:, a:b] = …` is exported: written into all images, in part."""
+    y = x * 2
+    y[:, :2] += m.conv(x)[:, :2]
+    y[:, 1:3, ::2] = x[:, :2, 1::2]
+    y[:, -1] = x[:, 0]
+    return y
+
+
 APART = {
+    "parts written into": written_into_parts,
     "layers": lambda m, x: m.conv(x).relu() + x,
     "windows": windows,
     "weights of each image": per_image_convolution,
