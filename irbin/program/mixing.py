@@ -286,12 +286,9 @@ def split(call: Call) -> Images:
 
 def scatter(call: Call) -> Images:
     """Other places along an axis that does not hold the images, or all of its places."""
-    dim = (call.integers("dim") or (0,))[0]
-    if "step" in call.given and call.given["step"] in (None, 1):  # `x[:, a:b] = y` writes `x[:]`
-        source, kind = call.kind(call.given["src"]), call.node.type
-        if not isinstance(kind, tuple) and kind.shape == source.shape:
-            return call.of("src")
-    call.apart("self", dim)
+    if call.given.get("step", 0) in (None, 1) and call.kind(call.given["src"]) == call.node.type:
+        return call.of("src")  # `x[:, a:b] = y` writes into `x[:]` too
+    call.apart("self", *(call.integers("dim") or (0,)))
     axes = {call.axis(call.given["self"])}
     if axes == {None}:
         raise Mixed("writes what depends on the images into something that does not")
