@@ -16,8 +16,8 @@ from irbin.program.lower import check_lowers
 from irbin.records import CALIBRATION_IMAGES, DataOptions, Plan, PlanOptions, SourceOptions
 from irbin.sources import Source
 from irbin.training.calibrate import calibrate
-from irbin.training.recipe import resolve_recipe
 from irbin.training.recipe_file import RecipeFile
+from irbin.training.request import resolve_recipe
 
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""

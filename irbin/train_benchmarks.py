@@ -37,7 +37,8 @@ from irbin.training.precision import (
     uses_channels_last,
 )
 from irbin.training.prepare import make_run, open_loaders
-from irbin.training.recipe import Recipe, resolve_recipe
+from irbin.training.recipe import Recipe
+from irbin.training.request import resolve_recipe
 from irbin.training.run import Run
 from irbin.verbs import convert
 

@@ -63,8 +63,8 @@ from irbin.sources import (
     teacher_of,
 )
 from irbin.training.loop import finetune as finetune_network
-from irbin.training.recipe import resolve_recipe
 from irbin.training.recipe_file import plan_options, read_recipe
+from irbin.training.request import resolve_recipe
 from irbin.training.run_folder import refuse_existing_run
 
 

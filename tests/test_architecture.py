@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "processes": {"launch", "errors"},
     "evaluation": {"allocation", "data", "processes", "records", "errors"},
     "training": {
+        "knob",
         "hardware",
         "allocation",
         "processes",

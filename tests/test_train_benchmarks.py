@@ -15,7 +15,7 @@ from irbin.processes import alone
 from irbin.records import DataOptions, SourceOptions
 from irbin.train_benchmarks import PARTS, benchmark_training, endless, step
 from irbin.training import prepare
-from irbin.training.recipe import resolve_recipe
+from irbin.training.request import resolve_recipe
 from tests.conftest import write_pictures
 
 SOURCE = "paper:resnet20"

@@ -61,7 +61,7 @@ def run(task: Task, where: Where, log: Log) -> bool:
     """
     import irbin
     from irbin.records import DataOptions, SourceOptions
-    from irbin.training.recipe import resolve_recipe
+    from irbin.training.request import resolve_recipe
 
     experiment, runs = task.experiment, where.runs
     out = folder(runs, experiment.name, task.seed)

@@ -64,7 +64,7 @@ def convert(
     n_images = _calibration(calibrate, data)
     spec = network.named_beside(source, recipe)
     from irbin import verbs
-    from irbin.training.recipe import resolve_recipe
+    from irbin.training.request import resolve_recipe
 
     if seed is None:
         seed = resolve_recipe(recipe, {}, converted=False).seed

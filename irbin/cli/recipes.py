@@ -17,6 +17,7 @@ from irbin.records import DEFAULT_BATCH_SIZE, JsonValue, to_json
 from irbin.report.plan import plain_table
 
 if TYPE_CHECKING:
+    from irbin.training.recipe import Recipe
     from irbin.training.recipe_file import RecipeFile
 
 FAMILIES = {
@@ -67,17 +68,19 @@ def _show(name: str, resolved: bool, json_to: str | None) -> None:
     from irbin.training.recipe_file import read_recipe
 
     file = read_recipe(name)
-    value = _as_json(file)
+    recipe = _recipe_of(file)
     if json_to is not None:
-        write_json(value, json_to)
+        write_json(_as_json(file, recipe), json_to)
     if json_to == STDOUT:
         return
-    sys.stdout.write(_resolved_text(file, value) if resolved else file.text)
+    sys.stdout.write(_resolved_text(file, recipe) if resolved else file.text)
 
 
-def _resolved_text(file: RecipeFile, value: dict[str, JsonValue]) -> str:
+def _resolved_text(file: RecipeFile, recipe: Recipe) -> str:
     """A recipe's file that says everything itself."""
-    import yaml
+    from irbin.training.recipe_file import knob_lines, line_of
+
+    value = _as_json(file, recipe)
 
     head = {
         name: value[name] for name in ("about", "source", "pretrained", "batch_size", "convert")
@@ -86,21 +89,25 @@ def _resolved_text(file: RecipeFile, value: dict[str, JsonValue]) -> str:
         del head["source"], head["pretrained"]
     if file.convert is None:
         del head["convert"]
-    content = {**head, **value["recipe"]}
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None)
+    lines = [line_of(name, value) + "\n" for name, value in head.items()]
+    return "".join(lines) + knob_lines(recipe)
 
 
-def _as_json(file: RecipeFile) -> dict[str, JsonValue]:
-    """Everything a recipe says or leaves to the defaults."""
-    from irbin.training.recipe import resolve_recipe
+def _recipe_of(file: RecipeFile) -> Recipe:
+    """The knobs that a recipe sets, the others as in the default one."""
+    from irbin.training.request import resolve_recipe
 
-    options = file.plan_options
     try:
-        recipe = resolve_recipe(file.name, {}, converted=True)
+        return resolve_recipe(file, {}, converted=True)
     except UsageError as error:
         if file.name in str(error):
             raise
         raise UsageError(f"`recipe`: {file.name}: {error}") from error
+
+
+def _as_json(file: RecipeFile, recipe: Recipe) -> dict[str, JsonValue]:
+    """Everything a recipe says or leaves to the defaults."""
+    options = file.plan_options
     return {
         "name": file.name,
         "about": file.about,
@@ -115,7 +122,8 @@ def _as_json(file: RecipeFile) -> dict[str, JsonValue]:
 def _list(json_to: str | None) -> None:
     from irbin.training.recipe_file import read_recipe, recipe_names
 
-    values = [_as_json(read_recipe(name)) for name in recipe_names()]
+    files = [read_recipe(name) for name in recipe_names()]
+    values = [_as_json(file, _recipe_of(file)) for file in files]
     screen = results(json_to)
     table = plain_table()
     for head in ("recipe", "bits", "epochs", "what for"):

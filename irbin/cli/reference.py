@@ -20,6 +20,7 @@ from irbin.cli.demo import JOURNEY
 from irbin.cli.flags import docstring, reflow
 from irbin.knob import knobs_of
 from irbin.records import DataOptions, PlanOptions, SourceOptions
+from irbin.training.recipe import Recipe
 
 GENERAL = "Options"
 HEAD = """\
@@ -150,7 +151,7 @@ def _default(parameter: Parameter, info: OptionInfo) -> str:
 
 
 RECORDS: dict[str, type[Any]] = {
-    record.__name__: record for record in (PlanOptions, SourceOptions, DataOptions)
+    record.__name__: record for record in (PlanOptions, SourceOptions, DataOptions, Recipe)
 }
 """Whose knobs a page may list, by the name in its `<!-- options: NAME -->`."""
 

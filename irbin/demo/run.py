@@ -16,7 +16,7 @@ from irbin import verbs
 from irbin.demo.dataset import write_image_folder
 from irbin.errors import UsageError
 from irbin.records import DataOptions, DemoRecord, EpochRecord, Plan, StepRecord
-from irbin.training.recipe import resolve_recipe
+from irbin.training.request import resolve_recipe
 
 PLAN_OPTIONS: dict[str, Any] = {"bits": "1w1a", "activation": "hardtanh", "shortcut": "bireal"}
 RECIPE = "demo"

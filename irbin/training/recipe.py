@@ -1,329 +1,321 @@
-"""Every knob of a fine-tune as one frozen record, its defaults in `recipes/*.yaml`; torch-free.
+"""Every knob of a fine-tune as one frozen record with its defaults; free of torch and pydantic.
 
-A recipe is made in three layers: `recipes/default.yaml` names every knob, a named recipe or a file
-of the user's sets some of them, flags override. Names and meanings are timm's wherever timm has the
-knob.
+Adding a knob is adding a field: its flag, its line in `irbin recipes show`, its rows in the pages
+come from the declaration. Names and meanings are timm's wherever timm has the knob.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
-from dataclasses import fields
-from typing import Annotated, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
-
-from irbin.errors import UsageError
-from irbin.network.nearest import nearest
+from irbin.knob import AUGMENTATION, CROPS, METHOD, OPTIMIZER, RUN, SCHEDULE, Knob, knobs_of
 from irbin.records import JsonValue
-from irbin.training.knobs import Amount, Count, Positive, Whole
-from irbin.training.recipe_file import HEAD, read_recipe
+from irbin.training.knobs import (
+    Amount,
+    Amp,
+    BelowOne,
+    Count,
+    Positive,
+    Quantile,
+    Schedule,
+    Share,
+    Together,
+    Whole,
+)
 
-_log = logging.getLogger("irbin")
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Quantile = Annotated[float, Field(gt=0.5, lt=1)]
-Amp = Annotated[
-    Literal["auto", "bfloat16", "float16", "off"],
-    BeforeValidator(lambda value: "off" if value is None or value is False else value),
-]
-"""YAML reads a bare `off` as false; null is how runs before 0.2 wrote it."""
-Schedule = Literal["cosine", "tanh", "step", "multistep", "poly", "wsd", "rsqrt", "constant"]
+@dataclass(frozen=True)
+class Recipe(Together):
+    """How a network is trained. Made by `request.resolve_recipe`, read by `training.loop`.
 
+    `request.recipe_of` checks each value; what fields say together is always checked.
+    """
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Recipe:
-    """How a network is trained. Made by `resolve_recipe`, read by `training.loop`."""
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    epochs: Count
-    """Passes over the training split, warm-up included, cool-down not."""
-    seed: Whole
-    """Decides everything random: order, augmentation, mixing, dropout."""
-    val_interval: Count
-    """Epochs between two evaluations; the last epoch is always evaluated."""
-    log_interval: Whole
-    """Steps between two reports, each of which waits for the device; 0 means every step on the CPU
-    and every 20th elsewhere."""
-
-    opt: str
-    """timm's name of the optimizer."""
-    lr: Positive
-    """Highest learning rate, reached after warm-up."""
-    momentum: Share
-    """For the optimizers that have one."""
-    weight_decay: Amount
-    """Of weights with two or more axes; batch norm, biases and PReLU get none."""
-    latent_weight_decay: Amount | None
-    """Of the binary layers' latent weights; null takes `weight_decay`."""
-    latent_lr_scale: Positive
-    """Learning rate of the latent weights, relative to `lr`."""
-    norm_lr_scale: Positive
-    """Learning rate of the norms' biases and of learned thresholds, relative to `lr`."""
-    opt_kwargs: dict[str, JsonValue]
-    """Further arguments of the optimizer (`betas`, `fused` …)."""
-    clip_grad: Positive | None
-    """Gradient clipping threshold, null for none."""
-    clip_mode: Literal["norm", "value", "agc"]
-    """What the threshold is compared with."""
-
-    sched: Schedule
-    """timm's name of the learning-rate schedule; it moves every step."""
-    min_lr: Amount
-    """Where the schedule ends."""
-    warmup_epochs: Amount
-    """Length of the linear warm-up; fractions are fine."""
-    warmup_lr: Amount
-    """Where the warm-up begins."""
-    cooldown_epochs: Whole
-    """Epochs at `min_lr` after the schedule."""
-    decay_epochs: Positive
-    """Epochs between two decays (`step`), or length of the decay (`wsd`, `rsqrt`)."""
-    decay_milestones: tuple[Amount, ...]
-    """Epochs at which the rate decays (`multistep`)."""
-    decay_rate: Positive
-    """Factor of a decay (`step`, `multistep`), power (`poly`)."""
-
-    t_min: Positive
-    """EDE sharpness at the first step."""
-    t_max: Positive
-    """EDE sharpness at the last step."""
-    ede_scale: Literal["paper", "even"]
+    epochs: Annotated[Count, Knob(SCHEDULE, "Passes over the training split.", "N")] = 10
+    """Warm-up included, cool-down not."""
+    sched: Annotated[
+        Schedule,
+        Knob(
+            SCHEDULE, "Learning-rate schedule: cosine, step, multistep, poly, …", "NAME", typed=str
+        ),
+    ] = "cosine"
+    """It moves every step."""
+    min_lr: Annotated[Amount, Knob(SCHEDULE, "Learning rate at which the schedule ends.", "X")] = (
+        0.0
+    )
+    warmup_epochs: Annotated[Amount, Knob(SCHEDULE, "Length of the warm-up.", "X")] = 0.5
+    """It is linear; fractions are fine."""
+    warmup_lr: Annotated[
+        Amount, Knob(SCHEDULE, "Learning rate at which the warm-up begins.", "X")
+    ] = 1e-05
+    cooldown_epochs: Annotated[
+        Whole, Knob(SCHEDULE, "Epochs at `min_lr` after the schedule.", "N")
+    ] = 0
+    decay_epochs: Annotated[Positive, Knob(SCHEDULE, "Epochs between two decays (step).", "X")] = (
+        30.0
+    )
+    """Of `wsd` and `rsqrt` the length of the decay."""
+    decay_milestones: Annotated[
+        tuple[Amount, ...], Knob(SCHEDULE, "Epoch at which the rate decays (multistep).", "X")
+    ] = (30.0, 60.0)
+    decay_rate: Annotated[
+        Positive, Knob(SCHEDULE, "Factor of a decay (step, multistep), power (poly).", "X")
+    ] = 0.1
+    val_interval: Annotated[Count, Knob(SCHEDULE, "Epochs between evaluations.", "N")] = 1
+    """The last epoch is always evaluated."""
+    opt: Annotated[
+        str,
+        Knob(
+            OPTIMIZER,
+            "timm's optimizer: sgd, adam, adamw, lamb, …",
+            "NAME",
+            why="Adam's step does not depend on a gradient's size, which EDE changes by 10 to 100 "
+            "while t grows; it is the least sensitive choice for binary networks (Alizadeh et al., "
+            "ICLR 2019; Liu et al., ICML 2021).",
+        ),
+    ] = "adamw"
+    lr: Annotated[
+        Positive,
+        Knob(
+            OPTIMIZER,
+            "Highest learning rate.",
+            "X",
+            why="Between ReActNet's 5e-4 and QuickNet's 1e-2; larq-zoo's ResNets: 4e-3 to 5e-3.",
+        ),
+    ] = 0.003
+    """Reached after warm-up."""
+    momentum: Annotated[Share, Knob(OPTIMIZER, "Where the optimizer has one.", "X")] = 0.9
+    weight_decay: Annotated[
+        Amount,
+        Knob(
+            OPTIMIZER,
+            "Of weights; norms, biases and PReLU get none.",
+            "X",
+            why="Decay shrinks latent weights until noise flips them (Liu et al., ICML 2021).",
+        ),
+    ] = 0.0
+    """Weights are what has two or more axes."""
+    opt_kwargs: Annotated[
+        dict[str, JsonValue], Knob(OPTIMIZER, "Further argument of the optimizer.", "KEY=VALUE")
+    ] = field(default_factory=dict)
+    """`betas`, `fused` …"""
+    clip_grad: Annotated[Positive | None, Knob(OPTIMIZER, "Gradient clipping threshold.", "X")] = (
+        None
+    )
+    """Null for none."""
+    clip_mode: Annotated[
+        Literal["norm", "value", "agc"], Knob(OPTIMIZER, "What the threshold is compared with.")
+    ] = "norm"
+    smoothing: Annotated[
+        BelowOne,
+        Knob(
+            OPTIMIZER,
+            "Label smoothing.",
+            "X",
+            why="The float network teaches (Hinton et al., 2015); the usual advice is then none.",
+        ),
+    ] = 0.0
+    t_min: Annotated[
+        Positive,
+        Knob(
+            METHOD,
+            "EDE's t at the first step (paper 0.1; the authors' ResNet-20 code 0.001).",
+            "X",
+            why="IR-Net §3.3. A smaller one leaves less of a short run to the sharp half.",
+        ),
+    ] = 0.1
+    t_max: Annotated[Positive, Knob(METHOD, "EDE's t at the last step.", "X")] = 10.0
+    ede_scale: Annotated[
+        Literal["paper", "even"],
+        Knob(METHOD, "EDE's k: paper, or even, which keeps gradients even in depth.", "HOW"),
+    ] = "paper"
     """How EDE's k follows t: max(1/t, 1), or, so that gradients stay even through the layers, 1/t
     for t < 1 and t^(−1/2) from there."""
-    input_spread: Literal["none", "image"]
-    """What the slope of the activations' sign is measured in: x itself, or x/σ of each image."""
-    recu: bool
-    """Clamp weights to quantiles of their filter before the sign, so that the tails are let go."""
-    tau_min: Quantile
-    """ReCU's quantile at the first step; the other one is 1 minus it."""
-    tau_max: Quantile
-    """ReCU's quantile at the last step."""
-    float_epochs: Whole
-    """Of `epochs`, the first ones, in which nothing is binary yet."""
-    activation_epochs: Whole
+    input_spread: Annotated[
+        Literal["none", "image"],
+        Knob(METHOD, "image: slope of the activations' sign at x/σ of each image.", "HOW"),
+    ] = "none"
+    recu: Annotated[bool, Knob(METHOD, "Clamp weights to quantiles of their filter.")] = False
+    """Before the sign, so that the tails are let go."""
+    tau_min: Annotated[
+        Quantile,
+        Knob(
+            METHOD,
+            "ReCU's quantile at the first step.",
+            "P",
+            why="ReCU's quantiles are those of its authors' code (Xu et al., ICCV 2021).",
+        ),
+    ] = 0.85
+    """The other one is 1 minus it."""
+    tau_max: Annotated[Quantile, Knob(METHOD, "ReCU's quantile at the last step.", "P")] = 0.99
+    float_epochs: Annotated[
+        Whole,
+        Knob(
+            METHOD,
+            "First epochs, in which nothing is binary yet.",
+            "N",
+            why="Stages are as ReActNet and Real-to-Binary train.",
+        ),
+    ] = 0
+    activation_epochs: Annotated[
+        Whole, Knob(METHOD, "Then epochs with binary activations and float weights.", "N")
+    ] = 0
     """The epochs after these, in which activations are binary and weights are not. Schedule,
     warm-up, EDE and optimizer begin anew in each stage."""
-    final_weight_decay: Amount | None
-    """`weight_decay` of the last stage, in which everything is binary; null keeps it."""
-
-    smoothing: Annotated[float, Field(ge=0, lt=1)]
-    """Label smoothing."""
-    distill: bool
-    """Learn from the float network's outputs too."""
-    kd_temperature: Positive
-    """Softens both networks' outputs before they are compared."""
-    distill_loss_weight: Amount
-    """Weight of the teacher's term where there is a teacher."""
-    task_loss_weight: Amount
-    """Weight of the labels' term where there is a teacher."""
-    distill_blocks: Amount
-    """Weight of the distance between feature maps of network and teacher, at the end of each
-    resolution; 0 compares none."""
-
-    crop_padding: Whole | Literal["auto"]
-    """Pixels of border before a random crop; `auto` is 4 for small images, 0 for others; 0 crops
-    and resizes at random instead."""
-    scale: tuple[Share, Share]
-    """Range of the area share of a random resized crop."""
-    ratio: tuple[Positive, Positive]
-    """Range of the aspect ratio of a random resized crop."""
-    hflip: Share
-    """Probability of a horizontal flip."""
-    flip: Literal["random", "alternating"]
-    """`random` tosses a coin an epoch for each image; `alternating` one a run, and then flips every
-    second epoch."""
-    repeat_views: Whole
-    """Epochs after which each image's augmentation begins again, so that from then on the teacher's
-    answers are looked up; 0 never repeats it. The order is another in every epoch."""
-    vflip: Share
-    """Probability of a vertical flip."""
-    color_jitter: Amount | None
-    """Strength of random brightness, contrast and saturation; null for none."""
-    aa: str | None
-    """timm's augmentation policy (`rand-m9-mstd0.5`), null for none."""
-    train_interpolation: str
-    """Filter of the random resized crop; `random` draws one an image."""
-    reprob: Share
-    """Probability of random erasing."""
-    remode: Literal["const", "rand", "pixel"]
-    """What an erased block is filled with."""
-    recount: Count
-    """Most blocks erased in an image."""
-    mixup: Amount
-    """Mixup's alpha, 0 for none."""
-    cutmix: Amount
-    """CutMix's alpha, 0 for none."""
-    mixup_prob: Share
-    """Probability that a batch is mixed."""
-    mixup_switch_prob: Share
-    """Probability of CutMix where both are on."""
-    mixup_off_epoch: Whole
-    """Epoch from which nothing is mixed, 0 for never."""
-
-    amp: Amp
-    """Autocast to this type, `off` for float32; `auto` takes bfloat16 where the processor computes
-    in it. Latent weights, batch-norm statistics and loss stay float32."""
-    channels_last: bool | Literal["auto"]
-    """Keep images and weights channels-last; `auto` does where there are convolutions."""
-    compile: bool | Literal["auto"]
-    """Run the network through torch.compile: a minute at the start, a faster step after. `auto`
-    does where there is a compiler and the run is long enough."""
-    grad_accum_steps: Count
-    """Batches whose gradients are added up to a step."""
-    sync_bn: bool
-    """Batch-norm statistics of all processes' batches together, where there are several."""
-    dist_bn: Literal["reduce", "broadcast", "off"]
-    """Running statistics at an epoch's end: averaged over the processes, the first one's, or
-    each its own (then the first one's are saved)."""
-    model_ema: bool
-    """Average the weights over the steps, evaluate the average, and keep it in `best`."""
-    model_ema_decay: Share
-    """Weight of the average so far at every step."""
-    model_ema_warmup: bool
-    """Let the decay grow to its value, so that a short run's average is not its first weights."""
-    calibrate_images: Whole
+    final_weight_decay: Annotated[
+        Amount | None, Knob(METHOD, "Weight decay once everything is binary.", "X")
+    ] = None
+    """Null keeps `weight_decay`."""
+    calibrate_images: Annotated[
+        Whole, Knob(METHOD, "Images to measure batch norm on before the last evaluation.", "N")
+    ] = 0
     """Training images on which batch-norm statistics are measured anew before the last evaluation,
     rounded up to whole batches; 0 keeps the running ones."""
-    checkpoint_hist: Whole
-    """How many recent epochs are kept beside `last` and `best`."""
-    recovery_interval: Whole
-    """Steps between two saves within an epoch; 0 saves every ten minutes."""
+    latent_lr_scale: Annotated[
+        Positive, Knob(METHOD, "Learning rate of latent weights, relative to `lr`.", "X")
+    ] = 1.0
+    norm_lr_scale: Annotated[
+        Positive, Knob(METHOD, "That of norms' biases and thresholds, relative to `lr`.", "X")
+    ] = 1.0
+    latent_weight_decay: Annotated[
+        Amount | None, Knob(METHOD, "Weight decay of latent weights.", "X")
+    ] = None
+    """Null takes `weight_decay`."""
+    distill: Annotated[bool, Knob(METHOD, "Learn from the float network's outputs too.")] = True
+    kd_temperature: Annotated[Positive, Knob(METHOD, "Softens both networks' outputs.", "X")] = 4.0
+    distill_loss_weight: Annotated[Amount, Knob(METHOD, "Weight of the teacher's term.", "X")] = 0.9
+    distill_blocks: Annotated[
+        Amount, Knob(METHOD, "Weight of the teacher's feature maps.", "X")
+    ] = 0.0
+    """Weight of the distance between feature maps of network and teacher, at the end of each
+    resolution; 0 compares none."""
+    task_loss_weight: Annotated[
+        Amount, Knob(METHOD, "Weight of the labels' term beside a teacher.", "X")
+    ] = 0.1
+    model_ema: Annotated[
+        bool,
+        Knob(
+            METHOD,
+            "Average the weights; best is then the average.",
+            why="No evidence that averaging latent weights helps; it does for float networks.",
+        ),
+    ] = False
+    """Over the steps; the average is what is evaluated."""
+    model_ema_decay: Annotated[
+        Share, Knob(METHOD, "Weight of the average so far at a step.", "X")
+    ] = 0.9998
+    model_ema_warmup: Annotated[
+        bool, Knob(METHOD, "Let that weight grow from 0.", off="no-ema-warmup")
+    ] = True
+    """So that a short run's average is not its first weights."""
+    crop_padding: Annotated[
+        Whole | Literal["auto"],
+        Knob(
+            CROPS,
+            "Border before a random crop; auto is 4 on small images; 0 crops and resizes.",
+            "PIXELS|auto",
+            typed=str,
+            why="A binary network underfits long before it overfits: gentle augmentation.",
+        ),
+    ] = "auto"
+    """Pixels of border before a random crop; `auto` is 4 for small images, 0 for others; 0 crops
+    and resizes at random instead."""
+    scale: Annotated[
+        tuple[Share, Share], Knob(CROPS, "Area share of a random resized crop.", "LOW HIGH")
+    ] = (0.25, 1.0)
+    ratio: Annotated[
+        tuple[Positive, Positive], Knob(CROPS, "Aspect ratio of a random resized crop.", "LOW HIGH")
+    ] = (0.75, 1.3333333333333333)
+    train_interpolation: Annotated[
+        str, Knob(CROPS, "Filter of the random resized crop.", "NAME")
+    ] = "random"
+    """`random` draws one an image."""
+    hflip: Annotated[Share, Knob(CROPS, "Probability of a horizontal flip.", "P")] = 0.5
+    flip: Annotated[
+        Literal["random", "alternating"],
+        Knob(CROPS, "A coin an epoch for each image, or each image every second epoch."),
+    ] = "random"
+    """`random` tosses a coin an epoch for each image; `alternating` one a run, and then flips every
+    second epoch."""
+    repeat_views: Annotated[
+        Whole,
+        Knob(CROPS, "Epochs after which augmentation repeats; the teacher is looked up then.", "N"),
+    ] = 0
+    """Epochs after which each image's augmentation begins again, so that from then on the teacher's
+    answers are looked up; 0 never repeats it. The order is another in every epoch."""
+    vflip: Annotated[Share, Knob(CROPS, "Probability of a vertical flip.", "P")] = 0.0
+    aa: Annotated[
+        str | None, Knob(AUGMENTATION, "timm's augmentation policy: rand-m9-mstd0.5, …", "POLICY")
+    ] = None
+    """Null for none."""
+    color_jitter: Annotated[
+        Amount | None,
+        Knob(AUGMENTATION, "Strength of brightness, contrast and saturation changes.", "X"),
+    ] = None
+    """Null for none."""
+    reprob: Annotated[Share, Knob(AUGMENTATION, "Probability of random erasing.", "P")] = 0.0
+    remode: Annotated[
+        Literal["const", "rand", "pixel"],
+        Knob(AUGMENTATION, "What an erased block is filled with."),
+    ] = "pixel"
+    recount: Annotated[Count, Knob(AUGMENTATION, "Most blocks erased in an image.", "N")] = 1
+    mixup: Annotated[Amount, Knob(AUGMENTATION, "Mixup's alpha; 0 is off.", "X")] = 0.0
+    cutmix: Annotated[Amount, Knob(AUGMENTATION, "CutMix's alpha; 0 is off.", "X")] = 0.0
+    mixup_prob: Annotated[Share, Knob(AUGMENTATION, "Probability that a batch is mixed.", "P")] = (
+        1.0
+    )
+    mixup_switch_prob: Annotated[
+        Share, Knob(AUGMENTATION, "Probability of CutMix where both are on.", "P")
+    ] = 0.5
+    mixup_off_epoch: Annotated[
+        Whole, Knob(AUGMENTATION, "Epoch from which nothing is mixed; 0 is never.", "N")
+    ] = 0
+    seed: Annotated[Whole, Knob(RUN, "Decides everything random.", "N")] = 42
+    """Order, augmentation, mixing, dropout."""
+    amp: Annotated[
+        Amp,
+        Knob(
+            RUN,
+            "Mixed precision: bfloat16, float16, off, or auto: bfloat16 where it is fast.",
+            "TYPE",
+            also=("amp-dtype",),
+            why="The fastest way that the machine has; what it is and why is kept in args.yaml.",
+        ),
+    ] = "auto"
+    """Autocast to this type, `off` for float32; `auto` takes bfloat16 where the processor computes
+    in it. Latent weights, batch-norm statistics and loss stay float32."""
+    channels_last: Annotated[bool | Literal["auto"], Knob(RUN, "Feed channels-last tensors.")] = (
+        "auto"
+    )
+    """Keep images and weights channels-last; `auto` does where there are convolutions."""
+    compile: Annotated[
+        bool | Literal["auto"], Knob(RUN, "torch.compile; else where a run is long enough for it.")
+    ] = "auto"
+    """Run the network through torch.compile: a minute at the start, a faster step after. `auto`
+    does where there is a compiler and the run is long enough."""
+    grad_accum_steps: Annotated[Count, Knob(RUN, "Batches whose gradients make a step.", "N")] = 1
+    log_interval: Annotated[Whole, Knob(RUN, "Steps between two reports.", "N")] = 0
+    """Steps between two reports, each of which waits for the device; 0 means every step on the CPU
+    and every 20th elsewhere."""
+    checkpoint_hist: Annotated[
+        Whole, Knob(RUN, "Recent epochs kept beside last and best.", "N")
+    ] = 3
+    recovery_interval: Annotated[
+        Whole, Knob(RUN, "Steps between two saves; 0 is ten minutes.", "N")
+    ] = 0
+    sync_bn: Annotated[bool, Knob(RUN, "Batch norm over all processes' batches.")] = False
+    dist_bn: Annotated[
+        Literal["reduce", "broadcast", "off"],
+        Knob(RUN, "Running statistics of several processes: reduce, broadcast, off.", "HOW"),
+    ] = "reduce"
+    """Running statistics at an epoch's end: averaged over the processes, the first one's, or
+    each its own (then the first one's are saved)."""
 
-    def __post_init__(self) -> None:
-        """Checks what one field alone cannot show."""
-        for low, high in (("t_min", "t_max"), ("tau_min", "tau_max")):
-            if getattr(self, low) > getattr(self, high):
-                raise UsageError(
-                    f"`{low}`: expected at most `{high}` = {getattr(self, high)}, "
-                    f"got {getattr(self, low)}"
-                )
-        self._check_epochs()
-        if self.repeat_views:
-            self._check_views()
-        if self.flip == "alternating" and self.hflip != 0.5:
-            raise UsageError(
-                "`flip`: `alternating` flips every image every second epoch, so expected `hflip` "
-                f"0.5, got {self.hflip}"
-            )
-        for name in ("scale", "ratio"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise UsageError(f"`{name}`: expected (lowest, highest), got ({low}, {high})")
 
-    def _check_views(self) -> None:
-        """What a batch changes, or answers hold, beside one image's own changes and logits."""
-        for name in ("mixup", "cutmix", "reprob", "distill_blocks"):
-            if getattr(self, name):
-                raise UsageError(
-                    f"`repeat_views`: expected `{name}` 0 beside it, got {getattr(self, name)}"
-                )
-        if not self.distill:
-            raise UsageError(
-                "`repeat_views`: expected a run that distills, whose teacher is then looked up; "
-                "add `--distill`, or leave it out"
-            )
-        if self.flip == "alternating" and self.repeat_views % 2:
-            raise UsageError(
-                "`repeat_views`: expected an even number beside `flip` alternating, got "
-                f"{self.repeat_views}"
-            )
-
-    def _check_epochs(self) -> None:
-        n_before = self.float_epochs + self.activation_epochs
-        if n_before >= self.epochs:
-            raise UsageError(
-                "`float_epochs` and `activation_epochs`: expected less than `epochs` = "
-                f"{self.epochs} together, got {n_before}"
-            )
-        stages = (self.float_epochs, self.activation_epochs, self.epochs - n_before)
-        shortest = min(n for n in stages if n)
-        if self.warmup_epochs >= shortest:
-            what = f"the {shortest} of the shortest stage" if n_before else f"`epochs` = {shortest}"
-            raise UsageError(
-                f"`warmup_epochs`: expected less than {what}, got {self.warmup_epochs}"
-            )
-
-
-FIELD_NAMES = tuple(field.name for field in fields(Recipe))
+DEFAULTS: dict[str, JsonValue] = {knob.name: knob.default for knob in knobs_of(Recipe)}
+"""Every knob, in the order of the record, with its default."""
+FIELD_NAMES = tuple(DEFAULTS)
 """Every knob, in the order of the record."""
-
-_ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Recipe)
-
-
-def load_recipe(name_or_file: str) -> dict[str, JsonValue]:
-    """The knobs that a named recipe, a YAML file, or the `args.yaml` of an earlier run sets.
-
-    Raises:
-        UsageError: see `read_recipe`; or a knob that does not exist.
-    """
-    knobs = read_recipe(name_or_file).knobs
-    _check_names(knobs, name_or_file)
-    return knobs
-
-
-def resolve_recipe(
-    recipe: str | None, overrides: Mapping[str, JsonValue], converted: bool
-) -> Recipe:
-    """The recipe of a run: defaults, then a named recipe or file, then overrides.
-
-    Args:
-        recipe: name or file; None is `default` for a converted network and `float` for a float one.
-        overrides: knobs by name; wins.
-        converted: whether the network is binary. A float one is its own teacher's equal, so it does
-            not distill unless an override says so.
-
-    Raises:
-        UsageError: an unknown name, or a value that cannot be meant.
-    """
-    _check_names(overrides, "overrides")
-    knobs = load_recipe("default") | load_recipe(recipe or ("default" if converted else "float"))
-    if not converted:
-        knobs["distill"] = False
-    return recipe_of(_warmed_up(knobs | dict(overrides), overrides))
-
-
-def _warmed_up(
-    knobs: dict[str, JsonValue], overrides: Mapping[str, JsonValue]
-) -> dict[str, JsonValue]:
-    """Half the epochs for a warm-up that nobody asked for, where they are too few for the whole."""
-    if "warmup_epochs" in overrides or "epochs" not in overrides:
-        return knobs
-    epochs, before = knobs["epochs"], (knobs["float_epochs"], knobs["activation_epochs"])
-    numbers = (epochs, *before, knobs["warmup_epochs"])
-    if not all(isinstance(n, int | float) for n in numbers):
-        return knobs  # told below
-    shortest = min((n for n in (*before, epochs - sum(before)) if n), default=0)
-    if shortest <= 0 or knobs["warmup_epochs"] < shortest:
-        return knobs
-    _log.warning(
-        "%g epochs are too few for the recipe's warm-up of %g; it takes %g instead",
-        shortest, knobs["warmup_epochs"], shortest / 2,
-    )  # fmt: skip
-    return knobs | {"warmup_epochs": shortest / 2}
-
-
-def recipe_of(knobs: Mapping[str, JsonValue]) -> Recipe:
-    """The record of a value for every knob.
-
-    Raises:
-        UsageError: a value that cannot be meant.
-    """
-    try:
-        return _ADAPTER.validate_python(dict(knobs))
-    except ValidationError as error:
-        first = error.errors()[0]
-        if first["type"] == "value_error":  # from __post_init__, which names the knob itself
-            raise UsageError(str(first["ctx"]["error"])) from error
-        name = str(first["loc"][0]) if first["loc"] else "recipe"
-        raise UsageError(f"`{name}`: {first['msg']}, got {knobs.get(name)!r}") from error
-
-
-def _check_names(knobs: Mapping[str, JsonValue], where: str) -> None:
-    for name in knobs:
-        if name not in FIELD_NAMES:
-            raise UsageError(
-                f"`recipe`: {where} sets `{name}`, which is no knob"
-                f"{nearest(str(name), (*FIELD_NAMES, *HEAD))}"
-            )

@@ -1,7 +1,7 @@
 """A recipe's file: what it is for, the network it trains, how that is converted, and its knobs.
 
 All parts may be left out; the knobs stand beside `about`, `source`, `pretrained`, `batch_size` and
-`convert` at the top level. Torch-free; `recipe.py` makes a `Recipe` of the knobs.
+`convert` at the top level. Torch-free; `request.py` makes a `Recipe` of the knobs.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import field, fields, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from textwrap import wrap
 from typing import Annotated, Any
 
 import yaml
@@ -18,8 +19,17 @@ from pydantic import Field, StrictBool, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from irbin.errors import UsageError
+from irbin.knob import knobs_of
 from irbin.network.nearest import nearest
-from irbin.records import DEFAULT_BATCH_SIZE, DataOptions, JsonValue, PlanOptions, from_json
+from irbin.records import (
+    DEFAULT_BATCH_SIZE,
+    DataOptions,
+    JsonValue,
+    PlanOptions,
+    from_json,
+    to_json,
+)
+from irbin.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,14 @@ class RecipeFile:
 HEAD = ("about", "source", "pretrained", "batch_size", "convert")
 """Names in a recipe's file that are no knobs."""
 
+DEFAULT = "default"
+"""Name of the recipe whose knobs are those of `Recipe()`; it has no file."""
+_ABOUT_DEFAULT = """\
+about: a short run from pretrained weights
+# A short fine-tune of a converted network that starts from a pretrained float one.
+# Every knob stands here; other recipes and files say only what differs. Flags override.
+"""
+
 MAX_RECIPE_BYTES = 1 << 20
 """Of a recipe's file."""
 
@@ -68,7 +86,8 @@ _ADAPTER: TypeAdapter[RecipeFile] = TypeAdapter(RecipeFile)
 def recipe_names() -> tuple[str, ...]:
     """Names of the recipes that come with irbin."""
     files = _folder().iterdir()
-    return tuple(sorted(file.name[:-5] for file in files if file.name.endswith(".yaml")))
+    named = [file.name[:-5] for file in files if file.name.endswith(".yaml")]
+    return tuple(sorted([DEFAULT, *named]))
 
 
 def read_recipe(name_or_file: str | None) -> RecipeFile:
@@ -101,6 +120,35 @@ def read_recipe(name_or_file: str | None) -> RecipeFile:
     return file
 
 
+def knob_lines(recipe: Recipe) -> str:
+    """A recipe as lines of a file that says everything: each knob with what it does, and why so.
+
+    Why a default is what it is stands above it, where the recipe has it.
+    """
+    values, panel, lines = to_json(recipe), "", []
+    for declared in knobs_of(type(recipe)):
+        name, knob = declared.name, declared.knob
+        if knob.panel != panel:
+            panel = knob.panel
+            lines += ["", f"# {panel}"]
+        if knob.why and getattr(recipe, name) == declared.default:
+            lines += [f"# {words}" for words in wrap(knob.why, 98)]
+        lines.append(f"{line_of(name, values[name])}  # {knob.help}")
+    return "\n".join(lines) + "\n"
+
+
+def line_of(name: str, value: JsonValue) -> str:
+    """A recipe's line that sets a field."""
+    text = yaml.safe_dump(
+        value, default_flow_style=True, width=float("inf"), allow_unicode=True, sort_keys=False
+    )
+    return f"{name}: {text.removesuffix(_END).strip()}"
+
+
+_END = "...\n"
+"""What YAML puts behind a document that is a word or a number."""
+
+
 def plan_options(options: Mapping[str, Any]) -> PlanOptions:
     """The record of keyword arguments, checked.
 
@@ -127,6 +175,8 @@ def _text(name_or_file: str) -> str:
             "`recipe`: expected a name that `irbin recipes` lists or a .yaml file, got "
             f"`{name_or_file}`{nearest(name_or_file, recipe_names())}"
         )
+    if not is_file and name_or_file == DEFAULT:
+        return _ABOUT_DEFAULT + knob_lines(Recipe())
     path = Path(name_or_file) if is_file else _folder().joinpath(f"{name_or_file}.yaml")
     try:
         if is_file and Path(name_or_file).stat().st_size > MAX_RECIPE_BYTES:

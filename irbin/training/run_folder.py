@@ -38,7 +38,8 @@ from irbin.records import (
     to_json,
 )  # fmt: skip
 from irbin.training.provenance import git_revision, hardware
-from irbin.training.recipe import Recipe, load_recipe, recipe_of
+from irbin.training.recipe import Recipe
+from irbin.training.request import recipe_of
 
 _FREE_KNOBS = frozenset(
     ["log_interval", "checkpoint_hist", "recovery_interval", "grad_accum_steps", "compile"]
@@ -137,8 +138,8 @@ def read_args(out: Path) -> tuple[Recipe, DataOptions]:
         )
     try:
         args = yaml.safe_load(file.read_text(encoding="utf-8"))
-        knobs = load_recipe("default") | args["recipe"]  # a run of an earlier version has fewer
-        return recipe_of(knobs), from_json(DataOptions, args["data"], str(file))
+        recipe = recipe_of(args["recipe"])  # a run of an earlier version has fewer knobs
+        return recipe, from_json(DataOptions, args["data"], str(file))
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         first = " ".join(str(error).split())
         raise TrainingError(f"expected the options of a run in {file}, got: {first}") from error

@@ -14,7 +14,8 @@ from irbin.network.folder import folder_kind
 from irbin.network.open import open_network
 from irbin.records import Plan, SourceOptions, SourceRecord, from_json
 from irbin.runs import run_names
-from irbin.training.recipe import FIELD_NAMES, Recipe, load_recipe, recipe_of
+from irbin.training.recipe import FIELD_NAMES, Recipe
+from irbin.training.request import recipe_of
 from irbin.zookeeper.portable import portable
 
 
@@ -58,7 +59,7 @@ class BegunRun:
         """
         knobs = {name: value for name, value in self.args["recipe"].items() if name in FIELD_NAMES}
         try:
-            return recipe_of(load_recipe("default") | knobs)
+            return recipe_of(knobs)
         except UsageError as error:
             raise SourceError(f"`{self.folder / 'args.yaml'}`: {error}") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from irbin.knob import knobs_of
 from irbin.records import (
     DEFAULT_BATCH_SIZE,
     DataOptions,
@@ -13,8 +14,9 @@ from irbin.records import (
     changed_fields,
     to_json,
 )
-from irbin.training.recipe import FIELD_NAMES, resolve_recipe
+from irbin.training.recipe import FIELD_NAMES, Recipe
 from irbin.training.recipe_file import read_recipe, recipe_names
+from irbin.training.request import resolve_recipe
 from irbin.zookeeper.begun import BegunRun, plan_of
 from irbin.zookeeper.portable import is_absolute, portable_folder
 
@@ -33,7 +35,7 @@ _IMAGES = (
     "train_num_samples", "val_num_samples",
 )  # fmt: skip
 """Fields of `DataOptions` that a command has to give."""
-_NEGATIVE = {"model_ema_warmup": "--no-ema-warmup"}
+_NEGATIVE = {found.name: f"--{found.knob.off}" for found in knobs_of(Recipe) if found.knob.off}
 """Flags that are not `--no-` and the field's name."""
 
 

@@ -9,14 +9,18 @@ from typing import Annotated, Any, Literal
 
 import pytest
 import typer
+from pydantic import TypeAdapter, ValidationError
 from typer.testing import CliRunner
 
 from irbin.cli.flags import flat, given, words
 from irbin.cli.record_flags import FROM_RECORD, Flags, parse_numbers, parse_pairs
 from irbin.cli.reference import options_table, section
 from irbin.errors import UsageError
-from irbin.knob import PLAN, RUN, Knob
+from irbin.knob import METHOD, PLAN, RUN, Knob
 from irbin.records import PlanOptions
+from irbin.training.knobs import Amount
+from irbin.training.recipe import Recipe
+from irbin.training.recipe_file import knob_lines
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,42 @@ class TestAKnobAddedToARecord:
         )
         assert row in options_table(Grown).splitlines()
         assert row not in options_table(PlanOptions).splitlines()
+
+
+@dataclass(frozen=True)
+class GrownRecipe(Recipe):
+    polish: Annotated[Amount, Knob(METHOD, "Shine, relative to `lr`.", "X", why="Dull.")] = 0.5
+
+
+class GrownRecipeFlags(Flags, record=GrownRecipe, defaults="hidden"):
+    pass
+
+
+@flat
+def train(knobs: GrownRecipeFlags) -> None:
+    """Train."""
+
+
+class TestAKnobAddedToTheRecipe:
+    def test_is_a_flag_without_a_value(self) -> None:
+        assert GrownRecipeFlags(polish=2.0, epochs=3).values() == {"epochs": 3, "polish": 2.0}
+        assert "| `--polish` X | Shine, relative to --lr. |  |" in section("train", train)
+
+    def test_is_a_line_of_the_recipe_with_what_it_does(self) -> None:
+        lines = knob_lines(GrownRecipe()).splitlines()
+        assert lines[-3:] == ["# Method", "# Dull.", "polish: 0.5  # Shine, relative to `lr`."]
+        assert "# Dull." not in knob_lines(GrownRecipe(polish=1.0))
+
+    def test_is_checked(self) -> None:
+        adapter = TypeAdapter(GrownRecipe)
+        assert adapter.validate_python({"polish": 3}).polish == 3.0
+        for wrong in (-1, True, float("inf"), float("nan")):
+            with pytest.raises(ValidationError):
+                adapter.validate_python({"polish": wrong})
+
+    def test_is_a_row_of_the_python_page(self) -> None:
+        row = "| `polish` | Shine, relative to `lr`. | `float` | `0.5` |"
+        assert row in options_table(GrownRecipe).splitlines()
 
 
 @dataclass(frozen=True)

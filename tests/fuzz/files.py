@@ -14,8 +14,8 @@ import yaml
 
 from irbin.errors import IrbinError
 from irbin.network.checkpoint import read_checkpoint
-from irbin.training.recipe import resolve_recipe
 from irbin.training.recipe_file import read_recipe
+from irbin.training.request import resolve_recipe
 
 from . import values
 from .folders import _draw, folder

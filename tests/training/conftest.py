@@ -17,7 +17,8 @@ from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, Method
 from irbin.network.network import Network
 from irbin.records import DataOptions, Plan, PlanOptions, Preprocessing, SourceRecord
-from irbin.training.recipe import Recipe, resolve_recipe
+from irbin.training.recipe import Recipe
+from irbin.training.request import resolve_recipe
 
 CLASSES = ("dark", "light", "striped")
 SIZE = 8

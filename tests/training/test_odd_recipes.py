@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from irbin.errors import UsageError
-from irbin.training.recipe import resolve_recipe
+from irbin.training.request import resolve_recipe
 
 ODD = {
     "1: 2\n": "the name '1', which is no plain text",

@@ -10,8 +10,9 @@ import yaml
 
 from irbin.errors import UsageError
 from irbin.records import to_json
-from irbin.training.recipe import FIELD_NAMES, load_recipe, resolve_recipe
-from irbin.training.recipe_file import recipe_names
+from irbin.training.recipe import FIELD_NAMES, Recipe
+from irbin.training.recipe_file import knob_lines, read_recipe, recipe_names
+from irbin.training.request import load_recipe, resolve_recipe
 
 
 def test_default_names_every_knob_in_the_order_of_the_record() -> None:
@@ -145,9 +146,32 @@ def test_a_recipe_is_frozen_and_checked_when_replaced() -> None:
         replace(recipe, t_min=100.0)
 
 
+def test_the_default_recipe_is_the_record_s_own_word_for_word() -> None:
+    assert resolve_recipe("default", {}, True) == resolve_recipe(None, {}, True) == Recipe()
+    assert yaml.safe_load(read_recipe("default").text).keys() == {"about", *FIELD_NAMES}
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [{"amp": "off"}, {"aa": "rand-m9, x: #1"}, {"opt_kwargs": {"betas": [0.5, 0.9]}}, {"aa": "1"}],
+    ids=str,
+)
+def test_lines_of_a_recipe_are_read_as_the_same_recipe(
+    knobs: dict[str, object], tmp_path: Path
+) -> None:
+    recipe = resolve_recipe(None, knobs, True)
+    (tmp_path / "mine.yaml").write_text(knob_lines(recipe), "utf-8")
+    assert resolve_recipe(str(tmp_path / "mine.yaml"), {}, True) == recipe
+
+
+def test_declaring_the_knobs_loads_no_pydantic() -> None:
+    code = "import sys, irbin.cli.recipe_options; sys.exit('pydantic' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_recipes_load_no_torch() -> None:
     code = (
-        "import sys, irbin.training.recipe as recipe; recipe.load_recipe('quick'); "
+        "import sys, irbin.training.request as request; request.load_recipe('quick'); "
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -21,7 +21,8 @@ from irbin.errors import UsageError
 from irbin.network.network import Network
 from irbin.records import DataOptions, EpochRecord, StepRecord
 from irbin.training.loop import finetune
-from irbin.training.recipe import Recipe, resolve_recipe
+from irbin.training.recipe import Recipe
+from irbin.training.request import resolve_recipe
 from irbin.training.stages import stages_of
 
 MakeNetwork = Callable[..., Network]

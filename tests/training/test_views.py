@@ -17,7 +17,8 @@ from irbin.errors import UsageError
 from irbin.network.network import Network
 from irbin.records import DataOptions, StepRecord
 from irbin.training.loop import finetune
-from irbin.training.recipe import Recipe, resolve_recipe
+from irbin.training.recipe import Recipe
+from irbin.training.request import resolve_recipe
 from irbin.training.views import TaughtViews, taught_views
 
 MakeNetwork = Callable[..., Network]

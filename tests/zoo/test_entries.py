@@ -24,8 +24,8 @@ from irbin.network.open import reopen
 from irbin.records import DataOptions, SourceOptions, ZooRecord, ZooRun, to_json
 from irbin.runtime.model import PackedModel
 from irbin.sources import open_any, open_network, param_count, size_bytes
-from irbin.training.recipe import load_recipe, recipe_of, resolve_recipe
 from irbin.training.recipe_file import read_recipe
+from irbin.training.request import load_recipe, recipe_of, resolve_recipe
 from irbin.zoo import entries
 from irbin.zookeeper.add import text
 from irbin.zookeeper.page import page

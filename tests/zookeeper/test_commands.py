@@ -19,7 +19,8 @@ from irbin.network.source import load_source
 from irbin.network.trace import trace
 from irbin.records import DataOptions, Plan, PlanOptions, SourceOptions, to_json
 from irbin.training import recipe_file
-from irbin.training.recipe import Recipe, recipe_of, resolve_recipe
+from irbin.training.recipe import Recipe
+from irbin.training.request import recipe_of, resolve_recipe
 from irbin.zookeeper.begun import BegunRun, runs_behind
 from irbin.zookeeper.commands import commands, flags, name_today
 from tests.conftest import as_typed
@@ -75,7 +76,7 @@ def test_a_float_run() -> None:
     run = begun(recipe="float-cifar10", knobs={"epochs": 20, "seed": 1, "lr": 0.2})
     assert lines(run) == [
         "irbin finetune paper:resnet20 --recipe float-cifar10 --data-dir data/cifar10 "
-        "--epochs 20 --seed 1 --lr 0.2 -o mine"
+        "--epochs 20 --lr 0.2 --seed 1 -o mine"
     ]
 
 
@@ -133,9 +134,8 @@ def test_where_no_flag_takes_a_recipes_knob_back_none_is_named(
     (tmp_path / "tuned.yaml").write_text("aa: rand-m9-mstd0.5\nlr: 0.5\n")
     monkeypatch.setattr(recipe_file, "_folder", lambda: tmp_path)
     monkeypatch.setattr("irbin.zookeeper.commands.recipe_names", lambda: ("tuned",))
-    for name in ("default", "float"):
-        source = Path(recipe_file.__file__).parent / "recipes" / f"{name}.yaml"
-        (tmp_path / f"{name}.yaml").write_text(source.read_text())
+    source = Path(recipe_file.__file__).parent / "recipes" / "float.yaml"
+    (tmp_path / "float.yaml").write_text(source.read_text())
     recipe_file.recipe_names.cache_clear()
     try:
         ran = to_json(resolve_recipe("tuned", {"aa": None}, False))
