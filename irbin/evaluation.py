@@ -176,13 +176,16 @@ def sum_type(device: torch.device) -> torch.dtype:
 
 @contextlib.contextmanager
 def exact_float32() -> Iterator[None]:
-    """Within, GPUs compute float32 as such, whatever was set; what was set comes back afterwards.
+    """Within, float32 is computed as such, whatever was set; what was set comes back afterwards.
 
     Left alone, convolutions on Ampere and later round their inputs to 10 bits of mantissa (TF32),
     which turns signs over: the packed network would no longer give the trained one's answers.
+    `torch.set_float32_matmul_precision` allows the like on CPUs too.
     """
     cudnn: Any = torch.backends.cudnn  # torch gives its parts no types
+    mkldnn: Any = torch.backends.mkldnn
     settings: list[Any] = [torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn]
+    settings += [mkldnn.matmul, mkldnn.conv, mkldnn.rnn]
     before = [setting.fp32_precision for setting in settings]
     try:
         for setting in settings:

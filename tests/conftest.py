@@ -84,10 +84,14 @@ def as_typed(line: str) -> tuple[str, dict[str, Any]]:
     return command, {name: None if value == () else value for name, value in values.items()}
 
 
+IEEE = ("ieee",) * 6
+
+
 def tf32() -> tuple[str, ...]:
-    """What GPUs may round float32 to: products of matrices, convolutions, recurrent layers."""
-    backends: Any = torch.backends
-    parts = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)
+    """What float32 may be rounded to, on GPUs, then on CPUs: in products of matrices,
+    convolutions and recurrent layers."""
+    gpu, rest, cpu = torch.backends.cuda.matmul, torch.backends.cudnn, torch.backends.mkldnn
+    parts: Any = (gpu, rest.conv, rest.rnn, cpu.matmul, cpu.conv, cpu.rnn)
     return tuple(part.fp32_precision for part in parts)
 
 

@@ -13,7 +13,7 @@ from irbin.errors import UsageError
 from irbin.program.lower import lower
 from irbin.records import Plan, PlanOptions, Preprocessing, SourceRecord
 from irbin.runtime.model import PackedModel
-from tests.conftest import tf32
+from tests.conftest import IEEE, tf32
 
 MANIFEST = Manifest(
     "0", "float32", SourceRecord("s", "timm:s", 3, Preprocessing()),
@@ -77,7 +77,7 @@ def test_a_gpu_compares_in_float32_and_not_in_tf32(pair):
         compare(net, model, images(2))
     finally:
         handle.remove()
-    assert seen == [("ieee",) * 3]
+    assert seen == [IEEE]
     assert tf32() == before != seen[0]
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from irbin.errors import DataError, UsageError
 from irbin.evaluation import evaluate, exact_float32, sum_type, timm_result
 from irbin.records import Evaluation, Preprocessing
-from tests.conftest import tf32
+from tests.conftest import IEEE, tf32
 
 PREPROCESSING = Preprocessing((3, 4, 4), crop_pct=0.9)
 
@@ -159,7 +159,7 @@ class TestTf32:
         before = tf32()
         assert before[1] == "tf32"  # torch's default, for convolutions
         run(network, self.LOADER, amp_dtype=amp)
-        assert seen == [("ieee",) * 3]
+        assert seen == [IEEE]
         assert tf32() == before
 
     def test_is_left_as_it_is_under_autocast(self, network, seen) -> None:
@@ -178,7 +178,7 @@ class TestTf32:
         torch.backends.cuda.matmul.fp32_precision = "tf32"
         try:
             with exact_float32():
-                assert tf32() == ("ieee",) * 3
+                assert tf32() == IEEE
                 assert not torch.backends.cuda.matmul.allow_tf32  # torch's older words agree
             assert tf32()[0] == "tf32"
         finally:
@@ -193,9 +193,15 @@ class TestTf32:
             "torch.backends.cudnn.allow_tf32 = False\n"
             "with exact_float32(): pass\n"
             "print(torch.backends.cudnn.allow_tf32)\n"
+            "torch.set_float32_matmul_precision('medium')\n"
+            "matmul = torch.backends.mkldnn.matmul\n"
+            "with exact_float32(): print(matmul.fp32_precision)\n"
+            "print(torch.get_float32_matmul_precision(), matmul.fp32_precision)\n"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        assert done.stdout.split() == ["high", "True", "False"], done.stderr
+        assert done.stdout.split() == ["high", "True", "False", "ieee", "medium", "bf16"], (
+            done.stderr
+        )
 
 
 class TestApplesGpus:

@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from irbin.analysis.measure import Measured, Meter, draw
 from irbin.data import open_dataset
 from irbin.records import DataOptions, Preprocessing
-from tests.conftest import NoFloat64, tf32
+from tests.conftest import IEEE, NoFloat64, tf32
 
 
 def measured(*losses: float) -> Measured:
@@ -65,7 +65,7 @@ class TestOnADevice:
         assert found.hits.device.type == "cpu"
 
     def test_float32_is_not_tf32(self, found: Measured, seen: list[tuple[str, ...]]):
-        assert seen == [("ieee",) * 3]
+        assert seen == [IEEE]
         assert tf32() != seen[0]
 
 

@@ -20,7 +20,7 @@ from irbin.training.calibrate import reestimate_batch_norm
 from irbin.training.loop import finetune
 from irbin.training.prepare import open_loaders
 from irbin.training.recipe import Recipe
-from tests.conftest import tf32
+from tests.conftest import IEEE, tf32
 
 
 def network() -> nn.Sequential:
@@ -78,7 +78,7 @@ def test_gpus_measure_in_float32_and_not_in_tf32() -> None:
     module, before = network(), tf32()
     module[0].register_forward_hook(lambda *_: seen.append(tf32()))
     reestimate_batch_norm(module, [torch.randn(4, 2, 4, 4)])
-    assert seen == [("ieee",) * 3]
+    assert seen == [IEEE]
     assert tf32() == before != seen[0]
 
 
