@@ -69,6 +69,8 @@ class Trained:
     losses: list[float] = field(default_factory=list)
     speed: float = 0.0
     """Images per second, over the second half of the reports."""
+    n_steps: int = 0
+    """Of its epoch."""
     waiting: float = 0.0
     """Share of the time that steps waited for images."""
 
@@ -105,8 +107,11 @@ class Checks:
     def train(self, name: str, *, stop_at: int = 0, resume: bool = False, **knobs: Any) -> Trained:
         """Trains the converted network for an epoch, or until a step."""
         last, clock, losses, waits = stop_at or self.steps, [], [], [0.0]
+        n_steps = 0
 
         def report(step: StepRecord) -> None:
+            nonlocal n_steps
+            n_steps = step.n_steps
             clock.append((time.perf_counter(), step.step))
             losses.append(step.loss)
             waits.append(step.waiting)
@@ -124,9 +129,11 @@ class Checks:
             teacher="paper:resnet20" if overrides["distill"] else None, device=self.device,
             report=report,
         )  # fmt: skip
+        if not clock:
+            raise RuntimeError(f"{name}: no step was reported; had the run ended before?")
         begin, end = clock[len(clock) // 2], clock[-1]
         speed = BATCH * (end[1] - begin[1]) / max(end[0] - begin[0], 1e-9)
-        return Trained(record, losses, speed, waits[-1])
+        return Trained(record, losses, speed, n_steps, waits[-1])
 
     def graphs(self) -> None:
         """CUDA graphs start, learn the same, and pay; images on the device are not waited for."""
@@ -187,10 +194,10 @@ class Checks:
 
     def resume(self) -> None:
         """A run that was stopped goes on at the same loss, also with a fused optimizer."""
-        half = self.steps // 2 or 200
         kinds: dict[str, dict[str, Any]] = {"plain": {}, "fused": {"opt_kwargs": {"fused": True}}}
         for name, more in kinds.items():
             whole = self.train(f"{name}-whole", compile=False, **more)
+            half = (self.steps or whole.n_steps) // 2
             self.train(f"{name}-half", stop_at=half, compile=False, **more)
             found = self.train(f"{name}-half", resume=True, compile=False, **more)
             apart = abs(found.losses[-1] - whole.losses[-1])
@@ -249,6 +256,8 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=0, help="stop every run there; 0: an epoch")
     parser.add_argument("--only", nargs="*", default=[], help="names of checks; graphs is first")
     given = parser.parse_args()
+    if given.steps == 1:
+        parser.error("--steps: expected 0 or at least 2, so that there is a middle to stop at")
     with listening() as heard:
         checks = Checks(given.data, given.out, given.device, given.steps, heard)
         for check in checks.all():
