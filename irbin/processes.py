@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -136,6 +138,50 @@ def leave(code: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+@contextmanager
+def told_once() -> Iterator[bool | None]:
+    """Within, whether this process is the first of those that `torchrun` started to tell an error.
+
+    The store that `torchrun` keeps for them counts, which outlives each of them. Whoever comes
+    later goes on when the first one has left the block: `torchrun` ends all as soon as one has
+    ended. None where no such store answers.
+    """
+    store = _launchers_store()
+    place = None
+    if store is not None:
+        with suppress(RuntimeError):
+            place = store.add("told", 1)
+    if store is None or place is None:
+        yield None
+        return
+    if place > 1:
+        with suppress(RuntimeError):  # it was killed on the way
+            store.wait(["said"], _PATIENCE)
+    yield place == 1
+    if place == 1:
+        with suppress(RuntimeError):
+            store.set("said", "")
+
+
+_PATIENCE = timedelta(seconds=30)
+"""For a store to answer, and for a process that began to tell an error to be done."""
+
+
+def _launchers_store() -> Any:
+    """That of `torchrun`, the part of this attempt; None without one."""
+    names = ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE")
+    host, port, is_served = (os.environ.get(name, "") for name in names)
+    if is_served != str(True) or not port.isdecimal():
+        return None
+    c10d: Any = dist  # its stores have no types
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    try:
+        store = c10d.TCPStore(host, int(port), is_master=False, timeout=_PATIENCE)
+    except (RuntimeError, ValueError):
+        return None
+    return c10d.PrefixStore(f"irbin/{attempt}", store)
 
 
 _BACKENDS = {"cuda": "cpu:gloo,cuda:nccl", "xpu": "cpu:gloo,xpu:xccl"}

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import threading
+from datetime import timedelta
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -157,3 +160,67 @@ def test_alone_in_an_allocation_of_several_is_told(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("SLURM_NTASKS", "8")
     with pytest.raises(UsageError, match=r"^expected a process for each of .* 8 tasks, got this"):
         joined("cpu").__enter__()
+
+
+class TestToldOnce:
+    """Of several processes one tells an error: the first to come, by the store of torchrun."""
+
+    @pytest.fixture
+    def store(self, monkeypatch: pytest.MonkeyPatch) -> dist.TCPStore:
+        store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+        monkeypatch.setenv("MASTER_PORT", str(store.port))
+        monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+        return store
+
+    def test_the_first_to_come_tells_and_no_other(self, store: dist.TCPStore) -> None:
+        told = []
+        for _ in range(3):
+            with processes.told_once() as is_first:
+                told.append(is_first)
+        assert told == [True, False, False]
+
+    def test_a_new_attempt_tells_anew(
+        self, store: dist.TCPStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for attempt in ("0", "1"):
+            monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", attempt)
+            with processes.told_once() as is_first:
+                assert is_first
+
+    def test_the_second_goes_on_when_the_first_has_told(self, store: dist.TCPStore) -> None:
+        events = []
+
+        def second() -> None:
+            with processes.told_once() as is_first:
+                events.append(f"second: {is_first}")
+
+        with processes.told_once():
+            other = threading.Thread(target=second)
+            other.start()
+            while store.add("irbin/0/told", 0) < 2:  # it has come, and waits
+                pass
+            events.append("first has told")
+        other.join()
+        assert events == ["first has told", "second: False"]
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("TORCHELASTIC_USE_AGENT_STORE", ""), ("MASTER_PORT", "x"), ("MASTER_PORT", "1")],
+    )
+    def test_without_a_store_nobody_counts(
+        self, store: dist.TCPStore, name: str, value: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(name, value)
+        monkeypatch.setattr(processes, "_PATIENCE", timedelta(milliseconds=1))
+        with processes.told_once() as is_first:
+            assert is_first is None
+
+    def test_one_that_was_killed_on_the_way_keeps_nobody(
+        self, store: dist.TCPStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.add("irbin/0/told", 1)
+        monkeypatch.setattr(processes, "_PATIENCE", timedelta(milliseconds=100))
+        with processes.told_once() as is_first:
+            assert is_first is False

@@ -24,7 +24,7 @@ from irbin.cli.console import (
     notes,
     say,
     speak_in_any_encoding,
-    speaks,
+    telling,
 )
 from irbin.cli.convert import convert
 from irbin.cli.demo import demo
@@ -128,8 +128,9 @@ def _run(words: Sequence[str], wants_traceback: bool) -> int:
         if wants_traceback:
             traceback.print_exception(error)
         message, code = explain(error, words)
-        if speaks(error):
-            say(notes(), f"irbin: {message}", style="red")
+        with telling(error) as speaks:
+            if speaks:
+                say(notes(), f"irbin: {message}", style="red")
     if code == INTERRUPTED:
         say(notes(), "irbin: stopped by Ctrl-C", style="red")
         code = FAILED

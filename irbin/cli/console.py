@@ -132,19 +132,34 @@ def is_first_process() -> bool:
     return launched().rank == 0
 
 
-def speaks(error: Exception) -> bool:
-    """Whether this process of several is the one to print an error that it met.
+@contextmanager
+def telling(error: Exception) -> Iterator[bool]:
+    """Within, whether this process of several is the one to print an error that it met.
 
-    The first one is. Another waits for a moment: where the first met the same error, `torchrun` or
-    `srun --kill-on-bad-exit` ends the others meanwhile. Of a process that is gone the first one
-    tells, or if it is that one, the second.
+    Of those that `torchrun` started, the first to come here. Where nobody counts, by `srun`: the
+    first process; another one waits for a moment, in which `srun --kill-on-bad-exit` ends it where
+    the first met the same error. Of a process that is gone the first one tells, or if it is that
+    one, the second.
     """
-    if is_first_process():
-        return True
-    if isinstance(error, LostProcessError):
-        return launched().rank == 1
-    time.sleep(2)
-    return True
+    if launched().rank == 0 and launched().size == 1:
+        yield True
+        return
+    from irbin.processes import told_once  # torch takes its time
+
+    with told_once() as is_first:
+        if is_first is not None:
+            yield is_first
+        elif is_first_process():
+            yield True
+        elif isinstance(error, LostProcessError):
+            yield launched().rank == 1
+        else:
+            time.sleep(GRACE_SECONDS)
+            yield True
+
+
+GRACE_SECONDS = 2.0
+"""Of a process that is not the first, before it prints an error that the first may have met too."""
 
 
 def silent() -> Console:

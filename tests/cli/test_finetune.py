@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from irbin.cli import console
 from irbin.errors import SourceError
 from irbin.records import DataOptions, EpochRecord, SourceOptions, StepRecord
 
@@ -128,6 +129,7 @@ def test_of_several_processes_the_first_alone_shows_and_logs(run, verbs, logs, m
     done = run(*LINE)
     assert (done.code, done.out, done.err) == (1, "", "")
     verbs.raises = SourceError("gone")
+    monkeypatch.setattr(console, "GRACE_SECONDS", 0)
     assert run(*LINE).err == "irbin: gone\n"
 
 
