@@ -99,7 +99,7 @@ class Facts:
             signs_of_inputs=tuple(
                 dict.fromkeys(a for n in nodes for a in activations_in_front(flow, n))
             ),
-            always_negative=OBSERVED if unseen and self._always(name) == "negative" else "",
+            always_negative=sign.negative,
             obstacle=self._obstacle(name, layer, calls),
             tied_to=self._tied.get(name, ()),
             followed_by=flow.first_reader(nodes[0]) if nodes else "",
@@ -166,14 +166,18 @@ class Facts:
     def _input_sign(self, name: str) -> Sign:
         """What makes the input of a layer non-negative, over all of its calls."""
         nodes = [n for n in self._nodes.get(name, []) if n.all_input_nodes]
-        found = [self._signs[n][n.all_input_nodes[0]] for n in nodes]
-        found = [s for s in found if s.non_negative]
+        every = [self._signs[n][n.all_input_nodes[0]] for n in nodes]
+        negative = every[0].negative if every and all(s.negative for s in every) else ""
+        found = [s for s in every if s.non_negative]
         causes = dict.fromkeys(c for s in found for c in s.replaceable)
         hopeless = [s.fixed or "its input" for s in found if not s.replaceable]
-        return Sign(bool(found), tuple(causes), hopeless[0] if hopeless else "")
+        return Sign(bool(found), tuple(causes), hopeless[0] if hopeless else "", negative)
 
     def _observed_sign(self, name: str) -> Sign:
-        return Sign(True, fixed=OBSERVED) if self._always(name) == "never negative" else Sign()
+        always = self._always(name)
+        if always == "negative":
+            return Sign(negative=OBSERVED)
+        return Sign(True, fixed=OBSERVED) if always == "never negative" else Sign()
 
     def _always(self, name: str) -> str:
         return self._observed[name].signs.always

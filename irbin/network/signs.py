@@ -7,10 +7,11 @@ walks the graph once in execution order; what it does not know counts as able to
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from torch import Tensor, fx, nn
 
+from irbin.network.one_sign import kind_of_function, kind_of_module
 from irbin.network.tracer import SQUARED_RELUS, is_norm
 
 
@@ -22,6 +23,8 @@ class Sign(NamedTuple):
     """ReLUs and kin that make it so: module paths, and graph node names with `()` for functions."""
     fixed: str = ""
     """What else makes it so (`softmax` …)."""
+    negative: str = ""
+    """What makes it always negative (`LogSigmoid()` …); '' if nothing does."""
 
 
 UNKNOWN = Sign()
@@ -39,6 +42,22 @@ _PASSING_BASES = (
     nn.ReplicationPad2d,
 )  # fmt: skip
 _PASSING_NAMES = {"DropPath", "StochasticDepth", "DropBlock2d", "BlurPool2d"}
+
+_SLOPED_MODULES = (
+    nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.Threshold, nn.Hardtanh,
+    nn.LogSigmoid, nn.Softshrink, nn.Hardshrink,
+)  # fmt: skip
+"""Activations whose settings say which signs they give."""
+_SLOPED_FUNCTIONS = {
+    "leaky_relu",
+    "rrelu",
+    "elu",
+    "celu",
+    "threshold",
+    "_threshold",
+    "logsigmoid",
+    "log_sigmoid",
+}
 
 _RELU_FUNCTIONS = {"relu", "relu6"}
 _LOWER_BOUND = {"clamp": ("min", 1), "clip": ("min", 1), "clamp_min": ("min", 1)}
@@ -119,6 +138,8 @@ def _sign_of(
     if node.op == "get_attr":
         return _constant_sign(traced, str(node.target))
     name = function_name(node)
+    if name in _SLOPED_FUNCTIONS:
+        return _function_by_running(node)
     if is_replaceable_function(node):
         return Sign(True, (f"{node.name}()",))
     if name in _FIXED_FUNCTIONS or (name == "pow" and node.args[1:2] == (2,)):
@@ -131,6 +152,21 @@ def _sign_of(
         value = node.args[2] if len(node.args) > 2 else node.kwargs.get("value")
         return inputs.get(value, UNKNOWN) if isinstance(value, fx.Node) else UNKNOWN
     return UNKNOWN
+
+
+def _function_by_running(node: fx.Node) -> Sign:
+    """The sign that an activation called as a function gives with the numbers it is called with."""
+    numbers = (*node.args[1:], *node.kwargs.values())
+    if any(isinstance(n, fx.Node) for n in numbers) or node.op != "call_function":
+        return UNKNOWN
+    call, args, kwargs = cast("Any", node.target), node.args[1:], dict(node.kwargs)
+    kwargs.pop("inplace", None)
+    kind = kind_of_function(lambda x: call(x, *args, **kwargs))
+    settings = [*map(str, args), *(f"{k}={v}" for k, v in kwargs.items())]
+    name = f"{function_name(node).strip('_')}({', '.join(settings)})"
+    if kind == "always negative":
+        return Sign(negative=name)
+    return Sign(True, fixed=name) if kind else UNKNOWN
 
 
 def is_replaceable_function(node: fx.Node) -> bool:
@@ -151,6 +187,8 @@ def is_replaceable_module(module: nn.Module) -> bool:
         return module.min_val >= 0
     if isinstance(module, nn.Threshold):
         return module.value >= 0 and module.threshold >= 0
+    if isinstance(module, _SLOPED_MODULES):
+        return kind_of_module(module) == "relu"
     return isinstance(module, nn.ReLU) or type(module).__name__ in SQUARED_RELUS
 
 
@@ -165,6 +203,13 @@ def module_sign(module: nn.Module, path: str, first: Sign) -> Sign:
         return module_sign(activation, f"{path}.act", UNKNOWN) if activation else UNKNOWN
     if isinstance(module, _PASSING_BASES) or type(module).__name__ in _PASSING_NAMES:
         return first
+    if isinstance(module, _SLOPED_MODULES):
+        kind = kind_of_module(module)
+        is_learned = any(True for _ in module.parameters())
+        name = repr(module) + ", whose slopes are below zero" * is_learned
+        if kind == "always negative":
+            return Sign(negative=name)
+        return Sign(True, fixed=name) if kind else UNKNOWN
     return UNKNOWN
 
 

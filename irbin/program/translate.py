@@ -14,6 +14,7 @@ from irbin.errors import ArtifactError, LowerError
 from irbin.program.batch import check_images_apart
 from irbin.program.place import module_path, place
 from irbin.program.program import Program
+from irbin.program.synonyms import in_other_words
 from irbin.program.types import BATCH, INT, Dtype, Node, Ref, TensorType, Value, ValueType
 from irbin.program.vocabulary import OWN_OPERATORS, signatures
 
@@ -122,6 +123,9 @@ class Translation:
             self._values[node] = self._instance_norm(node)
         elif RENAMED.get(name, name) not in signatures() and self._is_constant(node):
             self._values[node] = self._folded(node)
+        elif (words := in_other_words(name, node)) is not None:
+            args = tuple(self._value(a) for a in words[1])
+            self._values[node] = self._emit(words[0], args, {}, self._type(node.meta["val"]))
         else:
             self._values[node] = self._call(node, RENAMED.get(name, name))
 
@@ -321,7 +325,7 @@ def draws_numbers(node: fx.Node) -> bool:
     given |= {a.name: v for a, v in zip(schema.arguments, node.args, strict=False)}
     given |= node.kwargs
     probability = given.get("p", given.get("dropout_p", given.get("dropout", 1)))
-    return bool(given.get("train", True)) and probability != 0
+    return bool(given.get("train", given.get("training", True))) and probability != 0
 
 
 def _tensor_type(tensor: Tensor) -> TensorType:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from irbin.network.one_sign import kind_of_module
+from irbin.network.plan import make_plan
 from irbin.network.signs import is_replaceable_module
 from irbin.network.trace import trace
+from irbin.records import PlanOptions
 
 
 class Probe(nn.Module):
@@ -188,3 +193,97 @@ def test_norms_with_an_activation_inside_are_opened() -> None:
 )
 def test_replaceable_modules(module: nn.Module, expected: bool) -> None:
     assert is_replaceable_module(module) is expected
+
+
+def slopes(*values: float) -> nn.PReLU:
+    made = nn.PReLU(len(values))
+    made.weight.data.copy_(torch.tensor(values))
+    return made
+
+
+NEVER_NEGATIVE, ALWAYS_NEGATIVE, RELU = "never negative", "always negative", "relu"
+SLOPED = {
+    "leaky": (nn.LeakyReLU(0.2), ""),
+    "leaky below zero": (nn.LeakyReLU(-0.2), NEVER_NEGATIVE),
+    "leaky zero": (nn.LeakyReLU(0.0), RELU),
+    "leaky in place": (nn.LeakyReLU(-0.2, inplace=True), NEVER_NEGATIVE),
+    "prelu": (slopes(0.2), ""),
+    "prelu below zero": (slopes(-0.2), NEVER_NEGATIVE),
+    "prelu mixed": (slopes(-0.2, 0.2, -0.1), ""),
+    "prelu all below zero": (slopes(-0.2, -0.1, -1.0), NEVER_NEGATIVE),
+    "prelu zero, which learns": (slopes(0.0), ""),
+    "rrelu": (nn.RReLU(), ""),
+    "rrelu below zero": (nn.RReLU(-0.3, -0.1), NEVER_NEGATIVE),
+    "rrelu zero": (nn.RReLU(0.0, 0.0), RELU),
+    "elu": (nn.ELU(), ""),
+    "elu below zero": (nn.ELU(-1.0), NEVER_NEGATIVE),
+    "elu zero": (nn.ELU(0.0), RELU),
+    "celu": (nn.CELU(), ""),
+    "celu below zero": (nn.CELU(-1.0), ""),
+    "celu of zero, which fails": (nn.CELU(0.0), ""),
+    "selu": (nn.SELU(), ""),
+    "threshold": (nn.Threshold(-1.0, -5.0), ""),
+    "threshold to one": (nn.Threshold(0.0, 1.0), NEVER_NEGATIVE),
+    "threshold as relu": (nn.Threshold(0.0, 0.0), RELU),
+    "hardtanh": (nn.Hardtanh(), ""),
+    "hardtanh above zero": (nn.Hardtanh(0.5, 2.0), NEVER_NEGATIVE),
+    "hardtanh below zero": (nn.Hardtanh(-2.0, -0.5), ALWAYS_NEGATIVE),
+    "hardtanh to zero": (nn.Hardtanh(-2.0, 0.0), ""),
+    "log-sigmoid": (nn.LogSigmoid(), ALWAYS_NEGATIVE),
+    "softshrink": (nn.Softshrink(), ""),
+    "in training mode": (nn.RReLU(-0.3, -0.1).train(), NEVER_NEGATIVE),
+    "with another shape": (nn.Flatten(0), ""),
+    "with children": (nn.Sequential(nn.LeakyReLU(-0.2)), ""),
+}
+
+
+@pytest.mark.parametrize(("module", "kind"), SLOPED.values(), ids=SLOPED)
+def test_what_settings_make_of_an_activation_is_found_by_running_it(
+    module: nn.Module, kind: str
+) -> None:
+    before = copy.deepcopy(module)
+    assert kind_of_module(module) == kind
+    assert module.training == before.training
+    assert all(map(torch.equal, module.parameters(), before.parameters()))
+
+
+def test_weights_without_numbers_say_nothing() -> None:
+    assert kind_of_module(slopes(-0.2).to("meta")) == ""
+
+
+class Fed(nn.Module):
+    """body reads what `act` makes of the stem."""
+
+    def __init__(self, act: Any) -> None:
+        super().__init__()
+        self.stem, self.act = nn.Conv2d(3, 8, 1), act
+        self.body, self.head = nn.Conv2d(8, 8, 1), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(self.act(self.stem(x))).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("act", "reason"),
+    [
+        (nn.LeakyReLU(-0.2), "input never negative (LeakyReLU(negative_slope=-0.2))"),
+        (
+            slopes(-0.2),
+            "input never negative (PReLU(num_parameters=1), whose slopes are below zero)",
+        ),
+        (nn.Hardtanh(-2, -1), "input always negative (Hardtanh(min_val=-2, max_val=-1))"),
+        (lambda x: F.leaky_relu(x, -0.2), "input never negative (leaky_relu(negative_slope=-0.2))"),
+        (lambda x: F.elu(x, alpha=-1.0), "input never negative (elu(alpha=-1.0))"),
+        (lambda x: F.logsigmoid(x), "input always negative (log_sigmoid())"),
+        (lambda x: F.threshold(x, 0.0, 1.0), "input never negative (threshold(0.0, 1.0))"),
+    ],
+    ids=["leaky", "prelu", "hardtanh", "F.leaky_relu", "F.elu", "F.logsigmoid", "F.threshold"],
+)
+def test_the_layer_behind_one_sign_stays_float_and_says_why(act: Any, reason: str) -> None:
+    plan = make_plan(trace(Fed(act), (3, 8, 8)), PlanOptions(binarize=("head",)))
+    assert {d.layer.name: d.reason for d in plan.decisions}["body"] == reason
+
+
+def test_a_relu_by_its_settings_is_replaced_like_one() -> None:
+    plan = make_plan(trace(Fed(nn.LeakyReLU(0.0)), (3, 8, 8)), PlanOptions())
+    assert plan.replaced_activations == ("act",)

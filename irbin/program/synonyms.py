@@ -1,0 +1,47 @@
+"""Activations that ATen computes by another operator, which a program names in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import fx
+
+_SELU = (1.6732632423543772848170429916717, 1.0507009873554804934193349852946)
+"""α and scale of Klambauer et al., Self-normalizing neural networks (2017), as in ATen."""
+
+Words = tuple[str, tuple[Any, ...]]
+
+
+def _selu(x: Any) -> Words:
+    return "aten.elu.default", (x, *_SELU, 1.0)
+
+
+def _celu(x: Any, alpha: float) -> Words:
+    return "aten.elu.default", (x, float(alpha), 1.0, 1 / float(alpha))
+
+
+def _rrelu(x: Any, lower: float, upper: float, training: bool, generator: Any) -> Words:  # noqa: ARG001
+    """The mean slope, in evaluation."""
+    return "aten.leaky_relu.default", (x, (float(lower) + float(upper)) / 2)
+
+
+_WORDS: Mapping[str, Callable[..., Words]] = {
+    "aten.selu.default": _selu,
+    "aten.celu.default": _celu,
+    "aten.rrelu.default": _rrelu,
+}
+
+
+def in_other_words(name: str, node: fx.Node) -> Words | None:
+    """The operator that computes what `node` does, and its arguments; None if it has no other."""
+    if name not in _WORDS:
+        return None
+    return _WORDS[name](*_arguments(node))
+
+
+def _arguments(node: fx.Node) -> Sequence[Any]:
+    """All arguments in the schema's order, defaults included."""
+    schema = node.target._schema  # type: ignore[union-attr]
+    given = dict(zip((a.name for a in schema.arguments), node.args, strict=False)) | node.kwargs
+    return [given.get(a.name, a.default_value) for a in schema.arguments]

@@ -1,0 +1,37 @@
+"""Activations under another operator's name: the same bits as torch's own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from irbin.errors import LowerError
+from irbin.program.lower import lower
+
+
+@pytest.mark.parametrize(
+    ("act", "op", "settings"),
+    [
+        (nn.SELU(), "aten.elu.default", (1.6732632423543772, 1.0507009873554805, 1.0)),
+        (nn.CELU(0.7), "aten.elu.default", (0.7, 1.0, 1 / 0.7)),
+        (nn.CELU(-2.0), "aten.elu.default", (-2.0, 1.0, -0.5)),
+        (nn.RReLU(0.1, 0.3), "aten.leaky_relu.default", (0.2,)),
+    ],
+    ids=["selu", "celu", "celu below zero", "rrelu"],
+)
+def test_it_computes_the_same(act: nn.Module, op: str, settings: tuple[float, ...]) -> None:
+    (node,) = lower(nn.Sequential(act), (2, 3, 3)).program.nodes
+    assert (node.op, node.args[1:]) == (op, pytest.approx(settings, rel=1e-15))
+    x = torch.cat([torch.logspace(-30, 1, 200), -torch.logspace(-30, 1, 200), torch.zeros(1)])
+    function = getattr(torch.ops.aten, op.split(".")[1])
+    assert torch.equal(function(x, *node.args[1:]), act.eval()(x.clone()))
+
+
+def test_random_slopes_stay_refused() -> None:
+    class Always(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.rrelu(x, 0.1, 0.3, True)
+
+    with pytest.raises(LowerError, match="draws random numbers in evaluation mode"):
+        lower(Always(), (2, 3, 3))
