@@ -486,6 +486,9 @@ class Plan:
     """See `LayerGraph.other_macs`."""
     n_fusable: int = 0
     """See `LayerGraph.n_fusable`."""
+    keeps_called_signs: bool = False
+    """`sign_keeping` holds for activations called as functions too, and those made of several parts
+    are one. False in folders written before it did."""
 
     @property
     def binary_names(self) -> tuple[str, ...]:

@@ -7,6 +7,9 @@ the sign of their input, but round to −0.0 where that is far below zero.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -71,3 +74,32 @@ class SignKept(nn.Module):
         y: Tensor = self.activation(x)
         least = _LEAST_OF_HALF if y.dtype == torch.float16 else LEAST
         return y.sub_(is_below, alpha=least) if y is x else y.sub(is_below, alpha=least)
+
+
+class Called(nn.Module):
+    """A function or a method of tensors, called with the same further arguments always; final.
+
+    Maps any shape to what the function makes of it.
+
+    Args:
+        function: takes the tensor first; a name means a method of the tensor.
+        args: that follow the tensor.
+        kwargs: by name.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any] | str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        super().__init__()
+        self.function, self.args, self.kwargs = function, args, kwargs
+
+    def forward(self, x: Tensor) -> Any:  # noqa: D102 - shapes in the class docstring
+        if isinstance(self.function, str):
+            return getattr(x, self.function)(*self.args, **self.kwargs)
+        return self.function(x, *self.args, **self.kwargs)
+
+    def extra_repr(self) -> str:  # noqa: D102 - torch's
+        name = self.function if isinstance(self.function, str) else self.function.__name__
+        return ", ".join(
+            [name, *map(str, self.args), *(f"{k}={v}" for k, v in self.kwargs.items())]
+        )

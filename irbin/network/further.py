@@ -37,6 +37,8 @@ class Edits(NamedTuple):
     """The mode in which the graph was traced."""
     why_not: str
     """What was changed that cannot be done again; '' if nothing was."""
+    whole: bool = True
+    """See `trace_symbolically`."""
 
 
 class Further(NamedTuple):
@@ -116,7 +118,10 @@ def graph_with(twin: nn.Module, given: Further, edits: Edits) -> fx.GraphModule:
         raise TraceError(f"{what}, {edits.why_not}")
     try:
         traced, _ = trace_symbolically(
-            twin, training=edits.training, given=(given.leaves, given.spec)
+            twin,
+            training=edits.training,
+            given=(given.leaves, given.spec),
+            whole=edits.whole,
         )
     except TraceError as error:
         raise TraceError(f"{what}: {error}") from error

@@ -7,15 +7,18 @@ never have the other sign than their input, the sign of the input is taken.
 
 from __future__ import annotations
 
-import copy
+from typing import Any
 
-import torch
 from torch import fx, nn
 
-from irbin.network.flow import Flow
-from irbin.network.signs import function_name, moves_values
+from irbin.binary.activations import Called
+from irbin.network.flow import Flow, shape
+from irbin.network.loses_sign import loses_sign
+from irbin.network.signs import function_name, moves_values, works_in_place
 
-_FUNCTIONS = {"gelu", "silu", "mish", "hardswish"}
+_MODULES: dict[str, type[nn.Module]] = {
+    "silu": nn.SiLU, "mish": nn.Mish, "hardswish": nn.Hardswish,
+}  # fmt: skip
 _SCALING = {"mul", "imul", "multiply", "div", "truediv"}
 
 
@@ -28,10 +31,11 @@ def activations_in_front(flow: Flow, node: fx.Node) -> list[str]:
     todo, seen = node.all_input_nodes[:1], set(node.all_input_nodes[:1])
     while todo:
         at = todo.pop()
-        name = _activation(flow, at)
+        passes = moves_values(at, flow.modules) or function_name(at) in _SCALING
+        name = "" if passes else _activation(flow, at)
         if name:
             found[name] = None
-        elif moves_values(at, flow.modules) or function_name(at) in _SCALING:
+        elif passes:
             new = [i for i in at.all_input_nodes if i not in seen]
             seen.update(new)
             todo += new
@@ -39,48 +43,39 @@ def activations_in_front(flow: Flow, node: fx.Node) -> list[str]:
 
 
 def _activation(flow: Flow, node: fx.Node) -> str:
-    if node.op == "call_module" and loses_sign(flow.module(node)):
-        return str(node.target)
-    return f"{node.name}()" if function_name(node) in _FUNCTIONS else ""
+    if node.op == "call_module":
+        return str(node.target) if loses_sign(flow.module(node)) else ""
+    # of one tensor, and nothing else that is not known before
+    if node.op not in ("call_function", "call_method") or len(node.all_input_nodes) != 1:
+        return ""
+    is_each_by_itself = shape(node) and shape(node) == shape(node.all_input_nodes[0])
+    called = as_module(node) if is_each_by_itself else None
+    return f"{node.name}()" if called is not None and loses_sign(called) else ""
 
 
-def loses_sign(module: nn.Module) -> bool:
-    """Whether `module` computes, number by number, what never has the other sign than its input.
+def as_module(node: fx.Node) -> nn.Module | None:
+    """The module that computes what `node`, a call of a function or method with one tensor, does.
 
-    And is zero for some inputs below zero, but not for all. Found by running it.
+    One of torch's where there is one; None where the tensor is not the first argument alone.
     """
-    if any(True for _ in module.parameters()) or any(True for _ in module.children()):
-        return False
-    size = torch.logspace(-3, 2.5, 111)
-    x = torch.cat([-size, size])
-    try:
-        run = not_in_place(module).eval()
-        with torch.no_grad():
-            y, flipped = run(x.clone()), run(x.flip(0))
-    except Exception:  # raises whatever the module's own code does with a vector
-        return False
-    if not isinstance(y, torch.Tensor) or y.shape != x.shape or not y.is_floating_point():
-        return False
-    if not torch.allclose(y.flip(0), flipped):
-        return False
-    below, above = y[: len(size)], y[len(size) :]
-    keeps = bool((below <= 0).all()) and bool((above >= 0).all())
-    return keeps and bool((below < 0).any()) and bool((below == 0).any())
-
-
-def not_in_place(module: nn.Module) -> nn.Module:
-    """A copy of an activation that leaves its input alone."""
-    made = copy.deepcopy(module)
-    if vars(made).get("inplace") is True:
-        setattr(made, "inplace", False)  # noqa: B010 - mypy sees tensors only
-    return made
-
-
-def as_module(node: fx.Node) -> nn.Module:
-    """The module of torch that computes what `node`, a function's call, does."""
-    name, in_place = function_name(node), node.kwargs.get("inplace") is True
+    name, in_place = function_name(node), works_in_place(node, {})
     if name == "gelu":
-        approximate = node.kwargs.get("approximate", "none")
-        return nn.GELU(str(approximate))
-    kinds = {"silu": nn.SiLU, "mish": nn.Mish, "hardswish": nn.Hardswish}
-    return kinds[name](inplace=in_place)
+        return nn.GELU(str(node.kwargs.get("approximate", "none")))
+    if name in _MODULES:
+        return _MODULES[name](inplace=in_place)
+    args, kwargs = list(node.args), dict(node.kwargs)
+    x = args.pop(0) if args else kwargs.pop("input", None)
+    if not isinstance(x, fx.Node) or _holds_node((args, kwargs)):
+        return None
+    return Called(node.target, tuple(map(_plain, args)), {k: _plain(v) for k, v in kwargs.items()})
+
+
+def _holds_node(value: Any) -> bool:
+    found: list[fx.Node] = []
+    fx.node.map_arg(value, lambda node: found.append(node) or node)  # type: ignore[func-returns-value]
+    return bool(found)
+
+
+def _plain(value: Any) -> Any:
+    """Lists in place of fx's own."""
+    return [_plain(v) for v in value] if isinstance(value, list) else value

@@ -50,7 +50,7 @@ def make_plan(graph: LayerGraph, options: PlanOptions) -> Plan:
     plan = Plan(
         options, decisions, graph.input_size, graph.n_other_params, graph.other_bytes,
         graph.n_other_floats, graph.activation_channels, graph.other_macs,
-        graph.n_fusable,
+        graph.n_fusable, keeps_called_signs=True,
     )  # fmt: skip
     return _with_learned_vectors(plan)
 

@@ -20,10 +20,11 @@ from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, BinaryLayer, BinaryLinear, Method
 from irbin.copies import copied, plain_floats
 from irbin.errors import ConvertError
-from irbin.network.checks import check_runs, check_same_answers
+from irbin.network.checks import check_runs
 from irbin.network.downsample import average_downsamples
+from irbin.network.edits import edits_of, graph_to_edit, is_called
 from irbin.network.fastpath import leave_fast_paths
-from irbin.network.further import Edits, counted, places
+from irbin.network.further import Edits
 from irbin.network.fusing import refuse_fusing
 from irbin.network.hidden import hide
 from irbin.network.installed import EditedForward, edited_class
@@ -31,7 +32,6 @@ from irbin.network.keeping_sign import as_module
 from irbin.network.network import Network
 from irbin.network.shortcuts import add_bireal
 from irbin.network.signs import works_in_place
-from irbin.network.trace import trace_graph
 from irbin.network.tracer import traced_constants
 from irbin.records import Decision, LayerRecord, Plan, PlanOptions
 
@@ -69,14 +69,11 @@ def rewrite(network: Network, plan: Plan, *, in_place: bool = False, check: bool
     module = network.module if in_place else copied(network.module)
     for decision in plan.decisions:
         _check_fits(module, decision)
-    traced, notes = None, dict[str, str]()
-    if _needs_graph(plan):
-        traced = trace_graph(module, plan.input_size)
-        if check:
-            check_same_answers(module, traced, plan)
-        if plan.options.downsample == "avgpool":
-            notes |= average_downsamples(traced)
-    edits = None if traced is None else _edits(traced, plan)
+    traced, plan = graph_to_edit(module, plan, check)
+    notes = dict[str, str]()
+    if traced is not None and plan.options.downsample == "avgpool":
+        notes |= average_downsamples(traced)
+    edits = None if traced is None else edits_of(traced, plan)
     _swap_layers(module, plan)
     leave_fast_paths(module)
     _replace_activations(module, traced, plan)
@@ -164,44 +161,17 @@ def _replace_everywhere(module: nn.Module, replacements: dict[nn.Module, nn.Modu
                 parent._modules[name] = replacements[child]
 
 
-def _edits(traced: fx.GraphModule, plan: Plan) -> Edits:
-    """What is about to be changed in the graph."""
-    names = {n.removesuffix("()") for n in (*plan.replaced_activations, *plan.sign_keeping)}
-    found = places(traced.graph.nodes)
-    functions = {p: f"activation_{n.name}" for n, p in found.items() if n.name in names}
-    changed = {(name, path) for name, path, _ in functions}
-    n_calls = {where: n for where, n in counted(found.values()).items() if where in changed}
-    options = plan.options
-    whys = {
-        "whose forward was rewritten for `shortcut=bireal`": options.shortcut == "bireal",
-        "whose forward was rewritten for `downsample=avgpool`": options.downsample == "avgpool",
-    }
-    why_not = next((why for why, holds in whys.items() if holds), "")
-    return Edits(functions, n_calls, not traced.meta.get("in_evaluation"), why_not)
-
-
-def _needs_graph(plan: Plan) -> bool:
-    """Whether the plan changes more than modules."""
-    options = plan.options
-    edits = options.shortcut == "bireal" or options.downsample == "avgpool"
-    return edits or any(map(_is_functional, plan.replaced_activations))
-
-
-def _is_functional(activation: str) -> bool:
-    return activation.endswith("()")
-
-
 def _replace_activations(module: nn.Module, traced: fx.GraphModule | None, plan: Plan) -> None:
     modules: dict[nn.Module, nn.Module] = {}
     for name in plan.replaced_activations:
         channels = plan.activation_channels[name]
-        if not _is_functional(name):
+        if not is_called(name):
             old = _submodule(module, name)
             modules[old] = _activation(plan.options, channels, vars(old).get("inplace") is True)
         elif traced is not None:
             _replace_function(traced, name.removesuffix("()"), channels, plan.options)
     for name in plan.sign_keeping:
-        if not _is_functional(name):
+        if not is_called(name):
             old = _submodule(module, name)
             modules[old] = SignKept(old)
         elif traced is not None:
@@ -212,17 +182,15 @@ def _replace_activations(module: nn.Module, traced: fx.GraphModule | None, plan:
 
 
 def _keep_sign_of_function(traced: fx.GraphModule, node_name: str) -> None:
-    """An activation called as a function becomes a module, where the forward is rewritten anyway.
-
-    Elsewhere it stays what torch computes: rewriting a forward for values that hardly occur would
-    cost more than it gives.
-    """
+    """An activation called as a function becomes a module."""
     node = next((n for n in traced.graph.nodes if n.name == node_name), None)
-    if node is not None:
-        name = f"activation_{node_name}"
-        traced.add_submodule(name, SignKept(as_module(node)))
-        node.op, node.target = "call_module", name
-        node.args, node.kwargs = (node.all_input_nodes[0],), {}
+    kept = None if node is None else as_module(node)
+    if node is None or kept is None:
+        raise _not_in_graph(node_name)
+    name = f"activation_{node_name}"
+    traced.add_submodule(name, SignKept(kept))
+    node.op, node.target = "call_module", name
+    node.args, node.kwargs = (node.all_input_nodes[0],), {}
 
 
 def _submodule(module: nn.Module, name: str) -> nn.Module:
@@ -250,15 +218,19 @@ def _replace_function(
     """A ReLU called as a function becomes a module `activation_<node>` at the root."""
     node = next((n for n in traced.graph.nodes if n.name == node_name), None)
     if node is None:
-        raise ConvertError(
-            f"the plan replaces the activation `{node_name}()`, which the traced graph does not "
-            "have; plan this network anew with the same versions of torch and timm"
-        )
+        raise _not_in_graph(node_name)
     name = f"activation_{node_name}"
     in_place = works_in_place(node, dict(traced.named_modules()))
     traced.add_submodule(name, _activation(options, channels, in_place))
     node.op, node.target = "call_module", name
     node.args, node.kwargs = (node.all_input_nodes[0],), {}
+
+
+def _not_in_graph(node_name: str) -> ConvertError:
+    return ConvertError(
+        f"the plan replaces the activation `{node_name}()`, which the traced graph does not "
+        "have; plan this network anew with the same versions of torch and timm"
+    )
 
 
 def _tell_what_went(module: nn.Module, traced: fx.GraphModule, edits: Edits) -> None:

@@ -22,7 +22,9 @@ from irbin.network.tracer import LAYERS, trace_symbolically, traced_constants
 from irbin.records import LayerGraph
 
 
-def trace_graph(module: nn.Module, input_size: Sequence[int]) -> fx.GraphModule:
+def trace_graph(
+    module: nn.Module, input_size: Sequence[int], *, whole: bool = True
+) -> fx.GraphModule:
     """The data-flow graph of `module`, with `meta["shape"]` at a batch of two on every tensor node.
 
     Traced in training mode, so that nothing is frozen; in evaluation mode where training returns
@@ -31,6 +33,7 @@ def trace_graph(module: nn.Module, input_size: Sequence[int]) -> fx.GraphModule:
     Args:
         module: a network whose forward takes one image batch.
         input_size: (channels, height, width).
+        whole: see `trace_symbolically`.
 
     Returns:
         A graph module; `meta["opaque"]` says which modules could not be seen through, and why.
@@ -38,9 +41,9 @@ def trace_graph(module: nn.Module, input_size: Sequence[int]) -> fx.GraphModule:
     Raises:
         TraceError: the network's own forward cannot be traced, or the graph does not run.
     """
-    traced, opaque = trace_symbolically(module, training=True)
+    traced, opaque = trace_symbolically(module, training=True, whole=whole)
     if _returned(traced) != _TENSOR:
-        in_evaluation, opaque_then = trace_symbolically(module, training=False)
+        in_evaluation, opaque_then = trace_symbolically(module, training=False, whole=whole)
         if _returned(in_evaluation) != _returned(traced):
             traced, opaque = in_evaluation, opaque_then
             traced.meta["in_evaluation"] = True

@@ -12,7 +12,7 @@ import copy
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from torch.utils._pytree import TreeSpec, tree_unflatten
 from irbin.binary.activations import RPReLU, SignKept
 from irbin.errors import TraceError
 from irbin.lines import line_running
+from irbin.network.loses_sign import whole_activations
 
 OTHER_LAYERS = (nn.modules.conv._ConvNd, nn.RNNBase, nn.MultiheadAttention, nn.Bilinear)
 """Layers with a weight matrix, beside `nn.Conv2d` and `nn.Linear`."""
@@ -59,6 +60,7 @@ class LayerTracer(fx.Tracer):
 
     Args:
         given: further arguments of forward, flat as by `tree_flatten((args, kwargs))`.
+        leaves: modules that are not to be seen through, whatever they are.
 
     Attributes:
         opaque: path → why, for the modules whose own forward could not be traced.
@@ -68,13 +70,15 @@ class LayerTracer(fx.Tracer):
 
     proxy_buffer_attributes = True
 
-    def __init__(self, given: tuple[list[Any], TreeSpec] | None = None) -> None:
+    def __init__(
+        self, given: tuple[list[Any], TreeSpec] | None = None, leaves: Collection[nn.Module] = ()
+    ) -> None:
         functions = tuple(get_notrace_functions())
         super().__init__(autowrap_functions=functions, param_shapes_constant=True)
         self.opaque: dict[str, str] = {}
         self.autocast = ""
         self._outer_autocast = _is_autocast_on()
-        self._given = given
+        self._given, self._leaves = given, leaves
         self._notrace = tuple(get_notrace_modules())
 
     def create_args_for_root(
@@ -108,7 +112,8 @@ class LayerTracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
         """Layers, norms, everything derived from a torch module, and what is not to be traced."""
         if (
-            isinstance(m, LAYERS)
+            m in self._leaves
+            or isinstance(m, LAYERS)
             or is_norm(m)
             or type(m).__name__ in _ALWAYS_LEAVES | SQUARED_RELUS
             or isinstance(m, RPReLU | SignKept)
@@ -223,7 +228,11 @@ def _refill(container: Any, content: Any) -> None:
 
 
 def trace_symbolically(
-    module: nn.Module, *, training: bool, given: tuple[list[Any], TreeSpec] | None = None
+    module: nn.Module,
+    *,
+    training: bool,
+    given: tuple[list[Any], TreeSpec] | None = None,
+    whole: bool = True,
 ) -> tuple[fx.GraphModule, dict[str, str]]:
     """The graph of `module`, which is left as it was.
 
@@ -231,6 +240,7 @@ def trace_symbolically(
         module: a network whose forward takes one image batch.
         training: which of the network's modes to trace.
         given: see `LayerTracer`.
+        whole: activations that keep the sign of their input are leaves, whatever they are made of.
 
     Returns:
         A graph module whose leaves are `module`'s own submodules, and the reasons of opaque leaves.
@@ -238,7 +248,7 @@ def trace_symbolically(
     Raises:
         TraceError: the network's own forward cannot be traced.
     """
-    tracer = LayerTracer(given)
+    tracer = LayerTracer(given, whole_activations(module) if whole else ())
     with untouched(module):
         module.train(training)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -314,6 +315,27 @@ def test_unknown_activations_of_a_plan_are_errors() -> None:
         wrong = replace(plan, decisions=decisions, activation_channels={name: 1})
         with pytest.raises(ConvertError, match="the plan replaces the activation `gone"):
             rewrite(Network(source, SOURCE), wrong)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda x: F.relu(x, True), lambda x: F.relu(x, inplace=True), F.relu_,
+     lambda x: F.hardtanh(x, 0.0, 1.0, True), lambda x: x.clamp_(min=0)],
+    ids=["by place", "by name", "underscore", "hardtanh", "method"],
+)  # fmt: skip
+def test_what_stands_in_for_a_function_works_in_place_where_it_did(
+    call: Callable[[Tensor], Tensor],
+) -> None:
+    class Reused(Functional):
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.stem(x)
+            return self.head((self.conv(call(y)) + y).mean((2, 3)))
+
+    module = converted(Reused()).eval()
+    assert [m.inplace for m in module.modules() if isinstance(m, nn.Hardtanh)] == [True]
+    x = torch.randn(2, 3, 8, 8)
+    y = module.stem(x).clamp(-1, 1)
+    assert torch.equal(module(x), module.head((module.conv(y) + y).mean((2, 3))))
 
 
 def test_a_graph_that_answers_otherwise_in_evaluation_is_refused() -> None:
