@@ -27,6 +27,7 @@ from irbin.program.lowered import Lowered
 from irbin.program.place import line_in, place_of_error
 from irbin.program.settle import settle
 from irbin.program.translate import Translation
+from irbin.program.undecomposed import in_program_operators
 
 READ_BY_NETWORKS = frozenset(
     {
@@ -65,7 +66,7 @@ def check_lowers(module: nn.Module, input_size: tuple[int, int, int]) -> None:
     for m in frozen.modules():
         if vars(m).get("inplace") is True:  # torch takes twice the time over these
             m.inplace = False  # type: ignore[assignment]
-    _translated(frozen, input_size)
+    _quickly_translated(frozen, input_size)
 
 
 def _frozen_copy(module: nn.Module) -> nn.Module:
@@ -83,8 +84,22 @@ def _frozen_copy(module: nn.Module) -> nn.Module:
 
 def _translated(frozen: nn.Module, input_size: tuple[int, int, int]) -> Lowered:
     with _quiet():
-        exported = _export(frozen, input_size)
+        exported = _decomposed(_export(frozen, input_size))
     return _translate(frozen, exported)
+
+
+def _quickly_translated(frozen: nn.Module, input_size: tuple[int, int, int]) -> Lowered:
+    """A program as right, with the operators in which the network is written."""
+    with _quiet():
+        exported = _export(frozen, input_size)
+        if not in_program_operators(exported.graph):
+            exported = _decomposed(exported)
+    return _translate(frozen, exported)
+
+
+def _decomposed(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    with torch.no_grad():
+        return cast("torch.export.ExportedProgram", exported.run_decompositions({}))
 
 
 def check_finite(module: nn.Module) -> None:
@@ -158,7 +173,7 @@ def _export(module: nn.Module, input_size: tuple[int, int, int]) -> torch.export
                 f"`torch.export` cannot follow the network{where}: {_first_line(error)}"
             ) from error
         _refuse_autocast(exported.graph_module)
-        return cast("torch.export.ExportedProgram", exported.run_decompositions({}))
+        return exported
 
 
 def _takes_any_number(module: nn.Module) -> bool:
