@@ -57,14 +57,22 @@ def graph_to_edit(module: nn.Module, plan: Plan, check: bool) -> tuple[fx.GraphM
             raise
         why = str(error).partition(", so functional")[0]
     else:
-        if is_needed or not traced.meta.get("in_evaluation"):
+        lost = _what_would_go(traced)
+        if is_needed or not lost:
             return traced, plan
-        why = f"the forward of `{type(module).__name__}` returns more in training"
+        why = f"the forward of `{type(module).__name__}` {lost}"
     _log.warning(
         "%s stay as they are called, so a sign behind them is +1 where they round to zero far "
         "below zero: %s", ", ".join(f"`{name}`" for name in _called(plan.sign_keeping)), why,
     )  # fmt: skip
     return None, _without_called_signs(plan)
+
+
+def _what_would_go(traced: fx.GraphModule) -> str:
+    """What a network's own forward does and its graph does not, in words; '' if nothing."""
+    if traced.meta["autocast"]:
+        return "has a `torch.autocast` of its own"
+    return "returns more in training" if traced.meta.get("in_evaluation") else ""
 
 
 def _needs_graph(plan: Plan) -> bool:

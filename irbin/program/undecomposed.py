@@ -112,9 +112,8 @@ def _makes(node: fx.Node) -> bool:
     if name in _MAKING:
         return True
     returns = node.target._schema.returns
-    composed = torch._C._dispatch_has_kernel_for_dispatch_key(
-        node.target.name(), "CompositeImplicitAutograd"
-    )
+    called: str = node.target.name()  # type: ignore[no-untyped-call]
+    composed = torch._C._dispatch_has_kernel_for_dispatch_key(called, "CompositeImplicitAutograd")
     return not composed and all(r.alias_info is None for r in returns)
 
 

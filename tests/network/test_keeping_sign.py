@@ -200,6 +200,12 @@ class More(Calls):
         return (y, y) if self.training else y
 
 
+class Autocast(Calls):
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.float32, enabled=False):
+            return super().forward(x)
+
+
 @pytest.mark.parametrize(
     ("kind", "why"),
     [(Moody, "gives other answers than the network in evaluation mode"),
