@@ -18,8 +18,11 @@ import irbin
 from irbin import SourceOptions
 from irbin.binary.activations import SignKept
 from irbin.binary.layers import binary_layers
+from irbin.network.edits import graph_to_edit
 from irbin.network.folder import load_folder
+from irbin.network.plan import make_plan
 from irbin.network.trace import trace
+from irbin.records import PlanOptions
 
 LOSING = {
     "gelu": nn.GELU(),
@@ -200,12 +203,6 @@ class More(Calls):
         return (y, y) if self.training else y
 
 
-class Autocast(Calls):
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.float32, enabled=False):
-            return super().forward(x)
-
-
 @pytest.mark.parametrize(
     ("kind", "why"),
     [(Moody, "gives other answers than the network in evaluation mode"),
@@ -220,6 +217,23 @@ def test_where_the_forward_cannot_be_rewritten_it_stays_and_that_is_said(
     assert network.plan.sign_keeping == ()
     assert "`gelu()` stay as they are called, so a sign behind them is +1" in caplog.text
     assert why in caplog.text
+
+
+def test_a_forward_with_an_autocast_of_its_own_is_not_rewritten_for_signs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Autocast(Calls):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.autocast("cpu", torch.bfloat16):
+                return super().forward(x)
+
+    net = Autocast(F.gelu)
+    plan = make_plan(trace(net, (3, 8, 8)), PlanOptions())
+    assert plan.sign_keeping == ("gelu()",)
+    traced, settled = graph_to_edit(net, plan, check=True)
+    assert traced is None
+    assert settled.sign_keeping == ()
+    assert "has a `torch.autocast` of its own" in caplog.text
 
 
 def made() -> nn.Module:
