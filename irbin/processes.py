@@ -195,15 +195,19 @@ def _meet(group: Group) -> None:
     group.wait()
 
 
+_NUMBERED = ("cuda", "xpu")
+"""Kinds of GPU of which a machine may have several."""
+
+
 def _own(device: str, local_rank: int) -> str:
     """The device of a process with that number on its machine.
 
     A process that is shown a single GPU takes it: Slurm's `--gpus-per-task=1` hides the others.
     """
     kind = device.partition(":")[0]
-    if kind == "cuda":
-        return f"cuda:{0 if torch.cuda.device_count() == 1 else local_rank}"
-    return f"xpu:{local_rank}" if kind == "xpu" else kind
+    if kind not in _NUMBERED:
+        return kind
+    return f"{kind}:{0 if torch.get_device_module(kind).device_count() == 1 else local_rank}"
 
 
 def _explain(error: RuntimeError) -> None:
@@ -257,8 +261,8 @@ def open_device(name: str) -> torch.device:
     """
     try:
         device = torch.device(name)
-        if device.type == "cuda" and device.index is not None:
-            _choose(device.index)
+        if device.type in _NUMBERED and device.index is not None:
+            _choose(device.type, device.index)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, ImportError) as error:
         first = str(error).splitlines()[0]
@@ -268,12 +272,13 @@ def open_device(name: str) -> torch.device:
     return device
 
 
-def _choose(index: int) -> None:
+def _choose(kind: str, index: int) -> None:
     """Makes a GPU the present one; those that there are are counted without opening one."""
-    n_gpus = torch.cuda.device_count()
+    backend = torch.get_device_module(kind)
+    n_gpus = backend.device_count()
     if index >= n_gpus:
         raise RuntimeError(f"this process sees {n_gpus} GPUs")
-    torch.cuda.set_device(index)
+    backend.set_device(index)
 
 
 def _is_lost(error: RuntimeError) -> bool:

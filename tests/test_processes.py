@@ -120,17 +120,25 @@ def test_nobody_is_lost_before_tensors_were_exchanged(monkeypatch: pytest.Monkey
         joined("cuda").__enter__()
 
 
-def test_a_process_that_is_shown_one_gpu_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["cuda", "xpu"])
+def test_a_process_that_is_shown_one_gpu_takes_it(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Slurm's --gpus-per-task=1: local number 1, and a single GPU, number 0."""
     FakeGroup(monkeypatch)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with joined("cuda") as group:
-        assert str(group.device) == "cuda:0"
+    monkeypatch.setattr(getattr(torch, kind), "device_count", lambda: 1)
+    with joined(kind) as group:
+        assert str(group.device) == f"{kind}:0"
 
 
 @pytest.mark.parametrize(
     ("name", "events"),
-    [("cuda:1", [1, "cuda:1"]), ("cuda", ["cuda"]), ("cpu", ["cpu"])],
+    [
+        ("cuda:1", [1, "cuda:1"]),
+        ("xpu:1", [1, "xpu:1"]),
+        ("cuda", ["cuda"]),
+        ("cpu", ["cpu"]),
+    ],
 )
 def test_the_device_that_was_named_is_the_present_one(
     name: str, events: list[int | str], monkeypatch: pytest.MonkeyPatch
@@ -138,8 +146,9 @@ def test_the_device_that_was_named_is_the_present_one(
     """Before a tensor is made there: that would open the first GPU too."""
     found: list[int | str] = []
     monkeypatch.setattr(processes.torch, "empty", lambda _, device: found.append(str(device)))
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "set_device", found.append)
+    for backend in (torch.cuda, torch.xpu):
+        monkeypatch.setattr(backend, "device_count", lambda: 2)
+        monkeypatch.setattr(backend, "set_device", found.append)
     for variable in ("WORLD_SIZE", "RANK", "SLURM_NTASKS"):
         monkeypatch.delenv(variable, raising=False)
     with joined(name) as group:

@@ -25,7 +25,8 @@ few() { # few FROM TO N: the first N images of each class
     done
 }
 few "$data" "$out/few" 64
-[ "$device" = cpu ] && data=$out/few
+patience=1 # times the limits below, which are a GPU's
+[ "$device" = cpu ] && data=$out/few patience=6
 
 check() { # check RC WHAT
     if [ "$1" = 0 ]; then echo "PASS $2"; else echo "FAIL $2"; n_failed=$((n_failed + 1)); fi
@@ -37,7 +38,7 @@ near() { # near A B MOST: whether the losses of two runs lie that near
 train() { # train NAME SECONDS SOURCE KNOBS…: in two processes
     local name=$1 seconds=$2 source=$3
     shift 3
-    timeout "$seconds" "${two[@]}" finetune "$source" -o "$out/$name" --data-dir "$data" "${knobs[@]}" "$@" > "$out/$name.log" 2>&1
+    timeout $((patience * seconds)) "${two[@]}" finetune "$source" -o "$out/$name" --data-dir "$data" "${knobs[@]}" "$@" > "$out/$name.log" 2>&1
 }
 
 "${irbin[@]}" convert paper:resnet20 --shortcut bireal -o "$out/conv" > "$out/conv.log" 2>&1
@@ -66,7 +67,7 @@ check $? "no warning of DDP or autograd"
 
 # a trained and a packed network: tensors of GPUs and of CPUs in one group
 "${irbin[@]}" export "$out/binary-one" -o "$out/packed" > "$out/packed.log" 2>&1
-timeout 200 "${two[@]}" eval "$out/binary-one" "$out/packed" --data-dir "$data" --device "$device" > "$out/eval.log" 2>&1
+timeout $((patience * 200)) "${two[@]}" eval "$out/binary-one" "$out/packed" --data-dir "$data" --device "$device" > "$out/eval.log" 2>&1
 check $? "two networks in one eval"
 [ "$(grep -c "^network" "$out/eval.log")" = 1 ]
 check $? "one table"
@@ -76,7 +77,7 @@ check $? "one table"
 each() { # each NAME WORDS…: in two processes; prints its lines
     local name=$1
     shift
-    timeout 300 "$python" -m torch.distributed.run --standalone --nproc-per-node 2 "$here/each_process.py" "$@" > "$out/$name.log" 2>&1
+    timeout $((patience * 300)) "$python" -m torch.distributed.run --standalone --nproc-per-node 2 "$here/each_process.py" "$@" > "$out/$name.log" 2>&1
     local rc=$?
     grep -E "^(PASS|FAIL|SKIP) " "$out/$name.log" || { echo "FAIL $name: $(tail -1 "$out/$name.log")"; rc=1; }
     [ $rc = 0 ] || n_failed=$((n_failed + 1))
@@ -97,7 +98,7 @@ each overlap overlap "$device"
 cp -r "$out/few" "$out/bad"
 for file in "$(find "$out/bad/train" -mindepth 1 -maxdepth 1 -type d | sort | tail -1)"/*; do echo x > "$file"; done
 begin=$SECONDS
-timeout 120 "${two[@]}" finetune "$out/conv" -o "$out/lost" --data-dir "$out/bad" "${knobs[@]}" --cache off -b 16 --no-compile > "$out/lost.log" 2>&1
+timeout $((patience * 120)) "${two[@]}" finetune "$out/conv" -o "$out/lost" --data-dir "$out/bad" "${knobs[@]}" --cache off -b 16 --no-compile > "$out/lost.log" 2>&1
 rc=$? spent=$((SECONDS - begin))
 [ $rc != 0 ] && [ $spent -lt 60 ] && grep -q "can be decoded" "$out/lost.log"
 check $? "a damaged image ends both, in $spent s, and is named"

@@ -17,8 +17,9 @@ def pick_device(name: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        if device.type == "cuda":  # a tensor would open the first GPU in each of several processes
-            there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if device.type in ("cuda", "xpu"):  # a tensor would open the first GPU in every process
+            backend = torch.get_device_module(device)
+            there = backend.device_count() if backend.is_available() else 0
             assert (device.index or 0) < there
         else:
             torch.empty(0, device=device)
