@@ -30,7 +30,7 @@ from irbin.processes import Group, alone, open_device
 from irbin.records import DataOptions, JsonValue, SourceOptions, TrainBenchEntry, TrainBenchRecord
 from irbin.sources import Source, check_classifier, name_of, open_network
 from irbin.timing import latency, machine
-from irbin.training.distill import task_loss
+from irbin.training.heads import heads, labels_loss
 from irbin.training.precision import (
     WORTH_COMPILING,
     decide,
@@ -247,8 +247,8 @@ def step(
             images, targets = run.mix(images, labels, 0)
             watch.lap(DATA)
             with autocast(device, run.recipe.amp):
-                logits = run.forward(images)
-            loss = task_loss(logits, targets, run.recipe.smoothing)
+                answer = run.forward(images)
+            loss = labels_loss(heads(answer), targets, run.recipe.smoothing)
             watch.lap(FORWARD)
             run.scaler.scale(loss / n_batches).backward()  # type: ignore[no-untyped-call]  # torch's gap
             watch.lap(BACKWARD)

@@ -30,7 +30,8 @@ from irbin.records import (
     JsonValue,
     RunRecord,
 )  # fmt: skip
-from irbin.training.distill import block_loss, distillation_loss, task_loss
+from irbin.training.distill import block_loss, distillation_loss
+from irbin.training.heads import heads, labels_loss
 from irbin.training.interrupt import Stop, held_interrupt
 from irbin.training.keeping import Keeper
 from irbin.training.meter import Meter, epoch_record, not_finite
@@ -180,11 +181,12 @@ def _train(run: Run, progress: Progress, keeper: Keeper) -> bool:
                             images, targets = run.mix(images, labels, progress.epoch)
                             with run.one_batch(is_last=batch + 1 == (step + 1) * n_batches):
                                 with autocast(group.device, recipe.amp):
-                                    logits, *blocks = run.outputs(images)
-                                loss = _loss(run, images, logits, blocks, targets)
+                                    answer, *blocks = run.outputs(images)
+                                answers = heads(answer)
+                                loss = _loss(run, images, answers, blocks, targets)
                                 _check(run, progress, loss, images)
                                 run.scaler.scale(loss / n_batches).backward()  # type: ignore[no-untyped-call]  # torch's gap
-                            meter.add(loss, logits, targets)
+                            meter.add(loss, answers[0], targets)
                     run.update(step)
                     progress.step += 1
                     if progress.step % run.look_interval == 0:
@@ -220,11 +222,15 @@ def _train(run: Run, progress: Progress, keeper: Keeper) -> bool:
 
 
 def _loss(
-    run: Run, images: Tensor, logits: Tensor, blocks: Sequence[Tensor], targets: Tensor
+    run: Run,
+    images: Tensor,
+    answers: Sequence[Tensor],
+    blocks: Sequence[Tensor],
+    targets: Tensor,
 ) -> Tensor:
     """What the step descends: the labels' loss, and the teacher's where there is one; float32."""
     recipe = run.recipe
-    task = task_loss(logits, targets, recipe.smoothing)
+    task, logits = labels_loss(answers, targets, recipe.smoothing), answers[0]
     if run.teacher is None:
         return task
     wanted, *wanted_blocks = run.taught(images)

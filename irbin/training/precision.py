@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from irbin.binary.held import held_weights
 from irbin.errors import TrainingError
@@ -168,9 +169,9 @@ def _refuse_or_tell(error: Exception, required: bool, what: str) -> None:
     _log.warning("torch.compile failed (%s), so %s without it", first, what)
 
 
-def _sum(outputs: Tensor | tuple[Tensor, ...]) -> Tensor:
+def _sum(outputs: object) -> Tensor:
     """Of everything that a network puts out: a scalar that depends on all of it."""
-    parts = outputs if isinstance(outputs, tuple) else (outputs,)
+    parts = [part for part in tree_leaves(outputs) if isinstance(part, Tensor)]
     return torch.stack([part.float().sum() for part in parts]).sum()
 
 

@@ -113,8 +113,8 @@ class Run:
             return lr, math.nan, math.nan, stage
         return lr, float(self.phase.t), float(self.phase.k), stage
 
-    def outputs(self, images: Tensor) -> tuple[Tensor, ...]:
-        """The network's logits, then what it computes where blocks are compared."""
+    def outputs(self, images: Tensor) -> tuple[Any, ...]:
+        """The network's answer (see `heads`), then what it computes where blocks are compared."""
         outputs = self.forward(images)
         return outputs if self.watched else (outputs,)
 
