@@ -60,7 +60,13 @@ class TrainFlags:
     ] = None  # fmt: skip
     amp: Annotated[
         Literal["auto", "bfloat16", "float16", "off"] | None,
-        _option("Mixed precision.", "the recipe's", "--amp", "--amp-dtype"),
+        _option(
+            "Mixed precision: auto, bfloat16, float16 or off.",
+            "the recipe's",
+            "--amp",
+            "--amp-dtype",
+            metavar="TYPE",
+        ),
     ] = None
     channels_last: Annotated[
         bool | None,
@@ -225,9 +231,9 @@ def _show_training(record: TrainBenchRecord, json_to: str | None) -> None:
 def _show(record: BenchRecord, json_to: str | None) -> None:
     screen = results(json_to)
     say(screen, bench_heading(record), style="bold")
-    screen.print(entries_table(record))
+    screen.print(entries_table(record, screen.width))
     screen.print()
-    screen.print(nodes_table(record))
+    screen.print(nodes_table(record, screen.width))
     say(screen, limit_line(record))
     for line in (*estimate_lines(record), *overhead_lines(record)):
         say(screen, line)

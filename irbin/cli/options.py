@@ -36,7 +36,7 @@ Device = Annotated[
 Amp = Annotated[
     Literal["bfloat16", "float16"] | None,
     typer.Option("--amp", "--amp-dtype", show_default="float32", rich_help_panel=RUN,
-                 help="Compute in mixed precision of this type."),
+                 metavar="TYPE", help="Compute in mixed precision: bfloat16 or float16."),
 ]  # fmt: skip
 ChannelsLast = Annotated[
     bool | None,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from irbin.records import BenchRecord, JsonValue, KernelRate, Machine, NodeTiming, to_json
+from irbin.report.fitting import fitting_table
 from irbin.report.plan import plain_table
 from irbin.report.units import DASH, byte_size, count, digits, ratio, shape
 
@@ -34,43 +35,47 @@ def machine_line(machine: Machine) -> str:
     )
 
 
-def entries_table(record: BenchRecord) -> Table:
-    """A row a network: latency, throughput, memory, and its time in times of the packed one."""
-    table = plain_table()
-    table.add_column("network", overflow="fold")
-    for head in ("median ms", "p10", "p90", "images/s", "peak memory", "× packed"):
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("run by", overflow="fold")
+def entries_table(record: BenchRecord, width: int) -> Table:
+    """A row a network: latency, throughput, memory, and its time in times of the packed one.
+
+    Names stay whole: where there is no room for a column, it is left out; the JSON has it.
+    """
+    numbers = ("median ms", "p10", "p90", "images/s", "peak memory", "× packed")
     packed = record.entries[0].latency.median_ms
-    for entry in record.entries:
-        found = entry.latency
-        table.add_row(
+    rows = [
+        (
             entry.name,
-            digits(found.median_ms),
-            digits(found.p10_ms),
-            digits(found.p90_ms),
+            digits(entry.latency.median_ms),
+            digits(entry.latency.p10_ms),
+            digits(entry.latency.p90_ms),
             count(entry.images_per_second),
             DASH if entry.peak_bytes is None else byte_size(entry.peak_bytes),
-            ratio(found.median_ms, packed),
+            ratio(entry.latency.median_ms, packed),
             entry.version,
         )
-    return table
+        for entry in record.entries
+    ]
+    return fitting_table(
+        ("network", *numbers, "run by"), rows, width,
+        left_out=("run by", "p90", "p10", "peak memory", "images/s"),
+        numbers=numbers, wrapped=("run by",),
+    )  # fmt: skip
 
 
-def nodes_table(record: BenchRecord) -> Table:
-    """A row a node of the packed network, with its share of the time and its rate."""
-    table = plain_table()
-    for head in ("node", "computed by", "fused into it"):
-        table.add_column(head, overflow="fold")
-    for head in ("output", "µs", "share %", "GMAC/s", "of limit %"):
-        table.add_column(head, justify="right", no_wrap=True)
+def nodes_table(record: BenchRecord, width: int) -> Table:
+    """A row a node of the packed network, with its share of the time and its rate.
+
+    Names stay whole, as in `entries_table`.
+    """
+    numbers = ("output", "µs", "share %", "GMAC/s", "of limit %")
     total = sum(node.median_us for node in record.nodes)
     small: list[NodeTiming] = []
+    rows: list[tuple[str, ...]] = []
     for node in record.nodes:
         if node.median_us < SMALL_SHARE * total and not node.binary_macs:
             small.append(node)
             continue
-        table.add_row(
+        rows.append((
             node.layer,
             node.kernel,
             " ".join(node.steps),
@@ -78,12 +83,17 @@ def nodes_table(record: BenchRecord) -> Table:
             digits(node.median_us),
             digits(100 * node.median_us / total),
             *_rate(node, record),
-        )
+        ))  # fmt: skip
     if small:
         took = sum(node.median_us for node in small)
-        cells = (f"{len(small)} more", "", "", "", digits(took), digits(100 * took / total), "", "")
-        table.add_row(*cells, style="dim")
-    return table
+        rows.append(
+            (f"{len(small)} more", "", "", "", digits(took), digits(100 * took / total), "", "")
+        )
+    return fitting_table(
+        ("node", "computed by", "fused into it", *numbers), rows, width,
+        left_out=("fused into it", "output", "computed by", "of limit %", "GMAC/s"),
+        numbers=numbers, wrapped=("fused into it",), dim=[len(rows) - 1] if small else (),
+    )  # fmt: skip
 
 
 def limit_line(record: BenchRecord) -> str:

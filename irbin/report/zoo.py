@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from irbin.records import Evaluation, ZooRecord, ZooRun
-from irbin.report.plan import NARROW, plain_table
+from irbin.report.fitting import fitting_table
+from irbin.report.plan import plain_table
 from irbin.report.sparkline import sparkline
 from irbin.report.units import bare_percent, byte_size, duration, exact_bytes, percent, ratio
 
@@ -18,24 +19,22 @@ _SPARK_WIDTH = 22
 def zoo_table(records: Sequence[ZooRecord], width: int) -> Table:
     """One row an entry: what it is, how large, how good, and what that took.
 
-    Below `NARROW` columns the machine is left out; `record_table` has it.
+    Names stay whole: where there is no room for a column, it is left out; `record_table` has it.
     """
-    table = plain_table()
-    table.add_column("name", overflow="fold")
-    table.add_column("network", no_wrap=True)
-    table.add_column("bits", no_wrap=True)
-    for head in ("size", "top-1 %", "epochs", "hours"):
-        table.add_column(head, justify="right", no_wrap=True)
-    if width >= NARROW:
-        table.add_column("machine", overflow="fold")
-    for record in records:
-        cells = [
+    heads = ["name", "network", "bits", "size", "top-1 %", "epochs", "hours", "machine"]
+    rows = [
+        [
             record.name, record.network, record.bits or "float", byte_size(record.size_bytes),
             bare_percent(record.top1), epochs(record), f"{record.hours:.1f}",
             machine_name(record.runs[-1]),
-        ]  # fmt: skip
-        table.add_row(*map(Text, cells[: len(table.columns)]))
-    return table
+        ]
+        for record in records
+    ]  # fmt: skip
+    return fitting_table(
+        heads, rows, width,
+        left_out=("machine", "hours", "epochs", "network", "bits", "size", "top-1 %"),
+        numbers=("size", "top-1 %", "epochs", "hours"),
+    )  # fmt: skip
 
 
 def epochs(record: ZooRecord) -> str:

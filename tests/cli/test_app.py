@@ -2,16 +2,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 import irbin
 from irbin import processes
-from irbin.cli.app import COMMANDS, explain, main
+from irbin.cli.app import COMMANDS, app, explain, main
 from irbin.errors import SourceError, UsageError
 
 ROOT = Path(irbin.__file__).parents[1]
@@ -190,3 +192,20 @@ def test_a_smaller_batch_is_advised_where_there_are_batches(words, advice):
     short = RuntimeError("DefaultCPUAllocator: can't allocate memory: big")
     for error in (MemoryError("big"), short):
         assert explain(error, words) == (f"out of memory{advice} ({error})", 1)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_cuts_no_name_at_80_columns(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert not re.findall(r"--[\w-]*…", text)
+    declared = {
+        name
+        for parameter in typer.main.get_command(app).commands[command].params
+        for name in (*parameter.opts, *parameter.secondary_opts)
+        if name.startswith("--")
+    }
+    assert {name for name in declared if not re.search(rf"{name}(?![\w-])", text)} == set()

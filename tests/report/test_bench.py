@@ -34,7 +34,7 @@ def test_limit_is_the_sum_of_both_kinds_at_their_rates(record):
 
 
 def test_ratios_are_in_times_of_the_packed_network(record, render):
-    text = render(bench.entries_table(record), 120)
+    text = render(bench.entries_table(record, 120), 120)
     rows = {line.split()[0]: line for line in text.splitlines() if line}
     assert "10.0×" in rows["torch"]
     assert "2.00×" in rows["openvino"]
@@ -43,7 +43,7 @@ def test_ratios_are_in_times_of_the_packed_network(record, render):
 
 
 def test_nodes_show_share_rate_and_limit(record, render):
-    rows = render(bench.nodes_table(record), 140).splitlines()
+    rows = render(bench.nodes_table(record, 140), 140).splitlines()
     conv = next(row for row in rows if row.startswith("conv1"))
     assert conv.split()[-3:] == ["82.9", "20.0", "40.0"]  # 500/603; 1e7/500 µs; 200/500 µs
     layer = next(row for row in rows if row.startswith("layer1"))
@@ -51,7 +51,7 @@ def test_nodes_show_share_rate_and_limit(record, render):
 
 
 def test_what_takes_next_to_no_time_is_one_row(record, render):
-    text = render(bench.nodes_table(record), 140)
+    text = render(bench.nodes_table(record, 140), 140)
     assert "2 more" in text
     assert "reshape" not in text
 
@@ -110,3 +110,15 @@ def test_heading_and_machine_name_what_a_reader_needs(record):
 def test_rates_are_shares_of_their_own_limit(render):
     found = (KernelRate("avx2", (64, 56, 56), "bits", 300.0, 400.0),)
     assert render(bench.rates_table(found), 100).split()[-3:] == ["300", "400", "75.0"]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 140])
+def test_names_are_whole_at_every_width(render, record, width):
+    networks = render(bench.entries_table(record, width), width)
+    nodes = render(bench.nodes_table(record, width), width)
+    assert max(map(len, (networks + nodes).splitlines())) <= width
+    assert all(entry.name in networks for entry in record.entries)
+    total = sum(node.median_us for node in record.nodes)
+    large = [n for n in record.nodes if n.binary_macs or n.median_us >= 0.005 * total]
+    assert all(node.layer in nodes for node in large)
+    assert ("run by" in networks) == (width >= 80)

@@ -61,6 +61,18 @@ def test_the_list_fits(render: Render, width: int) -> None:
     assert ("AMD EPYC, 2 cores" in text) == (width == 120)
 
 
+@pytest.mark.parametrize("width", [30, 40, 60, 80, 100, 120])
+def test_names_are_whole_at_every_width(render: Render, width: int) -> None:
+    long = replace(RECORD, name="resnet20-cifar10-1w1a-paper")
+    lines = render(zoo_table([RECORD, long], width), width).splitlines()
+    assert len(lines) == 4
+    assert lines[3].startswith(long.name)
+    assert max(map(len, lines)) <= width
+    heads = lines[0].split("  ")
+    assert ("hours" in lines[0]) == (width >= 100), heads
+    assert ("75.12" in lines[2]) == (width >= 40)
+
+
 def test_an_empty_list(render: Render) -> None:
     assert len(render(zoo_table([], 80), 80).splitlines()) == 2
 
@@ -99,7 +111,7 @@ def test_facts_fit_and_markup_is_only_text(render: Render, width: int) -> None:
     text = render(record_table(record), width)
     assert "[bold]x[/bold], 1w1a" in text
     assert max(map(len, text.splitlines())) <= width
-    assert "[bold]" in render(zoo_table([record], width), 80)
+    assert "[bold]" in render(zoo_table([record], 80), 80)
 
 
 def test_epochs_of_all_runs() -> None:
