@@ -68,7 +68,35 @@ def tied():
     return net
 
 
+class Encoder(nn.Module):
+    """torch's own encoder, which has a fast path past its layers in evaluation."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch = nn.Conv2d(3, 16, 4, 4)
+        layer = nn.TransformerEncoderLayer(
+            16, 2, 32, dropout=0.0, batch_first=True, norm_first=True
+        )
+        self.norm = nn.LayerNorm(16)
+        self.encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.head(self.norm(self.encoder(self.patch(x).flatten(2).mT)).mean(1))
+
+
+class Functional(Net):
+    """ReLUs are functions and an argument is optional, so converting rewrites the forward."""
+
+    def forward(self, x, shift=None):
+        x = F.relu(self.norm1(self.conv1(F.relu(self.norm(self.stem(x))))))
+        y = self.head(F.dropout(self.conv2(x), 0.0, self.training).mean((2, 3)))
+        return y if shift is None else y + shift
+
+
 NETWORKS = {
+    "an encoder of torch's": Encoder,
+    "activations that are functions": Functional,
     "plain": Net,
     "tied": tied,
     "weight norm": prepared(lambda n: parametrizations.weight_norm(n.stem)),
@@ -151,6 +179,12 @@ def test_what_cannot_be_exported_is_refused_before_it_trains(make, words, capfd)
     assert "test_law.py:" in message
     assert "\n" not in message
     assert "def forward" not in "".join(capfd.readouterr())
+
+
+def test_one_dimensional_convolutions_are_refused_in_one_line():
+    net = nn.Sequential(nn.Conv1d(3, 16, 3), nn.Tanh(), nn.Conv1d(16, 16, 3), nn.Flatten())
+    with pytest.raises(irbin.IrbinError, match=r"^`input_size`: expected .*, got \(3, 64\).*$"):
+        irbin.convert(net, source_options=SourceOptions(input_size=(3, 64)))
 
 
 def test_images_that_meet_are_told_of_at_conversion_and_refused_at_export(tmp_path, caplog):

@@ -25,6 +25,8 @@ Try = Callable[[int], Outcome]
 """Tries the mutant of a number."""
 
 SECONDS_A_MUTANT = 30
+"""Of the processor's; `_PATIENCE` times as many of the clock's, where the machine is busy."""
+_PATIENCE = 10
 BYTES_MORE = 3 << 30
 """Address space that a child may take beyond what it has when it is forked."""
 
@@ -54,11 +56,18 @@ def _child(attempt: Try, first: int, last: int, end: float, found: Found) -> int
         os.close(reader)
         _work(attempt, first, last, end, writer)
     os.close(writer)
-    at, rest, begun = first - 1, b"", False
+    at, rest, begun, patience, used = first - 1, b"", False, _PATIENCE, 0.0
     with os.fdopen(reader, "rb", buffering=0) as pipe:
         while True:
             ready, _, _ = select.select([pipe], [], [], SECONDS_A_MUTANT)
             data = pipe.read(1 << 16) if ready else None
+            if (
+                data is None
+                and patience > 1
+                and _processor_seconds(child) - used < SECONDS_A_MUTANT
+            ):
+                patience -= 1
+                continue
             if not data:
                 hung = data is None
                 break
@@ -66,7 +75,8 @@ def _child(attempt: Try, first: int, last: int, end: float, found: Found) -> int
             while len(rest) >= 5 and len(rest) >= 5 + (size := struct.unpack("<I", rest[1:5])[0]):
                 kind, body, rest = rest[:1], rest[5 : 5 + size], rest[5 + size :]
                 if kind == b"b":
-                    at, begun = int(body), True
+                    at, begun, patience = int(body), True, _PATIENCE
+                    used = _processor_seconds(child)
                 else:
                     outcome, words = json.loads(body)
                     begun = False
@@ -83,6 +93,15 @@ def _child(attempt: Try, first: int, last: int, end: float, found: Found) -> int
         words = f"no answer in {SECONDS_A_MUTANT} s" if hung else f"the process ended with {status}"
         found.bad.append((at, words))
     return max(at, first - 1 if status else at) + 1
+
+
+def _processor_seconds(process: int) -> float:
+    """What a process has used of the processor; infinite where the system does not tell."""
+    try:
+        fields = open(f"/proc/{process}/stat").read().rpartition(")")[2].split()
+    except OSError:
+        return float("inf")
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _work(attempt: Try, first: int, last: int, end: float, writer: int) -> None:
