@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from irbin.errors import MixedImagesError, UsageError
@@ -16,6 +17,7 @@ from irbin.program.lower import check_lowers
 from irbin.records import CALIBRATION_IMAGES, DataOptions, Plan, PlanOptions, SourceOptions
 from irbin.sources import Source
 from irbin.training.calibrate import calibrate
+from irbin.training.listener import Stage
 from irbin.training.recipe_file import RecipeFile
 from irbin.training.request import resolve_recipe
 
@@ -91,7 +93,7 @@ def as_recipe_says(
     recipe: RecipeFile,
     data: DataOptions,
     calibrated: bool,
-    stage: Callable[[str, int, int], None] | None,
+    stage: Stage,
 ) -> Network:
     """A float network converted where the recipe converts; any other one as it is.
 
@@ -114,12 +116,8 @@ def as_recipe_says(
     if network.plan is not None:
         _note_differences(network.plan, options, recipe.name)
         return network
-
-    def report(done: int, total: int) -> None:
-        if stage is not None:
-            stage("calibrating", done, total)
-
-    return make_binary(network, options, data, CALIBRATION_IMAGES * calibrated, report)
+    n_images = CALIBRATION_IMAGES * calibrated
+    return make_binary(network, options, data, n_images, partial(stage, "calibrating"))
 
 
 def conversion_line(plan: Plan, recipe: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -30,24 +30,15 @@ from irbin.processes import Group, alone, open_device
 from irbin.records import DataOptions, JsonValue, SourceOptions, TrainBenchEntry, TrainBenchRecord
 from irbin.sources import Source, check_classifier, name_of, open_network
 from irbin.timing import latency, machine
-from irbin.training.heads import heads, labels_loss
-from irbin.training.precision import (
-    WORTH_COMPILING,
-    decide,
-    uses_channels_last,
-)
+from irbin.training.listener import Stage, ignore
+from irbin.training.precision import WORTH_COMPILING, decide, uses_channels_last
 from irbin.training.prepare import make_run, open_loaders
 from irbin.training.recipe import Recipe
 from irbin.training.request import resolve_recipe
-from irbin.training.run import Run
+from irbin.training.run import DATA, PARTS, Run
 from irbin.verbs import convert
 
-Report = Callable[[str, int, int], None]
-"""Told of a stage, rounds done and rounds in all."""
-
 BINARY, FLOAT = "binary", "float"
-DATA, FORWARD, BACKWARD, OPTIMIZER = "data", "forward", "backward", "optimizer"
-PARTS = (DATA, FORWARD, BACKWARD, OPTIMIZER)
 WARM_UP = 2
 """Rounds before those that count."""
 
@@ -85,7 +76,7 @@ def benchmark_training(
     overrides: Mapping[str, JsonValue] | None = None,
     device: str = "cpu",
     memory: bool = True,
-    report: Report | None = None,
+    report: Stage | None = None,
     **options: Any,
 ) -> TrainBenchRecord:
     """Times a training step of a binary network and of its float one, part by part.
@@ -114,6 +105,7 @@ def benchmark_training(
         SourceError, PlanError, ConvertError, DataError: there is nothing to train.
         TrainingError: a loss that is not finite, or torch.compile was asked for and fails.
     """
+    report = report or ignore
     settings = resolve_recipe(recipe, {**(overrides or {}), "distill": False}, converted=True)
     before = torch.get_num_threads()
     torch.set_num_threads(n_threads or before)
@@ -161,7 +153,7 @@ def _networks(network: Network, recipe: str | None, options: dict[str, Any]) -> 
 
 def _loader(
     network: Network, recipe: Recipe, data: DataOptions | None, batch_size: int, group: Group,
-    report: Report | None,
+    report: Stage,
 ) -> Loader:  # fmt: skip
     """Training batches as the loop gets them."""
     if data is not None:
@@ -177,7 +169,7 @@ def _loader(
 
 def _runs(
     networks: dict[str, Network], recipe: Recipe, train: Loader, group: Group,
-    report: Report | None,
+    report: Stage,
 ) -> tuple[dict[str, Run], str]:  # fmt: skip
     """Both networks ready to train, and how they will, in words."""
     shape = networks[BINARY].source.preprocessing.input_size
@@ -186,20 +178,18 @@ def _runs(
     recipe, path = decide(recipe, module, shape, WORTH_COMPILING, group.device)
     runs = {}
     for name, network in networks.items():
-        if recipe.compile and report is not None:
+        if recipe.compile:
             report(f"compiling the {name} network", 0, 0)
         network.module.to(group.device)
         runs[name] = make_run(  # one process, neither saved nor evaluated
-            network, recipe, Path(), group, train, train, n_steps=WORTH_COMPILING,
+            network, recipe, Path(), group, (train, train), n_steps=WORTH_COMPILING,
             must_compile=must_compile,
         )  # fmt: skip
         runs[name].module.train()
     return runs, path
 
 
-def _timed(
-    runs: dict[str, Run], n_runs: int, report: Report | None
-) -> dict[str, list[dict[str, float]]]:
+def _timed(runs: dict[str, Run], n_runs: int, report: Stage) -> dict[str, list[dict[str, float]]]:
     """Seconds of every part of every counted step, by network."""
     found: dict[str, list[dict[str, float]]] = {name: [] for name in runs}
     first = runs[BINARY]
@@ -211,7 +201,7 @@ def _timed(
         # who goes first finds the images in the cache
         for name in sorted(runs, reverse=number % 2 == 1):
             own = [(images.clone(), labels) for images, labels in drawn]
-            seconds, loss = step(runs[name], own, number)
+            seconds, loss = timed_step(runs[name], own, number)
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"expected a finite loss from the {name} network, got {loss} in step "
@@ -220,15 +210,14 @@ def _timed(
             if number >= WARM_UP:
                 seconds[DATA] += watch.seconds[DATA]
                 found[name].append(seconds)
-        if report is not None:
-            report("timing", number + 1, WARM_UP + n_runs)
+        report("timing", number + 1, WARM_UP + n_runs)
     return found
 
 
-def step(
+def timed_step(
     run: Run, batches: list[tuple[Tensor, Tensor]], number: int
 ) -> tuple[dict[str, float], float]:
-    """One step as the loop does it, without its books.
+    """One step of a run, and how long its parts take.
 
     Args:
         run: what it works with; its network moves on.
@@ -238,24 +227,9 @@ def step(
     Returns:
         Seconds by part, and the last batch's loss.
     """
-    device, n_batches = run.group.device, len(batches)
-    watch = Stopwatch(device)
-    with run.one_step():
-        for batch, (images, labels) in enumerate(batches, number * n_batches):
-            watch.lap(FORWARD)  # binary weights that are held for the step
-            run.seed(batch)
-            images, targets = run.mix(images, labels, 0)
-            watch.lap(DATA)
-            with autocast(device, run.recipe.amp):
-                answer = run.forward(images)
-            loss = labels_loss(heads(answer), targets, run.recipe.smoothing)
-            watch.lap(FORWARD)
-            run.scaler.scale(loss / n_batches).backward()  # type: ignore[no-untyped-call]  # torch's gap
-            watch.lap(BACKWARD)
-    watch.lap(BACKWARD)
-    run.update(number)
-    watch.lap(OPTIMIZER)
-    return watch.seconds, loss.item()
+    watch = Stopwatch(run.group.device)
+    batch = run.step(batches, number, lap=watch.lap)
+    return watch.seconds, batch.loss.item()
 
 
 def endless(loader: Loader) -> Iterator[tuple[Tensor, Tensor]]:

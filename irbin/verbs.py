@@ -6,7 +6,7 @@ an `nn.Module`, a `Network`, a `PackedModel`. Nothing here prints or exits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,6 @@ from irbin.program.lower import lower
 from irbin.program.program import format_program
 from irbin.records import (
     DataOptions,
-    EpochRecord,
     Evaluation,
     ExportRecord,
     FloatDtype,
@@ -44,7 +43,6 @@ from irbin.records import (
     RunRecord,
     SourceOptions,
     SourceRecord,
-    StepRecord,
     to_json,
 )
 from irbin.runtime.model import PackedModel
@@ -62,6 +60,7 @@ from irbin.sources import (
     source_record,
     teacher_of,
 )
+from irbin.training.listener import Listener, OnEpoch, Report, Say, Stage, ignore
 from irbin.training.loop import finetune as finetune_network
 from irbin.training.recipe_file import plan_options, read_recipe
 from irbin.training.request import resolve_recipe
@@ -164,10 +163,10 @@ def finetune(
     teacher: Source | None = None,
     resume: bool = False,
     device: str = "cpu",
-    report: Callable[[StepRecord], None] | None = None,
-    on_epoch: Callable[[EpochRecord], None] | None = None,
-    say: Callable[[str], None] | None = None,
-    stage: Callable[[str, int, int], None] | None = None,
+    report: Report | None = None,
+    on_epoch: OnEpoch | None = None,
+    say: Say | None = None,
+    stage: Stage | None = None,
 ) -> RunRecord:
     """Trains a network and writes a run folder: a converted one with EDE, a float one as it is.
 
@@ -194,6 +193,7 @@ def finetune(
         UsageError: the recipe or an override makes no sense, or the network has no classifier.
         DataError, TrainingError: see `data` and `training.loop`.
     """
+    listener = Listener(report or ignore, on_epoch or ignore, say or ignore, stage or ignore)
     file = read_recipe(recipe)
     source, how = named_source(source, source_options, file)
     data = file.batched(data)
@@ -206,7 +206,7 @@ def finetune(
     if not resume:
         refuse_own_source(out, source, network, teacher)
         refuse_existing_run(Path(out))
-    opened, network = network, as_recipe_says(network, file, data, not resume, stage)
+    opened, network = network, as_recipe_says(network, file, data, not resume, listener.stage)
     chosen_teacher = None
     if settings.distill:
         chosen_teacher = teacher_of(network, teacher, source_options)
@@ -220,11 +220,11 @@ def finetune(
         "convert": None if network is opened else to_json(file.plan_options),
     }
     with joined(device) as group:
-        if say is not None and group.is_first and network is not opened and network.plan:
-            say(conversion_line(network.plan, file.name))
+        if group.is_first and network is not opened and network.plan:
+            listener.say(conversion_line(network.plan, file.name))
         return finetune_network(
             network, data, settings, Path(out), teacher=chosen_teacher, resume=resume, group=group,
-            report=report, on_epoch=on_epoch, say=say, stage=stage, inputs=inputs,
+            listener=listener, inputs=inputs,
         )  # fmt: skip
 
 

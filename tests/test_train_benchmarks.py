@@ -13,9 +13,11 @@ from irbin.errors import TrainingError, UsageError
 from irbin.network.network import Network
 from irbin.processes import alone
 from irbin.records import DataOptions, SourceOptions
-from irbin.train_benchmarks import PARTS, benchmark_training, endless, step
+from irbin.train_benchmarks import benchmark_training, endless, timed_step
 from irbin.training import prepare
+from irbin.training.listener import ignore
 from irbin.training.request import resolve_recipe
+from irbin.training.run import PARTS
 from tests.conftest import write_pictures
 
 SOURCE = "paper:resnet20"
@@ -60,8 +62,8 @@ def made(recipe=None, batch_size=4, **overrides):
     network = irbin.open_network(SOURCE)
     settings = resolve_recipe(recipe, {**PLAIN, "distill": False, **overrides}, converted=True)
     networks = train_benchmarks._networks(network, None, {})
-    train = train_benchmarks._loader(networks["binary"], settings, None, batch_size, CPU, None)
-    return train_benchmarks._runs(networks, settings, train, CPU, None)[0]
+    train = train_benchmarks._loader(networks["binary"], settings, None, batch_size, CPU, ignore)
+    return train_benchmarks._runs(networks, settings, train, CPU, ignore)[0]
 
 
 def taken(run, n_batches=1):
@@ -76,7 +78,7 @@ def of(run):
 def test_a_step_moves_every_parameter_and_has_a_finite_loss(name):
     run = made("paper-resnet20-cifar10")[name]
     before = of(run)
-    seconds, loss = step(run, taken(run), 0)
+    seconds, loss = timed_step(run, taken(run), 0)
     assert 0 < loss < 100
     assert all(value > 0 for value in seconds.values())
     for parameter, _ in run.module.named_parameters():
@@ -88,7 +90,7 @@ def test_a_step_of_two_batches_is_that_of_both():
     runs = made("paper-resnet20-cifar10", batch_size=2, grad_accum_steps=2)
     for run in runs.values():
         before = of(run)
-        step(run, taken(run, 2), 0)
+        timed_step(run, taken(run, 2), 0)
         assert not torch.equal(before["conv1.weight"], run.module.conv1.weight)
     assert benchmark_training(
         SOURCE, batch_size=2, n_runs=2, overrides={**PLAIN, "grad_accum_steps": 2}
@@ -97,7 +99,7 @@ def test_a_step_of_two_batches_is_that_of_both():
 
 def test_edes_phase_moves():
     run = made()["binary"]
-    step(run, taken(run), 99)
+    timed_step(run, taken(run), 99)
     assert float(run.phase.t) > run.recipe.t_min
     assert made()["float"].phase is None
 
@@ -169,7 +171,7 @@ def test_the_recipe_augments_random_images():
 
 def test_a_loss_that_is_not_finite_ends_it(monkeypatch):
     monkeypatch.setattr(
-        train_benchmarks, "task_loss", lambda logits, *_: logits.sum() * float("nan")
+        "irbin.training.run.labels_loss", lambda answers, *_: answers[0].sum() * float("nan")
     )
     with pytest.raises(
         TrainingError,

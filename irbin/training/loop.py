@@ -1,4 +1,4 @@
-"""The training loop, top to bottom: `_train` is all that happens, `finetune` prepares it.
+"""The training loop, top to bottom: `finetune` prepares it, then epochs, steps, and `Run.step`.
 
 EDE moves with the global step (the authors move it once an epoch and never reach t_max). Before
 every batch everything random is seeded by (seed, batch, process), so a run that goes on after an
@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,8 +21,8 @@ from torch import Tensor, nn
 from irbin.allocation import memory_kept
 from irbin.data import class_names
 from irbin.data.fingerprint import fingerprint
-from irbin.errors import DataError, LostWorkerError, TrainingError, UsageError
-from irbin.evaluation import autocast, evaluate
+from irbin.errors import DataError, LostWorkerError, TrainingError
+from irbin.evaluation import evaluate
 from irbin.network.network import Network
 from irbin.processes import ALONE, Group
 from irbin.records import (
@@ -30,23 +31,16 @@ from irbin.records import (
     JsonValue,
     RunRecord,
 )  # fmt: skip
-from irbin.training.distill import block_loss, distillation_loss
-from irbin.training.heads import heads, labels_loss
 from irbin.training.interrupt import Stop, held_interrupt
 from irbin.training.keeping import Keeper
+from irbin.training.listener import NOBODY, Listener
 from irbin.training.meter import Meter, epoch_record, not_finite
 from irbin.training.nonfinite import first_nonfinite
 from irbin.training.precision import decide, tried_convolutions
-from irbin.training.prepare import (
-    Stage,
-    after_training,
-    cache_of,
-    make_run,
-    open_loaders,
-)  # fmt: skip
+from irbin.training.prepare import after_training, cache_of, make_run, open_loaders
 from irbin.training.recipe import Recipe
 from irbin.training.resume import Progress, load_last, save_last
-from irbin.training.run import OnEpoch, Report, Run
+from irbin.training.run import Computed, Run
 from irbin.training.run_folder import (
     begin_run,
     check_same_images,
@@ -68,16 +62,13 @@ def finetune(
     teacher: nn.Module | None = None,
     resume: bool = False,
     group: Group = ALONE,
-    report: Report | None = None,
-    on_epoch: OnEpoch | None = None,
-    say: Callable[[str], None] | None = None,
-    stage: Stage | None = None,
+    listener: Listener = NOBODY,
     inputs: Mapping[str, JsonValue] | None = None,
 ) -> RunRecord:
     """Trains a network, in place, and writes a run folder; docs/training.md lists its files.
 
     The first Ctrl-C ends training after the step under way and saves `last`; so does a
-    KeyboardInterrupt that `report` or `on_epoch` raises.
+    KeyboardInterrupt that the listener raises.
 
     Args:
         network: float, or converted: then trained with EDE.
@@ -88,10 +79,7 @@ def finetune(
             and without one the network learns from the labels alone. Moved to the device, in place.
         resume: go on where `last` stands; a finished run is handed back as it is.
         group: the processes that train together, and the device of this one.
-        report: called every `log_interval` steps, in the first process.
-        on_epoch: called after every epoch, when everything is saved, in the first process.
-        say: called with a line on how the run is computed, in the first process.
-        stage: told of what takes time before the first step.
+        listener: told how it goes.
         inputs: what the user asked for, for args.yaml.
 
     Returns:
@@ -107,7 +95,7 @@ def finetune(
         recipe, data = same_run(out, recipe, data, group)
         check_same_images(out, network.source)
     run, lines = _prepare(
-        network, data, recipe, out, teacher, group, report, on_epoch, stage,
+        network, data, recipe, out, teacher, group, listener,
         must_compile=asked.compile is True,
     )  # fmt: skip
     if resume:
@@ -123,9 +111,9 @@ def finetune(
             with removed_on_error(out):  # what cannot be saved is told now; a kill can be resumed
                 save_last(run, progress)
         group.wait()
-    if say is not None and group.is_first:
+    if group.is_first:
         for line in lines:
-            say(line)
+            listener.say(line)
     keeper = Keeper(run, progress)
     try:
         with memory_kept(), tried_convolutions(group.device):
@@ -141,19 +129,18 @@ def finetune(
 
 def _prepare(
     network: Network, data: DataOptions, recipe: Recipe, out: Path, teacher: nn.Module | None,
-    group: Group, report: Report | None, on_epoch: OnEpoch | None, stage: Stage | None, *,
-    must_compile: bool,
+    group: Group, listener: Listener, *, must_compile: bool,
 ) -> tuple[Run, tuple[str, ...]]:  # fmt: skip
     """Everything the loop works with, and how it will compute, in words."""
     shape = network.source.preprocessing.input_size
-    train, val = open_loaders(network, data, recipe, group, stage)
+    train, val = open_loaders(network, data, recipe, group, listener.stage)
     network = after_training(network, train)
     network.module.to(group.device)
     n_steps = len(train) // recipe.grad_accum_steps
     recipe, path = decide(recipe, network.module, shape, n_steps * recipe.epochs, group.device)
     run = make_run(
-        network, recipe, out, group, train, val, n_steps=n_steps, must_compile=must_compile,
-        teacher=teacher, report=report, on_epoch=on_epoch, stage=stage,
+        network, recipe, out, group, (train, val), n_steps=n_steps, must_compile=must_compile,
+        teacher=teacher, listener=listener,
     )  # fmt: skip
     if recipe.compile and not run.recipe.compile:
         path = path.removesuffix("compiled") + "not compiled (torch.compile failed)"
@@ -162,51 +149,10 @@ def _prepare(
 
 def _train(run: Run, progress: Progress, keeper: Keeper) -> bool:
     """Trains from `progress` to the end; True if it was interrupted, and then `last` says where."""
-    recipe, group, n_batches = run.recipe, run.group, run.recipe.grad_accum_steps
+    group = run.group
     with held_interrupt() as stop:
         while progress.epoch < run.n_epochs and not group.any(stop()):
-            run.enter(progress.epoch, progress.step)
-            run.module.train()
-            run.train.set_epoch(progress.epoch, start=progress.step * n_batches)
-            batches = Waits(run.train)
-            meter = Meter(progress, run.n_epochs, run.n_steps, group, batches)
-            images, stopping = None, False
-            try:
-                while progress.step < run.n_steps and not stopping:
-                    step = progress.epoch * run.n_steps + progress.step
-                    with run.one_step():
-                        for batch in range(step * n_batches, (step + 1) * n_batches):
-                            images, labels = next(batches)
-                            run.seed(batch)
-                            images, targets = run.mix(images, labels, progress.epoch)
-                            with run.one_batch(is_last=batch + 1 == (step + 1) * n_batches):
-                                with autocast(group.device, recipe.amp):
-                                    answer, *blocks = run.outputs(images)
-                                answers = heads(answer)
-                                loss = _loss(run, images, answers, blocks, targets)
-                                _check(run, progress, loss, images)
-                                run.scaler.scale(loss / n_batches).backward()  # type: ignore[no-untyped-call]  # torch's gap
-                            meter.add(loss, answers[0], targets)
-                    run.update(step)
-                    progress.step += 1
-                    if progress.step % run.look_interval == 0:
-                        run.diagnostics.look()
-                    if meter.is_due(run.log_interval):
-                        _tell(run.report, meter.read(*run.knobs(progress.epoch)), group, stop)
-                    if group.size == 1 or meter.is_due(run.log_interval) or keeper.at_interval():
-                        stopping = group.any(stop())
-                        if group.any(keeper.is_due()) and not stopping:
-                            meter.settle()
-                            keeper.save_last()
-            except BaseException as error:  # a damaged image may end the pass
-                if group.size == 1:  # the others are in the middle of a step
-                    meter.settle()
-                # a worker that got the signal which asked the run to stop is no error
-                if group.size > 1 or not (stop() and isinstance(error, LostWorkerError)):
-                    raise
-            finally:
-                batches.close()
-            meter.settle()
+            images = _take_steps(run, progress, keeper, stop)
             run.settle_norms()
             if progress.epoch + 1 == run.n_epochs:
                 run.calibrate()
@@ -217,36 +163,73 @@ def _train(run: Run, progress: Progress, keeper: Keeper) -> bool:
             layers = run.diagnose(images, progress.epoch)
             record = epoch_record(progress, evaluation, layers, *run.knobs(progress.epoch))
             keeper.finish_epoch(record, layers)
-            _tell(run.on_epoch, record, group, stop)
+            _tell(run.listener.on_epoch, record, group, stop)
     return progress.epoch < run.n_epochs
 
 
-def _loss(
-    run: Run,
-    images: Tensor,
-    answers: Sequence[Tensor],
-    blocks: Sequence[Tensor],
-    targets: Tensor,
-) -> Tensor:
-    """What the step descends: the labels' loss, and the teacher's where there is one; float32."""
-    recipe = run.recipe
-    task, logits = labels_loss(answers, targets, recipe.smoothing), answers[0]
-    if run.teacher is None:
-        return task
-    wanted, *wanted_blocks = run.taught(images)
-    if wanted.shape != logits.shape:
-        raise UsageError(
-            f"`teacher`: expected outputs of shape {tuple(logits.shape)} as the network's, "
-            f"got {tuple(wanted.shape)}"
-        )
-    distilled = distillation_loss(logits, wanted, recipe.kd_temperature)
-    loss = recipe.task_loss_weight * task + recipe.distill_loss_weight * distilled
-    if run.watched:
-        loss = loss + recipe.distill_blocks * block_loss(blocks, wanted_blocks)
-    return loss
+def _take_steps(run: Run, progress: Progress, keeper: Keeper, stop: Stop) -> Tensor | None:
+    """The steps of an epoch that are still to be done, until somebody wants to stop.
+
+    Returns:
+        The images of the last batch; None where no step was left.
+    """
+    run.enter(progress.epoch, progress.step)
+    run.module.train()
+    run.train.set_epoch(progress.epoch, start=progress.step * run.recipe.grad_accum_steps)
+    batches = Waits(run.train)
+    meter = Meter(progress, run.n_epochs, run.n_steps, run.group, batches)
+    images, stopping = None, False
+    try:
+        while progress.step < run.n_steps and not stopping:
+            images = _take_step(run, progress, batches, meter)
+            if meter.is_due(run.log_interval):
+                record = meter.read(*run.knobs(progress.epoch))
+                _tell(run.listener.report, record, run.group, stop)
+            stopping = _stop_or_save(run, meter, keeper, stop)
+    except BaseException as error:  # a damaged image may end the pass
+        if run.group.size == 1:  # the others are in the middle of a step
+            meter.settle()
+        # a worker that got the signal which asked the run to stop is no error
+        if run.group.size > 1 or not (stop() and isinstance(error, LostWorkerError)):
+            raise
+    finally:
+        batches.close()
+    meter.settle()
+    return images
 
 
-def _check(run: Run, progress: Progress, loss: Tensor, images: Tensor) -> None:
+def _take_step(run: Run, progress: Progress, batches: Waits, meter: Meter) -> Tensor:
+    """One step, with its books; the images of its last batch."""
+    seen = []
+
+    def look(batch: Computed) -> None:
+        _check(run, progress, batch)
+        seen.append((batch.loss.detach(), batch.logits.detach(), batch.targets))
+
+    number = progress.epoch * run.n_steps + progress.step
+    batch = run.step(islice(batches, run.recipe.grad_accum_steps), number, computed=look)
+    progress.step += 1
+    for figures in seen:  # a step that a damaged image ends counts nowhere: it is done again
+        meter.add(*figures)
+    if progress.step % run.look_interval == 0:
+        run.diagnostics.look()
+    return batch.images
+
+
+def _stop_or_save(run: Run, meter: Meter, keeper: Keeper, stop: Stop) -> bool:
+    """After a step: whether somebody wants to stop; else `last` is written where it is time to."""
+    group = run.group
+    if group.size > 1 and not (meter.is_due(run.log_interval) or keeper.at_interval()):
+        return False
+    if group.any(stop()):
+        return True
+    if group.any(keeper.is_due()):
+        meter.settle()
+        keeper.save_last()
+    return False
+
+
+def _check(run: Run, progress: Progress, batch: Computed) -> None:
     """On the CPU, where looking costs nothing: refuses a loss that is not finite, before the step.
 
     Elsewhere the meter sees it at the next report.
@@ -254,11 +237,11 @@ def _check(run: Run, progress: Progress, loss: Tensor, images: Tensor) -> None:
     Raises:
         TrainingError: it is not; says in which layer that began.
     """
-    if run.group.device.type != "cpu" or math.isfinite(loss.item()):
+    if run.group.device.type != "cpu" or math.isfinite(batch.loss.item()):
         return
     place = None  # with several processes, what synchronizes would wait for the others
     if run.group.size == 1:
-        place = first_nonfinite(run.module, images, run.recipe.amp)
+        place = first_nonfinite(run.module, batch.images, run.recipe.amp)
     raise TrainingError(not_finite(progress, run.n_steps, place))
 
 
@@ -292,13 +275,11 @@ def _validate(run: Run, progress: Progress, stop: Stop) -> Evaluation | None:
     return evaluation
 
 
-def _tell(
-    listener: Callable[[_Record], None] | None, record: _Record, group: Group, stop: Stop
-) -> None:
-    """Calls a listener; a KeyboardInterrupt that it raises ends training in an orderly way."""
-    if listener is None or not group.is_first:
+def _tell(told: Callable[[_Record], None], record: _Record, group: Group, stop: Stop) -> None:
+    """Tells a listener; a KeyboardInterrupt that it raises ends training in an orderly way."""
+    if not group.is_first:
         return
     try:
-        listener(record)
+        told(record)
     except KeyboardInterrupt:
         stop.request()

@@ -12,6 +12,7 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import nn
 
+from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import binary_layers, phase_of
 from irbin.data import (
     check_classes,
@@ -30,8 +31,10 @@ from irbin.processes import Group
 from irbin.records import CacheKind, DataOptions
 from irbin.training.blocks import Watched, common_places
 from irbin.training.diagnostics import Diagnostics
+from irbin.training.listener import NOBODY, Listener, Stage, ignore
 from irbin.training.mixing import make_mix
 from irbin.training.optimize import make_optimizer, make_scheduler
+from irbin.training.parallel import parallel
 from irbin.training.precision import (
     compiled,
     compiled_teacher,
@@ -39,18 +42,15 @@ from irbin.training.precision import (
     uses_channels_last,
 )
 from irbin.training.recipe import Recipe
-from irbin.training.run import OnEpoch, Report, Run, parallel
-from irbin.training.stages import stages_of
+from irbin.training.run import Run
+from irbin.training.stages import TrainingStage, stages_of
 from irbin.training.sync_norm import synchronized
 from irbin.training.views import TaughtViews, taught_views
-
-Stage = Callable[[str, int, int], None]
-"""Told what is being prepared, how much of it is done, and how much there is (0: not counted)."""
 
 
 def open_loaders(
     network: Network, data: DataOptions, recipe: Recipe, group: Group,
-    stage: Stage | None = None,
+    stage: Stage = ignore,
 ) -> tuple[Loader, Loader]:  # fmt: skip
     """Training batches, augmented and shuffled, and every image of the validation split.
 
@@ -80,7 +80,7 @@ def open_loaders(
         train_set, val_set, data, seed=recipe.seed, device=group.device,
         n_classes=source.num_classes, channels_last=uses_channels_last(recipe, network.module),
         rank=group.rank, world_size=group.size, accumulation=recipe.grad_accum_steps,
-        report=None if stage is None else partial(stage, "decoding images"),
+        report=partial(stage, "decoding images"),
     )  # fmt: skip
     if train.batch_size < 2:
         raise UsageError(
@@ -153,9 +153,9 @@ def _views(
 
 
 def make_run(
-    network: Network, recipe: Recipe, out: Path, group: Group, train: Loader, val: Loader, *,
+    network: Network, recipe: Recipe, out: Path, group: Group, loaders: tuple[Loader, Loader], *,
     n_steps: int, must_compile: bool, teacher: nn.Module | None = None,
-    report: Report | None = None, on_epoch: OnEpoch | None = None, stage: Stage | None = None,
+    listener: Listener = NOBODY,
 ) -> Run:  # fmt: skip
     """Everything the loop works with; the network is made ready in place.
 
@@ -166,29 +166,21 @@ def make_run(
         recipe: without `auto`.
         out: run folder.
         group: the processes.
-        train: training batches.
-        val: validation batches.
+        loaders: training and validation batches.
         n_steps: steps of an epoch.
         must_compile: raise where torch.compile fails, instead of training without it.
         teacher: see `ready_teacher`.
-        report: told of steps.
-        on_epoch: told of epochs.
-        stage: told that the network is being compiled.
+        listener: told that the network is being compiled, and by the loop.
     """
-    device, shape = group.device, network.source.preprocessing.input_size
+    (train, val), device = loaders, group.device
+    shape = network.source.preprocessing.input_size
     if recipe.sync_bn:
         network = replace(network, module=synchronized(network.module, group))
     module = network.module
     if recipe.channels_last:
         module.to(memory_format=torch.channels_last)
-    phase = phase_of(module) if network.plan is not None else None
     stages = stages_of(recipe)
-    if phase is not None:
-        phase.set_range(recipe.t_min, recipe.t_max, recipe.ede_scale)
-        phase.spreads_inputs = recipe.input_spread == "image"
-        if recipe.recu:
-            phase.set_clamp(recipe.tau_min, recipe.tau_max)
-        phase.set_stage(stages[0].binary_weights, stages[0].binary_activations)
+    phase = _phase(network, recipe, stages[0])
     _check_stages(network, recipe)
     ema = None
     if recipe.model_ema:
@@ -200,8 +192,7 @@ def make_run(
     forward: Callable[..., Any] = whole
     asked: Callable[..., Any] | None = teacher
     if recipe.compile:
-        if stage is not None:
-            stage("compiling the network", 0, 0)
+        listener.stage("compiling the network", 0, 0)
         batch_shape = (train.batch_size, *shape)
         forward = compiled(whole, recipe, batch_shape, device, must_compile)
         if group.any(forward is whole):  # one that fell back takes the others along
@@ -220,8 +211,21 @@ def make_run(
         optimizer=optimizer, stages=stages, schedulers=schedulers,
         scaler=torch.amp.GradScaler(device.type, enabled=recipe.amp == "float16"),
         ema=ema, diagnostics=Diagnostics(module if group.is_first else nn.Identity()),
-        n_steps=n_steps, report=report, on_epoch=on_epoch,
+        n_steps=n_steps, listener=listener,
     )  # fmt: skip
+
+
+def _phase(network: Network, recipe: Recipe, first: TrainingStage) -> EdePhase | None:
+    """EDE's phase, set to the run's beginning, in place; None for a float network."""
+    if network.plan is None:
+        return None
+    phase = phase_of(network.module)
+    phase.set_range(recipe.t_min, recipe.t_max, recipe.ede_scale)
+    phase.spreads_inputs = recipe.input_spread == "image"
+    if recipe.recu:
+        phase.set_clamp(recipe.tau_min, recipe.tau_max)
+    phase.set_stage(first.binary_weights, first.binary_activations)
+    return phase
 
 
 def _check_stages(network: Network, recipe: Recipe) -> None:

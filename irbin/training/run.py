@@ -1,18 +1,16 @@
-"""What the loop works with, made ready once: `Run`, and the network wrapped for its processes."""
+"""What the loop works with, made ready once: `Run`, and a step of it."""
 
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
-import torch.distributed as dist
 from timm.utils import ModelEmaV3, distribute_bn
 from timm.utils.clip_grad import dispatch_clip_grad
 from torch import Tensor, nn
@@ -23,22 +21,41 @@ from irbin.binary.held import held_weights
 from irbin.binary.layers import binary_layers, phase_of
 from irbin.data import Loader
 from irbin.data.batches import seed_all
+from irbin.errors import UsageError
 from irbin.evaluation import autocast
 from irbin.network.network import Network
 from irbin.processes import Group
-from irbin.records import EpochRecord, LayerDiagnostics, StepRecord
+from irbin.records import LayerDiagnostics
 from irbin.training.blocks import Watched
 from irbin.training.calibrate import reestimate_batch_norm
 from irbin.training.diagnostics import Diagnostics
+from irbin.training.distill import block_loss, distillation_loss
+from irbin.training.heads import heads, labels_loss
+from irbin.training.listener import Listener, ignore
 from irbin.training.mixing import Mix
 from irbin.training.optimize import learning_rate, make_optimizer
+from irbin.training.parallel import average
 from irbin.training.recipe import Recipe
 from irbin.training.stages import TrainingStage
 from irbin.training.views import TaughtViews
 from irbin.training.waits import Waits
 
-Report = Callable[[StepRecord], None]
-OnEpoch = Callable[[EpochRecord], None]
+DATA, FORWARD, BACKWARD, OPTIMIZER = "data", "forward", "backward", "optimizer"
+PARTS = (DATA, FORWARD, BACKWARD, OPTIMIZER)
+"""Of a step."""
+
+
+class Computed(NamedTuple):
+    """What a batch came to, before its gradients."""
+
+    images: Tensor
+    """As trained on, (batch, channels, height, width)."""
+    targets: Tensor
+    """Labels (batch,), or mixed ones (batch, num_classes)."""
+    logits: Tensor
+    """(batch, num_classes)."""
+    loss: Tensor
+    """Scalar."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,9 +72,9 @@ class Run:
     phase: EdePhase | None
     """EDE's; None for a float network."""
     forward: Callable[[Tensor], Any]
-    """The module, perhaps compiled, perhaps parallel; see `outputs`."""
+    """The module, perhaps compiled, perhaps parallel; see `_outputs`."""
     teacher: Callable[[Tensor], Any] | None
-    """See `taught`."""
+    """See `_taught`."""
     views: TaughtViews | None
     """The teacher's answers where they are looked up."""
     watched: tuple[Watched, ...]
@@ -72,8 +89,7 @@ class Run:
     diagnostics: Diagnostics
     n_steps: int
     """In an epoch; each of `grad_accum_steps` batches."""
-    report: Report | None
-    on_epoch: OnEpoch | None
+    listener: Listener
 
     @property
     def module(self) -> nn.Module:
@@ -113,12 +129,12 @@ class Run:
             return lr, math.nan, math.nan, stage
         return lr, float(self.phase.t), float(self.phase.k), stage
 
-    def outputs(self, images: Tensor) -> tuple[Any, ...]:
+    def _outputs(self, images: Tensor) -> tuple[Any, ...]:
         """The network's answer (see `heads`), then what it computes where blocks are compared."""
         outputs = self.forward(images)
         return outputs if self.watched else (outputs,)
 
-    def taught(self, images: Tensor) -> tuple[Tensor, ...]:
+    def _taught(self, images: Tensor) -> tuple[Tensor, ...]:
         """The same of the teacher, which must be there."""
         if self.views is not None:
             return (self.views.answers(images, self._asked),)
@@ -162,8 +178,80 @@ class Run:
         """How much of a stage is over after `n_done` steps of the run."""
         return (n_done - stage.begin * self.n_steps) / (stage.n_epochs * self.n_steps)
 
+    def step(
+        self,
+        batches: Iterable[tuple[Tensor, Tensor]],
+        number: int,
+        *,
+        computed: Callable[[Computed], None] = ignore,
+        lap: Callable[[str], None] = ignore,
+    ) -> Computed:
+        """One step: the gradients of its batches, and what the optimizer makes of them.
+
+        Args:
+            batches: the step's `grad_accum_steps` pairs of images and labels; images may be changed
+                in place.
+            number: of the step, counted from the run's first.
+            computed: given every batch before its gradients are taken; may refuse it by raising.
+            lap: told at the end of every part of the step.
+
+        Returns:
+            The last batch.
+
+        Raises:
+            UsageError: the teacher's answers are of another shape than the network's.
+        """
+        n_batches, epoch = self.recipe.grad_accum_steps, number // self.n_steps
+        with self._held():
+            for batch, (images, labels) in enumerate(batches, number * n_batches):
+                lap(FORWARD)  # binary weights that are held for the step
+                self.seed(batch)
+                images, targets = self.mix(images, labels, epoch)
+                lap(DATA)
+                with self._summing(is_last=batch + 1 == (number + 1) * n_batches):
+                    done = self._computed(images, targets)
+                    computed(done)
+                    lap(FORWARD)
+                    self.scaler.scale(done.loss / n_batches).backward()  # type: ignore[no-untyped-call]  # torch's gap
+                lap(BACKWARD)
+        lap(BACKWARD)
+        self._update(number)
+        lap(OPTIMIZER)
+        return done
+
+    def _computed(self, images: Tensor, targets: Tensor) -> Computed:
+        """The forward pass of a batch, and what the step descends."""
+        with autocast(self.group.device, self.recipe.amp):
+            answer, *blocks = self._outputs(images)
+        answers = heads(answer)
+        return Computed(images, targets, answers[0], self._loss(images, answers, blocks, targets))
+
+    def _loss(
+        self,
+        images: Tensor,
+        answers: Sequence[Tensor],
+        blocks: Sequence[Tensor],
+        targets: Tensor,
+    ) -> Tensor:
+        """The labels' loss, and the teacher's where there is one; float32."""
+        recipe = self.recipe
+        task, logits = labels_loss(answers, targets, recipe.smoothing), answers[0]
+        if self.teacher is None:
+            return task
+        wanted, *wanted_blocks = self._taught(images)
+        if wanted.shape != logits.shape:
+            raise UsageError(
+                f"`teacher`: expected outputs of shape {tuple(logits.shape)} as the network's, "
+                f"got {tuple(wanted.shape)}"
+            )
+        distilled = distillation_loss(logits, wanted, recipe.kd_temperature)
+        loss = recipe.task_loss_weight * task + recipe.distill_loss_weight * distilled
+        if self.watched:
+            loss = loss + recipe.distill_blocks * block_loss(blocks, wanted_blocks)
+        return loss
+
     @contextmanager
-    def one_step(self) -> Iterator[None]:
+    def _held(self) -> Iterator[None]:
         """Round the batches of one step: binary weights are computed once where there are several.
 
         What `parallel` left out is summed over the processes on the way out.
@@ -174,15 +262,15 @@ class Run:
         with held_weights(self.module):
             yield
         latent = {layer.weight: None for layer in binary_layers(self.module).values()}
-        _average([w.grad for w in latent if w.grad is not None], self.group)
+        average([w.grad for w in latent if w.grad is not None], self.group)
 
-    def one_batch(self, is_last: bool) -> AbstractContextManager[None]:
+    def _summing(self, is_last: bool) -> AbstractContextManager[None]:
         """Round a batch: only the last one of a step sums gradients over the processes."""
         if is_last or not isinstance(self.forward, DistributedDataParallel):
             return nullcontext()
         return cast("AbstractContextManager[None]", self.forward.no_sync())
 
-    def update(self, step: int) -> None:
+    def _update(self, step: int) -> None:
         """The optimizer's part of a step, counted from the run's first, and what moves with it."""
         stage = self.stage(step // self.n_steps)
         n_done = step + 1 - stage.begin * self.n_steps
@@ -250,47 +338,3 @@ class Run:
                 batches.close()
             if self.group.size > 1:
                 distribute_bn(module, self.group.size, reduce=True)
-
-
-def parallel(
-    forward: Callable[[Tensor], Any], module: nn.Module, recipe: Recipe, group: Group
-) -> Callable[[Tensor], Any]:
-    """`forward` with gradients averaged over the processes, by torch's DDP.
-
-    Where a step has several batches, the latent weights' gradients come after the last backward
-    pass (see `held_weights`); they are left to `Run.one_step`.
-
-    Args:
-        forward: the module or what torch.compile made of it.
-        module: the network; every process takes over the first one's tensors, in place.
-        recipe: for the batches of a step.
-        group: with one process `forward` is handed back.
-    """
-    if group.size == 1:
-        return forward
-    for tensor in (*module.parameters(), *module.buffers()):
-        group.share(tensor.detach())
-    wrapped = cast(nn.Module, forward)
-    if recipe.grad_accum_steps > 1:
-        latent = {id(layer.weight) for layer in binary_layers(module).values()}
-        names = [name for name, p in wrapped.named_parameters() if id(p) in latent]
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(wrapped, names)  # type: ignore[no-untyped-call]
-    with warnings.catch_warnings():  # its new name is not in torch 2.9
-        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
-        return DistributedDataParallel(
-            wrapped,
-            device_ids=[group.device] if group.device.type == "cuda" else None,
-            broadcast_buffers=False,  # `settle_norms` does it once an epoch
-            gradient_as_bucket_view=True,
-        )
-
-
-def _average(grads: list[Tensor], group: Group) -> None:
-    if group.size == 1 or not grads:
-        return
-    flat = torch.cat([grad.flatten() for grad in grads])
-    dist.all_reduce(flat)
-    flat /= group.size
-    parts = torch.split(flat, [grad.numel() for grad in grads])
-    for grad, part in zip(grads, parts, strict=True):
-        grad.copy_(part.view_as(grad))

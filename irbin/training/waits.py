@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 from torch import Tensor
 
@@ -12,7 +12,7 @@ from irbin.data.batches import first_line
 from irbin.errors import DataError, LostWorkerError
 
 
-class Waits:
+class Waits(Iterator[tuple[Tensor, Tensor]]):
     """Batches of a loader, one after the other, and how long the steps have waited for them.
 
     Args:

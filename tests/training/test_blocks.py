@@ -15,6 +15,7 @@ from irbin.errors import UsageError
 from irbin.network.network import Network
 from irbin.records import DataOptions
 from irbin.training.blocks import Place, Watched, common_places
+from irbin.training.listener import Listener
 from irbin.training.loop import finetune
 from irbin.training.recipe import Recipe
 from irbin.verbs import convert, open_network
@@ -129,5 +130,5 @@ def test_resumed_it_ends_with_the_same_bytes(
         return (tmp_path / name / "last/training.safetensors").read_bytes()
 
     whole = run("whole")
-    assert run("cut", report=stop) != whole
+    assert run("cut", listener=Listener(report=stop)) != whole
     assert run("cut", resume=True) == whole

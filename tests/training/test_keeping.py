@@ -20,6 +20,7 @@ from irbin.processes import Group
 from irbin.records import DataOptions, EpochRecord
 from irbin.training import keeping, prepare
 from irbin.training.keeping import Keeper
+from irbin.training.listener import Listener
 from irbin.training.loop import finetune
 from irbin.training.recipe import Recipe
 from irbin.training.resume import Progress
@@ -54,7 +55,7 @@ def test_a_full_disk_ends_no_run_and_keeps_what_was_there(
         disk["full"] = record.epoch == 0  # full for the second epoch's save only
 
     with caplog.at_level(logging.WARNING, "irbin"):
-        record = finetune(make_network(), data, recipe, out, on_epoch=fill)
+        record = finetune(make_network(), data, recipe, out, listener=Listener(on_epoch=fill))
     assert len(record.epochs) == 3
     assert seen == [1, 1, 3]
     told = [r.getMessage() for r in caplog.records if "cannot write" in r.getMessage()]
@@ -75,7 +76,7 @@ def test_an_end_that_could_not_be_saved_is_an_error(
         disk["full"] = record.epoch == 1
 
     with pytest.raises(TrainingError, match=r"^the run is over, but its end could not be saved in"):
-        finetune(make_network(), data, recipe, out, on_epoch=fill)
+        finetune(make_network(), data, recipe, out, listener=Listener(on_epoch=fill))
     disk["full"] = False
     record = finetune(make_network(seed=4), data, recipe, out, resume=True)
     assert len(record.epochs) == 3

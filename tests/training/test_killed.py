@@ -21,6 +21,7 @@ import torch
 from irbin.files import current
 from irbin.network.network import Network
 from irbin.records import DataOptions, StepRecord
+from irbin.training.listener import Listener
 from irbin.training.loop import finetune
 from irbin.training.recipe import Recipe
 
@@ -111,7 +112,12 @@ def test_a_run_killed_after_a_step_ends_with_the_same_bytes(
         if record.epoch * record.n_steps + record.step == step:
             signal.raise_signal(signal.SIGKILL)
 
-    assert child(lambda: finetune(make_network(), data, recipe, out, report=die), None) == -9
+    assert (
+        child(
+            lambda: finetune(make_network(), data, recipe, out, listener=Listener(report=die)), None
+        )
+        == -9
+    )
     finetune(make_network(seed=5), data, recipe, out, resume=True)
     assert traces(out) == traces(tmp_path / "whole")
 
@@ -133,6 +139,11 @@ def test_a_run_killed_at_or_within_a_stage_ends_with_the_same_bytes(
         if record.epoch * record.n_steps + record.step == step:
             signal.raise_signal(signal.SIGKILL)
 
-    assert child(lambda: finetune(make_network(), data, staged, out, report=die), None) == -9
+    assert (
+        child(
+            lambda: finetune(make_network(), data, staged, out, listener=Listener(report=die)), None
+        )
+        == -9
+    )
     finetune(make_network(seed=5), data, staged, out, resume=True)
     assert traces(out) == traces(tmp_path / "whole")

@@ -19,6 +19,7 @@ from irbin import allocation
 from irbin.errors import DataError, TrainingError, UsageError
 from irbin.network.network import Network
 from irbin.records import DataOptions, EpochRecord, StepRecord
+from irbin.training.listener import Listener
 from irbin.training.loop import finetune
 from irbin.training.recipe import Recipe
 from tests.test_allocation import FakeLibc
@@ -72,7 +73,13 @@ def test_ede_moves_with_the_global_step_and_ends_at_t_max(
     make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
 ) -> None:
     network, seen = make_network(), []
-    finetune(network, data, recipe, tmp_path / "run", report=lambda step: seen.append(step))
+    finetune(
+        network,
+        data,
+        recipe,
+        tmp_path / "run",
+        listener=Listener(report=lambda step: seen.append(step)),
+    )
     assert len(seen) == 9  # 3 epochs of 3 whole batches
     expected = [0.1 * 100 ** ((i + 1) / 9) for i in range(9)]
     assert [step.t for step in seen] == pytest.approx(expected, rel=1e-6)
@@ -88,7 +95,11 @@ def test_learning_rate_warms_up_and_falls_by_step(
     rates: list[float] = []
     warm = replace(recipe, warmup_epochs=1.0, lr=0.01)
     finetune(
-        make_network(), data, warm, tmp_path / "run", report=lambda step: rates.append(step.lr)
+        make_network(),
+        data,
+        warm,
+        tmp_path / "run",
+        listener=Listener(report=lambda step: rates.append(step.lr)),
     )
     assert rates[0] < rates[1] < rates[2] == max(rates)
     assert rates[2:] == sorted(rates[2:], reverse=True)
@@ -154,7 +165,7 @@ def test_what_training_sets_in_the_phase_ends_with_it(
         seen.append((phase.spreads_inputs, phase.clamps, phase.scale))
 
     knobs = replace(recipe, epochs=1, input_spread="image", recu=True, ede_scale="even")
-    finetune(network, data, knobs, tmp_path / "run", report=look)
+    finetune(network, data, knobs, tmp_path / "run", listener=Listener(report=look))
     assert set(seen) == {(True, True, "even")}
     assert (phase.spreads_inputs, phase.clamps) == (False, False)
 
@@ -177,7 +188,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_what_was_saved(
             network.module.fc.weight.fill_(math.nan)
 
     with pytest.raises(TrainingError, match=r"epoch 1 at step 0 of 3: .*`fc\.weight`.*--lr"):
-        finetune(network, data, recipe, out, on_epoch=spoil)
+        finetune(network, data, recipe, out, listener=Listener(on_epoch=spoil))
     again = make_network()
     record = finetune(again, data, recipe, out, resume=True)
     assert len(record.epochs) == 3
@@ -194,7 +205,9 @@ def test_ctrl_c_ends_after_the_step_and_saves(
             os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
-    record = finetune(make_network(), data, recipe, tmp_path / "run", report=press)
+    record = finetune(
+        make_network(), data, recipe, tmp_path / "run", listener=Listener(report=press)
+    )
     assert record.interrupted
     assert len(steps) == 5
     assert len(record.epochs) == 1
@@ -218,7 +231,7 @@ def test_a_network_that_cannot_be_saved_is_told_before_training(
     live = Network(network.module, replace(network.source, architecture="live:Tiny"), network.plan)
     steps: list[StepRecord] = []
     with pytest.raises(Exception, match="nothing says how to build"):
-        finetune(live, data, recipe, tmp_path / "run", report=steps.append)
+        finetune(live, data, recipe, tmp_path / "run", listener=Listener(report=steps.append))
     assert steps == []
     assert not (tmp_path / "run").exists()
 
@@ -238,20 +251,25 @@ def test_a_corrupt_image_stops_training_with_its_name(
         finetune(make_network(), spoiled, recipe, tmp_path / "run")
 
 
-@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize(
+    ("split", "n_batches", "image"),
+    [("train", 1, 3), ("val", 1, 3), ("train", 2, 3), ("train", 2, 5)],
+)
 def test_a_repaired_image_lets_the_run_go_on_as_if_nothing_had_been(
-    make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path, split: str
-) -> None:
+    make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path, split: str,
+    n_batches: int, image: int,
+) -> None:  # fmt: skip
     shutil.copytree(data.data_dir, tmp_path / "images")
     # decoded at once, the image would be told before the first step
-    data = replace(data, data_dir=str(tmp_path / "images"), cache="off")
+    data = replace(data, data_dir=str(tmp_path / "images"), cache="off", batch_size=8 // n_batches)
+    recipe = replace(recipe, grad_accum_steps=n_batches)
     whole = finetune(make_network(), data, recipe, tmp_path / "whole")
-    file = sorted((tmp_path / "images" / split).rglob("*.png"))[3]
-    image = file.read_bytes()
-    file.write_bytes(image[:40])
+    file = sorted((tmp_path / "images" / split).rglob("*.png"))[image]
+    content = file.read_bytes()
+    file.write_bytes(content[:40])
     with pytest.raises(DataError, match="expected images that can be decoded"):
         finetune(make_network(), data, recipe, tmp_path / "run")
-    file.write_bytes(image)
+    file.write_bytes(content)
     resumed = finetune(make_network(seed=1), data, recipe, tmp_path / "run", resume=True)
     assert [e.train_loss for e in resumed.epochs] == [e.train_loss for e in whole.epochs]
     assert [e.eval_loss for e in resumed.epochs] == [e.eval_loss for e in whole.epochs]
@@ -275,7 +293,11 @@ def test_what_a_step_frees_is_kept_for_the_next(
     monkeypatch.setattr(allocation, "_tunable", lambda: libc)
     once = replace(recipe, epochs=1)
     finetune(
-        make_network(), data, once, tmp_path / "run", report=lambda _record: kept.add(libc.keeps)
+        make_network(),
+        data,
+        once,
+        tmp_path / "run",
+        listener=Listener(report=lambda _record: kept.add(libc.keeps)),
     )
     assert kept == {True}
     assert not libc.keeps

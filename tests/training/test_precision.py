@@ -18,6 +18,7 @@ from irbin.network.network import Network
 from irbin.processes import ALONE, Group
 from irbin.records import DataOptions
 from irbin.training import loop
+from irbin.training.listener import Listener
 from irbin.training.loop import finetune
 from irbin.training.precision import (
     compiled,
@@ -250,9 +251,9 @@ def test_where_one_process_cannot_compile_none_does(
     monkeypatch.setattr(torch, "compile", lambda module, mode=None: lambda x: module(x))
     settled = replace(auto, amp="off", channels_last=False, compile=True)
     network = make_network()
-    train, val = open_loaders(network, data, settled, ALONE)
+    loaders = open_loaders(network, data, settled, ALONE)
     run = make_run(
-        network, settled, tmp_path, OtherFellBack(), train, val, n_steps=3, must_compile=False
+        network, settled, tmp_path, OtherFellBack(), loaders, n_steps=3, must_compile=False
     )
     assert run.recipe.compile is False
     assert run.forward is network.module
@@ -288,7 +289,7 @@ def test_a_run_whose_compiling_failed_says_so_and_goes_on(
     monkeypatch.setattr(precision, "WORTH_COMPILING", 1)
     monkeypatch.setattr(torch, "compile", broken)
     lines: list[str] = []
-    finetune(make_network(), data, auto, tmp_path / "run", say=lines.append)
+    finetune(make_network(), data, auto, tmp_path / "run", listener=Listener(say=lines.append))
     assert lines[0].endswith("channels-last, not compiled (torch.compile failed)")
     args = yaml.safe_load((tmp_path / "run" / "args.yaml").read_text())
     assert args["asked"] == {"amp": "auto", "channels_last": "auto", "compile": "auto"}
@@ -336,14 +337,21 @@ def test_what_was_decided_is_kept_and_resumed(
 ) -> None:  # fmt: skip
     lines: list[str] = []
     set_machine(monkeypatch, bfloat16=True, compiler="")
-    finetune(make_network(), data, auto, tmp_path / "run", say=lines.append)
+    finetune(make_network(), data, auto, tmp_path / "run", listener=Listener(say=lines.append))
     assert lines[0].startswith("training in bfloat16 (the processor has it), channels-last, not")
     assert lines[1].startswith("images: 30 + 15 decoded once")
     args = yaml.safe_load((tmp_path / "run" / "args.yaml").read_text())
     assert (args["recipe"]["amp"], args["recipe"]["compile"]) == ("bfloat16", False)
     assert args["data"]["cache"] == "ram"
     set_machine(monkeypatch, bfloat16=False, compiler="")  # another machine
-    finetune(make_network(), data, auto, tmp_path / "run", resume=True, say=lines.append)
+    finetune(
+        make_network(),
+        data,
+        auto,
+        tmp_path / "run",
+        resume=True,
+        listener=Listener(say=lines.append),
+    )
     assert lines[2].startswith("training in bfloat16 (asked for)")
 
 

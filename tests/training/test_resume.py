@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from irbin.errors import TrainingError
 from irbin.network.network import Network
 from irbin.records import DataOptions, StepRecord
+from irbin.training.listener import Listener
 from irbin.training.loop import finetune
 from irbin.training.recipe import Recipe
 from irbin.training.resume import decode, encode, lay_out_as_parameters
@@ -62,7 +63,7 @@ def test_a_rate_of_its_own_goes_on_as_it_began(
     finetune(make_network(), data, knobs, tmp_path / "whole")
     for n_steps in (2, 5):  # in either stage
         out = tmp_path / f"cut-{n_steps}"
-        finetune(make_network(), data, knobs, out, report=stop_after(n_steps))
+        finetune(make_network(), data, knobs, out, listener=Listener(report=stop_after(n_steps)))
         finetune(make_network(seed=99), data, knobs, out, resume=True)
         assert weights(out) == weights(tmp_path / "whole")
         assert state(out) == state(tmp_path / "whole")
@@ -75,7 +76,7 @@ def test_a_run_of_an_earlier_version_goes_on_as_it_began(
 ) -> None:
     finetune(make_network(), data, recipe, tmp_path / "whole")
     out = tmp_path / "cut"
-    finetune(make_network(), data, recipe, out, report=stop_after(5))
+    finetune(make_network(), data, recipe, out, listener=Listener(report=stop_after(5)))
     args = yaml.safe_load((out / "args.yaml").read_text())
     for name in NEWER_KNOBS:
         del args["recipe"][name]
@@ -98,7 +99,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     hard, loading = replace(recipe, **HARD), replace(data, workers=workers)
     whole = finetune(make_network(), loading, hard, tmp_path / "whole")
     out = tmp_path / "cut"
-    cut = finetune(make_network(), loading, hard, out, report=stop_after(n_steps))
+    cut = finetune(
+        make_network(), loading, hard, out, listener=Listener(report=stop_after(n_steps))
+    )
     assert cut.interrupted
     assert weights(out) != weights(tmp_path / "whole")
     resumed = finetune(make_network(seed=99), loading, hard, out, resume=True)
@@ -131,7 +134,7 @@ def test_every_optimizer_resumes_exactly(
 ) -> None:
     short = replace(recipe, epochs=2, opt=opt, channels_last=opt == "adamw")
     finetune(make_network(), data, short, tmp_path / "whole")
-    finetune(make_network(), data, short, tmp_path / "cut", report=stop_after(2))
+    finetune(make_network(), data, short, tmp_path / "cut", listener=Listener(report=stop_after(2)))
     finetune(make_network(), data, short, tmp_path / "cut", resume=True)
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
 
@@ -142,7 +145,7 @@ def test_interruption_while_evaluating_evaluates_again(
     finetune(make_network(), data, recipe, tmp_path / "whole")
     out = tmp_path / "cut"
     # the last step of the first epoch: its evaluation does not happen any more
-    cut = finetune(make_network(), data, recipe, out, report=stop_after(3))
+    cut = finetune(make_network(), data, recipe, out, listener=Listener(report=stop_after(3)))
     assert cut.interrupted
     assert cut.epochs == ()
     resumed = finetune(make_network(), data, recipe, out, resume=True)
@@ -164,7 +167,7 @@ def test_a_run_that_was_killed_goes_on_from_the_last_epoch(
             raise Killed
 
     with pytest.raises(Killed):
-        finetune(make_network(), data, recipe, out, report=die)
+        finetune(make_network(), data, recipe, out, listener=Listener(report=die))
     finetune(make_network(seed=5), data, recipe, out, resume=True)
     assert weights(out) == weights(tmp_path / "whole")
     (out / "last").rename(out / "last.previous")  # ended between the two renames of a save
@@ -178,7 +181,9 @@ def test_resuming_a_finished_run_changes_nothing(
     bytes_before = weights(tmp_path / "run")
     steps: list[StepRecord] = []
     again = make_network(seed=3)
-    second = finetune(again, data, recipe, tmp_path / "run", resume=True, report=steps.append)
+    second = finetune(
+        again, data, recipe, tmp_path / "run", resume=True, listener=Listener(report=steps.append)
+    )
     assert second == first
     assert steps == []
     assert weights(tmp_path / "run") == bytes_before
@@ -192,7 +197,7 @@ def test_another_run_is_not_resumed(
     with pytest.raises(TrainingError, match=r"expected a run folder to go on with.*no args\.yaml"):
         finetune(make_network(), data, recipe, out, resume=True)
     assert not out.exists()
-    finetune(make_network(), data, recipe, out, report=stop_after(1))
+    finetune(make_network(), data, recipe, out, listener=Listener(report=stop_after(1)))
     with pytest.raises(TrainingError, match=r"differ: was `lr` 0\.01, now 0\.5$"):
         finetune(make_network(), data, replace(recipe, lr=0.5), out, resume=True)
     with pytest.raises(TrainingError, match=r"was 8 images a step, now 4 \(`batch_size` × "):
@@ -245,7 +250,7 @@ def test_a_fused_optimizer_of_channels_last_weights_resumes_exactly(
         recipe, epochs=2, opt="adamw", opt_kwargs={"fused": True}, channels_last=True, lr=0.05
     )
     finetune(make_network(), data, short, tmp_path / "whole")
-    finetune(make_network(), data, short, tmp_path / "cut", report=stop_after(2))
+    finetune(make_network(), data, short, tmp_path / "cut", listener=Listener(report=stop_after(2)))
     finetune(make_network(), data, short, tmp_path / "cut", resume=True)
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
 

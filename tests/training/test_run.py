@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from irbin.network.network import Network
 from irbin.records import DataOptions, StepRecord
+from irbin.training.listener import Listener
 from irbin.training.loop import finetune
 from irbin.training.recipe import Recipe
 
@@ -31,7 +32,13 @@ def test_two_batches_of_4_make_the_step_of_one_of_8(
     whole, halves = without_norm(make_network()), without_norm(make_network())
     one = finetune(whole, data, slow, tmp_path / "one")
     cut = replace(slow, grad_accum_steps=2)
-    two = finetune(halves, replace(data, batch_size=4), cut, tmp_path / "two", report=seen.append)
+    two = finetune(
+        halves,
+        replace(data, batch_size=4),
+        cut,
+        tmp_path / "two",
+        listener=Listener(report=seen.append),
+    )
     assert seen[0].n_steps == 3
     for left, right in zip(one.epochs, two.epochs, strict=True):
         assert left.train_loss == pytest.approx(right.train_loss, rel=1e-4)

@@ -20,6 +20,7 @@ from irbin.binary.layers import binary_layers, phase_of
 from irbin.errors import UsageError
 from irbin.network.network import Network
 from irbin.records import DataOptions, EpochRecord, StepRecord
+from irbin.training.listener import Listener
 from irbin.training.loop import finetune
 from irbin.training.recipe import Recipe
 from irbin.training.request import resolve_recipe
@@ -95,7 +96,7 @@ def test_each_stage_computes_and_anneals_as_it_says(
         signs = layer.binary_input(seen["x"]).abs().unique().tolist() == [1.0]
         computed.append((signs, layer.used().weight is layer.weight))
 
-    finetune(network, data, staged, tmp_path / "run", report=watch)
+    finetune(network, data, staged, tmp_path / "run", listener=Listener(report=watch))
     names = ["float"] * 3 + ["activations"] * 6 + ["binary"] * 6
     assert [step.stage for step in steps] == names
     expected = {"float": (False, True), "activations": (True, True), "binary": (True, False)}
@@ -120,7 +121,13 @@ def test_schedule_and_optimizer_begin_anew_and_the_decay_changes(
             lambda optimizer, *_: used.append(optimizer.param_groups[0]["lr"])
         )
         out = tmp_path / name
-        finetune(make_network(), data, recipe, out, report=lambda step: told.append(step.lr))
+        finetune(
+            make_network(),
+            data,
+            recipe,
+            out,
+            listener=Listener(report=lambda step: told.append(step.lr)),
+        )
         hook.remove()
         return list(zip(used, told, strict=True))
 
@@ -191,7 +198,7 @@ def test_only_the_last_stage_counts(
             assert (value["best_epoch"], value["last_top1"]) == (-1, None)
             assert not (out / "best").exists()
 
-    record = finetune(make_network(), data, staged, out, on_epoch=look)
+    record = finetune(make_network(), data, staged, out, listener=Listener(on_epoch=look))
     assert record.best_epoch in (3, 4)
     assert record.best_top1 == max(epoch.eval_top1 for epoch in record.epochs[3:])
     assert all(math.isfinite(epoch.eval_top1) for epoch in record.epochs)
@@ -220,7 +227,7 @@ def test_resuming_around_the_stages_ends_leaves_the_same_bytes(
             raise KeyboardInterrupt
 
     cut = make_network()
-    assert finetune(cut, data, hard, out, report=stop).interrupted
+    assert finetune(cut, data, hard, out, listener=Listener(report=stop)).interrupted
     assert phase_of(cut.module).binary_weights
     finetune(make_network(seed=9), data, hard, out, resume=True)
     for file in ("last/model", "last/training", "best/model"):

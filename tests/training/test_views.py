@@ -16,6 +16,7 @@ from torch import nn
 from irbin.errors import UsageError
 from irbin.network.network import Network
 from irbin.records import DataOptions, StepRecord
+from irbin.training.listener import Listener
 from irbin.training.loop import finetune
 from irbin.training.recipe import Recipe
 from irbin.training.request import resolve_recipe
@@ -138,7 +139,14 @@ def test_the_teacher_is_asked_about_every_view_of_an_image_once(
 ) -> None:
     teacher, said = Teacher(), []
     loading = replace(data, cache=cache)
-    finetune(make_network(), loading, repeating, tmp_path / "run", teacher=teacher, say=said.append)
+    finetune(
+        make_network(),
+        loading,
+        repeating,
+        tmp_path / "run",
+        teacher=teacher,
+        listener=Listener(say=said.append),
+    )
     assert said[2] == (
         "teacher: 2 views of 30 images, 0 MB of answers in memory; from epoch 3 on they are looked "
         "up"
@@ -174,7 +182,12 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     loading, out = replace(data, cache=cache), tmp_path / "cut"
     finetune(make_network(), loading, repeating, tmp_path / "whole", teacher=Teacher())
     cut = finetune(
-        make_network(), loading, repeating, out, teacher=Teacher(), report=stop_after(n_steps)
+        make_network(),
+        loading,
+        repeating,
+        out,
+        teacher=Teacher(),
+        listener=Listener(report=stop_after(n_steps)),
     )
     assert cut.interrupted
     teacher = Teacher()
@@ -191,7 +204,14 @@ def test_a_table_that_is_ahead_of_the_weights_changes_nothing(
     """As a kill between the two saves leaves it."""
     whole, out = tmp_path / "whole", tmp_path / "cut"
     finetune(make_network(), data, repeating, whole, teacher=Teacher())
-    finetune(make_network(), data, repeating, out, teacher=Teacher(), report=stop_after(n_steps))
+    finetune(
+        make_network(),
+        data,
+        repeating,
+        out,
+        teacher=Teacher(),
+        listener=Listener(report=stop_after(n_steps)),
+    )
     shutil.rmtree(out / "views")
     shutil.copytree(whole / "views", out / "views")
     finetune(make_network(), data, repeating, out, teacher=Teacher(), resume=True)
