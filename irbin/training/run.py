@@ -188,6 +188,8 @@ class Run:
     ) -> Computed:
         """One step: the gradients of its batches, and what the optimizer makes of them.
 
+        A step that an image, or a worker, ends between its batches leaves no trace.
+
         Args:
             batches: the step's `grad_accum_steps` pairs of images and labels; images may be changed
                 in place.
@@ -254,13 +256,20 @@ class Run:
     def _held(self) -> Iterator[None]:
         """Round the batches of one step: binary weights are computed once where there are several.
 
-        What `parallel` left out is summed over the processes on the way out.
+        What `parallel` left out is summed over the processes on the way out. Where the batches end
+        too early, batch norm's statistics are put back.
         """
         if self.recipe.grad_accum_steps == 1:
             yield
             return
-        with held_weights(self.module):
-            yield
+        before = [(buffer, buffer.clone()) for buffer in self.module.buffers()]
+        try:
+            with held_weights(self.module):
+                yield
+        except BaseException:
+            for buffer, value in before:
+                buffer.copy_(value)
+            raise
         latent = {layer.weight: None for layer in binary_layers(self.module).values()}
         average([w.grad for w in latent if w.grad is not None], self.group)
 
