@@ -36,6 +36,7 @@ from irbin.training.keeping import Keeper
 from irbin.training.listener import NOBODY, Listener
 from irbin.training.meter import Meter, epoch_record, not_finite
 from irbin.training.nonfinite import first_nonfinite
+from irbin.training.norms import calibrate, settle_norms
 from irbin.training.precision import decide, tried_convolutions
 from irbin.training.prepare import after_training, cache_of, make_run, open_loaders
 from irbin.training.recipe import Recipe
@@ -153,9 +154,9 @@ def _train(run: Run, progress: Progress, keeper: Keeper) -> bool:
     with held_interrupt() as stop:
         while progress.epoch < run.n_epochs and not group.any(stop()):
             images = _take_steps(run, progress, keeper, stop)
-            run.settle_norms()
+            settle_norms(run)
             if progress.epoch + 1 == run.n_epochs:
-                run.calibrate()
+                calibrate(run)
             evaluation = _validate(run, progress, stop)
             if group.any(stop()):  # also during the evaluation, which is then done again
                 keeper.save_last()

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
-from timm.utils import ModelEmaV3, distribute_bn
+from timm.utils import ModelEmaV3
 from timm.utils.clip_grad import dispatch_clip_grad
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -27,7 +26,6 @@ from irbin.network.network import Network
 from irbin.processes import Group
 from irbin.records import LayerDiagnostics
 from irbin.training.blocks import Watched
-from irbin.training.calibrate import reestimate_batch_norm
 from irbin.training.diagnostics import Diagnostics
 from irbin.training.distill import block_loss, distillation_loss
 from irbin.training.heads import heads, labels_loss
@@ -321,29 +319,3 @@ class Run:
     def seed(self, batch: int) -> None:
         """Seeds everything random for a batch, counted from the run's first."""
         seed_all(self.recipe.seed, batch, self.group.rank, device=self.group.device)
-
-    def settle_norms(self) -> None:
-        """At an epoch's end: every process gets the same running statistics, as `dist_bn` says."""
-        if self.group.size == 1 or self.recipe.dist_bn == "off":
-            return
-        for module in (self.module, self.ema.module if self.ema is not None else nn.Identity()):
-            distribute_bn(module, self.group.size, self.recipe.dist_bn == "reduce")
-
-    def calibrate(self) -> None:
-        """Measures batch norm anew on `calibrate_images`, augmented as those of training.
-
-        They are those of an epoch after the last one, each process's share; every process gets the
-        mean over all. Nothing happens where the recipe wants none.
-        """
-        n_images, n_each = self.recipe.calibrate_images, self.train.batch_size * self.group.size
-        if n_images == 0:
-            return
-        for module in dict.fromkeys((self.module, self.averaged.module)):  # one order everywhere
-            self.train.set_epoch(self.n_epochs)
-            batches = iter(self.train)
-            n_batches = min(math.ceil(n_images / n_each), len(self.train))
-            reestimate_batch_norm(module, (images for images, _ in islice(batches, n_batches)))
-            if isinstance(batches, Generator):
-                batches.close()
-            if self.group.size > 1:
-                distribute_bn(module, self.group.size, reduce=True)
