@@ -100,7 +100,7 @@ for file in "$(find "$out/bad/train" -mindepth 1 -maxdepth 1 -type d | sort | ta
 begin=$SECONDS
 timeout $((patience * 120)) "${two[@]}" finetune "$out/conv" -o "$out/lost" --data-dir "$out/bad" "${knobs[@]}" --cache off -b 16 --no-compile > "$out/lost.log" 2>&1
 rc=$? spent=$((SECONDS - begin))
-[ $rc != 0 ] && [ $spent -lt 60 ] && grep -q "can be decoded" "$out/lost.log"
+[ $rc != 0 ] && [ $spent -lt $((patience * 60)) ] && grep -q "can be decoded" "$out/lost.log"
 check $? "a damaged image ends both, in $spent s, and is named"
 
 # a process is killed: the other must be gone within 60 s. On the CPU it says so itself, in irbin's
