@@ -101,6 +101,11 @@ def finetune(
     )  # fmt: skip
     if resume:
         progress = load_last(run)
+        if progress.epoch >= run.n_epochs:
+            lines = (
+                f"the run in {out} is finished: {progress.epoch} epochs of {run.n_epochs}; nothing "
+                "is left to train",
+            )
     else:
         progress = Progress()
         if group.is_first:

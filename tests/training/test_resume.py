@@ -181,9 +181,15 @@ def test_resuming_a_finished_run_changes_nothing(
     bytes_before = weights(tmp_path / "run")
     steps: list[StepRecord] = []
     again = make_network(seed=3)
+    said: list[str] = []
     second = finetune(
-        again, data, recipe, tmp_path / "run", resume=True, listener=Listener(report=steps.append)
-    )
+        again, data, recipe, tmp_path / "run", resume=True,
+        listener=Listener(report=steps.append, say=said.append),
+    )  # fmt: skip
+    n = len(second.epochs)
+    assert said == [
+        f"the run in {tmp_path / 'run'} is finished: {n} epochs of {n}; nothing is left to train"
+    ]
     assert second == first
     assert steps == []
     assert weights(tmp_path / "run") == bytes_before
