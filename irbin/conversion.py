@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
-from irbin.errors import MixedImagesError, UsageError
+from irbin.errors import MixedImagesError
 from irbin.network.network import Network
 from irbin.network.plan import make_plan
 from irbin.network.rewrite import rewrite
 from irbin.network.trace import trace
 from irbin.program.lower import check_lowers
-from irbin.records import CALIBRATION_IMAGES, DataOptions, Plan, PlanOptions, SourceOptions
-from irbin.sources import Source
+from irbin.records import CALIBRATION_IMAGES, DataOptions, Plan, PlanOptions
 from irbin.training.calibrate import calibrate
 from irbin.training.listener import Stage
 from irbin.training.recipe_file import RecipeFile
-from irbin.training.request import resolve_recipe
 
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
@@ -59,33 +55,6 @@ def make_binary(
     if n_images and data is not None:
         calibrate(converted, data, n_images, report)
     return converted
-
-
-def named_source(
-    source: Source | None, options: SourceOptions | None, recipe: RecipeFile
-) -> tuple[Source, SourceOptions]:
-    """What to open, and how: what the user named, else the recipe's own network.
-
-    Raises:
-        UsageError: neither names one.
-    """
-    options = options or SourceOptions()
-    if source is not None:
-        return source, options
-    if recipe.source is None:
-        hint = f"; the recipe `{recipe.name}` names no network" if recipe.name else ""
-        raise UsageError(
-            "expected a SOURCE, got none; give a model's name, a checkpoint file or a folder" + hint
-        )
-    return recipe.source, replace(options, pretrained=options.pretrained and recipe.pretrained)
-
-
-def seeded(
-    options: SourceOptions | None, recipe: str | None, overrides: Mapping[str, Any] | None
-) -> SourceOptions:
-    """The options with the run's seed, which decides an untrained network's first weights too."""
-    seed = resolve_recipe(recipe, dict(overrides or {}), converted=False).seed
-    return replace(options or SourceOptions(), seed=seed)
 
 
 def as_recipe_says(

@@ -73,6 +73,8 @@ class Preprocessing:
         return max(self.input_size[1:]) <= SMALL_SIDE
 
 
+DEFAULT_SEED = 42
+"""Where neither the caller nor a recipe says."""
 THE_SOURCES = "the source's"
 """What None stands for in most of `SourceOptions`."""
 
@@ -176,8 +178,9 @@ class SourceOptions:
         bool,
         Knob(NETWORK, "Leave a checkpoint's tensors that the network lacks, and list them."),
     ] = False
-    seed: int = 42
-    """Decides the weights that are not loaded: all of an untrained network, or a new head."""
+    seed: int | None = None
+    """Decides the weights that are not loaded: all of an untrained network, or a new head; None
+    takes the recipe's, else `DEFAULT_SEED`."""
 
     def __post_init__(self) -> None:
         # lists for tuples, as in every folder that this network will be built from again

@@ -21,7 +21,7 @@ from irbin.network.network import Network
 from irbin.network.open import open_network as open_by_name
 from irbin.network.open import reopen
 from irbin.network.source import check_options
-from irbin.records import NetworkForm, SourceOptions, SourceRecord
+from irbin.records import DEFAULT_SEED, NetworkForm, SourceOptions, SourceRecord
 from irbin.runtime.model import PackedModel
 from irbin.runtime.model import load as load_packed
 from irbin.zoo.entries import located
@@ -47,7 +47,7 @@ def open_network(source: Source, options: SourceOptions | None = None) -> Networ
     if isinstance(source, nn.Module):
         return _network_of_module(source, options)
     with torch.random.fork_rng(devices=()):
-        torch.manual_seed(options.seed)
+        torch.manual_seed(DEFAULT_SEED if options.seed is None else options.seed)
         return open_by_name(str(source), options)
 
 

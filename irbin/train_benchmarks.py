@@ -34,6 +34,7 @@ from irbin.training.listener import Stage, ignore
 from irbin.training.precision import WORTH_COMPILING, decide, uses_channels_last
 from irbin.training.prepare import make_run, open_loaders
 from irbin.training.recipe import Recipe
+from irbin.training.recipe_file import RecipeFile, read_recipe
 from irbin.training.request import resolve_recipe
 from irbin.training.run import DATA, PARTS, Run
 from irbin.verbs import convert
@@ -106,13 +107,14 @@ def benchmark_training(
         TrainingError: a loss that is not finite, or torch.compile was asked for and fails.
     """
     report = report or ignore
-    settings = resolve_recipe(recipe, {**(overrides or {}), "distill": False}, converted=True)
+    file = read_recipe(recipe)
+    settings = resolve_recipe(file, {**(overrides or {}), "distill": False}, converted=True)
     before = torch.get_num_threads()
     torch.set_num_threads(n_threads or before)
     try:
         where = machine()  # its load is the one before
         group = alone(open_device(device))
-        networks = _networks(open_network(source, source_options), recipe, options)
+        networks = _networks(open_network(source, source_options), file, options)
         train = _loader(networks[BINARY], settings, data, batch_size, group, report)
         runs, path = _runs(networks, settings, train, group, report)
         with memory_kept():
@@ -136,7 +138,7 @@ def benchmark_training(
         torch.set_num_threads(before)
 
 
-def _networks(network: Network, recipe: str | None, options: dict[str, Any]) -> dict[str, Network]:
+def _networks(network: Network, recipe: RecipeFile, options: dict[str, Any]) -> dict[str, Network]:
     """The binary network and its float one, neither of them the user's own."""
     check_classifier(network.source, "train")
     if network.plan is not None:

@@ -18,8 +18,6 @@ from irbin.conversion import (
     as_recipe_says,
     conversion_line,
     make_binary,
-    named_source,
-    seeded,
 )
 from irbin.data import check_classes, class_names, eval_loader, open_dataset
 from irbin.errors import UsageError
@@ -62,8 +60,8 @@ from irbin.sources import (
 )
 from irbin.training.listener import Listener, OnEpoch, Report, Say, Stage, ignore
 from irbin.training.loop import finetune as finetune_network
-from irbin.training.recipe_file import plan_options, read_recipe
-from irbin.training.request import resolve_recipe
+from irbin.training.recipe_file import RecipeFile, plan_options
+from irbin.training.request import asked
 from irbin.training.run_folder import refuse_existing_run
 
 
@@ -104,7 +102,7 @@ def convert(
     source: Source | None = None,
     out: str | Path | None = None,
     *,
-    recipe: str | None = None,
+    recipe: str | RecipeFile | None = None,
     source_options: SourceOptions | None = None,
     data: DataOptions | None = None,
     calibrate: int = 0,
@@ -118,7 +116,7 @@ def convert(
         source: see `open_network`; None takes the recipe's.
         out: folder to write; None writes nothing.
         recipe: name or YAML file whose `convert` sets defaults for `options`.
-        source_options: how to read the source; None reads it as it is, with the recipe's seed.
+        source_options: how to read the source; the recipe's seed where they give none.
         data: training images for `calibrate`.
         calibrate: images to re-estimate batch-norm statistics on; 0 leaves them.
         overwrite: replace `out` if it exists.
@@ -134,9 +132,8 @@ def convert(
         raise UsageError(f"`calibrate`: expected a number of images ≥ 0, got {calibrate}")
     if calibrate and (data is None or not (data.data_dir or data.dataset)):
         raise UsageError("`calibrate` needs images: give `--data-dir`")
-    file = read_recipe(recipe)
-    how = source_options or seeded(None, recipe, None)
-    network = open_network(*named_source(source, how, file))
+    request = asked(source, source_options, recipe=recipe, data=data)
+    network = open_network(request.source, request.source_options)
     if network.plan is not None:
         raise UsageError("expected a float network, got one that is converted already")
     if out is not None:  # before any long work, not after it
@@ -144,9 +141,8 @@ def convert(
         refuse_existing(Path(out), overwrite)
         refuse_float(Path(out))
     warn_of_guess(network.source)
-    wanted = plan_options({**(file.convert or {}), **options})
-    batched = None if data is None else file.batched(data)
-    converted = make_binary(network, wanted, batched, calibrate, report)
+    wanted = plan_options({**(request.file.convert or {}), **options})
+    converted = make_binary(network, wanted, request.data, calibrate, report)
     if out is not None:
         save_folder(converted, Path(out), overwrite=overwrite)
     return converted
@@ -158,7 +154,7 @@ def finetune(
     *,
     data: DataOptions,
     source_options: SourceOptions | None = None,
-    recipe: str | None = None,
+    recipe: str | RecipeFile | None = None,
     overrides: Mapping[str, Any] | None = None,
     teacher: Source | None = None,
     resume: bool = False,
@@ -194,14 +190,12 @@ def finetune(
         DataError, TrainingError: see `data` and `training.loop`.
     """
     listener = Listener(report or ignore, on_epoch or ignore, say or ignore, stage or ignore)
-    file = read_recipe(recipe)
-    source, how = named_source(source, source_options, file)
-    data = file.batched(data)
+    request = asked(source, source_options, recipe=recipe, overrides=overrides, data=data)
+    source, file, data = request.source, request.file, request.file.batched(data)
     own_device(device)
-    network = open_network(source, seeded(how, recipe, overrides))
+    network = open_network(source, request.source_options)
     check_classifier(network.source, "fine-tune")
-    will_be_binary = network.plan is not None or file.convert is not None
-    settings = resolve_recipe(recipe, dict(overrides or {}), will_be_binary)
+    settings = request.recipe(converted=network.plan is not None or file.convert is not None)
     warn_of_guess(network.source)
     if not resume:
         refuse_own_source(out, source, network, teacher)
@@ -214,8 +208,8 @@ def finetune(
         raise UsageError("`teacher` was given but the recipe does not distill; add `--distill`")
     inputs = {
         "source": name_of(source),
-        "recipe": recipe,
-        "overrides": dict(overrides or {}),
+        "recipe": file.name or None,
+        "overrides": request.overrides,
         "teacher": None if teacher is None else name_of(teacher),
         "convert": None if network is opened else to_json(file.plan_options),
     }

@@ -68,7 +68,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "records",
         "errors",
     },
-    "conversion": {"sources", "network", "training", "program", "records", "errors"},
+    "conversion": {"network", "training", "program", "records", "errors"},
 }
 """The rooms in `FREE` may import anything."""
 

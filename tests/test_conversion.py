@@ -172,8 +172,8 @@ def test_a_network_converted_otherwise_is_noted_and_trained(
 
 
 def test_pretrained_false_keeps_the_recipes_own_network_untrained(tmp_path: Path) -> None:
-    from irbin.conversion import named_source
     from irbin.training.recipe_file import read_recipe
+    from irbin.training.request import named_source
 
     file = read_recipe(write_recipe(tmp_path, source="resnet18", pretrained=False))
     assert named_source(None, None, file) == ("resnet18", SourceOptions(pretrained=False))

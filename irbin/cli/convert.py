@@ -19,7 +19,7 @@ from irbin.cli.recipe_options import complete_recipe
 from irbin.cli.source_options import SourceFlags
 from irbin.errors import UsageError
 from irbin.knob import DATA
-from irbin.records import CALIBRATION_IMAGES, SourceOptions
+from irbin.records import CALIBRATION_IMAGES, DEFAULT_SEED
 from irbin.report.images import images_line
 from irbin.report.plan import shortcut_line
 
@@ -50,7 +50,7 @@ def convert(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, metavar="N", show_default=f"the recipe's, else {SourceOptions.seed}",
+        typer.Option(min=0, metavar="N", show_default=f"the recipe's, else {DEFAULT_SEED}",
                      help="Decides weights that are not loaded."),
     ] = None,
     overwrite: Overwrite = False,
@@ -64,10 +64,7 @@ def convert(
     n_images = _calibration(calibrate, data)
     spec = network.named_beside(source, recipe)
     from irbin import verbs
-    from irbin.training.request import resolve_recipe
 
-    if seed is None:
-        seed = resolve_recipe(recipe, {}, converted=False).seed
     with counting("calibrating") as report:
         converted = verbs.convert(
             spec,

@@ -16,6 +16,7 @@ from irbin import verbs
 from irbin.demo.dataset import write_image_folder
 from irbin.errors import UsageError
 from irbin.records import DataOptions, DemoRecord, EpochRecord, Plan, StepRecord
+from irbin.training.recipe_file import read_recipe
 from irbin.training.request import resolve_recipe
 
 PLAN_OPTIONS: dict[str, Any] = {"bits": "1w1a", "activation": "hardtanh", "shortcut": "bireal"}
@@ -54,7 +55,8 @@ def run_demo(
     """
     started = time.monotonic()
     overrides = {} if epochs is None else {"epochs": epochs}
-    resolve_recipe(RECIPE, overrides, converted=True)  # before anything is unpacked
+    recipe = read_recipe(RECIPE)
+    resolve_recipe(recipe, overrides, converted=True)  # before anything is unpacked
     _prepare(out, overwrite)
     on_stage("unpacking 7,000 images of Fashion-MNIST and a float network trained on them")
     write_image_folder(out / "data")
@@ -67,7 +69,7 @@ def run_demo(
 
     on_stage("fine-tuning with EDE, the float network as teacher")
     verbs.finetune(
-        out / "converted", out / "run", data=data, recipe=RECIPE, overrides=overrides,
+        out / "converted", out / "run", data=data, recipe=recipe, overrides=overrides,
         report=report, on_epoch=on_epoch,
     )  # fmt: skip
 

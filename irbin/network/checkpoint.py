@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from irbin.errors import SourceError
-from irbin.network.formats import INDEX_SUFFIX, keeps_order, read_content
+from irbin.network.formats import INDEX_SUFFIX, read_content
 from irbin.network.unpickle import first_line
 from irbin.network.wrapping import N_NAMED, names_of, unwrap
 
@@ -63,13 +63,13 @@ def read_checkpoint(path: Path, use_ema: bool = False, state_key: str | None = N
         SourceError: the file is missing, empty, cut short, not a checkpoint, would run code, holds
             no tensors, no averaged ones or several state dicts, or holds NaN or infinite weights.
     """
-    content, where = read_content(path), f"`{path}`"
+    (content, is_ordered), where = read_content(path), f"`{path}`"
     tensors, notes = unwrap(content, where, use_ema, state_key)
     check_finite(tensors, where)
     return Checkpoint(
         tensors,
         **_training_arguments(content, where),
-        is_ordered=keeps_order(path),
+        is_ordered=is_ordered,
         notes=notes + _type_notes(tensors, where),
     )
 

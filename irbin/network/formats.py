@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 from safetensors.torch import load_file
 from torch import Tensor
@@ -25,8 +25,20 @@ _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", 
 """Whole weights, as timm looks for them in a folder."""
 
 
-def read_content(path: Path) -> Mapping[Any, Any]:
+class Content(NamedTuple):
+    """What a checkpoint file holds. Made by `read_content`."""
+
+    entries: Mapping[Any, Any]
+    """As saved, whatever wraps the weights."""
+    is_ordered: bool
+    """Whether tensors stand in the order in which they were saved: safetensors sorts them by type
+    and name, an index of shards by name."""
+
+
+def read_content(path: Path) -> Content:
     """The mapping that a checkpoint file holds; the content decides, not the name.
+
+    A file of torch's is opened once, so that what was checked is what is read.
 
     Args:
         path: .pth, .pt, .tar, .bin, .ckpt (torch), .safetensors, or an index of shards.
@@ -36,25 +48,18 @@ def read_content(path: Path) -> Mapping[Any, Any]:
             an index, also a shard that is missing, lies elsewhere, or lacks a tensor.
     """
     if path.name.endswith(INDEX_SUFFIX):
-        return _read_shards(path)
-    head = _head(path)
-    if _is_safetensors(path, head):
-        return _read_safetensors(path)
-    content = read_torch(path)
-    if not isinstance(content, Mapping):
-        raise SourceError(
-            f"`{path}`: expected a state dict, got a {type(content).__name__}; "
-            "save `model.state_dict()`"
-        )
-    return content
-
-
-def keeps_order(path: Path) -> bool:
-    """Whether the file's tensors stand in the order in which they were saved.
-
-    safetensors sorts them by type and name, an index of shards by name.
-    """
-    return not path.name.endswith(INDEX_SUFFIX) and not _is_safetensors(path, _head(path))
+        return Content(_read_shards(path), is_ordered=False)
+    with _opened(path) as file:
+        head = _head(path, file)
+        if not (path.suffix == ".safetensors" or head[8:9] == b"{"):
+            content = read_torch(path, file)
+            if not isinstance(content, Mapping):
+                raise SourceError(
+                    f"`{path}`: expected a state dict, got a {type(content).__name__}; "
+                    "save `model.state_dict()`"
+                )
+            return Content(content, is_ordered=True)
+    return Content(_read_safetensors(path), is_ordered=False)
 
 
 def index_in(folder: Path) -> Path | None:
@@ -70,28 +75,35 @@ def weights_in(folder: Path) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def _head(path: Path) -> bytes:
-    """The first bytes of a file that exists and is not empty."""
+def _opened(path: Path) -> BinaryIO:
+    """A file that exists."""
     if path.is_dir():
         raise SourceError(f"`{path}`: expected a checkpoint file, got a folder")
     if not path.is_file():
         raise SourceError(f"`{path}`: no such file; expected a checkpoint")
     try:
-        with path.open("rb") as file:
-            head = file.read(16)
+        return path.open("rb")
+    except OSError as error:
+        raise SourceError(f"`{path}`: cannot be read: {error.strerror}") from error
+
+
+def _head(path: Path, file: BinaryIO) -> bytes:
+    """The first bytes of a file that is not empty, and no pointer of git's; it is wound back."""
+    try:
+        head = file.read(16)
     except OSError as error:
         raise SourceError(f"`{path}`: cannot be read: {error.strerror}") from error
     if not head:
         raise SourceError(f"`{path}`: expected a checkpoint, the file is empty")
     if head.startswith(b"version https://"):
-        _refuse_pointer(path)
+        _refuse_pointer(path, head + file.read(1024))
+    file.seek(0)
     return head
 
 
-def _refuse_pointer(path: Path) -> None:
+def _refuse_pointer(path: Path, note: bytes) -> None:
     """Says so where git has left the note that stands for a large file."""
-    with path.open("rb") as file:
-        text = file.read(1024).decode(errors="replace")
+    text = note.decode(errors="replace")
     if "git-lfs" in text:
         size = re.search(r"^size (\d+)$", text, re.MULTILINE)
         large = f" of {int(size[1]):,} bytes" if size else ""
@@ -99,10 +111,6 @@ def _refuse_pointer(path: Path) -> None:
             f"`{path}`: expected a checkpoint, got git's pointer to a file{large} that was not "
             "fetched; run `git lfs pull` in its repository, or download the file itself"
         )
-
-
-def _is_safetensors(path: Path, head: bytes) -> bool:
-    return path.suffix == ".safetensors" or head[8:9] == b"{"
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -122,7 +130,7 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
     for shard in dict.fromkeys(place.values()):
         if not (index.parent / shard).is_file():
             raise SourceError(f"`{index}`: its shard `{shard}` is missing; download it again")
-        shards[shard] = read_content(index.parent / shard)
+        shards[shard] = read_content(index.parent / shard).entries
     tensors = {}
     for name, shard in place.items():
         tensor = shards[shard].get(name)
@@ -136,7 +144,8 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
 
 def _weight_map(index: Path) -> dict[str, str]:
     """Tensor → file name of its shard, which lies beside the index."""
-    _head(index)
+    with _opened(index) as file:
+        _head(index, file)
     try:
         content = read_json(index)
     except (ValueError, OSError) as error:

@@ -14,69 +14,64 @@ import re
 import warnings
 import zipfile
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 
 from irbin.errors import SourceError
 
 
-def read_torch(path: Path) -> object:
+def read_torch(path: Path, file: BinaryIO) -> object:
     """What `torch.load` gives, never running code from the file.
+
+    Args:
+        path: for messages.
+        file: the same, open at its beginning.
 
     Raises:
         SourceError: the file is not torch's, is damaged, or would run code (the global is named).
     """
-    with path.open("rb") as file:
-        head = file.read(4)
+    head = file.read(4)
     is_zip, is_pickle = head == b"PK\x03\x04", head[:1] == b"\x80"
     if is_zip:
-        _refuse_arrays(path)
+        _check_archive(path, file)
     if not (is_zip or is_pickle):
         raise SourceError(
             f"`{path}`: not a checkpoint; expected a file written by `torch.save` or safetensors"
         )
-    if is_zip:
-        _check_archive(path)
+    file.seek(0)
     try:
         # timm's training checkpoints hold their arguments, a plain bag of values
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of foreign pickle protocols
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen types on damaged files; no code of theirs ran
         raise SourceError(f"`{path}`: {_why_unreadable(path, is_zip, error)}") from error
 
 
-def _check_archive(path: Path) -> None:
-    """Refuses an archive that unpacks to more than it holds: torch compresses nothing.
+def _check_archive(path: Path, file: BinaryIO) -> None:
+    """Refuses archives that `torch.save` did not write: NumPy's, and what unpacks to more.
 
     Raises:
         SourceError: it says so.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            packed = [one for one in archive.infolist() if one.file_size > one.compress_size]
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RecursionError):
         return  # torch says what is wrong with it
+    if members and all(one.filename.endswith(".npy") for one in members):
+        raise SourceError(
+            f"`{path}`: expected torch's weights or safetensors, got {len(members)} arrays of "
+            "NumPy (.npz); save `{name: torch.from_numpy(array)}` with `torch.save`, under the "
+            "network's names and in torch's order of axes"
+        )
+    packed = [one for one in members if one.file_size > one.compress_size]  # torch compresses none
     if packed:
         raise SourceError(
             f"`{path}`: expected an archive as `torch.save` writes it, `{packed[0].filename}` is "
             f"compressed from {packed[0].file_size} bytes to {packed[0].compress_size}; unpack it "
             "or save the checkpoint again"
-        )
-
-
-def _refuse_arrays(path: Path) -> None:
-    """Says so where a zip holds NumPy's arrays instead of torch's."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RecursionError):
-        return  # torch says what is wrong with it
-    if names and all(name.endswith(".npy") for name in names):
-        raise SourceError(
-            f"`{path}`: expected torch's weights or safetensors, got {len(names)} arrays of NumPy "
-            "(.npz); save `{name: torch.from_numpy(array)}` with `torch.save`, under the "
-            "network's names and in torch's order of axes"
         )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 from irbin.knob import AUGMENTATION, CROPS, METHOD, OPTIMIZER, RUN, SCHEDULE, Knob, knobs_of
-from irbin.records import JsonValue
+from irbin.records import DEFAULT_SEED, JsonValue
 from irbin.training.knobs import (
     Amount,
     Amp,
@@ -273,7 +273,7 @@ class Recipe(Together):
     mixup_off_epoch: Annotated[
         Whole, Knob(AUGMENTATION, "Epoch from which nothing is mixed; 0 is never.", "N")
     ] = 0
-    seed: Annotated[Whole, Knob(RUN, "Decides everything random.", "N")] = 42
+    seed: Annotated[Whole, Knob(RUN, "Decides everything random.", "N")] = DEFAULT_SEED
     """Order, augmentation, mixing, dropout."""
     amp: Annotated[
         Amp,

@@ -90,14 +90,18 @@ def recipe_names() -> tuple[str, ...]:
     return tuple(sorted([DEFAULT, *named]))
 
 
-def read_recipe(name_or_file: str | None) -> RecipeFile:
+def read_recipe(name_or_file: str | RecipeFile | None) -> RecipeFile:
     """A named recipe, a YAML file, or the `args.yaml` of an earlier run; None is an empty one.
+
+    What was read already is given back.
 
     Raises:
         UsageError: no such recipe or file, not YAML, or something in it that cannot be meant.
     """
     if name_or_file is None:
         return RecipeFile("")
+    if isinstance(name_or_file, RecipeFile):
+        return name_or_file
     text = _text(name_or_file)
     content = _of_run(_mapping(text, name_or_file))
     head = {name: value for name, value in content.items() if name in HEAD and value is not None}

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from irbin.errors import UsageError
 from irbin.network.nearest import nearest
-from irbin.records import JsonValue
+from irbin.records import DataOptions, JsonValue, SourceOptions
 from irbin.training.recipe import DEFAULTS, FIELD_NAMES, Recipe
 from irbin.training.recipe_file import DEFAULT, HEAD, RecipeFile, read_recipe
 
@@ -42,13 +44,82 @@ def recipe_of(knobs: Mapping[str, JsonValue]) -> Recipe:
         raise UsageError(f"`{name}`: {first['msg']}, got {knobs.get(name)!r}") from error
 
 
+@dataclass(frozen=True)
+class Request:
+    """What a command was asked to do, resolved before anything opens. Made by `asked`."""
+
+    file: RecipeFile
+    """What the recipe says; an empty one where none was named."""
+    overrides: dict[str, JsonValue]
+    """Knobs that win over it."""
+    source: Any
+    """What to open: what was named, else the recipe's own network."""
+    source_options: SourceOptions
+    """How to open it; its seed is the one of the run."""
+    data: DataOptions | None
+    """Images, with the recipe's batch size where nothing else was said; None where none are."""
+
+    def recipe(self, *, converted: bool) -> Recipe:
+        """Every knob, now that it is known whether the network is binary; see `resolve_recipe`."""
+        return resolve_recipe(self.file, self.overrides, converted)
+
+
+def asked(
+    source: Any,
+    source_options: SourceOptions | None = None,
+    *,
+    recipe: str | RecipeFile | None = None,
+    overrides: Mapping[str, JsonValue] | None = None,
+    data: DataOptions | None = None,
+) -> Request:
+    """A request; a recipe's file is read here and nowhere else.
+
+    Args:
+        source: whatever names a network; None takes the recipe's.
+        source_options: how to read it. A seed that they give wins over the recipe's.
+        recipe: name or file, or what was read of one.
+        overrides: knobs by name.
+        data: images.
+
+    Raises:
+        UsageError: the recipe or an override makes no sense, or nothing names a network.
+    """
+    file, turned = read_recipe(recipe), dict(overrides or {})
+    named, how = named_source(source, source_options, file)
+    _check_names(turned, "overrides")
+    knobs = DEFAULTS | load_recipe(file) | turned
+    seed = recipe_of(_warmed_up(knobs, turned, quietly=True)).seed
+    if how.seed is None:
+        how = replace(how, seed=seed)
+    return Request(file, turned, named, how, None if data is None else file.batched(data))
+
+
+def named_source(
+    source: Any, options: SourceOptions | None, recipe: RecipeFile
+) -> tuple[Any, SourceOptions]:
+    """What to open, and how: what the user named, else the recipe's own network.
+
+    Raises:
+        UsageError: neither names one.
+    """
+    options = options or SourceOptions()
+    if source is not None:
+        return source, options
+    if recipe.source is None:
+        hint = f"; the recipe `{recipe.name}` names no network" if recipe.name else ""
+        raise UsageError(
+            "expected a SOURCE, got none; give a model's name, a checkpoint file or a folder" + hint
+        )
+    return recipe.source, replace(options, pretrained=options.pretrained and recipe.pretrained)
+
+
 def load_recipe(name_or_file: str | RecipeFile) -> dict[str, JsonValue]:
     """The knobs that a named recipe, a YAML file, or the `args.yaml` of an earlier run sets.
 
     Raises:
         UsageError: see `read_recipe`; or a knob that does not exist.
     """
-    file = name_or_file if isinstance(name_or_file, RecipeFile) else read_recipe(name_or_file)
+    file = read_recipe(name_or_file)
     _check_names(file.knobs, file.name)
     return file.knobs
 
@@ -69,8 +140,8 @@ def resolve_recipe(
         UsageError: an unknown name, or a value that cannot be meant.
     """
     _check_names(overrides, "overrides")
-    is_named = recipe.name if isinstance(recipe, RecipeFile) else recipe
-    knobs = DEFAULTS | load_recipe(recipe if recipe and is_named else _unnamed(converted))
+    file = read_recipe(recipe)
+    knobs = DEFAULTS | load_recipe(file if file.name else _unnamed(converted))
     if not converted:
         knobs["distill"] = False
     return recipe_of(_warmed_up(knobs | dict(overrides), overrides))
@@ -82,7 +153,7 @@ def _unnamed(converted: bool) -> RecipeFile:
 
 
 def _warmed_up(
-    knobs: dict[str, JsonValue], overrides: Mapping[str, JsonValue]
+    knobs: dict[str, JsonValue], overrides: Mapping[str, JsonValue], *, quietly: bool = False
 ) -> dict[str, JsonValue]:
     """Half the epochs for a warm-up that nobody asked for, where they are too few for the whole."""
     if "warmup_epochs" in overrides or "epochs" not in overrides:
@@ -94,10 +165,11 @@ def _warmed_up(
     shortest = min((n for n in (*before, epochs - sum(before)) if n), default=0)
     if shortest <= 0 or knobs["warmup_epochs"] < shortest:
         return knobs
-    _log.warning(
-        "%g epochs are too few for the recipe's warm-up of %g; it takes %g instead",
-        shortest, knobs["warmup_epochs"], shortest / 2,
-    )  # fmt: skip
+    if not quietly:
+        _log.warning(
+            "%g epochs are too few for the recipe's warm-up of %g; it takes %g instead",
+            shortest, knobs["warmup_epochs"], shortest / 2,
+        )  # fmt: skip
     return knobs | {"warmup_epochs": shortest / 2}
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from irbin.knob import knobs_of
 from irbin.records import (
     DEFAULT_BATCH_SIZE,
+    DEFAULT_SEED,
     DataOptions,
     JsonValue,
-    SourceOptions,
     changed_fields,
     to_json,
 )
@@ -61,7 +61,7 @@ def commands(run: BegunRun) -> list[list[str]]:
     if run.plan is not None and not _is_converted_on_the_way(run, recipe):
         begun = f"{name}-converted"
         words = [spec, *opened, *flags(changed_fields(run.plan.options))]
-        if not source.get("trained") and run.knobs.seed != SourceOptions.seed:
+        if not source.get("trained") and run.knobs.seed != DEFAULT_SEED:
             words += ["--seed", str(run.knobs.seed)]  # of its first weights
         found.append(["irbin", "convert", *words, "-o", begun])
         opened = []

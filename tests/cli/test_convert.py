@@ -26,7 +26,7 @@ def test_a_recipe_may_name_the_network_and_the_seed(run, verbs, tmp_path: Path) 
     done = run("convert", "--recipe", str(recipe), "-o", "out")
     assert verbs.calls[-1][1] == (None, Path("out"))
     assert verbs.keywords["recipe"] == str(recipe)
-    assert verbs.keywords["source_options"].seed == 7
+    assert verbs.keywords["source_options"].seed is None  # so the recipe's is taken
     assert done.err == f"next: irbin finetune out --data-dir DATA -o RUN --recipe {recipe}\n"
     run("convert", "net", "--recipe", str(recipe), "-o", "out", "--seed", "9")
     assert verbs.calls[-1][1] == ("net", Path("out"))

@@ -1,6 +1,9 @@
+import builtins
+import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from irbin.errors import SourceError
-from irbin.network.formats import INDEX_FILES, index_in, keeps_order, read_content
+from irbin.network.checkpoint import read_checkpoint
+from irbin.network.formats import INDEX_FILES, index_in, read_content
 
 TENSORS = {"b.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.tensor([1.0, -2.0])}
 
@@ -36,7 +40,7 @@ def rewrite(index: Path, **places: object) -> None:
 def test_shards_come_together(tmp_path: Path, suffix: str) -> None:
     index = shards(tmp_path, suffix)
     assert index_in(tmp_path) == index
-    found = read_content(index)
+    found = read_content(index).entries
     assert found.keys() == TENSORS.keys()
     assert all(torch.equal(found[name], TENSORS[name]) for name in TENSORS)
 
@@ -113,11 +117,11 @@ def test_a_shard_never_runs_code(tmp_path: Path) -> None:
 def test_only_a_file_of_torch_keeps_its_order(tmp_path: Path) -> None:
     torch.save(TENSORS, tmp_path / "a.pth")
     save_file(TENSORS, tmp_path / "a.bin")  # the content decides
-    assert list(read_content(tmp_path / "a.pth")) == ["b.weight", "a.bias"]
-    assert list(read_content(tmp_path / "a.bin")) == ["a.bias", "b.weight"]
-    assert keeps_order(tmp_path / "a.pth")
-    assert not keeps_order(tmp_path / "a.bin")
-    assert not keeps_order(shards(tmp_path, "bin"))
+    assert list(read_content(tmp_path / "a.pth").entries) == ["b.weight", "a.bias"]
+    assert list(read_content(tmp_path / "a.bin").entries) == ["a.bias", "b.weight"]
+    assert read_content(tmp_path / "a.pth").is_ordered
+    assert not read_content(tmp_path / "a.bin").is_ordered
+    assert not read_content(shards(tmp_path, "bin")).is_ordered
 
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 46830571\n"
@@ -137,3 +141,22 @@ def test_numpys_arrays_are_told(tmp_path: Path, name: str) -> None:
         np.savez(file, a=np.zeros(2), b=np.zeros(3))
     with pytest.raises(SourceError, match=r"got 2 arrays of NumPy \(\.npz\); save"):
         read_content(tmp_path / name)
+
+
+@pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "legacy"])
+def test_a_file_of_torchs_is_opened_once(
+    is_zip: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save({"a": torch.ones(2)}, path, _use_new_zipfile_serialization=is_zip)
+    opened: list[str] = []
+    real = io.open
+
+    def counting(file: Any, *args: Any, **kwargs: Any) -> Any:
+        opened.append(str(file))
+        return real(file, *args, **kwargs)
+
+    monkeypatch.setattr(io, "open", counting)
+    monkeypatch.setattr(builtins, "open", counting)
+    assert read_checkpoint(path).is_ordered
+    assert opened.count(str(path)) == 1
