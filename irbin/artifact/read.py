@@ -22,7 +22,8 @@ from irbin.artifact.schema import (
 from irbin.bits import tail_is_zero
 from irbin.errors import ArtifactError
 from irbin.files import read_json
-from irbin.program.program import Node, Program, Ref
+from irbin.program.own import binary_weight
+from irbin.program.program import Node, Program
 from irbin.records import FloatDtype
 
 
@@ -111,22 +112,16 @@ def check_tensors(
 
 def _check_bits(node: Node, stored: dict[str, Tensor]) -> None:
     """Refuses weight bits beyond the last channel, and exponents that float32 cannot hold."""
-    if node.op in ("bconv2d", "bgemm"):
-        bits, scale_log2, n_channels = node.args[1], node.args[2], node.args[4]
-        if node.op == "bconv2d" and isinstance(n_channels, int) and isinstance(node.args[8], int):
-            n_channels //= node.args[8]
-    elif node.op == "bitunpack":
-        bits, scale_log2, n_channels = node.args
-    else:
+    own = binary_weight(node)
+    if own is None:
         return
-    assert isinstance(bits, Ref), "a Program holds no other"
-    assert isinstance(n_channels, int), "a Program holds no other"
-    if not tail_is_zero(stored[bits.name].numpy(), n_channels):
+    bits, scale_log2 = own.weight_bits.name, own.scale_log2
+    if not tail_is_zero(stored[bits].numpy(), own.depth):
         raise ArtifactError(
-            f"tensor `{bits.name}`: a tail bit is set beyond input channel {n_channels - 1}; "
+            f"tensor `{bits}`: a tail bit is set beyond input channel {own.depth - 1}; "
             "all of them must be zero"
         )
-    if isinstance(scale_log2, Ref) and bool((stored[scale_log2.name] < -126).any()):
+    if scale_log2 is not None and bool((stored[scale_log2.name] < -126).any()):
         raise ArtifactError(f"tensor `{scale_log2.name}`: expected exponents from −126 to 127")
 
 

@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TypeGuard
 
 from irbin.program.fused import FusedStep, Item
-from irbin.program.types import Node, Ref, TensorType, Value, ValueType
+from irbin.program.own import BitPack
+from irbin.program.types import Node, Ref, TensorType, Value, ValueType, one_tensor
 
 Types = Mapping[str, ValueType]
 
@@ -71,8 +72,8 @@ def channel_axis_of(
         if not isinstance(reader, Node):
             continue
         if reader.op == "bitpack":
-            axis = reader.args[1]
-            return axis if isinstance(axis, int) and axis in axes else None
+            axis = BitPack.of(reader).channel_axis
+            return axis if axis in axes else None
         for axis in axes:
             operand = _other(reader, value) if reader.op in ARITHMETIC else None
             name = operand.name if isinstance(operand, Ref) else ""
@@ -85,8 +86,7 @@ def _arithmetic(
     node: Node, value: str, channel_axis: int, types: Types, constants: Collection[str]
 ) -> FusedStep | None:
     """x·c, x + c, x − c, x + y."""
-    operation, here = ARITHMETIC[node.op], types[value]
-    assert isinstance(here, TensorType), "as_step looked"
+    operation, here = ARITHMETIC[node.op], one_tensor(types[value])
     if any(v != 1 for v in node.kwargs.values()) or len(node.args) != 2:
         return None  # a factor alpha
     operand = _other(node, value)

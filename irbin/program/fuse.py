@@ -20,8 +20,9 @@ from dataclasses import replace
 from irbin.errors import UsageError
 from irbin.program.elementwise import ARITHMETIC, as_step, channel_axis_of
 from irbin.program.fused import Fused, FusedStep, Item
+from irbin.program.own import BConv2d, BitPack
 from irbin.program.program import Program
-from irbin.program.types import Node, Ref, TensorType, ValueType
+from irbin.program.types import Node, Ref, TensorType, ValueType, one_tensor
 from irbin.program.windows import conv_window, pool_window
 
 FUSIONS = ("pool", "transform", "pack", "threshold")
@@ -136,9 +137,8 @@ def _start(graph: _Graph, *, with_pools: bool, with_convs: bool) -> None:
 
 
 def _record(root: Node, source: str, channel_axis: int, *, is_root: bool = True) -> Fused:
-    assert isinstance(root.type, TensorType), "a kernel has one result"
     return Fused(
-        root, is_root, source, channel_axis, None, (), root.type, root.name, None, None,
+        root, is_root, source, channel_axis, None, (), one_tensor(root.type), root.name, None, None,
         threshold=False, absorbed=(root.name,),
     )  # fmt: skip
 
@@ -274,22 +274,20 @@ def _absorb_threshold(graph: _Graph, pack: Node) -> Fused | None:
 
 def _can_pack(maker: Fused, pack: Node) -> bool:
     """Whether the bytes that `pack` makes are those a kernel writes: channels in order, no gaps."""
-    _, axis, groups = pack.args
-    n_channels = maker.type.shape[maker.channel_axis]
-    assert isinstance(groups, int), "a Program holds no other"
-    assert isinstance(n_channels, int), "a Program holds no other"
-    fits = groups == 1 or n_channels // groups % 8 == 0
+    packing, n_channels = BitPack.of(pack), maker.n_channels
+    fits = packing.groups == 1 or n_channels // packing.groups % 8 == 0
     if maker.root.op == "bconv2d":  # a group of outputs must end with its byte
-        own_groups = maker.root.args[8]
-        assert isinstance(own_groups, int), "a Program holds no other"
-        fits = fits and (own_groups == 1 or n_channels // own_groups % 8 == 0)
-    return axis == maker.channel_axis and maker.bits is None and fits
+        groups = BConv2d.of(maker.root).groups
+        fits = fits and (groups == 1 or n_channels // groups % 8 == 0)
+    return packing.channel_axis == maker.channel_axis and maker.bits is None and fits
 
 
 def _give_bits(graph: _Graph, maker: Fused, pack: Node) -> None:
-    assert isinstance(pack.type, TensorType), "bitpack gives one tensor"
     packing = replace(
-        maker, bits=pack.name, bits_type=pack.type, absorbed=(*maker.absorbed, pack.name)
+        maker,
+        bits=pack.name,
+        bits_type=one_tensor(pack.type),
+        absorbed=(*maker.absorbed, pack.name),
     )
     graph.put(packing, in_place_of=maker, without=pack)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from irbin.program.types import Node, TensorType
+from irbin.program.types import Node, TensorType, fixed
 
 Kind = Literal["dot", "conv", "pool", "rows"]
 """Inner products of signs; a float convolution; maximum pooling; a pass over floats."""
@@ -74,6 +74,11 @@ class Fused:
             "aten.conv2d.default": "conv", "aten.max_pool2d.default": "pool",
         }  # fmt: skip
         return kinds[self.root.op]
+
+    @property
+    def n_channels(self) -> int:
+        """Of the value the steps work on."""
+        return fixed(self.type.shape[self.channel_axis])
 
     @property
     def name(self) -> str:

@@ -113,6 +113,18 @@ ValueType = TensorType | tuple[TensorType, ...]
 """What a name stands for: one tensor or size, or several tensors that `getitem` picks from."""
 
 
+def one_tensor(kind: ValueType) -> TensorType:
+    """The type of what a checked program knows to be one tensor."""
+    assert isinstance(kind, TensorType), "a Program holds no other here"
+    return kind
+
+
+def fixed(size: int | str) -> int:
+    """A size of a checked program that does not depend on the batch."""
+    assert isinstance(size, int), "a Program holds no other here"
+    return size
+
+
 @dataclass(frozen=True)
 class Node:
     """One operation."""

@@ -14,7 +14,7 @@ from irbin.kernels import native
 from irbin.kernels.kernel import Kernel
 from irbin.program.fused import Fused, Item
 from irbin.program.shapes import sizes
-from irbin.program.types import INT, Dtype, Node, Ref, TensorType, Value, ValueType
+from irbin.program.types import INT, Dtype, Node, Ref, TensorType, Value, ValueType, one_tensor
 from irbin.runtime.layers import residual_names
 from irbin.runtime.operators import Operation, dtype
 
@@ -159,8 +159,8 @@ def _is_in_order(x: Tensor, channel_axis: int) -> bool:
 
 
 def _declared(kind: ValueType, n: int) -> Declared:
-    assert isinstance(kind, TensorType), "a kernel reads tensors"
-    return dtype(Dtype(kind.dtype)), sizes(kind, n)
+    tensor = one_tensor(kind)
+    return dtype(Dtype(tensor.dtype)), sizes(tensor, n)
 
 
 def _check_is(name: str, value: Any, kind: Declared) -> None:

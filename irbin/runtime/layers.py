@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,8 @@ from irbin.kernels.passes import PoolKernel, RowsKernel
 from irbin.kernels.steps import Floats, Step, simplify
 from irbin.kernels.thresholds import find_thresholds
 from irbin.program.fused import Fused, FusedStep
-from irbin.program.types import Ref, TensorType, Value, ValueType
+from irbin.program.own import BConv2d, BGemm
+from irbin.program.types import Ref, ValueType, fixed, one_tensor
 from irbin.program.windows import conv_window, pool_window
 from irbin.records import FloatMath
 
@@ -39,8 +41,7 @@ def make_kernel(
     Raises:
         ArtifactError: sizes that the program's checks let through do not fit a kernel.
     """
-    n_channels = item.type.shape[item.channel_axis]
-    assert isinstance(n_channels, int), "only the batch is open"
+    n_channels = item.n_channels
     try:
         steps = written_out(item.steps, n_channels, constants)
         if item.kind == "dot":
@@ -94,23 +95,17 @@ def _dot_kernel(
     constants: Mapping[str, Tensor],
     types: Mapping[str, ValueType],
 ) -> ConvKernel:
-    _, weight, scale_log2, bias, depth, *rest = item.root.args
-    weight_bits = _array(weight, constants)
-    assert weight_bits is not None, "a kernel has weights"
-    assert isinstance(depth, int), "a Program holds no other"
-    scale = _array(scale_log2, constants)
-    all_steps = simplify((*dot_steps(scale, _array(bias, constants)), *steps))
-    if item.root.op == "bgemm":
-        limits = find_thresholds(all_steps, depth, len(weight_bits)) if item.threshold else None
-        return linear_kernel(weight_bits, depth, all_steps, limits)
-    stride, border, dilation, groups = rest
-    source = types[item.source]
-    assert isinstance(source, TensorType), "bits are a tensor"
-    size, kernel = source.shape[1:3], weight_bits.shape[1:3]
-    n_products = depth // groups * kernel[0] * kernel[1]  # type: ignore[operator]
-    limits = find_thresholds(all_steps, n_products, len(weight_bits)) if item.threshold else None
-    geometry = Geometry(size, kernel, stride, border, dilation)  # type: ignore[arg-type]  # a Program's
-    return ConvKernel(weight_bits, geometry, depth, groups, all_steps, limits)  # type: ignore[arg-type]
+    own = BGemm.of(item.root) if item.root.op == "bgemm" else BConv2d.of(item.root)
+    weight = constants[own.weight_bits.name].contiguous().numpy()
+    scale, bias = _array(own.scale_log2, constants), _array(own.bias, constants)
+    all_steps = simplify((*dot_steps(scale, bias), *steps))
+    n_products = own.depth * math.prod(weight.shape[1:-1])
+    limits = find_thresholds(all_steps, n_products, len(weight)) if item.threshold else None
+    if isinstance(own, BGemm):
+        return linear_kernel(weight, own.in_features, all_steps, limits)
+    size = _size(types[item.source], 1)
+    geometry = Geometry(size, weight.shape[1:3], own.stride, own.border, own.dilation)
+    return ConvKernel(weight, geometry, own.in_channels, own.groups, all_steps, limits)
 
 
 def _float_conv_kernel(
@@ -120,13 +115,12 @@ def _float_conv_kernel(
     types: Mapping[str, ValueType],
     float_math: FloatMath,
 ) -> FloatConvKernel:
-    window, source = conv_window(item.root, types, constants), types[item.source]
+    window = conv_window(item.root, types, constants)
     assert window is not None, "`fuse` looked"
-    assert isinstance(source, TensorType), "`fuse` looked"
     weight = constants[item.root.refs()[1]].permute(0, 2, 3, 1).contiguous().numpy()
     stride, (down, right), dilation = window
     border = (right, right, down, down)
-    geometry = Geometry(source.shape[2:], weight.shape[1:3], stride, border, dilation)  # type: ignore[arg-type]
+    geometry = Geometry(_size(types[item.source], 2), weight.shape[1:3], stride, border, dilation)
     narrow = float_math == "bfloat16"
     return FloatConvKernel(weight, geometry, simplify_floats(steps), bfloat16=narrow)
 
@@ -141,10 +135,9 @@ def _pool_kernel(
 ) -> PoolKernel:
     window, pooled = pool_window(item.root, types), types[item.root.refs()[0]]
     assert window is not None, "`fuse` looked"
-    assert isinstance(pooled, TensorType), "`fuse` looked"
     kernel, stride, (down, right), dilation = window
     border = (right, right, down, down)
-    geometry = Geometry(pooled.shape[2:], kernel, stride, border, dilation)  # type: ignore[arg-type]
+    geometry = Geometry(_size(pooled, 2), kernel, stride, border, dilation)
     before: tuple[Step, ...] = ()
     producer = None
     if item.producer is not None:
@@ -156,8 +149,14 @@ def _pool_kernel(
     return PoolKernel(geometry, n_channels, before, simplify_floats(steps), producer)
 
 
-def _array(value: Value, constants: Mapping[str, Tensor]) -> NDArray[Any] | None:
-    return constants[value.name].contiguous().numpy() if isinstance(value, Ref) else None
+def _size(kind: ValueType, axis: int) -> tuple[int, int]:
+    """(height, width) of images whose height is that axis."""
+    height, width = one_tensor(kind).shape[axis : axis + 2]
+    return fixed(height), fixed(width)
+
+
+def _array(value: Ref | None, constants: Mapping[str, Tensor]) -> NDArray[Any] | None:
+    return None if value is None else constants[value.name].contiguous().numpy()
 
 
 def _vector(

@@ -23,6 +23,7 @@ from irbin.errors import ArtifactError, UsageError
 from irbin.kernels import native
 from irbin.program.fuse import FUSIONS, fuse
 from irbin.program.fused import Fused, Item
+from irbin.program.own import inner_product
 from irbin.program.program import Node, Program, Ref
 from irbin.records import FloatMath
 from irbin.runtime.calls import Values, check_claim, failure, joined, resolve
@@ -258,11 +259,10 @@ class PackedModel(nn.Module):
         by_name = {node.name: node for node in self.program.nodes}
         found: dict[str, tuple[tuple[Node, Node], ...]] = {}
         for node in self.program.nodes:
-            if node.op in ("bconv2d", "bgemm"):
-                bits, weight_bits = node.args[:2]
-                if isinstance(bits, Ref) and isinstance(weight_bits, Ref):
-                    layer = weight_bits.name.removesuffix(BITS_SUFFIX)
-                    found[layer] = (*found.get(layer, ()), (by_name[bits.name], node))
+            own = inner_product(node)
+            if own is not None:
+                layer = own.weight_bits.name.removesuffix(BITS_SUFFIX)
+                found[layer] = (*found.get(layer, ()), (by_name[own.bits.name], node))
         return found
 
     def extra_repr(self) -> str:

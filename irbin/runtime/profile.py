@@ -8,8 +8,9 @@ import statistics
 from torch import Tensor
 
 from irbin.program.fused import Fused, Item
+from irbin.program.own import inner_product
 from irbin.program.shapes import sizes
-from irbin.program.types import Node, Ref, TensorType
+from irbin.program.types import Node, Ref, TensorType, one_tensor
 from irbin.records import NodeTiming
 from irbin.runtime.calls import Values
 from irbin.runtime.model import BITS_SUFFIX, PackedModel
@@ -75,11 +76,8 @@ def macs(item: Item, model: PackedModel) -> tuple[int, int]:
         pixels = _numel(item.type) // int(weight[0])
         if item.kind == "conv":
             return inner[0], inner[1] + pixels * _product(weight)
-        depth = item.root.args[4]
-        assert isinstance(depth, int), "a Program holds no other"
-        groups = item.root.args[8] if item.root.op == "bconv2d" else 1
-        assert isinstance(groups, int), "a Program holds no other"
-        own = pixels * _product(weight[:-1]) * (depth // groups)
+        product = inner_product(item.root)
+        own = pixels * _product(weight[:-1]) * product.depth if product is not None else 0
     return inner[0] + own, inner[1]
 
 
@@ -87,8 +85,7 @@ def _weight_shape(name: str, model: PackedModel) -> tuple[int | str, ...]:
     """Of a constant, or of what is computed of constants: a 1w32a layer's unpacked weight."""
     computed = {node.name: node.type for node in model.program.nodes}
     kind = model.program.constants.get(name) or computed[name]
-    assert isinstance(kind, TensorType), "a weight is one tensor"
-    return kind.shape
+    return one_tensor(kind).shape
 
 
 def _timing(item: Item, seconds: float, model: PackedModel) -> NodeTiming:
