@@ -10,16 +10,18 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from irbin.version import __version__
+
 if TYPE_CHECKING:
-    from irbin.benchmarks import benchmark as benchmark
+    from irbin.analysis.analyze import analyze as analyze
+    from irbin.bench.inference import benchmark as benchmark
     from irbin.errors import IrbinError as IrbinError
-    from irbin.estimation import estimate as estimate
-    from irbin.records import DataOptions as DataOptions
-    from irbin.records import SourceOptions as SourceOptions
+    from irbin.planning.estimate import estimate as estimate
+    from irbin.records.options import DataOptions as DataOptions
+    from irbin.records.options import SourceOptions as SourceOptions
     from irbin.runtime.model import load as load
     from irbin.runtime.threads import set_num_threads as set_num_threads
-    from irbin.sensitivity import analyze as analyze
-    from irbin.sources import open_network as open_network
+    from irbin.sources.opened import open_network as open_network
     from irbin.verbs import compare as compare
     from irbin.verbs import convert as convert
     from irbin.verbs import evaluate as evaluate
@@ -27,22 +29,20 @@ if TYPE_CHECKING:
     from irbin.verbs import finetune as finetune
     from irbin.verbs import plan as plan
 
-__version__ = "0.1.0"
-
 _HOME = {
-    "DataOptions": "irbin.records",
+    "DataOptions": "irbin.records.options",
     "IrbinError": "irbin.errors",
-    "SourceOptions": "irbin.records",
-    "analyze": "irbin.sensitivity",
-    "benchmark": "irbin.benchmarks",
+    "SourceOptions": "irbin.records.options",
+    "analyze": "irbin.analysis.analyze",
+    "benchmark": "irbin.bench.inference",
     "compare": "irbin.verbs",
     "convert": "irbin.verbs",
-    "estimate": "irbin.estimation",
+    "estimate": "irbin.planning.estimate",
     "evaluate": "irbin.verbs",
     "export": "irbin.verbs",
     "finetune": "irbin.verbs",
     "load": "irbin.runtime.model",
-    "open_network": "irbin.sources",
+    "open_network": "irbin.sources.opened",
     "plan": "irbin.verbs",
     "set_num_threads": "irbin.runtime.threads",
 }

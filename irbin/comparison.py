@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from irbin.agreement import compare as compare_batches
-from irbin.conversion import Progress
 from irbin.data import check_classes, eval_loader, open_dataset
 from irbin.errors import UsageError
-from irbin.records import Agreement, DataOptions, SourceOptions
+from irbin.evaluation.agreement import compare as compare_batches
+from irbin.records.options import DataOptions, SourceOptions
+from irbin.records.results import Agreement
+from irbin.rewriting.calibrate import counted_images
+from irbin.rewriting.conversion import Progress
 from irbin.runtime.model import PackedModel
 from irbin.runtime.model import load as load_packed
-from irbin.sources import Source, open_network
-from irbin.training.calibrate import counted_images
+from irbin.sources.opened import Source, open_network
 
 
 def compare(

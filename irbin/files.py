@@ -11,13 +11,13 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from irbin.bounds import MAX_DIGITS, MAX_JSON_BYTES, MAX_NESTING
-from irbin.errors import UsageError
+from irbin.errors import SourceError, UsageError
 
 
 def beside(path: Path) -> Path:
@@ -173,3 +173,52 @@ def _flush(file: Path) -> None:
 
 def _previous(path: Path) -> Path:
     return path.with_name(f"{path.name}.previous")
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A new empty folder beside `path` that takes its place when the block ends well.
+
+    Where the block raises, `path` stays as it was. An existing `path` is moved aside first, so that
+    at every moment one of the two is complete.
+
+    Raises:
+        SourceError: the disk refuses.
+    """
+    path = path.absolute()
+    partial = beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove(partial)  # left by a process that was killed
+        partial.mkdir()
+        try:
+            yield partial
+            put_in_place(partial, path)
+        finally:
+            remove(partial)
+    except OSError as error:
+        raise SourceError(f"`{path}` cannot be written: {error.strerror or error}") from error
+
+
+def replace_folder(path: Path, fill: Callable[[Path], None]) -> None:
+    """Puts a folder that `fill` writes in the place of `path`, see `irbin.files`.
+
+    Args:
+        path: final place.
+        fill: called with a path that does not exist; makes the folder there.
+    """
+    partial = beside(path)
+    remove(partial)
+    with removed_on_error(partial):
+        fill(partial)
+    put_in_place(partial, path)
+
+
+@contextmanager
+def removed_on_error(path: Path) -> Iterator[None]:
+    """Within, an exception removes the folder `path` on its way out."""
+    try:
+        yield
+    except BaseException:
+        remove(path)
+        raise

@@ -13,39 +13,31 @@ from typing import Any
 
 from irbin.artifact.write import write_artifact
 from irbin.comparison import compare as compare
-from irbin.conversion import (
-    Progress,
-    as_recipe_says,
-    conversion_line,
-    make_binary,
-)
 from irbin.data import check_classes, class_names, eval_loader, open_dataset
 from irbin.errors import UsageError
-from irbin.evaluation import evaluate as evaluate_model
+from irbin.evaluation.accuracy import evaluate as evaluate_model
 from irbin.kernels import native
-from irbin.network.checks import at_size
-from irbin.network.feeding import as_asked, warn_of_guess
-from irbin.network.folder import refuse_existing, refuse_float, save_folder
-from irbin.network.network import Network
-from irbin.network.plan import make_plan
-from irbin.network.trace import trace
+from irbin.planning.plan import make_plan
 from irbin.processes import joined, own_device
 from irbin.program.lower import lower
 from irbin.program.program import format_program
-from irbin.records import (
-    DataOptions,
-    Evaluation,
-    ExportRecord,
-    FloatDtype,
-    Plan,
-    RunRecord,
-    SourceOptions,
-    SourceRecord,
-    to_json,
-)
+from irbin.recipes.file import RecipeFile, plan_options
+from irbin.recipes.request import asked
+from irbin.records.json import to_json
+from irbin.records.options import DataOptions, FloatDtype, SourceOptions, SourceRecord
+from irbin.records.plan import Plan
+from irbin.records.results import Evaluation, ExportRecord
+from irbin.records.training import RunRecord
+from irbin.rewriting.checks import at_size
+from irbin.rewriting.conversion import Progress, as_recipe_says, conversion_line, make_binary
+from irbin.rewriting.network import Network
+from irbin.runs.folder import refuse_existing_run
+from irbin.runs.listener import Listener, OnEpoch, Report, Say, Stage, ignore
 from irbin.runtime.model import PackedModel
 from irbin.runtime.model import load as load_packed
-from irbin.sources import (
+from irbin.sources.feeding import as_asked, warn_of_guess
+from irbin.sources.folder import refuse_existing, refuse_float, save_folder
+from irbin.sources.opened import (
     Source,
     check_classifier,
     name_of,
@@ -58,11 +50,8 @@ from irbin.sources import (
     source_record,
     teacher_of,
 )
-from irbin.training.listener import Listener, OnEpoch, Report, Say, Stage, ignore
+from irbin.tracing.trace import trace
 from irbin.training.loop import finetune as finetune_network
-from irbin.training.recipe_file import RecipeFile, plan_options
-from irbin.training.request import asked
-from irbin.training.run_folder import refuse_existing_run
 
 
 def plan(source: Source, *, source_options: SourceOptions | None = None, **options: Any) -> Plan:
@@ -124,7 +113,7 @@ def convert(
         options: fields of `PlanOptions`.
 
     Raises:
-        PlanError, ConvertError: see `network.plan`, `network.rewrite`, `training.calibrate`.
+        PlanError, ConvertError: see `planning.plan`, `rewriting.rewrite`, `rewriting.calibrate`.
         UsageError: the network is converted already, there is no such recipe, or `calibrate` has
             no data.
     """

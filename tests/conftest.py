@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,9 @@ from torch.utils._pytree import tree_leaves
 # a busy machine is no failure; CI repeats what it found, a developer's machine goes on looking
 settings.register_profile("irbin", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("irbin")
+
+# programs of maintainers are found in the checkout, irbin itself where it is installed
+sys.path.append(str(Path(__file__).parents[1]))
 
 torch.set_num_threads(1)  # tests are small; two spinning threads only slow each other down
 
@@ -115,6 +119,6 @@ class NoFloat64(TorchDispatchMode):
 @pytest.fixture
 def no_float64(monkeypatch: pytest.MonkeyPatch) -> TorchDispatchMode:
     """A context in which float64 tensors are an error and sums have the type they have on mps."""
-    monkeypatch.setattr("irbin.evaluation.sum_type", lambda _: torch.float32)
+    monkeypatch.setattr("irbin.evaluation.accuracy.sum_type", lambda _: torch.float32)
     monkeypatch.setattr("irbin.training.meter.sum_type", lambda _: torch.float32)
     return NoFloat64("cpu")

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from irbin import allocation
 from irbin.allocation import memory_kept
-from irbin.evaluation import evaluate
-from irbin.records import Preprocessing
-from irbin.train_benchmarks import benchmark_training
+from irbin.bench.training import benchmark_training
+from irbin.evaluation.accuracy import evaluate
+from irbin.records.options import Preprocessing
 
 PAGE = resource.getpagesize()
 N_BYTES = 144 << 20

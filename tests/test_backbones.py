@@ -13,17 +13,17 @@ from torch.utils._pytree import tree_leaves
 
 import irbin
 from irbin import DataOptions, SourceOptions
-from irbin.agreement import compare
 from irbin.artifact.read import Artifact
 from irbin.artifact.schema import Manifest
 from irbin.cli.app import main
 from irbin.errors import SourceError, UsageError
+from irbin.evaluation.agreement import compare
 from irbin.kernels import native
-from irbin.network.network import Network
-from irbin.network.open import reopen
 from irbin.program.fuse import FUSIONS
 from irbin.program.lower import lower
+from irbin.rewriting.network import Network
 from irbin.runtime.model import PackedModel
+from irbin.sources.by_name import reopen
 
 SMALL = (3, 64, 64)
 FEATURES = {"features_only": True}

@@ -12,7 +12,15 @@ import pytest
 
 from irbin import files
 from irbin.errors import UsageError
-from irbin.files import beside, check_place, current, put_in_place, remove, write_file
+from irbin.files import (
+    beside,
+    check_place,
+    current,
+    put_in_place,
+    remove,
+    replace_folder,
+    write_file,
+)
 
 
 def test_files_are_replaced_whole(tmp_path: Path) -> None:
@@ -136,3 +144,32 @@ def test_removing_a_link_leaves_what_it_points_to(tmp_path: Path) -> None:
     remove(tmp_path / "link")
     remove(tmp_path / "nothing")
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_the_previous_folder_is_found_when_a_save_was_cut(tmp_path: Path) -> None:
+    assert current(tmp_path / "last") is None
+    (tmp_path / "last.previous").mkdir()
+    assert current(tmp_path / "last") == tmp_path / "last.previous"
+    (tmp_path / "last.partial").mkdir()  # of the save that was cut
+    replace_folder(tmp_path / "last", lambda folder: folder.mkdir())
+    assert current(tmp_path / "last") == tmp_path / "last"
+    assert [path.name for path in tmp_path.iterdir()] == ["last"]
+
+
+def test_a_folder_that_cannot_be_filled_leaves_the_old_one(tmp_path: Path) -> None:
+    place = tmp_path / "last"
+    place.mkdir()
+    (place / "old").write_text("kept")
+
+    def fail(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "half").write_text("")
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        replace_folder(place, fail)
+    assert [path.name for path in tmp_path.iterdir()] == ["last"]
+    assert (place / "old").read_text() == "kept"
+    replace_folder(place, lambda folder: folder.mkdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["last"]
+    assert list(place.iterdir()) == []

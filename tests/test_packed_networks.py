@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 
 import irbin
-from irbin.agreement import compare
 from irbin.binary.layers import binary_layers
-from irbin.network.network import Network
-from irbin.network.plan import make_plan
-from irbin.network.rewrite import rewrite
-from irbin.network.trace import trace
-from irbin.records import PlanOptions, Preprocessing, SourceRecord
+from irbin.evaluation.agreement import compare
+from irbin.planning.plan import make_plan
+from irbin.records.options import Preprocessing, SourceRecord
+from irbin.records.plan import PlanOptions
+from irbin.rewriting.network import Network
+from irbin.rewriting.rewrite import rewrite
+from irbin.tracing.trace import trace
 
 N_NETWORKS = 20
 

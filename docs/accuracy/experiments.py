@@ -17,7 +17,7 @@ from typing import Any, Literal
 import yaml
 
 from irbin.files import current
-from irbin.training.request import resolve_recipe
+from irbin.recipes.request import resolve_recipe
 
 HERE = Path(__file__).parent
 FILE = "IRBIN_EXPERIMENTS"

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from irbin.binary.layers import binary_layers, phase_of
-from irbin.conversion import make_binary
 from irbin.data import open_dataset
 from irbin.data.batches import Images
-from irbin.network.network import Network
-from irbin.records import DataOptions, PlanOptions, SourceOptions
-from irbin.sources import open_network
+from irbin.records.options import DataOptions, SourceOptions
+from irbin.records.plan import PlanOptions
+from irbin.rewriting.conversion import make_binary
+from irbin.rewriting.network import Network
+from irbin.sources.opened import open_network
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from experiments import (  # isort: skip
 from queueing import BusyError, Ender, Log, locked, side_by_side, status  # isort: skip
 
 if TYPE_CHECKING:
-    from irbin.records import EpochRecord, StepRecord
+    from irbin.records.training import EpochRecord, StepRecord
 
 MINUTE = 60.0
 
@@ -60,8 +60,8 @@ def run(task: Task, where: Where, log: Log) -> bool:
         KeyboardInterrupt: before the first step; in training it is `False` that comes back.
     """
     import irbin
-    from irbin.records import DataOptions, SourceOptions
-    from irbin.training.request import resolve_recipe
+    from irbin.recipes.request import resolve_recipe
+    from irbin.records.options import DataOptions, SourceOptions
 
     experiment, runs = task.experiment, where.runs
     out = folder(runs, experiment.name, task.seed)

@@ -21,7 +21,7 @@ import torch
 import yaml
 
 import irbin
-from irbin.records import DataOptions
+from irbin.records.options import DataOptions
 from irbin.zoo.entries import read_record
 
 from experiments import HERE, Experiment, Task, experiments, folder  # isort: skip

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 import irbin
 from irbin.cli.app import main as run_irbin
 from irbin.processes import Group, joined
-from irbin.training.request import resolve_recipe
-from irbin.training.run import parallel
+from irbin.recipes.request import resolve_recipe
+from irbin.training.parallel import parallel
 
 Span = tuple[float, float]
 """Begin and end."""

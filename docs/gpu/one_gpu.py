@@ -28,7 +28,8 @@ from irbin import DataOptions
 from irbin.binary.layers import phase_of
 from irbin.data.augment import BatchAugmentation
 from irbin.data.images import Augmentation
-from irbin.records import Preprocessing, RunRecord, StepRecord
+from irbin.records.options import Preprocessing
+from irbin.records.training import RunRecord, StepRecord
 
 BATCH = 128
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from irbin.analysis.choices import Choices
 from irbin.errors import UsageError
-from irbin.records import Budget, LayerSensitivity, Ranking
+from irbin.records.sensitivity import Budget, LayerSensitivity, Ranking
 
 
 def rank(found: Sequence[LayerSensitivity], by: Ranking) -> tuple[LayerSensitivity, ...]:

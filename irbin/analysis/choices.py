@@ -7,9 +7,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from irbin.analysis.rules import keep_rules
-from irbin.estimation import estimate
-from irbin.network.plan import make_plan
-from irbin.records import Grouping, LayerGraph, Plan, PlanOptions
+from irbin.planning.estimate import estimate
+from irbin.planning.plan import make_plan
+from irbin.records.plan import LayerGraph, Plan, PlanOptions
+from irbin.records.sensitivity import Grouping
 
 
 @dataclass(frozen=True)

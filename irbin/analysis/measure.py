@@ -19,11 +19,11 @@ from torch import Tensor
 from irbin.analysis.choices import Choices
 from irbin.data import Images, Stream, train_loader
 from irbin.errors import TrainingError
-from irbin.evaluation import evaluating, exact_float32
-from irbin.network.network import Network
-from irbin.network.rewrite import rewrite
-from irbin.records import DataOptions
-from irbin.training.calibrate import reestimate_batch_norm
+from irbin.evaluation.modes import evaluating, exact_float32
+from irbin.records.options import DataOptions
+from irbin.rewriting.calibrate import reestimate_batch_norm
+from irbin.rewriting.network import Network
+from irbin.rewriting.rewrite import rewrite
 
 Batches = Sequence[tuple[Tensor, Tensor]]
 """Images (batch, channels, height, width) and labels (batch,)."""

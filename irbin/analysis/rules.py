@@ -6,7 +6,7 @@ import glob
 import re
 from collections.abc import Collection, Iterator, Sequence
 
-from irbin.network.plan import matches
+from irbin.planning.plan import matches
 
 
 def keep_rules(kept: Sequence[str], binary: Collection[str]) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from irbin.errors import ArtifactError
 from irbin.files import read_json
 from irbin.program.own import binary_weight
 from irbin.program.program import Node, Program
-from irbin.records import FloatDtype
+from irbin.records.options import FloatDtype
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,9 @@ from typing import Any, Final, Literal
 from irbin.artifact.decode import decode
 from irbin.errors import ArtifactError
 from irbin.program.types import TensorType
-from irbin.records import FloatDtype, JsonValue, Plan, SourceRecord, changed_fields
+from irbin.records.json import JsonValue, changed_fields
+from irbin.records.options import FloatDtype, SourceRecord
+from irbin.records.plan import Plan
 
 FORMAT: Final = "irbin-packed"
 FORMAT_VERSION = 1

@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from irbin import __version__
 from irbin.artifact.schema import (
     CONFIG_FILE,
     FORMAT_VERSION,
@@ -23,7 +22,10 @@ from irbin.artifact.schema import (
 from irbin.errors import ArtifactError
 from irbin.files import beside, named, put_in_place, remove
 from irbin.program.lowered import Lowered
-from irbin.records import ExportRecord, FloatDtype, Plan, SourceRecord
+from irbin.records.options import FloatDtype, SourceRecord
+from irbin.records.plan import Plan
+from irbin.records.results import ExportRecord
+from irbin.version import __version__
 
 
 def write_artifact(

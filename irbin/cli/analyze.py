@@ -17,7 +17,8 @@ from irbin.cli.plan_options import PlanFlags
 from irbin.cli.source_options import SourceFlags
 from irbin.errors import PlanError, UsageError
 from irbin.files import check_place, write_file
-from irbin.records import Grouping, Sensitivity, to_json
+from irbin.records.json import to_json
+from irbin.records.sensitivity import Grouping, Sensitivity
 from irbin.report.picture import check_picture, picture
 from irbin.report.sensitivity import (
     convert_line,
@@ -95,10 +96,10 @@ def analyze(
         check_picture(plot)
     limit = None if max_bytes is None else parse_bytes(max_bytes)
     spec, options = network.named(source), data.options()
-    from irbin import sensitivity
+    from irbin.analysis.analyze import analyze as measure
 
     with json_alone(json_to), counting(f"analyzing {spec}") as report:
-        record = sensitivity.analyze(
+        record = measure(
             spec,
             data=options,
             source_options=network.options(source),

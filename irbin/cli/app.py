@@ -14,7 +14,6 @@ from typing import Annotated
 
 import typer
 
-from irbin import __version__
 from irbin.cli.analyze import analyze
 from irbin.cli.bench import bench
 from irbin.cli.console import (
@@ -38,6 +37,7 @@ from irbin.cli.plot import plot
 from irbin.cli.recipes import recipes
 from irbin.cli.zoo import zoo
 from irbin.errors import IrbinError
+from irbin.version import __version__
 
 TRACEBACK_FLAG, TRACEBACK_VARIABLE = "--traceback", "IRBIN_TRACEBACK"
 FAILED = 1

@@ -20,7 +20,8 @@ from irbin.cli.plan_options import PlanFlags
 from irbin.cli.recipe_options import complete_recipe
 from irbin.cli.source_options import SourceFlags
 from irbin.errors import UsageError
-from irbin.records import BenchRecord, DataOptions, FloatMath, TrainBenchRecord
+from irbin.records.bench import BenchRecord, TrainBenchRecord
+from irbin.records.options import DataOptions, FloatMath
 from irbin.report.bench import (
     bench_heading,
     bench_json,
@@ -164,7 +165,7 @@ def bench(
     if train:
         _bench_training(spec, training, batch_size or TRAIN_BATCH_SIZE, common, json_to)
         return
-    from irbin.benchmarks import benchmark
+    from irbin.bench.inference import benchmark
 
     with json_alone(json_to), stages() as report:
         record = benchmark(
@@ -202,7 +203,7 @@ def _bench_training(
 ) -> None:
     device = pick_device(training.device or "auto")
     folder = training.data_dir
-    from irbin.train_benchmarks import benchmark_training
+    from irbin.bench.training import benchmark_training
 
     with json_alone(json_to), stages() as report:
         record = benchmark_training(

@@ -22,7 +22,7 @@ from rich.text import Text
 from irbin.errors import LostProcessError, UsageError
 from irbin.files import check_place
 from irbin.launch import launched
-from irbin.records import JsonValue
+from irbin.records.json import JsonValue
 from irbin.report.jsonout import dumps
 
 STDOUT = "-"

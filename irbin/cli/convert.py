@@ -18,8 +18,8 @@ from irbin.cli.plan_options import PlanFlags
 from irbin.cli.recipe_options import complete_recipe
 from irbin.cli.source_options import SourceFlags
 from irbin.errors import UsageError
-from irbin.knob import DATA
-from irbin.records import CALIBRATION_IMAGES, DEFAULT_SEED
+from irbin.records.knob import DATA
+from irbin.records.options import CALIBRATION_IMAGES, DEFAULT_SEED
 from irbin.report.images import images_line
 from irbin.report.plan import shortcut_line
 

@@ -12,7 +12,8 @@ from irbin.cli.flags import flat
 from irbin.cli.inspect import print_plan
 from irbin.cli.live import TrainingDisplay
 from irbin.cli.options import Json, Overwrite
-from irbin.records import DemoRecord, to_json
+from irbin.records.json import to_json
+from irbin.records.results import DemoRecord
 from irbin.report.evaluation import accuracy_table, agreement_lines
 from irbin.report.export import export_line
 from irbin.report.units import duration

@@ -11,7 +11,9 @@ from irbin.cli.live import counting
 from irbin.cli.options import Amp, ChannelsLast, DataFlags, Device, Json, Sources
 from irbin.cli.source_options import SourceFlags
 from irbin.errors import UsageError
-from irbin.records import Agreement, DataOptions, Evaluation, JsonValue, SourceOptions
+from irbin.records.json import JsonValue
+from irbin.records.options import DataOptions, SourceOptions
+from irbin.records.results import Agreement, Evaluation
 from irbin.report.evaluation import (
     accuracy_table,
     agreement_lines,
@@ -98,7 +100,7 @@ def _options(network: SourceFlags, source: str | None, n_networks: int) -> Sourc
     options = network.options(source)
     if n_networks == 1 or source is None:
         return options
-    from irbin.network.folder import folder_kind
+    from irbin.sources.folder import folder_kind
     from irbin.zoo.entries import located
 
     if folder_kind(located(source).expanduser()) in (None, "timm"):
@@ -162,7 +164,7 @@ def _print(evaluations: Sequence[Evaluation], agreements: Pairs, json_to: str | 
 
 
 def _json(evaluations: Sequence[Evaluation], agreements: Pairs) -> JsonValue:
-    from irbin.evaluation import timm_result
+    from irbin.evaluation.accuracy import timm_result
 
     values = [evaluation_json(timm_result(e), agreements.get(e.name)) for e in evaluations]
     return values[0] if len(values) == 1 else values

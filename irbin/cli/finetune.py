@@ -18,7 +18,7 @@ from irbin.cli.live import TrainingDisplay
 from irbin.cli.options import DataFlags, Device, Source
 from irbin.cli.recipe_options import RecipeFlags, RecipeName
 from irbin.cli.source_options import SourceFlags
-from irbin.records import RunRecord
+from irbin.records.training import RunRecord
 from irbin.report.training import run_table
 
 
@@ -61,7 +61,7 @@ def finetune(
     """
     spec = network.named_beside(source, recipe)
     options = data.options()
-    from irbin.logs import open_log, told_in_turn
+    from irbin.runs.logs import open_log, told_in_turn
 
     first = is_first_process()
     logs = [open_log(kind, out) for kind in dict.fromkeys(log or ())] if first else []

@@ -12,8 +12,10 @@ from irbin.cli.options import Json, Source
 from irbin.cli.plan_options import PlanFlags
 from irbin.cli.source_options import SourceFlags
 from irbin.errors import UsageError
-from irbin.estimation import estimate
-from irbin.records import Plan, SourceOptions, SourceRecord, from_json, to_json
+from irbin.planning.estimate import estimate
+from irbin.records.json import from_json, to_json
+from irbin.records.options import SourceOptions, SourceRecord
+from irbin.records.plan import Plan
 from irbin.report.images import images_line
 from irbin.report.jsonout import plan_json
 from irbin.report.plan import layer_table, plan_heading, plan_notes, totals_table
@@ -37,7 +39,7 @@ def inspect(
     """
     check_json_target(json_to, network.checkpoint, source)
     spec = network.named(source)
-    from irbin.sources import is_packed
+    from irbin.sources.opened import is_packed
     from irbin.zoo.entries import PREFIX, is_entry
 
     if is_packed(spec):

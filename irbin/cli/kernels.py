@@ -11,7 +11,8 @@ from irbin.cli.console import check_json_target, notes, results, say, write_json
 from irbin.cli.flags import flat
 from irbin.cli.live import counting
 from irbin.cli.options import Json
-from irbin.records import JsonValue, KernelRate, to_json
+from irbin.records.bench import KernelRate
+from irbin.records.json import JsonValue, to_json
 from irbin.report.bench import rates_table
 from irbin.report.plan import plain_table
 

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from irbin.cli.console import is_first_process, notes, say, shared, silent
-from irbin.records import EpochRecord, StepRecord
+from irbin.records.training import EpochRecord, StepRecord
 from irbin.report.training import (
     epoch_header,
     epoch_line,

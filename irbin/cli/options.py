@@ -11,8 +11,8 @@ import typer
 
 from irbin.cli.record_flags import Flags
 from irbin.errors import UsageError
-from irbin.knob import RUN
-from irbin.records import DataOptions, FloatDtype
+from irbin.records.knob import RUN
+from irbin.records.options import DataOptions, FloatDtype
 
 SOURCE_HELP = (
     "A timm name (resnet18, resnet18.a1_in1k, hf-hub:…, local-dir:…), torchvision:NAME, "

@@ -1,9 +1,9 @@
-"""Which layers become binary, and how, as flags; `records.PlanOptions` declares them."""
+"""Which layers become binary, and how, as flags; `records.plan.PlanOptions` declares them."""
 
 from __future__ import annotations
 
 from irbin.cli.record_flags import FROM_RECORD, Flags
-from irbin.records import PlanOptions
+from irbin.records.plan import PlanOptions
 
 
 class PlanFlags(Flags, record=PlanOptions, defaults="shown"):

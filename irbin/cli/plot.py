@@ -15,10 +15,10 @@ from irbin.cli.console import notes, say
 from irbin.cli.flags import flat
 from irbin.errors import SourceError, UsageError
 from irbin.files import check_place, write_file
-from irbin.records import LayerDiagnostics
+from irbin.records.training import LayerDiagnostics
 from irbin.report.curves import DEFAULT_PANELS, PANELS, Runs, curves, layer_map, panels_with_figures
 from irbin.report.picture import check_picture
-from irbin.runs import read_diagnostics, read_summary, run_names
+from irbin.runs.tables import read_diagnostics, read_summary, run_names
 
 LAYER_FIGURES = tuple(f.name for f in fields(LayerDiagnostics) if f.type == "float")
 """Columns of diagnostics.csv."""

@@ -1,4 +1,4 @@
-"""The recipe's knobs as flags of `irbin finetune`; `training.recipe.Recipe` declares them.
+"""The recipe's knobs as flags of `irbin finetune`; `recipes.recipe.Recipe` declares them.
 
 None means "as the recipe says". What values a knob takes is checked there, once, whether they come
 from a flag or from a file.
@@ -13,12 +13,12 @@ from typing import Annotated
 import typer
 
 from irbin.cli.record_flags import Flags
-from irbin.training.recipe import Recipe
+from irbin.recipes.recipe import Recipe
 
 
 def complete_recipe(incomplete: str) -> Iterator[str]:
     """Names of the recipes that come with irbin, for the shell's completion."""
-    folder = Path(__file__).parents[1] / "training" / "recipes"
+    folder = Path(__file__).parents[1] / "recipes"
     names = ["default", *(path.stem for path in folder.glob("*.yaml"))]
     yield from sorted(name for name in names if name.startswith(incomplete))
 
@@ -32,7 +32,7 @@ RecipeName = Annotated[
 
 
 class RecipeFlags(Flags, record=Recipe, defaults="hidden"):
-    """Fields of `training.recipe.Recipe`, each under its own name."""
+    """Fields of `recipes.recipe.Recipe`, each under its own name."""
 
     overrides = Flags.values
     """The knobs that were turned, by field name."""

@@ -13,12 +13,13 @@ from irbin.cli.flags import flat
 from irbin.cli.options import Json
 from irbin.cli.recipe_options import complete_recipe
 from irbin.errors import UsageError
-from irbin.records import DEFAULT_BATCH_SIZE, JsonValue, to_json
+from irbin.records.json import JsonValue, to_json
+from irbin.records.options import DEFAULT_BATCH_SIZE
 from irbin.report.plan import plain_table
 
 if TYPE_CHECKING:
-    from irbin.training.recipe import Recipe
-    from irbin.training.recipe_file import RecipeFile
+    from irbin.recipes.file import RecipeFile
+    from irbin.recipes.recipe import Recipe
 
 FAMILIES = {
     "": "general",
@@ -65,7 +66,7 @@ def recipes(
 
 
 def _show(name: str, resolved: bool, json_to: str | None) -> None:
-    from irbin.training.recipe_file import read_recipe
+    from irbin.recipes.file import read_recipe
 
     file = read_recipe(name)
     recipe = _recipe_of(file)
@@ -78,7 +79,7 @@ def _show(name: str, resolved: bool, json_to: str | None) -> None:
 
 def _resolved_text(file: RecipeFile, recipe: Recipe) -> str:
     """A recipe's file that says everything itself."""
-    from irbin.training.recipe_file import knob_lines, line_of
+    from irbin.recipes.file import knob_lines, line_of
 
     value = _as_json(file, recipe)
 
@@ -95,7 +96,7 @@ def _resolved_text(file: RecipeFile, recipe: Recipe) -> str:
 
 def _recipe_of(file: RecipeFile) -> Recipe:
     """The knobs that a recipe sets, the others as in the default one."""
-    from irbin.training.request import resolve_recipe
+    from irbin.recipes.request import resolve_recipe
 
     try:
         return resolve_recipe(file, {}, converted=True)
@@ -120,7 +121,7 @@ def _as_json(file: RecipeFile, recipe: Recipe) -> dict[str, JsonValue]:
 
 
 def _list(json_to: str | None) -> None:
-    from irbin.training.recipe_file import read_recipe, recipe_names
+    from irbin.recipes.file import read_recipe, recipe_names
 
     files = [read_recipe(name) for name in recipe_names()]
     values = [_as_json(file, _recipe_of(file)) for file in files]

@@ -22,7 +22,7 @@ from typing import (
 import typer
 
 from irbin.errors import UsageError
-from irbin.knob import Declared, knobs_of
+from irbin.records.knob import Declared, knobs_of
 
 Defaults = Literal["set", "shown", "hidden"]
 """`set`: a flag that is not given has the field's default. Else it is None, since something else

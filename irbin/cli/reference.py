@@ -18,9 +18,10 @@ from typer.models import ArgumentInfo, OptionInfo
 from irbin.cli.app import COMMANDS, PURPOSE
 from irbin.cli.demo import JOURNEY
 from irbin.cli.flags import docstring, reflow
-from irbin.knob import knobs_of
-from irbin.records import DataOptions, PlanOptions, SourceOptions
-from irbin.training.recipe import Recipe
+from irbin.recipes.recipe import Recipe
+from irbin.records.knob import knobs_of
+from irbin.records.options import DataOptions, SourceOptions
+from irbin.records.plan import PlanOptions
 
 GENERAL = "Options"
 HEAD = """\

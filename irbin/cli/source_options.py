@@ -9,8 +9,8 @@ import typer
 
 from irbin.cli.record_flags import FROM_RECORD, Flags
 from irbin.errors import UsageError
-from irbin.knob import NETWORK
-from irbin.records import SourceOptions
+from irbin.records.knob import NETWORK
+from irbin.records.options import SourceOptions
 
 
 class SourceFlags(Flags, record=SourceOptions):

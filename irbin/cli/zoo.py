@@ -9,7 +9,8 @@ import typer
 from irbin.cli.console import check_json_target, notes, results, say, write_json
 from irbin.cli.flags import flat
 from irbin.cli.options import Json
-from irbin.records import ZooRecord, to_json
+from irbin.records.json import to_json
+from irbin.records.zoo import ZooRecord
 from irbin.report.zoo import curve_line, record_table, zoo_table
 from irbin.zoo.entries import PREFIX, all_records, entry_names, read_record
 

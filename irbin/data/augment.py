@@ -19,7 +19,7 @@ from irbin.data.images import Augmentation, padding_of
 from irbin.data.order import Indices, alternating_flips, uniforms
 from irbin.data.resample import FILTERS, draw_boxes, n_box_draws, resized_crop
 from irbin.data.sending import sent
-from irbin.records import Preprocessing
+from irbin.records.options import Preprocessing
 
 Draws = npt.NDArray[np.float64]
 

@@ -16,7 +16,7 @@ from irbin.data.images import Transform
 from irbin.data.order import Indices, check_rank, make_deal
 from irbin.data.sending import moved, sent
 from irbin.data.streamed import StreamedLoader, UnevenImagesError
-from irbin.records import DataOptions
+from irbin.records.options import DataOptions
 
 _CHUNK = 64
 """Images that a worker hands over at once."""

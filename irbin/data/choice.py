@@ -14,7 +14,7 @@ from irbin.data.resample import FILTERS
 from irbin.data.streamed import common_size
 from irbin.errors import UsageError
 from irbin.launch import launched
-from irbin.records import DataOptions
+from irbin.records.options import DataOptions
 
 _SHARE = 4
 """`auto` takes at most one part in this many of what is free."""

@@ -27,7 +27,7 @@ from irbin.data.images import (
 )
 from irbin.data.shards import check_files
 from irbin.errors import DataError, UsageError
-from irbin.records import DataOptions, Preprocessing, SourceRecord
+from irbin.records.options import DataOptions, Preprocessing, SourceRecord
 
 _log = logging.getLogger("irbin")
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from torchvision import transforms
 
 from irbin.errors import DataError, UsageError
-from irbin.records import Preprocessing
+from irbin.records.options import Preprocessing
 
 Transform = Callable[[Any], Tensor]
 """From a PIL image to a uint8 tensor (channels, height, width)."""

@@ -12,7 +12,7 @@ from irbin.data.cached import CachedLoader, decode
 from irbin.data.choice import UNEVEN, Choice, choose, in_words, refuse
 from irbin.data.images import eval_transform, fit_transform, native_transform
 from irbin.data.streamed import StreamedLoader, UnevenImagesError
-from irbin.records import DataOptions
+from irbin.records.options import DataOptions
 
 Report = Callable[[int, int], None]
 """Called with images decoded and images in all."""

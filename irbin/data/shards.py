@@ -13,7 +13,7 @@ from typing import Any
 
 from irbin.data.batches import Stream
 from irbin.errors import DataError, UsageError
-from irbin.records import DataOptions
+from irbin.records.options import DataOptions
 
 
 def share_stream(

@@ -21,7 +21,7 @@ from irbin.data.order import Deal, Indices, check_rank, check_step, make_deal
 from irbin.data.sending import moved
 from irbin.data.shards import share_stream
 from irbin.errors import DataError
-from irbin.records import DataOptions
+from irbin.records.options import DataOptions
 
 _log = logging.getLogger("irbin")
 

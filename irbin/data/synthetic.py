@@ -8,7 +8,7 @@ from irbin.data.batches import Images
 from irbin.data.cached import CachedLoader, Pixels
 from irbin.data.images import Augmentation, eval_transform
 from irbin.errors import UsageError
-from irbin.records import DataOptions, Preprocessing
+from irbin.records.options import DataOptions, Preprocessing
 
 _N_STEPS = 4
 """Steps in an epoch: the order is dealt out anew now and then, as in training."""

@@ -60,7 +60,7 @@ class DemoNet(nn.Module):
 def demo_net(num_classes: int = 10, in_chans: int = 1) -> DemoNet:
     """The factory: `module:irbin.demo.network:demo_net`."""
     network = DemoNet(num_classes, in_chans)
-    network.pretrained_cfg = {  # type: ignore[assignment]  # read by `irbin.network.source`
+    network.pretrained_cfg = {  # type: ignore[assignment]  # read by `irbin.sources.spec`
         "input_size": (in_chans, 28, 28),
         "mean": (0.286,) * in_chans,
         "std": (0.353,) * in_chans,

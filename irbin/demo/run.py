@@ -15,9 +15,12 @@ from typing import Any
 from irbin import verbs
 from irbin.demo.dataset import write_image_folder
 from irbin.errors import UsageError
-from irbin.records import DataOptions, DemoRecord, EpochRecord, Plan, StepRecord
-from irbin.training.recipe_file import read_recipe
-from irbin.training.request import resolve_recipe
+from irbin.recipes.file import read_recipe
+from irbin.recipes.request import resolve_recipe
+from irbin.records.options import DataOptions
+from irbin.records.plan import Plan
+from irbin.records.results import DemoRecord
+from irbin.records.training import EpochRecord, StepRecord
 
 PLAN_OPTIONS: dict[str, Any] = {"bits": "1w1a", "activation": "hardtanh", "shortcut": "bireal"}
 RECIPE = "demo"

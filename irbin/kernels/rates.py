@@ -19,7 +19,7 @@ from irbin.kernels.convolution import ConvKernel
 from irbin.kernels.geometry import Geometry
 from irbin.kernels.kernel import address
 from irbin.kernels.steps import Step
-from irbin.records import KernelRate
+from irbin.records.bench import KernelRate
 
 SHAPES = ((64, 56, 56), (128, 28, 28), (256, 14, 14), (512, 7, 7))
 """(channels, height, width) in and out."""

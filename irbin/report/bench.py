@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from irbin.records import BenchRecord, JsonValue, KernelRate, Machine, NodeTiming, to_json
+from irbin.records.bench import BenchRecord, KernelRate, Machine, NodeTiming
+from irbin.records.json import JsonValue, to_json
 from irbin.report.fitting import fitting_table
 from irbin.report.plan import plain_table
 from irbin.report.units import DASH, byte_size, count, digits, ratio, shape

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from irbin.records import EpochRecord, LayerDiagnostics
+from irbin.records.training import EpochRecord, LayerDiagnostics
 from irbin.report.picture import FAINT, INK, drawn, plain_axes
 from irbin.report.units import percent
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from irbin.records import Agreement, Evaluation
+from irbin.records.results import Agreement, Evaluation
 from irbin.report.images import feeding_line
 from irbin.report.plan import plain_table
 from irbin.report.units import bare_percent, byte_size, count, number, percent, ratio

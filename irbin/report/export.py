@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from irbin.records import ExportRecord
+from irbin.records.results import ExportRecord
 from irbin.report.plan import plain_table
 from irbin.report.units import byte_size, exact_bytes, ratio
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from irbin.records import Preprocessing, SourceRecord
+from irbin.records.options import Preprocessing, SourceRecord
 from irbin.report.units import shape
 
 NOBODY = "a guess"

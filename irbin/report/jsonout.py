@@ -6,15 +6,10 @@ import json
 import math
 from collections.abc import Mapping
 
-from irbin.records import (
-    Agreement,
-    Estimate,
-    ExportRecord,
-    FloatDtype,
-    JsonValue,
-    Plan,
-    to_json,
-)
+from irbin.records.json import JsonValue, to_json
+from irbin.records.options import FloatDtype
+from irbin.records.plan import Estimate, Plan
+from irbin.records.results import Agreement, ExportRecord
 
 FLOAT_DTYPES: tuple[FloatDtype, ...] = ("float32", "float16", "bfloat16")
 
@@ -50,7 +45,7 @@ def evaluation_json(
     """One network's result, and how it agrees with the network it was made from.
 
     Args:
-        timm_result: what `evaluation.timm_result` gave.
+        timm_result: what `evaluation.accuracy.timm_result` gave.
         agreement: (name of the trained network, comparison) of a packed network.
     """
     result = dict(timm_result)

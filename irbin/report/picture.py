@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from irbin.errors import UsageError
-from irbin.records import PathPoint, Proposal, Sensitivity
+from irbin.records.sensitivity import PathPoint, Proposal, Sensitivity
 from irbin.report.units import bare_percent, byte_size
 
 FORMATS = (".png", ".svg")

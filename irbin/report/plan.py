@@ -9,7 +9,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from irbin.records import Decision, FloatDtype, Plan
+from irbin.records.options import FloatDtype
+from irbin.records.plan import Decision, Plan
 from irbin.report.units import byte_size, count, ratio, shape
 
 BINARY_STYLE = "green"

@@ -10,7 +10,7 @@ from rich.bar import Bar
 from rich.table import Table
 from rich.text import Text
 
-from irbin.records import LayerSensitivity, PathPoint, Proposal, Ranking, Sensitivity
+from irbin.records.sensitivity import LayerSensitivity, PathPoint, Proposal, Ranking, Sensitivity
 from irbin.report.plan import BINARY_STYLE, FLOAT_STYLE, plain_table
 from irbin.report.units import DASH, bare_percent, byte_size, digits, number
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from irbin.records import JsonValue, TrainBenchRecord, to_json
+from irbin.records.bench import TrainBenchRecord
+from irbin.records.json import JsonValue, to_json
 from irbin.report.plan import plain_table
 from irbin.report.units import DASH, byte_size, count, digits, shape
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from irbin.records import Evaluation, ZooRecord, ZooRun
+from irbin.records.results import Evaluation
+from irbin.records.zoo import ZooRecord, ZooRun
 from irbin.report.fitting import fitting_table
 from irbin.report.plan import plain_table
 from irbin.report.sparkline import sparkline

@@ -21,7 +21,7 @@ from irbin.program.fused import Fused, FusedStep
 from irbin.program.own import BConv2d, BGemm
 from irbin.program.types import Ref, ValueType, fixed, one_tensor
 from irbin.program.windows import conv_window, pool_window
-from irbin.records import FloatMath
+from irbin.records.options import FloatMath
 
 
 def make_kernel(

@@ -25,7 +25,7 @@ from irbin.program.fuse import FUSIONS, fuse
 from irbin.program.fused import Fused, Item
 from irbin.program.own import inner_product
 from irbin.program.program import Node, Program, Ref
-from irbin.records import FloatMath
+from irbin.records.options import FloatMath
 from irbin.runtime.calls import Values, check_claim, failure, joined, resolve
 from irbin.runtime.given import chunk_of, compare_state, refuse_untaken, under
 from irbin.runtime.layers import make_kernel

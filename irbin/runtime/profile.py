@@ -11,7 +11,7 @@ from irbin.program.fused import Fused, Item
 from irbin.program.own import inner_product
 from irbin.program.shapes import sizes
 from irbin.program.types import Node, Ref, TensorType, one_tensor
-from irbin.records import NodeTiming
+from irbin.records.bench import NodeTiming
 from irbin.runtime.calls import Values
 from irbin.runtime.model import BITS_SUFFIX, PackedModel
 

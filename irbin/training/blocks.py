@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from irbin.errors import UsageError
-from irbin.evaluation import evaluating
+from irbin.evaluation.modes import evaluating
 
 
 class Place(NamedTuple):

@@ -14,13 +14,14 @@ from safetensors import SafetensorError
 
 from irbin.data.batches import first_line
 from irbin.errors import TrainingError
-from irbin.network.folder import save_folder
-from irbin.records import EpochRecord, LayerDiagnostics, RunRecord
-from irbin.training.diagnostics import read_diagnostics, write_diagnostics
+from irbin.files import replace_folder
+from irbin.records.training import EpochRecord, LayerDiagnostics, RunRecord
+from irbin.runs.folder import write_result, write_summary
+from irbin.sources.folder import save_folder
 from irbin.training.resume import Progress, keep_recent, save_last
 from irbin.training.run import Run
-from irbin.training.run_folder import replace_folder, write_result, write_summary
-from irbin.training.symptoms import News, symptoms
+from irbin.watching.diagnostics import read_diagnostics, write_diagnostics
+from irbin.watching.symptoms import News, symptoms
 
 SAVE_SECONDS = 600.0
 """Most of an epoch that is lost to a kill, unless `recovery_interval` says otherwise."""

@@ -22,33 +22,27 @@ from irbin.allocation import memory_kept
 from irbin.data import class_names
 from irbin.data.fingerprint import fingerprint
 from irbin.errors import DataError, LostWorkerError, TrainingError
-from irbin.evaluation import evaluate
-from irbin.network.network import Network
+from irbin.evaluation.accuracy import evaluate
+from irbin.files import removed_on_error
 from irbin.processes import ALONE, Group
-from irbin.records import (
-    DataOptions,
-    Evaluation,
-    JsonValue,
-    RunRecord,
-)  # fmt: skip
+from irbin.recipes.recipe import Recipe
+from irbin.records.json import JsonValue
+from irbin.records.options import DataOptions
+from irbin.records.results import Evaluation
+from irbin.records.training import RunRecord
+from irbin.rewriting.network import Network
+from irbin.runs.folder import begin_run, check_same_images, same_run
+from irbin.runs.listener import NOBODY, Listener
 from irbin.training.interrupt import Stop, held_interrupt
 from irbin.training.keeping import Keeper
-from irbin.training.listener import NOBODY, Listener
 from irbin.training.meter import Meter, epoch_record, not_finite
-from irbin.training.nonfinite import first_nonfinite
 from irbin.training.norms import calibrate, settle_norms
 from irbin.training.precision import decide, tried_convolutions
 from irbin.training.prepare import after_training, cache_of, make_run, open_loaders
-from irbin.training.recipe import Recipe
 from irbin.training.resume import Progress, load_last, save_last
 from irbin.training.run import Computed, Run
-from irbin.training.run_folder import (
-    begin_run,
-    check_same_images,
-    removed_on_error,
-    same_run,
-)
 from irbin.training.waits import Waits
+from irbin.watching.nonfinite import first_nonfinite
 
 _Record = TypeVar("_Record")
 _log = logging.getLogger("irbin")

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from irbin.errors import TrainingError
-from irbin.evaluation import sum_type
+from irbin.evaluation.accuracy import sum_type
 from irbin.processes import Group
-from irbin.records import EpochRecord, Evaluation, LayerDiagnostics, StepRecord
-from irbin.training.diagnostics import epoch_means
+from irbin.records.results import Evaluation
+from irbin.records.training import EpochRecord, LayerDiagnostics, StepRecord
 from irbin.training.resume import Progress
 from irbin.training.waits import Waits
+from irbin.watching.diagnostics import epoch_means
 
 
 class Meter:

@@ -13,7 +13,7 @@ from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 
 from irbin.errors import UsageError
-from irbin.training.recipe import Recipe
+from irbin.recipes.recipe import Recipe
 
 Mix = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
 """(images, labels, epoch) to (images, labels or mixed targets); images may be changed in place."""

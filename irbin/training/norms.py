@@ -9,7 +9,7 @@ from itertools import islice
 from timm.utils import distribute_bn
 from torch import nn
 
-from irbin.training.calibrate import reestimate_batch_norm
+from irbin.rewriting.calibrate import reestimate_batch_norm
 from irbin.training.run import Run
 
 

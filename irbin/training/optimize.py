@@ -13,8 +13,8 @@ from torch import nn
 
 from irbin.binary.layers import binary_layers
 from irbin.errors import TrainingError, UsageError
-from irbin.network.tracer import is_norm
-from irbin.training.recipe import Recipe
+from irbin.recipes.recipe import Recipe
+from irbin.tracing.tracer import is_norm
 
 
 def param_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from irbin.binary.layers import binary_layers
 from irbin.processes import Group
-from irbin.training.recipe import Recipe
+from irbin.recipes.recipe import Recipe
 
 
 def parallel(

@@ -19,9 +19,9 @@ from torch.utils._pytree import tree_leaves
 
 from irbin.binary.held import held_weights
 from irbin.errors import TrainingError
-from irbin.evaluation import autocast, evaluating
-from irbin.records import SMALL_SIDE
-from irbin.training.recipe import Recipe
+from irbin.evaluation.modes import autocast, evaluating
+from irbin.recipes.recipe import Recipe
+from irbin.records.options import SMALL_SIDE
 
 _log = logging.getLogger("irbin")
 _Amp = Literal["bfloat16", "float16", "off"]

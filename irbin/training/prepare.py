@@ -25,13 +25,13 @@ from irbin.data.batches import Loader
 from irbin.data.cached import CachedLoader
 from irbin.data.images import Augmentation
 from irbin.errors import UsageError
-from irbin.network.feeding import after_training as fed_in_training
-from irbin.network.network import Network
 from irbin.processes import Group
-from irbin.records import CacheKind, DataOptions
+from irbin.recipes.recipe import Recipe
+from irbin.records.options import CacheKind, DataOptions
+from irbin.rewriting.network import Network
+from irbin.runs.listener import NOBODY, Listener, Stage, ignore
+from irbin.sources.feeding import after_training as fed_in_training
 from irbin.training.blocks import Watched, common_places
-from irbin.training.diagnostics import Diagnostics
-from irbin.training.listener import NOBODY, Listener, Stage, ignore
 from irbin.training.mixing import make_mix
 from irbin.training.optimize import make_optimizer, make_scheduler
 from irbin.training.parallel import parallel
@@ -41,11 +41,11 @@ from irbin.training.precision import (
     keep_gradients_channels_last,
     uses_channels_last,
 )
-from irbin.training.recipe import Recipe
 from irbin.training.run import Run
 from irbin.training.stages import TrainingStage, stages_of
 from irbin.training.sync_norm import synchronized
 from irbin.training.views import TaughtViews, taught_views
+from irbin.watching.diagnostics import Diagnostics
 
 
 def open_loaders(

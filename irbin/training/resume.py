@@ -26,11 +26,11 @@ from torch import Tensor
 
 from irbin.data.batches import first_line
 from irbin.errors import TrainingError
-from irbin.files import current, remove, write_file
-from irbin.network.folder import save_folder
-from irbin.records import EpochRecord, JsonValue
+from irbin.files import current, remove, replace_folder, write_file
+from irbin.records.json import JsonValue
+from irbin.records.training import EpochRecord
+from irbin.sources.folder import save_folder
 from irbin.training.run import Run
-from irbin.training.run_folder import replace_folder
 
 VERSION = 1
 

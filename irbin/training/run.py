@@ -19,24 +19,24 @@ from irbin.binary.anneal import EdePhase
 from irbin.binary.held import held_weights
 from irbin.binary.layers import binary_layers, phase_of
 from irbin.data import Loader
-from irbin.data.batches import seed_all
+from irbin.data.seeding import seed_all
 from irbin.errors import UsageError
-from irbin.evaluation import autocast
-from irbin.network.network import Network
+from irbin.evaluation.modes import autocast
 from irbin.processes import Group
-from irbin.records import LayerDiagnostics
+from irbin.recipes.recipe import Recipe
+from irbin.records.training import LayerDiagnostics
+from irbin.rewriting.network import Network
+from irbin.runs.listener import Listener, ignore
 from irbin.training.blocks import Watched
-from irbin.training.diagnostics import Diagnostics
 from irbin.training.distill import block_loss, distillation_loss
 from irbin.training.heads import heads, labels_loss
-from irbin.training.listener import Listener, ignore
 from irbin.training.mixing import Mix
 from irbin.training.optimize import learning_rate, make_optimizer
 from irbin.training.parallel import average
-from irbin.training.recipe import Recipe
 from irbin.training.stages import TrainingStage
 from irbin.training.views import TaughtViews
 from irbin.training.waits import Waits
+from irbin.watching.diagnostics import Diagnostics
 
 DATA, FORWARD, BACKWARD, OPTIMIZER = "data", "forward", "backward", "optimizer"
 PARTS = (DATA, FORWARD, BACKWARD, OPTIMIZER)

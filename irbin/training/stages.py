@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from irbin.training.recipe import Recipe
+from irbin.recipes.recipe import Recipe
 
 
 @dataclass(frozen=True)

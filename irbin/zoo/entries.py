@@ -1,6 +1,6 @@
 """`zoo:NAME`: a network that came with irbin, packed or float, found and told of. Torch-free.
 
-`python -m irbin.zookeeper` makes the folders that lie beside this file.
+`python -m docs.maintain.zookeeper` makes the folders that lie beside this file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import re
 from pathlib import Path
 
 from irbin.errors import SourceError, UsageError
-from irbin.records import ZooRecord, from_json
+from irbin.records.json import from_json
+from irbin.records.zoo import ZooRecord
 
 PREFIX = "zoo:"
 ROOT = Path(__file__).parent

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from irbin.network.paper import build_paper
-from irbin.training.recipe_file import plan_options
-from irbin.training.request import resolve_recipe
+from irbin.recipes.file import plan_options
+from irbin.recipes.request import resolve_recipe
+from irbin.sources.paper import build_paper
 from irbin.zoo.entries import entry_names
 from tests.accuracy.conftest import program, saved
 

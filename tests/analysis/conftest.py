@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from irbin.analysis.choices import Choices, choices
-from irbin.records import LayerGraph, LayerRecord, LayerSensitivity, PlanOptions
+from irbin.records.plan import LayerGraph, LayerRecord, PlanOptions
+from irbin.records.sensitivity import LayerSensitivity
 
 
 def layer(name: str, channels: int, **facts: object) -> LayerRecord:

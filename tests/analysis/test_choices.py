@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from irbin.analysis.choices import choices
 from irbin.errors import PlanError
-from irbin.estimation import estimate
-from irbin.network.plan import make_plan
-from irbin.records import PlanOptions
+from irbin.planning.estimate import estimate
+from irbin.planning.plan import make_plan
+from irbin.records.plan import PlanOptions
 
 LAYERS = ("a.0.conv1", "a.0.conv2", "a.1.conv1", "b.0.conv1", "b.0.conv2")
 

@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from irbin.analysis.measure import Measured, Meter, draw
 from irbin.data import open_dataset
-from irbin.records import DataOptions, Preprocessing
+from irbin.records.options import DataOptions, Preprocessing
 from tests.conftest import IEEE, NoFloat64, tf32
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irbin.analysis.rules import keep_rules
-from irbin.network.plan import matches
+from irbin.planning.plan import matches
 
 BLOCKS = [f"layer{i}.{j}.conv{k}" for i in (1, 2, 3) for j in (0, 1) for k in (1, 2)]
 

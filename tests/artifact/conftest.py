@@ -10,7 +10,8 @@ from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method
 from irbin.program.lower import lower
 from irbin.program.lowered import Lowered
-from irbin.records import Decision, LayerRecord, Plan, PlanOptions, Preprocessing, SourceRecord
+from irbin.records.options import Preprocessing, SourceRecord
+from irbin.records.plan import Decision, LayerRecord, Plan, PlanOptions
 
 
 @dataclass

@@ -5,18 +5,19 @@ import timm
 import torch
 from torch import nn
 
-from irbin.agreement import compare
 from irbin.artifact.read import read_artifact
 from irbin.artifact.write import write_artifact
+from irbin.evaluation.agreement import compare
 from irbin.kernels import native
-from irbin.network.network import Network
-from irbin.network.paper import CifarResNet
-from irbin.network.plan import make_plan
-from irbin.network.rewrite import rewrite
-from irbin.network.trace import trace
+from irbin.planning.plan import make_plan
 from irbin.program.lower import lower
-from irbin.records import PlanOptions, Preprocessing, SourceRecord
+from irbin.records.options import Preprocessing, SourceRecord
+from irbin.records.plan import PlanOptions
+from irbin.rewriting.network import Network
+from irbin.rewriting.rewrite import rewrite
 from irbin.runtime.model import PackedModel, load
+from irbin.sources.paper import CifarResNet
+from irbin.tracing.trace import trace
 
 SOURCE = SourceRecord("resnet18", "timm:resnet18", 1000, Preprocessing())
 

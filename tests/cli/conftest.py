@@ -12,21 +12,10 @@ import pytest
 
 import irbin
 from irbin.cli.app import main
-from irbin.records import (
-    Agreement,
-    Decision,
-    EpochRecord,
-    Evaluation,
-    ExportRecord,
-    LayerAgreement,
-    LayerRecord,
-    Plan,
-    PlanOptions,
-    Preprocessing,
-    RunRecord,
-    SourceRecord,
-    StepRecord,
-)
+from irbin.records.options import Preprocessing, SourceRecord
+from irbin.records.plan import Decision, LayerRecord, Plan, PlanOptions
+from irbin.records.results import Agreement, Evaluation, ExportRecord, LayerAgreement
+from irbin.records.training import EpochRecord, RunRecord, StepRecord
 
 LAYER = LayerRecord(
     "layer1.0.conv1", "conv2d", "Conv2d", (64, 64, 3, 3), 1, False, 1000, (64, 8, 8), (64, 8, 8)

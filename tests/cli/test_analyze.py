@@ -10,16 +10,9 @@ import pytest
 
 from irbin.cli.analyze import parse_bytes
 from irbin.errors import UsageError
-from irbin.records import (
-    Budget,
-    DataOptions,
-    LayerSensitivity,
-    PathPoint,
-    PlanOptions,
-    Proposal,
-    Sensitivity,
-    SourceOptions,
-)
+from irbin.records.options import DataOptions, SourceOptions
+from irbin.records.plan import PlanOptions
+from irbin.records.sensitivity import Budget, LayerSensitivity, PathPoint, Proposal, Sensitivity
 
 POINTS = (PathPoint(0, 1000, 1e-3, 0.5, 90.0, True), PathPoint(2, 100, 1e-4, 2.5, 20.0, True))
 LAYER = LayerSensitivity("layer1", ("layer1",), 0.75, 80, 0.25, 0.01, 900, 1e-4)
@@ -34,7 +27,7 @@ class FakeSensitivity(ModuleType):
     """`analyze` gives `record` and remembers its keywords."""
 
     def __init__(self) -> None:
-        super().__init__("irbin.sensitivity")
+        super().__init__("irbin.analysis.analyze")
         self.record = RECORD
         self.source: Any = None
         self.keywords: dict[str, Any] = {}
@@ -47,11 +40,8 @@ class FakeSensitivity(ModuleType):
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeSensitivity:
-    import irbin
-
     module = FakeSensitivity()
-    monkeypatch.setitem(sys.modules, "irbin.sensitivity", module)
-    monkeypatch.setattr(irbin, "sensitivity", module, raising=False)
+    monkeypatch.setitem(sys.modules, "irbin.analysis.analyze", module)
     return module
 
 

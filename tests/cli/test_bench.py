@@ -8,17 +8,16 @@ from typing import Any
 import pytest
 
 from irbin.errors import UsageError
-from irbin.records import (
+from irbin.records.bench import (
     BenchEntry,
     BenchRecord,
-    DataOptions,
     Latency,
     Machine,
     NodeTiming,
-    SourceOptions,
     TrainBenchEntry,
     TrainBenchRecord,
 )
+from irbin.records.options import DataOptions, SourceOptions
 
 RECORD = BenchRecord(
     "packed", 2, 1, (3, 32, 32), Machine("CPU X", 2, 0.0, "3", "2", "0", "avx2", "own"),
@@ -41,7 +40,7 @@ TRAINED = TrainBenchRecord(
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, dict[str, Any]]]:
-    fake = ModuleType("irbin.benchmarks")
+    fake = ModuleType("irbin.bench.inference")
     made: list[tuple[Any, dict[str, Any]]] = []
 
     def benchmark(source: Any, *, report: Any, **kwargs: Any) -> BenchRecord:
@@ -52,7 +51,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, dict[str, Any]]]:
         return RECORD
 
     fake.benchmark = benchmark  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "irbin.benchmarks", fake)
+    monkeypatch.setitem(sys.modules, "irbin.bench.inference", fake)
     return made
 
 
@@ -88,7 +87,7 @@ def test_errors_are_one_line(run, calls) -> None:
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, dict[str, Any]]]:
-    fake = ModuleType("irbin.train_benchmarks")
+    fake = ModuleType("irbin.bench.training")
     made: list[tuple[Any, dict[str, Any]]] = []
 
     def benchmark_training(source: Any, *, report: Any, **kwargs: Any) -> TrainBenchRecord:
@@ -97,7 +96,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, dict[str, Any]]]:
         return TRAINED
 
     fake.benchmark_training = benchmark_training  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "irbin.train_benchmarks", fake)
+    monkeypatch.setitem(sys.modules, "irbin.bench.training", fake)
     return made
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from irbin.records import DataOptions, SourceOptions
+from irbin.records.options import DataOptions, SourceOptions
 
 
 def test_convert_hands_on_what_was_given(run, verbs) -> None:

@@ -9,17 +9,10 @@ from typing import Any
 import pytest
 
 import irbin.demo
-from irbin.records import (
-    Agreement,
-    DemoRecord,
-    EpochRecord,
-    Evaluation,
-    ExportRecord,
-    Plan,
-    PlanOptions,
-    Preprocessing,
-    StepRecord,
-)
+from irbin.records.options import Preprocessing
+from irbin.records.plan import Plan, PlanOptions
+from irbin.records.results import Agreement, DemoRecord, Evaluation, ExportRecord
+from irbin.records.training import EpochRecord, StepRecord
 
 RECORD = DemoRecord(
     path="irbin-demo",

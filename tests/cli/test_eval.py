@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from irbin.records import DataOptions, SourceOptions
+from irbin.records.options import DataOptions, SourceOptions
 
 LINE = ("--data-dir", "d", "--device", "cpu")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import irbin
-from irbin.records import SourceOptions
+from irbin.records.options import SourceOptions
 from irbin.runtime.model import PackedModel
 
 FACTORY = """

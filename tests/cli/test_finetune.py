@@ -6,7 +6,8 @@ import pytest
 
 from irbin.cli import console
 from irbin.errors import SourceError
-from irbin.records import DataOptions, EpochRecord, SourceOptions, StepRecord
+from irbin.records.options import DataOptions, SourceOptions
+from irbin.records.training import EpochRecord, StepRecord
 
 LINE = ("finetune", "conv dir", "--data-dir", "d", "-o", "run")
 
@@ -102,7 +103,7 @@ def logs(monkeypatch) -> list[SpyLog]:
         opened.append(SpyLog(kind, out))
         return opened[-1]
 
-    monkeypatch.setattr("irbin.logs.open_log", open_log)
+    monkeypatch.setattr("irbin.runs.logs.open_log", open_log)
     return opened
 
 

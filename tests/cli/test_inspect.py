@@ -8,8 +8,10 @@ import pytest
 import timm
 import torch
 
-from irbin.estimation import estimate
-from irbin.records import Plan, PlanOptions, SourceOptions, from_json
+from irbin.planning.estimate import estimate
+from irbin.records.json import from_json
+from irbin.records.options import SourceOptions
+from irbin.records.plan import Plan, PlanOptions
 
 
 @pytest.fixture

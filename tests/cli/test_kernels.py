@@ -5,7 +5,7 @@ import json
 import pytest
 
 from irbin.kernels import native, rates
-from irbin.records import KernelRate
+from irbin.records.bench import KernelRate
 
 
 def test_every_implementation_is_listed_and_one_is_active(run) -> None:

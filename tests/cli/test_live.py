@@ -12,7 +12,7 @@ from rich.console import Console
 
 from irbin.cli.console import is_first_process, logged_as_notes, notes, say
 from irbin.cli.live import TrainingDisplay, counting, stages, step_panel
-from irbin.records import EpochRecord, StepRecord
+from irbin.records.training import EpochRecord, StepRecord
 
 STEP = StepRecord(2, 100, 124, 391, 12345.6, 12.3456, 100.0, 0.000123, 0.001, 1000.0, 359999.0)
 EPOCH = EpochRecord(0, 1.5, 50.0, 1.25, 60.0, 90.0, 0.1, 0.316, 3.16, 1000.0, 12.0)

@@ -7,7 +7,7 @@ import pytest
 from irbin.cli.options import DataFlags
 from irbin.cli.source_options import SourceFlags
 from irbin.errors import UsageError
-from irbin.records import DataOptions, SourceOptions
+from irbin.records.options import DataOptions, SourceOptions
 
 
 def test_the_defaults_are_the_records() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from irbin.cli import plot as command
 from irbin.cli.plot import LAYER_FIGURES, complete_layers, complete_metric
-from irbin.records import EpochRecord, LayerDiagnostics
+from irbin.records.training import EpochRecord, LayerDiagnostics
 from irbin.report.curves import PANELS
 
 EPOCH = EpochRecord(0, 1.5, 50.0, 1.25, 60.0, 90.0, 0.1, 0.316, 3.16, 1000.0, 12.0)

@@ -3,9 +3,9 @@ from __future__ import annotations
 from dataclasses import fields
 
 from irbin.cli.recipe_options import RecipeFlags, complete_recipe
-from irbin.training.recipe import Recipe
-from irbin.training.recipe_file import recipe_names
-from irbin.training.request import resolve_recipe
+from irbin.recipes.file import recipe_names
+from irbin.recipes.recipe import Recipe
+from irbin.recipes.request import resolve_recipe
 
 
 def test_every_knob_of_the_recipe_has_its_flag() -> None:

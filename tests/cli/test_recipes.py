@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from irbin.cli.recipes import FAMILIES
-from irbin.training.recipe_file import read_recipe, recipe_names
-from irbin.training.request import resolve_recipe
+from irbin.recipes.file import read_recipe, recipe_names
+from irbin.recipes.request import resolve_recipe
 from tests.cli.test_app import python
 
 

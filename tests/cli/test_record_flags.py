@@ -16,11 +16,11 @@ from irbin.cli.flags import flat, given, words
 from irbin.cli.record_flags import FROM_RECORD, Flags, parse_numbers, parse_pairs
 from irbin.cli.reference import options_table, section
 from irbin.errors import UsageError
-from irbin.knob import METHOD, PLAN, RUN, Knob
-from irbin.records import PlanOptions
-from irbin.training.knobs import Amount
-from irbin.training.recipe import Recipe
-from irbin.training.recipe_file import knob_lines
+from irbin.recipes.file import knob_lines
+from irbin.recipes.knobs import Amount
+from irbin.recipes.recipe import Recipe
+from irbin.records.knob import METHOD, PLAN, RUN, Knob
+from irbin.records.plan import PlanOptions
 
 
 @dataclass(frozen=True)

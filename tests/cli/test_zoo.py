@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from irbin.cli.zoo import complete_entry
-from irbin.records import ZooRecord, from_json, to_json
+from irbin.records.json import from_json, to_json
+from irbin.records.zoo import ZooRecord
 from irbin.zoo import entries
 
 PACKED, FLOAT = "resnet20-cifar10-1w1a", "resnet20-cifar10-float"

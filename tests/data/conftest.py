@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from irbin.records import DataOptions, Preprocessing
+from irbin.records.options import DataOptions, Preprocessing
 
 TINY = Preprocessing((3, 8, 8), (0.5,) * 3, (0.25,) * 3, "bilinear", 1.0)
 

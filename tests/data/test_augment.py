@@ -11,7 +11,7 @@ from torchvision.transforms import functional
 from irbin.data.augment import BatchAugmentation, jitter_colors, padded_crop, pads_in_batches
 from irbin.data.images import Augmentation
 from irbin.data.order import uniforms
-from irbin.records import Preprocessing
+from irbin.records.options import Preprocessing
 
 SMALL = Preprocessing((3, 32, 32), (0.5,) * 3, (0.25,) * 3, "bilinear", 1.0)
 

@@ -13,7 +13,7 @@ from irbin.data.cached import CachedLoader, decode
 from irbin.data.images import eval_transform
 from irbin.data.streamed import StreamedLoader
 from irbin.errors import DataError
-from irbin.records import DataOptions
+from irbin.records.options import DataOptions
 
 from .conftest import TINY, MakeFolder
 

@@ -5,7 +5,7 @@ import torch
 
 from irbin.data.choice import Choice, _fit
 from irbin.launch import launched
-from irbin.records import DataOptions
+from irbin.records.options import DataOptions
 
 RAM, GPU = 4000, 10**9
 CUDA = torch.device("cuda")

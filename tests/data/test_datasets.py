@@ -23,7 +23,7 @@ from irbin.data import (
     train_loader,
 )  # fmt: skip
 from irbin.errors import DataError, UsageError
-from irbin.records import DataOptions, Preprocessing, SourceRecord
+from irbin.records.options import DataOptions, Preprocessing, SourceRecord
 
 RGB = Preprocessing((3, 8, 8), (0.5,) * 3, (0.25,) * 3, "bilinear", 1.0)
 GRAY = Preprocessing((1, 28, 28), (0.5,), (0.25,), "bilinear", 1.0)

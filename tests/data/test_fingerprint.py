@@ -11,7 +11,7 @@ from PIL import Image
 
 from irbin.data import Images, fingerprint, open_dataset
 from irbin.data.images import eval_transform
-from irbin.records import DataOptions
+from irbin.records.options import DataOptions
 
 from .conftest import TINY, MakeFolder, png
 

@@ -11,7 +11,7 @@ import pytest
 from irbin.data import class_names, open_dataset
 from irbin.data.folders import is_hidden
 from irbin.errors import DataError
-from irbin.records import DataOptions
+from irbin.records.options import DataOptions
 
 from .conftest import TINY, png
 

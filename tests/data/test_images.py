@@ -18,7 +18,7 @@ from irbin.data.images import (
     train_transform,
 )  # fmt: skip
 from irbin.errors import DataError, UsageError
-from irbin.records import Preprocessing
+from irbin.records.options import Preprocessing
 
 SMALL = Preprocessing((3, 32, 32), (0.5,) * 3, (0.25,) * 3, "bicubic", 0.875)
 LARGE = Preprocessing((3, 128, 128), (0.5,) * 3, (0.25,) * 3, "bicubic", 0.875)

@@ -11,7 +11,7 @@ from irbin.data import Augmentation, Loader, make_loaders, open_dataset
 from irbin.data.cached import CachedLoader
 from irbin.data.streamed import StreamedLoader
 from irbin.errors import UsageError
-from irbin.records import DataOptions
+from irbin.records.options import DataOptions
 
 from .conftest import TINY, MakeFolder, png
 

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -10,12 +12,13 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import irbin
 from irbin.data.augment import BatchAugmentation
 from irbin.data.batches import Images, Loader
 from irbin.data.cached import CachedLoader, Pixels
 from irbin.data.images import Augmentation
-from irbin.data.sending import sent
-from irbin.records import DataOptions, Preprocessing
+from irbin.data.sending import moved, sent
+from irbin.records.options import DataOptions, Preprocessing
 
 SMALL = Preprocessing((3, 8, 8), (0.5,) * 3, (0.25,) * 3, "bilinear", 1.0)
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -116,3 +119,28 @@ def test_augmentation_on_the_cpu_sends_nothing() -> None:
     with Waiting() as waiting:
         augment(torch.zeros((4, 3, 8, 8), dtype=torch.uint8), draws)
     assert waiting.n_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "pinned", "quick"),
+    [("cuda", True, True), ("cuda", False, False), ("mps", False, False), ("mps", True, False),
+     ("xpu", True, False), ("cpu", False, False)],
+)  # fmt: skip
+def test_only_copies_from_pinned_memory_to_cuda_are_not_waited_for(
+    kind: str, pinned: bool, quick: bool
+) -> None:
+    tensor = Mock(spec=torch.Tensor)
+    tensor.is_pinned.return_value = pinned
+    device = torch.device(kind)
+    assert moved(tensor, device) is tensor.to.return_value
+    tensor.to.assert_called_once_with(device, non_blocking=quick)
+
+
+def test_nothing_else_moves_batches_without_waiting() -> None:
+    root = Path(irbin.__file__).parent
+    users = {
+        file.relative_to(root).as_posix()
+        for file in root.rglob("*.py")
+        if "non_blocking=" in file.read_text(encoding="utf-8")
+    }
+    assert users == {"data/sending.py"}

@@ -17,7 +17,7 @@ import torch
 from irbin.data import Augmentation, Loader, Stream, eval_loader, open_dataset, train_loader
 from irbin.data.streamed import StreamedLoader
 from irbin.errors import DataError, UsageError
-from irbin.records import DataOptions
+from irbin.records.options import DataOptions
 
 from .conftest import TINY, png
 

@@ -16,7 +16,7 @@ from irbin.data.batches import Images
 from irbin.data.images import Augmentation, eval_transform, train_transform
 from irbin.data.streamed import StreamedLoader
 from irbin.errors import DataError, LostWorkerError
-from irbin.records import DataOptions, Preprocessing
+from irbin.records.options import DataOptions, Preprocessing
 from irbin.training.waits import Waits
 
 GRAY = Preprocessing((1, 8, 8), (0.25,), (0.5,), "bilinear", 1.0)

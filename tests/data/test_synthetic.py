@@ -9,7 +9,7 @@ from irbin.data.cached import CachedLoader
 from irbin.data.images import Augmentation
 from irbin.data.synthetic import random_loader
 from irbin.errors import UsageError
-from irbin.records import Preprocessing
+from irbin.records.options import Preprocessing
 
 CPU = torch.device("cpu")
 SMALL = Preprocessing((3, 32, 32), (0.5,) * 3, (0.25,) * 3)

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 import yaml
 
+from irbin.checkpoints.checkpoint import read_checkpoint
 from irbin.errors import IrbinError
-from irbin.network.checkpoint import read_checkpoint
-from irbin.training.recipe_file import read_recipe
-from irbin.training.request import resolve_recipe
+from irbin.recipes.file import read_recipe
+from irbin.recipes.request import resolve_recipe
 
 from . import values
 from .folders import _draw, folder

@@ -26,7 +26,8 @@ from irbin.errors import ArtifactError, IrbinError
 from irbin.kernels import native
 from irbin.program.types import DTYPES, TensorType
 from irbin.program.vocabulary import signatures
-from irbin.records import Plan, PlanOptions, Preprocessing, SourceRecord
+from irbin.records.options import Preprocessing, SourceRecord
+from irbin.records.plan import Plan, PlanOptions
 from irbin.runtime.model import PackedModel
 
 from . import values

@@ -22,7 +22,7 @@ from PIL import Image
 from irbin.data.batches import Damaged, Images
 from irbin.data.datasets import open_dataset
 from irbin.data.images import Augmentation
-from irbin.records import DataOptions, Preprocessing
+from irbin.records.options import DataOptions, Preprocessing
 
 from . import values
 from .folders import _draw, folder

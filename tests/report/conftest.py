@@ -9,19 +9,10 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from irbin.records import (
-    Agreement,
-    Decision,
-    Disagreement,
-    EpochRecord,
-    Evaluation,
-    LayerAgreement,
-    LayerRecord,
-    Plan,
-    PlanOptions,
-    Preprocessing,
-    StepRecord,
-)
+from irbin.records.options import Preprocessing
+from irbin.records.plan import Decision, LayerRecord, Plan, PlanOptions
+from irbin.records.results import Agreement, Disagreement, Evaluation, LayerAgreement
+from irbin.records.training import EpochRecord, StepRecord
 
 Render = Callable[[RenderableType, int], str]
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from irbin.records import BenchEntry, BenchRecord, KernelRate, Latency, Machine, NodeTiming
+from irbin.records.bench import BenchEntry, BenchRecord, KernelRate, Latency, Machine, NodeTiming
 from irbin.report import bench
 from irbin.report.jsonout import dumps
 

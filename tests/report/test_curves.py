@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from irbin.records import EpochRecord, LayerDiagnostics
+from irbin.records.training import EpochRecord, LayerDiagnostics
 from irbin.report.curves import (
     DEFAULT_PANELS,
     PANELS,

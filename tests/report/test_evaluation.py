@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from irbin.records import Agreement, Evaluation, Preprocessing
+from irbin.records.options import Preprocessing
+from irbin.records.results import Agreement, Evaluation
 from irbin.report.evaluation import (
     MAX_CLASSES,
     MAX_DISAGREEMENTS,

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from irbin.records import ExportRecord
+from irbin.records.results import ExportRecord
 from irbin.report.export import export_line, export_table
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from irbin.records import Preprocessing, SourceRecord
+from irbin.records.options import Preprocessing, SourceRecord
 from irbin.report.images import images_line
 
 SEEN = Preprocessing((1, 28, 28), (0.0,), (1 / 255,), "bilinear", 0.9)

@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 import math
 
-from irbin.estimation import estimate
-from irbin.records import Agreement, ExportRecord, Plan, from_json
+from irbin.planning.estimate import estimate
+from irbin.records.json import from_json
+from irbin.records.plan import Plan
+from irbin.records.results import Agreement, ExportRecord
 from irbin.report.jsonout import dumps, evaluation_json, export_json, plan_json
 
 

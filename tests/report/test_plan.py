@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from irbin.records import Plan, PlanOptions
+from irbin.records.plan import Plan, PlanOptions
 from irbin.report.plan import (
     layer_table,
     plan_heading,

@@ -6,15 +6,9 @@ from dataclasses import replace
 import pytest
 
 from irbin.errors import UsageError
-from irbin.records import (
-    Budget,
-    LayerSensitivity,
-    PathPoint,
-    PlanOptions,
-    Proposal,
-    Sensitivity,
-    to_json,
-)
+from irbin.records.json import to_json
+from irbin.records.plan import PlanOptions
+from irbin.records.sensitivity import Budget, LayerSensitivity, PathPoint, Proposal, Sensitivity
 from irbin.report import picture, sensitivity
 from irbin.report.jsonout import dumps
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from irbin.records import EpochRecord, RunRecord, StepRecord
+from irbin.records.training import EpochRecord, RunRecord, StepRecord
 from irbin.report.training import (
     epoch_header,
     epoch_line,

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from irbin.records import Latency, Machine, TrainBenchEntry, TrainBenchRecord
+from irbin.records.bench import Latency, Machine, TrainBenchEntry, TrainBenchRecord
 from irbin.report import training_bench
 from irbin.report.jsonout import dumps
 

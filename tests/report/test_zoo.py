@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from irbin.records import Curve, Evaluation, ZooRecord, ZooRun
+from irbin.records.results import Evaluation
+from irbin.records.zoo import Curve, ZooRecord, ZooRun
 from irbin.report.zoo import (
     curve_line,
     epochs,

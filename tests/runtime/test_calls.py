@@ -8,7 +8,8 @@ from irbin.artifact.schema import Manifest
 from irbin.errors import ArtifactError
 from irbin.program.program import Program
 from irbin.program.types import Dtype, Node, Ref, TensorType
-from irbin.records import Plan, PlanOptions, Preprocessing, SourceRecord
+from irbin.records.options import Preprocessing, SourceRecord
+from irbin.records.plan import Plan, PlanOptions
 from irbin.runtime.calls import in_order, node_call
 from irbin.runtime.model import PackedModel
 from irbin.runtime.operators import operation

@@ -22,12 +22,13 @@ from irbin.binary.activations import RPReLU
 from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method
 from irbin.kernels import native
-from irbin.network.paper import PadShortcut
 from irbin.program.fuse import FUSIONS
 from irbin.program.fused import Fused, results
 from irbin.program.lower import lower
-from irbin.records import Plan, PlanOptions, Preprocessing, SourceRecord
+from irbin.records.options import Preprocessing, SourceRecord
+from irbin.records.plan import Plan, PlanOptions
 from irbin.runtime.model import PackedModel
+from irbin.sources.paper import PadShortcut
 
 MANIFEST = Manifest(
     "0", "float32", SourceRecord("s", "timm:s", 2, Preprocessing()),

@@ -23,7 +23,8 @@ from irbin.program.fused import Fused, results
 from irbin.program.lower import lower
 from irbin.program.program import Program
 from irbin.program.types import Node, Ref, TensorType
-from irbin.records import Plan, PlanOptions, Preprocessing, SourceRecord
+from irbin.records.options import Preprocessing, SourceRecord
+from irbin.records.plan import Plan, PlanOptions
 from irbin.runtime import model as runtime_model
 from irbin.runtime import plan as runtime_plan
 from irbin.runtime.model import PLANNED_SIZES, PackedModel

@@ -8,7 +8,8 @@ from irbin.artifact.schema import Manifest
 from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method
 from irbin.program.lower import lower
-from irbin.records import Plan, PlanOptions, Preprocessing, SourceRecord
+from irbin.records.options import Preprocessing, SourceRecord
+from irbin.records.plan import Plan, PlanOptions
 from irbin.runtime.model import PackedModel
 from irbin.runtime.profile import overhead, profile
 

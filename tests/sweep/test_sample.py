@@ -9,11 +9,12 @@ from collections import Counter
 import pytest
 import torch
 
-from irbin.coverage import BITS, EQUAL, journey
-from irbin.network.plan import make_plan
-from irbin.network.source import load_source
-from irbin.network.trace import trace
-from irbin.records import LayerRecord, PlanOptions, SourceOptions
+from docs.maintain.coverage import BITS, EQUAL, journey
+from irbin.planning.plan import make_plan
+from irbin.records.options import SourceOptions
+from irbin.records.plan import LayerRecord, PlanOptions
+from irbin.sources.spec import load_source
+from irbin.tracing.trace import trace
 
 SAMPLE = {
     "residual, batch norm": ("test_resnet", 64, {"first layer": 1, "last layer": 1}),
@@ -114,7 +115,7 @@ def test_squared_relus_are_replaced_as_a_whole() -> None:
 
 
 def test_a_random_network_stays_random_but_loses_its_zeros() -> None:
-    from irbin.coverage import randomize
+    from docs.maintain.coverage import randomize
 
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
     torch.nn.init.zeros_(network[1].weight)

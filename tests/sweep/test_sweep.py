@@ -11,7 +11,7 @@ import timm
 import torch
 import torchvision
 
-from irbin.coverage import Row, append_row, journey, read_rows
+from docs.maintain.coverage import Row, append_row, journey, read_rows
 
 HERE = Path(__file__).parent
 ROWS = Path(os.environ.get("IRBIN_SWEEP_CSV", HERE.parents[1] / "docs" / "coverage.csv"))

@@ -15,10 +15,11 @@ from torch import nn
 
 from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, Method
-from irbin.network.network import Network
-from irbin.records import DataOptions, Plan, PlanOptions, Preprocessing, SourceRecord
-from irbin.training.recipe import Recipe
-from irbin.training.request import resolve_recipe
+from irbin.recipes.recipe import Recipe
+from irbin.recipes.request import resolve_recipe
+from irbin.records.options import DataOptions, Preprocessing, SourceRecord
+from irbin.records.plan import Plan, PlanOptions
+from irbin.rewriting.network import Network
 
 CLASSES = ("dark", "light", "striped")
 SIZE = 8

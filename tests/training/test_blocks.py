@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from irbin.errors import UsageError
-from irbin.network.network import Network
-from irbin.records import DataOptions
+from irbin.recipes.recipe import Recipe
+from irbin.records.options import DataOptions
+from irbin.rewriting.network import Network
+from irbin.runs.listener import Listener
 from irbin.training.blocks import Place, Watched, common_places
-from irbin.training.listener import Listener
 from irbin.training.loop import finetune
-from irbin.training.recipe import Recipe
 from irbin.verbs import convert, open_network
 
 MakeNetwork = Callable[..., Network]

@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from irbin.errors import TrainingError
-from irbin.network.network import Network
-from irbin.records import DataOptions
+from irbin.recipes.recipe import Recipe
+from irbin.records.options import DataOptions
+from irbin.rewriting.network import Network
 from irbin.training.heads import heads, labels_loss
 from irbin.training.loop import finetune
-from irbin.training.recipe import Recipe
 
 OWN, OTHER, MAP = torch.randn(4, 3), torch.randn(4, 3), torch.randn(4, 2, 8, 8)
 Outputs = namedtuple("Outputs", ["logits", "aux_logits2", "aux_logits1"])

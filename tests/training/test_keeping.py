@@ -15,14 +15,15 @@ from safetensors.torch import load_file
 
 import irbin.training.resume as resume_module
 from irbin.errors import TrainingError
-from irbin.network.network import Network
 from irbin.processes import Group
-from irbin.records import DataOptions, EpochRecord
+from irbin.recipes.recipe import Recipe
+from irbin.records.options import DataOptions
+from irbin.records.training import EpochRecord
+from irbin.rewriting.network import Network
+from irbin.runs.listener import Listener
 from irbin.training import keeping, prepare
 from irbin.training.keeping import Keeper
-from irbin.training.listener import Listener
 from irbin.training.loop import finetune
-from irbin.training.recipe import Recipe
 from irbin.training.resume import Progress
 
 MakeNetwork = Callable[..., Network]

@@ -17,11 +17,12 @@ from torch import nn
 
 from irbin import allocation
 from irbin.errors import DataError, TrainingError, UsageError
-from irbin.network.network import Network
-from irbin.records import DataOptions, EpochRecord, StepRecord
-from irbin.training.listener import Listener
+from irbin.recipes.recipe import Recipe
+from irbin.records.options import DataOptions
+from irbin.records.training import EpochRecord, StepRecord
+from irbin.rewriting.network import Network
+from irbin.runs.listener import Listener
 from irbin.training.loop import finetune
-from irbin.training.recipe import Recipe
 from tests.test_allocation import FakeLibc
 
 MakeNetwork = Callable[..., Network]

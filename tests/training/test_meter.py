@@ -9,7 +9,8 @@ import torch
 
 from irbin.errors import DataError, TrainingError
 from irbin.processes import ALONE
-from irbin.records import Evaluation, Preprocessing
+from irbin.records.options import Preprocessing
+from irbin.records.results import Evaluation
 from irbin.training.meter import Meter, epoch_record
 from irbin.training.resume import Progress
 from irbin.training.waits import Waits

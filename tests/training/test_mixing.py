@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from irbin.data.batches import seed_all
+from irbin.data.seeding import seed_all
 from irbin.errors import UsageError
+from irbin.recipes.recipe import Recipe
 from irbin.training.mixing import make_mix
-from irbin.training.recipe import Recipe
 
 CPU = torch.device("cpu")
 IMAGES = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 3, 8, 8)

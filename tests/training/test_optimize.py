@@ -14,9 +14,9 @@ from torch import nn
 from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, Method
 from irbin.errors import TrainingError, UsageError
-from irbin.network.network import Network
+from irbin.recipes.recipe import Recipe
+from irbin.rewriting.network import Network
 from irbin.training.optimize import learning_rate, make_optimizer, make_scheduler, param_groups
-from irbin.training.recipe import Recipe
 
 MakeNetwork = Callable[..., Network]
 

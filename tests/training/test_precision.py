@@ -14,11 +14,12 @@ from torch import nn
 
 import irbin.training.precision as precision
 from irbin.errors import TrainingError
-from irbin.network.network import Network
 from irbin.processes import ALONE, Group
-from irbin.records import DataOptions
+from irbin.recipes.recipe import Recipe
+from irbin.records.options import DataOptions
+from irbin.rewriting.network import Network
+from irbin.runs.listener import Listener
 from irbin.training import loop
-from irbin.training.listener import Listener
 from irbin.training.loop import finetune
 from irbin.training.precision import (
     compiled,
@@ -27,7 +28,6 @@ from irbin.training.precision import (
     keep_gradients_channels_last,
 )
 from irbin.training.prepare import make_run, open_loaders
-from irbin.training.recipe import Recipe
 
 MakeNetwork = Callable[..., Network]
 CPU, SHAPE = torch.device("cpu"), (3, 8, 8)

@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irbin.errors import TrainingError
-from irbin.network.network import Network
-from irbin.records import DataOptions, StepRecord
-from irbin.training.listener import Listener
+from irbin.recipes.recipe import Recipe
+from irbin.records.options import DataOptions
+from irbin.records.training import StepRecord
+from irbin.rewriting.network import Network
+from irbin.runs.listener import Listener
 from irbin.training.loop import finetune
-from irbin.training.recipe import Recipe
 from irbin.training.resume import decode, encode, lay_out_as_parameters
 
 MakeNetwork = Callable[..., Network]

@@ -8,11 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from irbin.network.network import Network
-from irbin.records import DataOptions, StepRecord
-from irbin.training.listener import Listener
+from irbin.recipes.recipe import Recipe
+from irbin.records.options import DataOptions
+from irbin.records.training import StepRecord
+from irbin.rewriting.network import Network
+from irbin.runs.listener import Listener
 from irbin.training.loop import finetune
-from irbin.training.recipe import Recipe
 
 MakeNetwork = Callable[..., Network]
 

@@ -18,12 +18,13 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from irbin.binary.layers import binary_layers, phase_of
 from irbin.errors import UsageError
-from irbin.network.network import Network
-from irbin.records import DataOptions, EpochRecord, StepRecord
-from irbin.training.listener import Listener
+from irbin.recipes.recipe import Recipe
+from irbin.recipes.request import resolve_recipe
+from irbin.records.options import DataOptions
+from irbin.records.training import EpochRecord, StepRecord
+from irbin.rewriting.network import Network
+from irbin.runs.listener import Listener
 from irbin.training.loop import finetune
-from irbin.training.recipe import Recipe
-from irbin.training.request import resolve_recipe
 from irbin.training.stages import stages_of
 
 MakeNetwork = Callable[..., Network]

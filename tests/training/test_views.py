@@ -14,12 +14,13 @@ from safetensors.torch import load_file
 from torch import nn
 
 from irbin.errors import UsageError
-from irbin.network.network import Network
-from irbin.records import DataOptions, StepRecord
-from irbin.training.listener import Listener
+from irbin.recipes.recipe import Recipe
+from irbin.recipes.request import resolve_recipe
+from irbin.records.options import DataOptions
+from irbin.records.training import StepRecord
+from irbin.rewriting.network import Network
+from irbin.runs.listener import Listener
 from irbin.training.loop import finetune
-from irbin.training.recipe import Recipe
-from irbin.training.request import resolve_recipe
 from irbin.training.views import TaughtViews, taught_views
 
 MakeNetwork = Callable[..., Network]

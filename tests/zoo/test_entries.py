@@ -16,19 +16,21 @@ import torch
 from safetensors import safe_open
 
 import irbin
+from docs.maintain.zookeeper.add import text
+from docs.maintain.zookeeper.page import page
 from irbin.artifact.schema import FILES
 from irbin.cli.recipe_options import RecipeFlags
 from irbin.errors import ArtifactError, SourceError, UsageError
 from irbin.kernels import native
-from irbin.network.open import reopen
-from irbin.records import DataOptions, SourceOptions, ZooRecord, ZooRun, to_json
+from irbin.recipes.file import read_recipe
+from irbin.recipes.request import load_recipe, recipe_of, resolve_recipe
+from irbin.records.json import to_json
+from irbin.records.options import DataOptions, SourceOptions
+from irbin.records.zoo import ZooRecord, ZooRun
 from irbin.runtime.model import PackedModel
-from irbin.sources import open_any, open_network, param_count, size_bytes
-from irbin.training.recipe_file import read_recipe
-from irbin.training.request import load_recipe, recipe_of, resolve_recipe
+from irbin.sources.by_name import reopen
+from irbin.sources.opened import open_any, open_network, param_count, size_bytes
 from irbin.zoo import entries
-from irbin.zookeeper.add import text
-from irbin.zookeeper.page import page
 from tests.conftest import as_typed
 
 NAMES = entries.entry_names()

@@ -1,0 +1,1 @@
+"""A program of its own, `python -m docs.maintain.zookeeper`: runs become entries of the zoo."""

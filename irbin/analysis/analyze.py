@@ -1,0 +1,248 @@
+"""`analyze`: which layers of a float network bear binarization, and what a budget buys."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor
+
+from irbin.analysis.budget import check_reachable, evenly, front, longest, rank, spend
+from irbin.analysis.choices import Choices, choices
+from irbin.analysis.measure import Batches, Measured, Meter, draw
+from irbin.data import check_classes, open_dataset
+from irbin.errors import UsageError
+from irbin.processes import open_device
+from irbin.recipes.file import plan_options
+from irbin.records.options import DataOptions, SourceOptions
+from irbin.records.sensitivity import (
+    Budget,
+    BudgetKind,
+    Grouping,
+    LayerSensitivity,
+    PathPoint,
+    Proposal,
+    Ranking,
+    Sensitivity,
+)
+from irbin.rewriting.calibrate import has_statistics
+from irbin.rewriting.conversion import Progress
+from irbin.rewriting.network import Network
+from irbin.rewriting.rewrite import rewrite
+from irbin.sources.feeding import warn_of_guess
+from irbin.sources.opened import Source, check_classifier, name_of, open_network
+from irbin.tracing.trace import trace
+
+
+def analyze(
+    source: Source,
+    *,
+    data: DataOptions,
+    source_options: SourceOptions | None = None,
+    by: Grouping = "layer",
+    samples: int = 512,
+    calibrate: int = 256,
+    points: int = 12,
+    max_bytes: int | None = None,
+    max_latency: float | None = None,
+    max_drop: float | None = None,
+    device: str = "cpu",
+    report: Progress | None = None,
+    **options: Any,
+) -> Sensitivity:
+    """Binarizes one layer at a time, ranks by loss for what is saved, and proposes a plan.
+
+    Nothing is trained: each network is the float one with some layers binary and batch norm
+    re-estimated. Ctrl-C ends the measuring, and what there is by then is returned.
+
+    Args:
+        source: a float network; left as it is.
+        data: validation images to measure on, training images for batch norm.
+        source_options: how to read the source.
+        by: `layer`, or `block` for all layers of the module around them together.
+        samples: images to measure on, the same for every network; they are held in memory.
+        calibrate: training images to re-estimate batch norm on; 0 leaves it.
+        points: networks to measure on the way from float to binary, along the ranking.
+        max_bytes: budget for a proposal: predicted tensor bytes of the packed folder.
+        max_latency: budget for a proposal: estimated milliseconds of one image on one thread.
+        max_drop: budget for a proposal: points of top-1 lost on the sample.
+        device: torch's name of it.
+        report: told of networks measured and to measure.
+        options: fields of `PlanOptions`; what it binarizes is analyzed.
+
+    Raises:
+        UsageError: the network is converted already or has no classifier; several budgets, or one
+            out of reach.
+        PlanError, ConvertError: see `planning.plan` and `rewriting.rewrite`.
+        DataError: no images, or another number of classes than the network has.
+    """
+    for name, value, least in (("samples", samples, 1), ("calibrate", calibrate, 0),
+                               ("points", points, 1)):  # fmt: skip
+        if value < least:
+            raise UsageError(f"`{name}`: expected a number ≥ {least}, got {value}")
+    budget = _budget({"bytes": max_bytes, "latency": max_latency, "drop": max_drop})
+    open_device(device)
+    network = open_network(source, source_options)
+    if network.plan is not None:
+        raise UsageError("expected a float network, got one that is converted already")
+    check_classifier(network.source, "analyze")
+    graph = trace(network.module, network.source.preprocessing.input_size)
+    space = choices(graph, plan_options(options), by)
+    if budget is not None:
+        check_reachable(budget, space)
+    network = replace(network, module=copy.deepcopy(network.module).to(device))
+    rewrite(network, space.full)  # everything binary runs as planned, and so does any part of it
+    sample, calibration = _images(network, data, samples, calibrate, device)
+    found = _Findings()
+    meter = Meter(network, space, sample, calibration)
+    interrupted = False
+    try:
+        _measure(meter, found, budget, points, report)
+    except KeyboardInterrupt:
+        if not found.layers:
+            raise
+        interrupted = True
+    return Sensitivity(
+        source=name_of(source),
+        by=by,
+        ranked_by=_ranked_by(budget),
+        options=space.full.options,
+        n_images=sum(len(labels) for _, labels in sample),
+        n_calibration=sum(map(len, calibration)),
+        layers=rank(found.layers, _ranked_by(budget)),
+        path=tuple(found.path),
+        proposal=found.proposal,
+        unmet=found.unmet,
+        notes=() if network.source.trained else (UNTRAINED,),
+        interrupted=interrupted,
+    )
+
+
+UNTRAINED = "the network has no trained weights: what is measured here says nothing about it"
+
+
+@dataclass
+class _Findings:
+    """What has been measured so far."""
+
+    layers: list[LayerSensitivity] = field(default_factory=list)
+    path: list[PathPoint] = field(default_factory=list)
+    proposal: Proposal | None = None
+    unmet: str = ""
+
+
+def _budget(limits: dict[BudgetKind, float | None]) -> Budget | None:
+    given = [Budget(kind, limit) for kind, limit in limits.items() if limit is not None]
+    if len(given) > 1:
+        names = ", ".join(f"`--max-{budget.kind}`" for budget in given)
+        raise UsageError(f"expected one budget, got {names}; give one of them")
+    return given[0] if given else None
+
+
+def _ranked_by(budget: Budget | None) -> Ranking:
+    return "time" if budget is not None and budget.kind == "latency" else "bytes"
+
+
+def _images(
+    network: Network, data: DataOptions, samples: int, calibrate: int, device: str
+) -> tuple[Batches, Sequence[Tensor]]:
+    """The sample, and calibration images where anything is to be calibrated."""
+    record = network.source
+    dataset = open_dataset(data, data.val_split, record.preprocessing, training=False)
+    check_classes(record, dataset, by_map=bool(data.class_map))
+    warn_of_guess(record)
+    sample = draw(dataset, data, samples, n_classes=record.num_classes, device=device)
+    if not calibrate or not has_statistics(network.module):
+        return sample, ()
+    dataset = open_dataset(data, data.train_split, record.preprocessing, training=False)
+    return sample, [images for images, _ in draw(dataset, data, calibrate, device=device)]
+
+
+def _measure(
+    meter: Meter, found: _Findings, budget: Budget | None, points: int, report: Progress | None
+) -> None:
+    """Fills `found`, in place: every group alone, the way along the ranking, the proposal."""
+    space = meter.choices
+    n_steps = 1 + len(space.groups) + points + (budget is not None)
+    step = 0
+
+    def measure(names: Collection[str]) -> Measured:
+        nonlocal step
+        measured = meter(names)
+        step += 1
+        if report is not None:
+            report(min(step, n_steps), n_steps)
+        return measured
+
+    base = measure(())
+    found.path.append(_point(space, (), base))
+    for name in space.groups:
+        found.layers.append(_sensitivity(space, name, measure([name]), base))
+    ranking = rank(found.layers, _ranked_by(budget))
+    order = [layer.name for layer in ranking]
+    lengths = evenly([max(layer.bytes_saved, 0) for layer in ranking], points)
+    for n in lengths:
+        found.path.append(_point(space, order[:n], measure(order[:n])))
+    if budget is not None:
+        names = _within(budget, space, order, lengths, measure)
+        if names:
+            found.proposal = _proposal(budget, space, names, measure(names))
+        else:
+            least = base.top1 - measure(order[:1]).top1
+            found.unmet = (
+                f"`--max-drop`: expected at least {least:.2f} points, which `{order[0]}` alone "
+                f"costs on the sample, got {budget.limit:g}"
+            )
+    _mark_front(found)
+
+
+def _within(
+    budget: Budget,
+    space: Choices,
+    order: Sequence[str],
+    lengths: Sequence[int],
+    measure: Callable[[Collection[str]], Measured],
+) -> Sequence[str]:
+    """The groups to binarize; none where not even the first keeps the budget."""
+    if budget.kind != "drop":
+        return spend(budget, space, order)
+    lowest = measure(()).top1 - budget.limit
+    n = longest(len(order), lambda k: measure(order[:k]).top1 >= lowest, known=lengths)
+    return order[:n]
+
+
+def _sensitivity(space: Choices, name: str, measured: Measured, base: Measured) -> LayerSensitivity:
+    increase, error = measured.increase(base)
+    return LayerSensitivity(
+        name, space.groups[name], measured.loss, measured.top1, increase, error,
+        space.bytes_saved(name), space.seconds_saved(name),
+    )  # fmt: skip
+
+
+def _point(space: Choices, names: Collection[str], measured: Measured) -> PathPoint:
+    return PathPoint(
+        len(space.layers(names)), space.packed_bytes(names), space.seconds(names), measured.loss,
+        measured.top1,
+    )  # fmt: skip
+
+
+def _proposal(
+    budget: Budget, space: Choices, names: Collection[str], measured: Measured
+) -> Proposal:
+    options = space.options(names)
+    return Proposal(
+        budget, options, options.keep[len(space.full.options.keep) :], space.layers(names),
+        _point(space, names, measured),
+    )  # fmt: skip
+
+
+def _mark_front(found: _Findings) -> None:
+    """Marks, in place, the measured networks that no other beats in size and accuracy."""
+    points = [*found.path, *([found.proposal.point] if found.proposal else [])]
+    best = front([(float(point.packed_bytes), point.top1) for point in points])
+    marked = [replace(point, on_front=i in best) for i, point in enumerate(points)]
+    if found.proposal is not None:
+        found.proposal = replace(found.proposal, point=marked.pop())
+    found.path = marked

@@ -1,0 +1,216 @@
+"""`benchmark`: a packed network timed beside its float one and other runtimes, in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from irbin.artifact.read import Artifact
+from irbin.artifact.schema import Manifest
+from irbin.bench.peers import make_peers
+from irbin.bench.timing import interleaved, load_ms, machine, peak_bytes
+from irbin.errors import IrbinError
+from irbin.kernels import native, rates
+from irbin.planning.estimate import estimate
+from irbin.program.lower import lower
+from irbin.records.bench import BenchEntry, BenchRecord, Latency, NodeTiming
+from irbin.records.options import FloatMath, SourceOptions, SourceRecord
+from irbin.rewriting.network import Network
+from irbin.runtime.model import PackedModel
+from irbin.runtime.profile import overhead, profile
+from irbin.sources.opened import Source, is_packed, name_of, open_any
+from irbin.sources.spec import build
+from irbin.verbs import convert
+
+Report = Callable[[str, int, int], None]
+"""Told of a stage, rounds done and rounds in all."""
+
+PACKED, FLOAT = "packed", "float"
+MEMORY_PROGRAM = "irbin.bench.memory"
+
+
+def benchmark(
+    source: Source | PackedModel,
+    *,
+    source_options: SourceOptions | None = None,
+    batch_size: int = 1,
+    n_threads: int | None = None,
+    n_runs: int = 30,
+    against: Sequence[str] = (),
+    memory: bool = True,
+    float_math: FloatMath = "float32",
+    report: Report | None = None,
+    **options: Any,
+) -> BenchRecord:
+    """Times a packed network, its nodes, its float network, and other runtimes on that.
+
+    The time of a network does not depend on its weights, so the float network is built anew,
+    without its checkpoint, and a float source is converted in memory. Images are random.
+
+    Args:
+        source: a packed folder; or a network to convert, lower and run from memory.
+        source_options: how to read it.
+        batch_size: images a call.
+        n_threads: of every runtime; None takes torch's present number.
+        n_runs: counted runs of each.
+        against: of `bench.peers.PEERS`.
+        float_math: of the packed network's float convolutions, see `PackedModel`.
+        memory: also measure peak memory and loading time of a packed folder, in fresh processes.
+        report: told of progress.
+        options: fields of `PlanOptions`, for a float source.
+
+    Raises:
+        UsageError: a peer is unknown or not installed, or options make no sense.
+        SourceError, PlanError, LowerError, ArtifactError: the network cannot be packed.
+    """
+    before = torch.get_num_threads()
+    n_threads = n_threads or before
+    torch.set_num_threads(n_threads)
+    try:
+        model = _packed(source, source_options, options, float_math)
+        record = model.manifest.source
+        images = torch.randn(
+            batch_size, *record.preprocessing.input_size, generator=torch.Generator().manual_seed(0)
+        )
+        native.warn()
+        notes: list[str] = []
+        calls, versions = _calls(model, record, images, against, n_threads, notes, report)
+        times = interleaved(calls, n_runs, _stage(report, "timing"))
+        nodes = profile(model, images, n_runs)
+        peaks = _peaks(source, batch_size, n_threads, report) if memory else {}
+        idle = overhead(model, images, n_runs) if native.is_native() else float("nan")
+        loading = load_ms(str(source)) if memory and is_packed(source) else None
+        entries = tuple(
+            _entry(name, versions[name], times[name], batch_size, peaks.get(name)) for name in calls
+        )
+        if float_math != "float32":
+            notes.append(f"float convolutions of the packed network in {float_math}")
+        found = _record(source, record, batch_size, n_threads, entries, nodes, notes)
+        if batch_size == n_threads == 1:
+            found = replace(found, estimated_speed_up=estimate(model.manifest.plan).speed_up)
+        return replace(found, overhead_us=idle, load_ms=loading)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _packed(
+    source: Source | PackedModel,
+    source_options: SourceOptions | None,
+    options: dict[str, Any],
+    float_math: FloatMath,
+) -> PackedModel:
+    """The packed network behind whatever was named."""
+    network = open_any(source, source_options)
+    if isinstance(network, PackedModel):
+        return network.with_float_math(float_math)
+    if network.plan is None:
+        network = convert(network, **options)
+    return _from_memory(network).with_float_math(float_math)
+
+
+def _from_memory(network: Network) -> PackedModel:
+    """As exporting and loading, without the folder."""
+    from irbin.version import __version__
+
+    assert network.plan is not None, "it is converted"
+    lowered = lower(network.module, network.source.preprocessing.input_size)
+    manifest = Manifest(__version__, "float32", network.source, network.plan)
+    return PackedModel(Artifact("", manifest, lowered.program, lowered.tensors))
+
+
+def _calls(
+    model: PackedModel,
+    record: SourceRecord,
+    images: Tensor,
+    against: Sequence[str],
+    n_threads: int,
+    notes: list[str],
+    report: Report | None,
+) -> tuple[dict[str, Callable[[], object]], dict[str, str]]:
+    """What is timed, by name, and the version of what runs it."""
+    calls: dict[str, Callable[[], object]] = {PACKED: lambda: model(images)}
+    versions = {PACKED: f"irbin {machine().irbin}"}
+    float_network = _float_network(record, notes)
+    if float_network is None:
+        return calls, versions
+    names = list(dict.fromkeys(("torch", *against)))
+
+    def tell(line: str) -> None:
+        if report is not None:
+            report(line, 0, 0)
+
+    for peer in make_peers(names, float_network, images, n_threads, tell):
+        calls[peer.name] = _bound(peer.run, images)
+        versions[peer.name] = peer.version
+    return calls, versions
+
+
+def _float_network(record: SourceRecord, notes: list[str]) -> nn.Module | None:
+    """The architecture with new weights; None, and a note, where it cannot be built."""
+    try:
+        return build(record).eval()
+    except IrbinError as error:
+        notes.append(f"the float network cannot be built, so there is nothing to compare: {error}")
+        return None
+
+
+def _bound(run: Callable[[Tensor], object], images: Tensor) -> Callable[[], object]:
+    return lambda: run(images)
+
+
+def _peaks(
+    source: Source | PackedModel, batch_size: int, n_threads: int, report: Report | None
+) -> dict[str, int | None]:
+    """Peak memory of the packed and the float network, each in a process of its own."""
+    if not is_packed(source):
+        return {}
+    if report is not None:
+        report("measuring memory", 0, 0)
+    sizes = [str(batch_size), str(n_threads)]
+    return {
+        PACKED: peak_bytes(MEMORY_PROGRAM, [PACKED, str(source), *sizes]),
+        "torch fp32": peak_bytes(MEMORY_PROGRAM, [FLOAT, str(source), *sizes]),
+    }
+
+
+def _entry(
+    name: str, version: str, found: Latency, batch_size: int, peak: int | None
+) -> BenchEntry:
+    return BenchEntry(name, version, found, 1e3 * batch_size / found.median_ms, peak)
+
+
+def _record(
+    source: Source | PackedModel,
+    record: SourceRecord,
+    batch_size: int,
+    n_threads: int,
+    entries: tuple[BenchEntry, ...],
+    nodes: tuple[NodeTiming, ...],
+    notes: Sequence[str],
+) -> BenchRecord:
+    limits = [float("nan")] * 2
+    if native.is_native():
+        limits = [rates.median_register_rate(native.active(), floats=f) for f in (False, True)]
+    return BenchRecord(
+        source=name_of(source),
+        batch_size=batch_size,
+        n_threads=n_threads,
+        input_size=record.preprocessing.input_size,
+        machine=machine(),
+        entries=entries,
+        nodes=nodes,
+        register_gmacs=limits[0],
+        float_register_gmacs=limits[1],
+        notes=tuple(notes),
+    )
+
+
+def _stage(report: Report | None, name: str) -> Callable[[int, int], None] | None:
+    if report is None:
+        return None
+    tell = report
+    return lambda done, total: tell(name, done, total)

@@ -1,0 +1,1 @@
+"""Files of weights, and their tensors into a network."""

@@ -1,0 +1,1 @@
+"""Networks on a data set, and packed ones against trained ones."""

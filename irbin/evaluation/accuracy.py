@@ -1,0 +1,186 @@
+"""Any callable network and a loader become an evaluation record: every image, none twice.
+
+Counts are summed as whole numbers on the device and read once at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from irbin.allocation import memory_kept
+from irbin.data.sending import moved
+from irbin.errors import DataError
+from irbin.evaluation.modes import autocast, evaluating, exact_float32
+from irbin.processes import ALONE, Group
+from irbin.records.options import Preprocessing
+from irbin.records.results import Evaluation
+
+TOP = 5
+
+
+class _Tally:
+    """Running sums over batches; classes as the first batch shows them."""
+
+    def __init__(self, n_outputs: int, device: torch.device) -> None:
+        self.seen = torch.zeros(n_outputs, dtype=torch.int64, device=device)
+        self.right = torch.zeros(n_outputs, dtype=torch.int64, device=device)
+        self.right_in_top = torch.zeros((), dtype=torch.int64, device=device)
+        self.loss = torch.zeros((), dtype=sum_type(device), device=device)
+
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        """Adds a batch: logits (batch, n_outputs) float32, labels (batch,)."""
+        n_outputs = len(self.seen)
+        ranked = logits.topk(min(TOP, n_outputs), dim=1).indices  # (batch, top)
+        hits = ranked == labels[:, None]
+        self.seen += labels.bincount(minlength=n_outputs)
+        self.right += labels[hits[:, 0]].bincount(minlength=n_outputs)
+        self.right_in_top += hits.sum()
+        self.loss += F.cross_entropy(logits, labels, reduction="sum").to(self.loss.dtype)
+
+
+def evaluate(
+    model: Callable[[Tensor], Tensor],
+    loader: Iterable[tuple[Tensor, Tensor]],
+    *,
+    name: str,
+    kind: Literal["float", "binary", "packed"],
+    class_names: tuple[str, ...] | None,
+    param_count: int,
+    size_bytes: int,
+    preprocessing: Preprocessing,
+    stated_by: dict[str, str] | None = None,
+    device: str | torch.device = "cpu",
+    channels_last: bool = False,
+    amp_dtype: torch.dtype | str | None = None,
+    report: Callable[[int, int], None] | None = None,
+    group: Group = ALONE,
+) -> Evaluation:
+    """Accuracy and loss of a network on every image of a loader.
+
+    A module is put into evaluation mode and handed back in the modes it came in.
+
+    Args:
+        model: (batch, channels, height, width) to (batch, num_classes).
+        loader: batches of images and labels, as `data.eval_loader` makes them.
+        name: what is evaluated, for the record.
+        kind: which form of the network runs.
+        class_names: in the order of the outputs; None counts them.
+        param_count: parameters of the float network.
+        size_bytes: bytes on disk of what is evaluated.
+        preprocessing: how the loader feeds images, for the record.
+        stated_by: who said so, for the record.
+        device: where batches are moved.
+        channels_last: memory format of the images.
+        amp_dtype: autocast to this type or its name; None computes in float32.
+        report: called after each batch with images done and images in all (0 where unknown).
+        group: processes that share the images; each gets the record of all of them.
+
+    Raises:
+        DataError: the loader gave no image, or labels that the network has no output for.
+    """
+    place = torch.device(device)
+    n_images = int(getattr(loader, "n_images", 0))
+    n_done = 0
+    tally: _Tally | None = None
+    start = time.perf_counter()
+    exact = exact_float32() if amp_dtype in (None, "off") else contextlib.nullcontext()
+    casting = autocast(place, amp_dtype)
+    with memory_kept(), evaluating(model), torch.inference_mode(), casting, exact:
+        for images, labels in loader:
+            images, labels = moved(images, place), moved(labels, place)
+            if channels_last:
+                images = images.to(memory_format=torch.channels_last)
+            logits = model(images).float()
+            tally = tally or _start(logits, labels)
+            tally.add(logits, labels)
+            n_done += len(labels)
+            if report is not None:
+                report(min(n_done * group.size, n_images) if n_images else n_done, n_images)
+    tally = _gathered(tally, group)
+    seen, right = tally.seen.tolist(), tally.right.tolist()
+    n_images = sum(seen)
+    names = class_names or tuple(str(i) for i in range(len(seen)))
+    return Evaluation(
+        name=name,
+        kind=kind,
+        n_images=n_images,
+        top1=100 * sum(right) / n_images,
+        top5=100 * int(tally.right_in_top) / n_images,
+        loss=float(tally.loss) / n_images,
+        per_class={
+            label: 100 * hits / n for label, n, hits in zip(names, seen, right, strict=False) if n
+        },
+        images_per_second=n_images / max(time.perf_counter() - start, 1e-9),
+        param_count=param_count,
+        size_bytes=size_bytes,
+        preprocessing=preprocessing,
+        stated_by=stated_by,
+    )
+
+
+def timm_result(evaluation: Evaluation) -> dict[str, Any]:
+    """The record under the keys of timm's `validate.py`, ours after them.
+
+    timm counts parameters in millions and gives accuracies and errors in per cent.
+    """
+    height, width = evaluation.preprocessing.input_size[1:]
+    return {
+        "model": evaluation.name,
+        "top1": round(evaluation.top1, 4),
+        "top1_err": round(100 - evaluation.top1, 4),
+        "top5": round(evaluation.top5, 4),
+        "top5_err": round(100 - evaluation.top5, 4),
+        "param_count": round(evaluation.param_count / 1e6, 2),
+        "img_size": height if height == width else [height, width],
+        "crop_pct": evaluation.preprocessing.crop_pct,
+        "interpolation": evaluation.preprocessing.interpolation,
+        "crop_mode": evaluation.preprocessing.crop_mode,
+        "mean": list(evaluation.preprocessing.mean),
+        "std": list(evaluation.preprocessing.std),
+        "stated_by": evaluation.stated_by,
+        "kernels": evaluation.kernels,
+        "kind": evaluation.kind,
+        "n_images": evaluation.n_images,
+        "loss": evaluation.loss,
+        "per_class": evaluation.per_class,
+        "images_per_second": round(evaluation.images_per_second, 2),
+        "size_bytes": evaluation.size_bytes,
+    }
+
+
+def sum_type(device: torch.device) -> torch.dtype:
+    """What sums over many images are held in: float64, but on Apple's GPUs, which have none."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def _start(logits: Tensor, labels: Tensor) -> _Tally:
+    if logits.dim() != 2:
+        raise DataError(
+            f"expected a classifier with outputs (batch, classes), got {tuple(logits.shape)}"
+        )
+    highest = int(labels.max())
+    if highest >= logits.shape[1]:
+        raise DataError(
+            f"expected labels below the network's {logits.shape[1]} outputs, got {highest}: "
+            "another data set, or another `--num-classes`"
+        )
+    return _Tally(logits.shape[1], logits.device)
+
+
+def _gathered(tally: _Tally | None, group: Group) -> _Tally:
+    """The sums of all processes; one that got no image has no tally of its own."""
+    n_outputs = torch.tensor(0 if tally is None else len(tally.seen), device=group.device)
+    n_classes = int(group.max(n_outputs))
+    if n_classes == 0:
+        raise DataError("expected images to evaluate on, got none")
+    tally = tally or _Tally(n_classes, group.device)
+    for counted in (tally.seen, tally.right, tally.right_in_top, tally.loss):
+        group.sum(counted)
+    return tally

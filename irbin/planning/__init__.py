@@ -1,0 +1,1 @@
+"""What becomes of every layer, and what that gains; torch-free."""

@@ -1,0 +1,1 @@
+"""What a recipe says, and every knob of training; torch-free."""

@@ -1,0 +1,188 @@
+"""What was measured, of packed networks and of training steps; torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How long one call took. Made by `bench.timing`, read by reports."""
+
+    median_ms: float
+    """Of all runs."""
+    p10_ms: float
+    """A tenth of the runs were faster."""
+    p90_ms: float
+    """A tenth of the runs were slower."""
+    n_runs: int
+    """Runs that were counted."""
+
+
+@dataclass(frozen=True)
+class BenchEntry:
+    """One network on one runtime. Made by `bench`, read by reports."""
+
+    name: str
+    """`packed`, `float`, or a peer: `onnxruntime int8` …"""
+    version: str
+    """Of the package that ran it."""
+    latency: Latency
+    """Of one batch."""
+    images_per_second: float
+    """Batch size over the median."""
+    peak_bytes: int | None
+    """Memory that loading and running it added to a process; None where it was not measured."""
+
+
+@dataclass(frozen=True)
+class NodeTiming:
+    """One call inside the packed network. Made by `runtime.profile`, read by reports."""
+
+    layer: str
+    """Whose weights it has, or its name in the program."""
+    kernel: str
+    """`bconv2d`, `conv2d`, `max_pool2d` …; `torch …` where torch computes."""
+    steps: tuple[str, ...]
+    """What is fused into it, in order."""
+    shape: tuple[int, ...]
+    """Of its result, without the batch."""
+    median_us: float
+    """Per batch."""
+    binary_macs: int
+    """1-bit multiply-adds per image."""
+    float_macs: int
+    """Float multiply-adds per image."""
+
+
+@dataclass(frozen=True)
+class KernelRate:
+    """A binary convolution against its limit. Made by `kernels.rates`, read by reports."""
+
+    implementation: str
+    """Which kernels."""
+    shape: tuple[int, int, int]
+    """(channels, height, width) in and out of a 3×3 convolution."""
+    output: Literal["floats", "bits", "block"]
+    """What it writes: scaled floats, bits by thresholds, or all that a residual block does."""
+    gmacs: float
+    """10⁹ 1-bit multiply-adds a second, median."""
+    register_gmacs: float
+    """Of the inner loop's operations on registers alone, median, in the same run."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where something was measured. Made by `bench.timing`, read by reports."""
+
+    processor: str
+    """As it calls itself."""
+    n_cores: int
+    """That this process may use."""
+    load: float
+    """Mean number of running processes in the minute before; what else ran."""
+    python: str
+    """Version."""
+    torch: str
+    """Version."""
+    irbin: str
+    """Version."""
+    kernels: str
+    """The active implementation."""
+    thread_pool: str
+    """The OpenMP library whose threads the kernels share with torch, or `own`."""
+
+
+@dataclass(frozen=True)
+class BenchRecord:
+    """A packed network against its float one, and others. Made by `bench`, read by reports."""
+
+    source: str
+    """What was benchmarked."""
+    batch_size: int
+    """Images a call."""
+    n_threads: int
+    """Of every runtime."""
+    input_size: tuple[int, int, int]
+    """(channels, height, width)."""
+    machine: Machine
+    """Where."""
+    entries: tuple[BenchEntry, ...]
+    """The packed network first."""
+    nodes: tuple[NodeTiming, ...]
+    """Of the packed network, in order."""
+    register_gmacs: float
+    """1-bit multiply-adds on registers alone, 10⁹ a second, one thread; nan without kernels."""
+    float_register_gmacs: float
+    """The same for float32."""
+    overhead_us: float = float("nan")
+    """What it takes to call all kernels of one batch, measured with kernels that do nothing:
+    Python, and bringing torch's results into the kernels' order."""
+    estimated_speed_up: float | None = None
+    """What `estimate` says of the plan; None where it says nothing: other batches, more threads."""
+    load_ms: float | None = None
+    """From `irbin.load` to a network that can run, in a fresh process that imported irbin and
+    torch; None where there is no folder to load."""
+    notes: tuple[str, ...] = ()
+    """What was left out, and why."""
+
+    @property
+    def limit_ms(self) -> float:
+        """What one batch takes if every multiply-add runs at the register-only rate of a thread."""
+        binary = sum(node.binary_macs for node in self.nodes) / self.register_gmacs
+        floats = sum(node.float_macs for node in self.nodes) / self.float_register_gmacs
+        return (binary + floats) / 1e6 * self.batch_size
+
+
+@dataclass(frozen=True)
+class TrainBenchEntry:
+    """A training step of one network. Made by `bench`, read by reports."""
+
+    name: str
+    """`binary` or `float`."""
+    latency: Latency
+    """Of a step, its images included."""
+    images_per_second: float
+    """Images of a step over the median."""
+    data_ms: float
+    """Getting and augmenting the images; this and the other parts are medians."""
+    forward_ms: float
+    """Forward pass and loss."""
+    backward_ms: float
+    """Backward pass."""
+    optimizer_ms: float
+    """The optimizer, the schedules, and what clips gradients."""
+    saved_bytes: int | None
+    """What a forward pass keeps for the backward one where nothing is compiled, beside parameters
+    and buffers; None where it was not counted."""
+
+
+@dataclass(frozen=True)
+class TrainBenchRecord:
+    """Training steps, binary beside float. Made by `bench`, read by reports."""
+
+    source: str
+    """What was benchmarked."""
+    batch_size: int
+    """Images a step."""
+    n_threads: int
+    """On the CPU."""
+    input_size: tuple[int, int, int]
+    """(channels, height, width)."""
+    device: str
+    """torch's name of it."""
+    machine: Machine
+    """Where."""
+    settings: str
+    """How both networks were computed and by what they were moved, in words."""
+    images: str
+    """Where they came from, in words."""
+    entries: tuple[TrainBenchEntry, ...]
+    """The binary network first, then the float one."""
+
+    @property
+    def ratio(self) -> float:
+        """How many times the float step's median the binary step's is."""
+        binary, floats = self.entries
+        return binary.latency.median_ms / floats.latency.median_ms

@@ -1,0 +1,124 @@
+"""What was evaluated, compared and exported; torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from irbin.records.options import FloatDtype, NetworkForm, Preprocessing
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Accuracy of one network on one data set. Made by `evaluation.accuracy`, read by reports."""
+
+    name: str
+    """What was evaluated: a path or spec."""
+    kind: NetworkForm
+    """Which form of the network ran."""
+    n_images: int
+    """Images seen: all of them."""
+    top1: float
+    """Per cent."""
+    top5: float
+    """Per cent; equals 100 with five classes or fewer."""
+    loss: float
+    """Mean cross-entropy, nats."""
+    per_class: dict[str, float]
+    """Top-1 in per cent by class name; classes without images are left out."""
+    images_per_second: float
+    """Throughput of the whole pass, decoding included."""
+    param_count: int
+    """Parameters of the float network (latent weights counted once)."""
+    size_bytes: int
+    """Bytes on disk of the file that was evaluated, or float32 parameters where there is none."""
+    preprocessing: Preprocessing
+    """How images were fed."""
+    stated_by: dict[str, str] | None = None
+    """See `SourceRecord.stated_by`."""
+    kernels: str | None = None
+    """Which implementation ran a packed network, and why where that is the slow one."""
+
+
+@dataclass(frozen=True)
+class LayerAgreement:
+    """How the packed network's input bits of one layer compare. Made by `evaluation.agreement`."""
+
+    name: str
+    """Layer."""
+    n_signs: int
+    """Signs compared."""
+    n_flipped: int
+    """Signs that differ."""
+    largest_flipped: float
+    """Largest |x| in the trained network among signs that differ; 0 if none does."""
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """One image whose top-1 differs, and where it began. Made by `evaluation.agreement`."""
+
+    index: int
+    """Position in the data set's order."""
+    binary_class: int
+    """Top-1 of the trained network."""
+    packed_class: int
+    """Top-1 of the packed network."""
+    margin: float
+    """Gap between the trained network's two best logits."""
+    explanation: str
+    """First layer with a flipped sign and how near zero it was, or rounding in the last layers."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Packed against trained binary network. Made by `evaluation.agreement`, read by reports."""
+
+    n_images: int
+    """Images compared."""
+    equal_top1: float | None
+    """Per cent; None where there is no classifier, hence no top-1 class."""
+    max_difference: float
+    """Largest absolute difference of a logit; of a backbone of any value it returns."""
+    layers: tuple[LayerAgreement, ...]
+    """In execution order."""
+    disagreements: tuple[Disagreement, ...]
+    """Every image whose top-1 differs, explained."""
+
+
+@dataclass(frozen=True)
+class ExportRecord:
+    """What export wrote. Made by `artifact.write`, read by reports."""
+
+    path: str
+    """Packed folder."""
+    predicted_bytes: int
+    """Tensor bytes the plan predicted."""
+    tensor_bytes: int
+    """Tensor bytes in the safetensors file; equals the prediction but for constants that the
+    network's code computes when it is lowered."""
+    total_bytes: int
+    """All files of the folder together."""
+    float_bytes: int
+    """The float network as float32."""
+    n_binary: int
+    """Binary layers."""
+    n_nodes: int
+    """Nodes of the program."""
+    float_dtype: FloatDtype
+    """Storage of everything that is not bits."""
+
+
+@dataclass(frozen=True)
+class DemoRecord:
+    """What the demo measured. Made by `demo.run`, read by reports."""
+
+    path: str
+    """Folder with everything it wrote."""
+    evaluations: tuple[Evaluation, ...]
+    """Float, binary, packed; the packed one was computed from the packed folder."""
+    agreement: Agreement
+    """Packed against binary on the whole test set."""
+    export: ExportRecord
+    """What the packed folder holds."""
+    seconds: float
+    """From start to end."""

@@ -1,0 +1,1 @@
+"""A float network becomes a binary one."""

@@ -1,0 +1,258 @@
+"""Whether a converted network really runs as its plan says, found by running a copy of it once.
+
+A tree of swapped modules proves nothing: networks read weights directly, keep modules in plain
+lists, or reparameterize themselves afterwards, and then go on in float without any error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_leaves
+
+from irbin.binary.layers import BinaryLayer
+from irbin.copies import copied
+from irbin.errors import ConvertError, TraceError, UsageError
+from irbin.records.options import SourceOptions
+from irbin.records.plan import Plan
+from irbin.rewriting.network import Network
+from irbin.rewriting.private import check_latent_weights_are_private
+from irbin.tracing.observe import SignCount
+from irbin.tracing.recorder import Recorder
+from irbin.tracing.tracer import is_norm, untouched
+
+_log = logging.getLogger("irbin")
+
+_BATCH, _NORM_BATCH = 2, 4
+"""Images; more before batch norm, which over two values gives ±1 and hence no gradient."""
+
+_OFFSETS = ("bias", "offset", "threshold")
+"""How parameters that are added, not multiplied, are named: zero is as good a value as any."""
+
+
+def check_runs(module: nn.Module, plan: Plan) -> None:
+    """Runs a copy of a converted network forward and backward on random numbers.
+
+    Args:
+        module: the converted network; left alone.
+        plan: what it should be.
+
+    Raises:
+        ConvertError: a planned layer is not binary or never ran, a float layer still works with its
+            weight, something reads it past the layer in one of a network's modes, its input has
+            one sign whatever the norms in front learn, the output is not finite, or its latent
+            weight gets no gradient, one that is not finite, or nothing but zeros.
+    """
+    probe = _probe(module)
+    layers = _binary_layers(probe, plan)
+    recorder, watch = Recorder(probe, layers), _SignWatch(layers)
+    x = _random_input(probe, plan)
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(0)
+        try:
+            with recorder:
+                returned = probe(x)
+            outputs = _floating_tensors(returned)
+            answers = [t.detach() for t in tree_leaves(returned) if isinstance(t, Tensor)]
+            loss = torch.stack([(out * torch.randn_like(out)).sum() for out in outputs]).sum()
+            _check_calls(recorder, layers)
+            if plan.options.bits == "1w1a":
+                _check_signs(module, plan, watch, x)
+            if not all(bool(torch.isfinite(out).all()) for out in outputs):
+                raise ConvertError("the converted network gives an output that is not finite")
+            loss.backward()  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            text = str(error).strip().split("\n")[0]
+            raise ConvertError(f"the converted network does not train: {text}") from error
+    for name, layer in layers.items():
+        _check_gradient(name, layer)
+    check_latent_weights_are_private(probe, layers, x, answers)
+
+
+def _probe(module: nn.Module) -> nn.Module:
+    """A copy in which every latent weight should get a gradient.
+
+    Its batch norms use batch statistics, since the running ones are the float network's; scales
+    that start at zero (last norm of a residual branch, layer scale) are random.
+    """
+    probe = copied(module).eval().requires_grad_(True)
+    generator = torch.Generator().manual_seed(0)
+    for m in probe.modules():
+        if isinstance(m, nn.modules.batchnorm._BatchNorm):
+            m.train()
+    for name, p in probe.named_parameters():
+        if not name.endswith(_OFFSETS) and not p.detach().any():
+            p.data = torch.randn(p.shape, generator=generator).to(p)
+    return probe
+
+
+def _binary_layers(probe: nn.Module, plan: Plan) -> dict[str, nn.Module]:
+    layers = {name: probe.get_submodule(name) for name in plan.binary_names}
+    for name, layer in layers.items():
+        if not isinstance(layer, BinaryLayer):
+            raise ConvertError(
+                f"`{name}`: planned binary, but the network has a `{type(layer).__name__}` there"
+            )
+    return layers
+
+
+def _random_input(module: nn.Module, plan: Plan) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    first = next(module.parameters())
+    has_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())
+    batch = _NORM_BATCH if has_norm else _BATCH
+    return torch.randn(batch, *plan.input_size, generator=generator).to(first.device, first.dtype)
+
+
+class _SignWatch:
+    """Counts for every layer the signs of its input."""
+
+    def __init__(self, layers: dict[str, nn.Module]) -> None:
+        self._counts = {name: SignCount() for name in layers}
+        for name, layer in layers.items():
+            layer.register_forward_pre_hook(self._hook(name))
+
+    def _hook(self, name: str) -> Any:
+        def note(layer: nn.Module, args: tuple[Tensor, ...]) -> None:  # noqa: ARG001 - a hook's
+            self._counts[name].add(args[0].detach())
+
+        return note
+
+    def always(self) -> dict[str, str]:
+        """Layers whose input had one sign, and which."""
+        return {name: count.always for name, count in self._counts.items() if count.always}
+
+
+def _check_signs(module: nn.Module, plan: Plan, watch: _SignWatch, x: Tensor) -> None:
+    """Refuses layers whose input has one sign whatever the norms in front add to it.
+
+    A maximum of many values (poolings behind each other) is hardly ever negative by chance alone,
+    and an offset, which training learns, makes it so; behind a hidden ReLU none does.
+    """
+    found = watch.always()
+    if not found:
+        return
+    moved = [_signs_moved_by(offset, module, plan, x) for offset in (-_FAR, _FAR)]
+    dead = [name for name in found if all(name in one for one in moved)]
+    if dead:
+        raise ConvertError(
+            f"`{dead[0]}`: its input was {found[dead[0]]} in a run on random images, as behind an "
+            "activation that tracing did not see, so its output does not depend on it "
+            f"({len(dead)} such layers); keep it float with `--keep '{dead[0]}'`"
+        )
+    for name, always in found.items():
+        _log.warning(
+            "`%s`: its input was %s in a run on random images, as behind poolings of poolings; it "
+            "learns little until training moves that; consider `--keep '%s'`", name, always, name,
+        )  # fmt: skip
+
+
+_FAR = 3.0
+"""Standard deviations by which the outputs of norms are moved."""
+
+
+def _signs_moved_by(offset: float, module: nn.Module, plan: Plan, x: Tensor) -> dict[str, str]:
+    """Layers whose input has one sign where every norm adds an offset, in its own scale."""
+    probe = _probe(module)
+    watch = _SignWatch(_binary_layers(probe, plan))
+    with torch.no_grad():
+        for m in probe.modules():
+            weight, bias = (m._parameters.get(p) for p in ("weight", "bias"))
+            if is_norm(m) and weight is not None and bias is not None:
+                bias.copy_(offset * weight.abs())
+        probe(x)
+    return watch.always()
+
+
+def _check_calls(recorder: Recorder, layers: dict[str, nn.Module]) -> None:
+    for name in layers:
+        calls = recorder.recording.calls.get(name)
+        if calls is not None and calls.read_by:
+            raise ConvertError(
+                f"`{name}`: its weight is still used in float, by `{calls.read_by}` outside the "
+                f"binary layer; keep it float with `--keep '{name}'`"
+            )
+        if calls is None or calls.n_calls == 0:
+            raise ConvertError(f"`{name}`: the binary layer never ran; `--keep '{name}'`")
+
+
+def _check_gradient(name: str, layer: nn.Module) -> None:
+    gradient = layer.get_parameter("weight").grad
+    if gradient is None:
+        raise ConvertError(f"`{name}`: its latent weight gets no gradient; `--keep '{name}'`")
+    if not bool(torch.isfinite(gradient).all()):
+        raise ConvertError(f"`{name}`: the gradient of its latent weight is not finite")
+    if not bool(gradient.any()):
+        raise ConvertError(
+            f"`{name}`: the gradient of its latent weight is zero everywhere, so it cannot learn; "
+            f"`--keep '{name}'`, or put a norm behind it"
+        )
+
+
+def _floating_tensors(value: Any) -> list[Tensor]:
+    """Those in whatever a network returned."""
+    tensors = [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+    return [tensor for tensor in tensors if tensor.is_floating_point()]
+
+
+def check_same_answers(module: nn.Module, traced: fx.GraphModule, plan: Plan) -> None:
+    """Compares a float network with its traced graph in evaluation mode; both are left as is.
+
+    Raises:
+        TraceError: they differ, so the graph must not take the network's place.
+    """
+    x = _random_input(module, plan)
+    with untouched(module), untouched(traced), torch.no_grad():
+        expected, got = module.eval()(x), traced.eval()(x)
+    # an autocast of the network's own is not in the graph: bfloat16 has 8 bits
+    error = 0.05 if traced.meta["autocast"] else 1e-3
+    if not _are_close(_floating_tensors(expected), _floating_tensors(got), error):
+        raise TraceError(
+            f"the traced graph of `{type(module).__name__}` gives other answers than the network "
+            "in evaluation mode (its forward depends on `self.training` in a way tracing cannot "
+            "keep), so functional activations cannot be replaced and shortcuts cannot be added"
+        )
+
+
+def _are_close(expected: Sequence[Tensor], got: Sequence[Tensor], error: float) -> bool:
+    """Whether there are tensors, as many in both, of the same shapes and nearly the same values."""
+    if not expected or [t.shape for t in expected] != [t.shape for t in got]:
+        return False
+    pairs = zip(expected, got, strict=True)
+    return all(
+        torch.allclose(a.float(), b.float(), rtol=error, atol=error / 10, equal_nan=True)
+        for a, b in pairs
+    )
+
+
+def at_size(network: Network, options: SourceOptions) -> Network:
+    """A converted network for images of the size that is asked for, if any is.
+
+    Raises:
+        UsageError: the size has other channels, or the network does not run at it.
+    """
+    made_for = network.source.preprocessing.input_size
+    asked = options.input_size or made_for
+    if len(asked) != 3 or asked[0] != made_for[0]:
+        raise UsageError(f"`input_size`: expected ({made_for[0]}, height, width), got {asked}")
+    size = options.size_of(made_for)
+    if size == made_for:
+        return network
+    first = next(network.module.parameters())
+    with torch.no_grad(), untouched(network.module):
+        try:
+            network.module.eval()(torch.zeros(1, *size, device=first.device, dtype=first.dtype))
+        except Exception as error:  # the network's own code may raise anything
+            text = str(error).strip().split("\n")[0]
+            raise UsageError(
+                f"`input_size`: the network was converted for {made_for} and does not run at "
+                f"{size}: {text}"
+            ) from error
+    seen = dataclasses.replace(network.source.preprocessing, input_size=size)
+    source = dataclasses.replace(network.source, preprocessing=seen)
+    return dataclasses.replace(network, source=source)

@@ -1,0 +1,101 @@
+"""The graph that a conversion edits, where it changes more than modules; what it edits there."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterable
+
+from torch import fx, nn
+
+from irbin.errors import TraceError
+from irbin.records.plan import Decision, Plan
+from irbin.rewriting.checks import check_same_answers
+from irbin.rewriting.further import Edits, counted, places
+from irbin.tracing.trace import trace_graph
+
+_log = logging.getLogger("irbin")
+
+
+def edits_of(traced: fx.GraphModule, plan: Plan) -> Edits:
+    """What is about to be changed in the graph."""
+    names = {n.removesuffix("()") for n in (*plan.replaced_activations, *plan.sign_keeping)}
+    found = places(traced.graph.nodes)
+    functions = {p: f"activation_{n.name}" for n, p in found.items() if n.name in names}
+    changed = {(name, path) for name, path, _ in functions}
+    n_calls = {where: n for where, n in counted(found.values()).items() if where in changed}
+    options = plan.options
+    whys = {
+        "whose forward was rewritten for `shortcut=bireal`": options.shortcut == "bireal",
+        "whose forward was rewritten for `downsample=avgpool`": options.downsample == "avgpool",
+    }
+    why_not = next((why for why, holds in whys.items() if holds), "")
+    in_training = not traced.meta.get("in_evaluation")
+    return Edits(functions, n_calls, in_training, why_not, plan.keeps_called_signs)
+
+
+def graph_to_edit(module: nn.Module, plan: Plan, check: bool) -> tuple[fx.GraphModule | None, Plan]:
+    """The graph to edit, where the plan changes more than modules, and the plan that holds.
+
+    Where it is wanted for nothing but the signs that functions lose, and is not what the network
+    computes, they stay as they are called, in the plan too, and a warning says so.
+
+    Raises:
+        TraceError: other changes need the graph, or an earlier check found it right, and it cannot
+        be had.
+    """
+    is_edited = _needs_graph(plan)
+    if not is_edited and not (plan.keeps_called_signs and _called(plan.sign_keeping)):
+        return None, plan
+    is_needed = is_edited or not check
+    try:
+        traced = trace_graph(module, plan.input_size, whole=plan.keeps_called_signs)
+        if check:
+            check_same_answers(module, traced, plan)
+    except TraceError as error:
+        if is_needed:
+            raise
+        why = str(error).partition(", so functional")[0]
+    else:
+        lost = _what_would_go(traced)
+        if is_needed or not lost:
+            return traced, plan
+        why = f"the forward of `{type(module).__name__}` {lost}"
+    _log.warning(
+        "%s stay as they are called, so a sign behind them is +1 where they round to zero far "
+        "below zero: %s", ", ".join(f"`{name}`" for name in _called(plan.sign_keeping)), why,
+    )  # fmt: skip
+    return None, _without_called_signs(plan)
+
+
+def _what_would_go(traced: fx.GraphModule) -> str:
+    """What a network's own forward does and its graph does not, in words; '' if nothing."""
+    if traced.meta["autocast"]:
+        return "has a `torch.autocast` of its own"
+    return "returns more in training" if traced.meta.get("in_evaluation") else ""
+
+
+def _needs_graph(plan: Plan) -> bool:
+    """Whether the plan changes more than modules, beside signs that functions lose."""
+    options = plan.options
+    edits = options.shortcut == "bireal" or options.downsample == "avgpool"
+    return edits or bool(_called(plan.replaced_activations))
+
+
+def _called(activations: Iterable[str]) -> list[str]:
+    return [name for name in activations if is_called(name)]
+
+
+def _without_called_signs(plan: Plan) -> Plan:
+    def without(decision: Decision) -> Decision:
+        names = decision.layer.signs_of_inputs
+        kept = tuple(name for name in names if not is_called(name))
+        layer = dataclasses.replace(decision.layer, signs_of_inputs=kept)
+        return dataclasses.replace(decision, layer=layer)
+
+    return dataclasses.replace(plan, decisions=tuple(map(without, plan.decisions)))
+
+
+def is_called(activation: str) -> bool:
+    """Whether a plan names a call of a function, not a module."""
+    return activation.endswith("()")

@@ -1,0 +1,172 @@
+"""A network's edited forward: a subclass of its class that copies, pickles and is saved whole.
+
+So is that of an `nn.Sequential`, whose forward stays, but which runs all that it holds in turn.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import importlib
+import inspect
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.fx.graph_module import _forward_from_src
+
+from irbin.rewriting.further import Edits, Further, further, graph_with
+from irbin.rewriting.hidden import hiding
+from irbin.tracing.tracer import traced_constants
+
+_MOST_GRAPHS = 16
+"""Graphs that a class keeps, one for each kind of further arguments; the oldest one goes."""
+
+
+class EditedForward:
+    """Code of an edited forward, and what it names; pickles where the names' values do.
+
+    Args:
+        traced: a recompiled graph module.
+        edits: what was done to it, for graphs with further arguments.
+    """
+
+    def __init__(self, traced: fx.GraphModule, edits: Edits) -> None:
+        self.edits = edits
+        code = traced.graph.python_code(root_module="self")
+        self.source = code.src
+        self.names: dict[str, Any] = dict(code.globals)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Python modules go by name, everything else as itself."""
+        modules = {n: v.__name__ for n, v in self.names.items() if isinstance(v, ModuleType)}
+        others = {n: v for n, v in self.names.items() if n not in modules}
+        parts = {"source": self.source, "edits": self.edits}
+        return {**parts, "modules": modules, "others": others}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        modules = {n: importlib.import_module(path) for n, path in state["modules"].items()}
+        self.source, self.edits = state["source"], state["edits"]
+        self.names = {**modules, **state["others"]}
+
+    def function(self) -> Callable[..., Any]:
+        """The forward: (network, images, *tensors) to what the network returns."""
+        made: Callable[..., Any] = _forward_from_src(self.source, dict(self.names))
+        return made
+
+
+def edited_class(kind: type[nn.Module], edited: EditedForward | None) -> type[nn.Module]:
+    """A subclass of a network's class that can hide modules, and whose forward is the edited one.
+
+    Args:
+        kind: the source's class.
+        edited: None leaves the forward.
+    """
+
+    def reduce(self: nn.Module, protocol: Any) -> Any:
+        made = object.__reduce_ex__(self, protocol)
+        if not isinstance(made, tuple) or made[0] is not copyreg.__newobj__:  # type: ignore[attr-defined]
+            return made  # the network's own way
+        return (_new, (kind, edited), *made[2:])
+
+    def deep_copy(self: nn.Module, memo: dict[int, Any]) -> nn.Module:
+        import copy
+
+        new = type(self).__new__(type(self))
+        memo[id(self)] = new
+        new.__setstate__(copy.deepcopy(self.__getstate__(), memo))  # type: ignore[no-untyped-call]
+        return new
+
+    body: dict[str, Any] = {
+        "irbin_source": kind,
+        "__doc__": kind.__doc__,
+        "__module__": kind.__module__,
+        "__reduce_ex__": reduce,
+    }
+    if edited is not None:
+        body["forward"] = _forward(kind, edited)
+    if not hasattr(kind, "__deepcopy__"):  # copies share the class, as copies of the source do
+        body["__deepcopy__"] = deep_copy
+    return type(kind.__name__, (hiding(kind), kind), body)
+
+
+def _new(kind: type[nn.Module], edited: EditedForward | None) -> nn.Module:
+    made = edited_class(kind, edited)
+    return made.__new__(made)
+
+
+def _forward(kind: type[nn.Module], edited: EditedForward) -> Callable[..., Any]:
+    """The edited forward, with the signature of the source's.
+
+    Further arguments that have their defaults change nothing; for others a graph is made when they
+    are first given.
+    """
+    alone, signature = edited.function(), inspect.signature(kind.forward)
+    _, images, *others = signature.parameters.values()
+    if not others and images.name == "x" and images.kind is images.POSITIONAL_OR_KEYWORD:
+        return alone
+    graphs = _Graphs(kind, edited.edits)
+
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1 and not kwargs:
+            return alone(self, args[0])
+        bound = signature.bind(self, *args, **kwargs)
+        given = {n: v for n, v in bound.arguments.items() if not _is_default(signature, n, v)}
+        bound.arguments = given
+        (_, x, *more), named = bound.args, bound.kwargs
+        if not more and not named:
+            return alone(self, x)
+        names = list(given)[2:] or list(given)[1:]
+        call, tensors = graphs.of(self, further(tuple(more), named, names))
+        return call(self, x, *tensors)
+
+    forward.__doc__, forward.__signature__ = kind.forward.__doc__, signature  # type: ignore[attr-defined]
+    return forward
+
+
+def _is_default(signature: inspect.Signature, name: str, value: Any) -> bool:
+    default = signature.parameters[name].default
+    if default is inspect.Parameter.empty or isinstance(value, torch.Tensor):
+        return value is default
+    return value is default or bool(type(value) is type(default) and value == default)
+
+
+class _Graphs:
+    """The graphs of one class's forward with further arguments."""
+
+    def __init__(self, kind: type[nn.Module], edits: Edits) -> None:
+        self._kind, self._edits, self._n_made = kind, edits, 0
+        self._made: dict[Any, tuple[Callable[..., Any], dict[str, torch.Tensor]]] = {}
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def of(
+        self, module: nn.Module, given: Further
+    ) -> tuple[Callable[..., Any], list[torch.Tensor]]:
+        """The forward for what is given, and its tensors."""
+        if given.key not in self._made:
+            while len(self._made) >= _MOST_GRAPHS:
+                del self._made[next(iter(self._made))]
+            self._made[given.key] = self._make(module, given)
+        call, constants = self._made[given.key]
+        for name, constant in constants.items():
+            if name not in module._buffers:
+                device = next(module.parameters()).device
+                module.register_buffer(name, constant.to(device), persistent=False)
+        return call, given.tensors
+
+    def _make(
+        self, module: nn.Module, given: Further
+    ) -> tuple[Callable[..., Any], dict[str, torch.Tensor]]:
+        twin = self._kind.__new__(self._kind)
+        object.__setattr__(twin, "__dict__", module.__dict__)  # with the source's own forward
+        traced = graph_with(twin, given, self._edits)
+        constants = {}
+        for name, constant in traced_constants(module, traced).items():
+            constants[f"given{self._n_made}{name}"] = constant
+            for node in traced.graph.nodes:
+                if node.op == "get_attr" and node.target == name:
+                    node.target = f"given{self._n_made}{name}"
+        self._n_made += 1
+        code = traced.graph.python_code(root_module="self")
+        return _forward_from_src(code.src, dict(code.globals)), constants

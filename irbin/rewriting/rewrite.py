@@ -1,0 +1,277 @@
+"""A plan is carried out: layers swapped, activations replaced, shortcuts added, all checked.
+
+Everything happens in place on the module tree, so that state-dict keys, hooks and methods stay the
+source's. Only functional activations and added shortcuts need another forward: then the class of
+the root module becomes a subclass whose forward is the edited graph.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import logging
+from typing import cast
+
+import torch
+from torch import fx, nn
+
+from irbin.binary.activations import RPReLU, SignKept
+from irbin.binary.anneal import EdePhase
+from irbin.binary.layers import BinaryConv2d, BinaryLayer, BinaryLinear, Method
+from irbin.copies import copied, plain_floats
+from irbin.errors import ConvertError
+from irbin.records.plan import Decision, LayerRecord, Plan, PlanOptions
+from irbin.rewriting.checks import check_runs
+from irbin.rewriting.downsample import average_downsamples
+from irbin.rewriting.edits import edits_of, graph_to_edit, is_called
+from irbin.rewriting.fastpath import leave_fast_paths
+from irbin.rewriting.further import Edits
+from irbin.rewriting.hidden import hide
+from irbin.rewriting.installed import EditedForward, edited_class
+from irbin.rewriting.network import Network
+from irbin.rewriting.shortcuts import add_bireal
+from irbin.tracing.keeping_sign import as_module
+from irbin.tracing.reparameterize import refuse_fusing
+from irbin.tracing.signs import works_in_place
+from irbin.tracing.tracer import traced_constants
+
+PRELU_SLOPE = 0.25
+"""Initial slope of a PReLU below zero, torch's default."""
+
+_PHASE = "ede"
+
+_log = logging.getLogger("irbin")
+
+
+@plain_floats()
+def rewrite(network: Network, plan: Plan, *, in_place: bool = False, check: bool = True) -> Network:
+    """The binary network that `plan` describes.
+
+    Args:
+        network: a float network.
+        plan: made from this architecture.
+        in_place: change `network.module` itself; it is unusable after an error.
+        check: run the result once, forward and backward (`check_runs`); leave it out only where the
+            same architecture and plan have been checked before.
+
+    Returns:
+        A network whose module has a shared EDE phase at `ede`. Its state dict has the source's
+        keys, `ede.t`, `ede.k` and the weights of new PReLUs.
+
+    Raises:
+        ConvertError: the network is converted already, the plan does not fit it, a weight is not
+            finite, no shortcut can be changed as asked, or the result does not run as planned.
+        TraceError: functional activations or shortcuts are to be changed, but the graph cannot be
+        had.
+    """
+    if network.plan is not None:
+        raise ConvertError("expected a float network, got one that is converted already")
+    module = network.module if in_place else copied(network.module)
+    for decision in plan.decisions:
+        _check_fits(module, decision)
+    traced, plan = graph_to_edit(module, plan, check)
+    notes = dict[str, str]()
+    if traced is not None and plan.options.downsample == "avgpool":
+        notes |= average_downsamples(traced)
+    edits = None if traced is None else edits_of(traced, plan)
+    _swap_layers(module, plan)
+    leave_fast_paths(module)
+    _replace_activations(module, traced, plan)
+    if traced is not None and edits is not None:
+        if plan.options.shortcut == "bireal":
+            traced = add_bireal(traced, plan)
+            notes = traced.meta["bireal"] | notes
+        if check:
+            _tell_what_went(module, traced, edits)
+        install(module, traced, edits)
+        setattr(module, "irbin_shortcuts", notes)  # noqa: B010 - mypy sees tensors only
+    if isinstance(module, nn.Sequential):
+        _hide_phase(module, is_edited=traced is not None)
+    refuse_fusing(module)
+    if check:
+        check_runs(module, plan)
+    return dataclasses.replace(network, module=module, plan=plan)
+
+
+def _check_fits(module: nn.Module, decision: Decision) -> None:
+    if not decision.binary:
+        return
+    name, shape = decision.layer.name, decision.layer.weight_shape
+    try:
+        layer = module.get_submodule(name)
+    except AttributeError as error:
+        raise ConvertError(
+            f"the plan binarizes `{name}`, which the network does not have; plan this network anew"
+        ) from error
+    is_float = isinstance(layer, nn.Conv2d | nn.Linear) and not isinstance(layer, BinaryLayer)
+    weight = layer.get_parameter("weight") if is_float else torch.empty(0)
+    if not is_float or tuple(weight.shape) != tuple(shape):
+        raise ConvertError(
+            f"the plan expects a float layer with weights {tuple(shape)} at `{name}`, the network "
+            f"has a `{type(layer).__name__}`; plan this network anew"
+        )
+    if not weight.is_meta and not bool(torch.isfinite(weight).all()):
+        raise ConvertError(f"`{name}`: expected finite weights, got NaN or infinity among them")
+
+
+def _swap_layers(module: nn.Module, plan: Plan) -> None:
+    if _PHASE in module._modules or _PHASE in vars(module):
+        raise ConvertError(f"the network has an attribute `{_PHASE}`, which irbin needs for itself")
+    device = next(module.parameters()).device
+    phase = EdePhase().to(device)
+    layers = [d.layer for d in plan.decisions if d.binary]
+    floats = {layer: module.get_submodule(layer.name) for layer in layers}
+    _replace_everywhere(
+        module, {m: _binary(m, _method(layer, plan.options), phase) for layer, m in floats.items()}
+    )
+    module.add_module(_PHASE, phase)
+    if not isinstance(module, nn.Sequential):  # whose phase is hidden
+        # first, so that `children()[:-1]` is the source's; it passes on what it is given
+        names = [name for name in module._modules if name != _PHASE]
+        module._modules.update({name: module._modules.pop(name) for name in names})
+
+
+def _hide_phase(module: nn.Module, is_edited: bool) -> None:
+    if not is_edited:
+        module.__class__ = edited_class(type(module), None)
+    hide(module, [_PHASE])
+
+
+def _method(layer: LayerRecord, options: PlanOptions) -> Method:
+    binarizer: str = options.binarizer
+    if binarizer == "libra":
+        binarizer += "-latent" * layer.keeps_size + "-median" * (options.balance == "median")
+    learned = options.sign_threshold == "learned"
+    return Method(
+        binarizer, options.estimator, options.bits == "1w1a", learned, options.weight_estimator
+    )
+
+
+def _binary(layer: nn.Module, method: Method, phase: EdePhase) -> nn.Module:
+    if isinstance(layer, nn.Conv2d):
+        return BinaryConv2d.from_float(layer, method, phase)
+    return BinaryLinear.from_float(cast(nn.Linear, layer), method, phase)
+
+
+def _replace_everywhere(module: nn.Module, replacements: dict[nn.Module, nn.Module]) -> None:
+    """Replaces modules under every name they have."""
+    for parent in list(module.modules()):
+        for name, child in parent._modules.items():
+            if child is not None and child in replacements:
+                parent._modules[name] = replacements[child]
+
+
+def _replace_activations(module: nn.Module, traced: fx.GraphModule | None, plan: Plan) -> None:
+    modules: dict[nn.Module, nn.Module] = {}
+    for name in plan.replaced_activations:
+        channels = plan.activation_channels[name]
+        if not is_called(name):
+            old = _submodule(module, name)
+            modules[old] = _activation(plan.options, channels, vars(old).get("inplace") is True)
+        elif traced is not None:
+            _replace_function(traced, name.removesuffix("()"), channels, plan.options)
+    for name in plan.sign_keeping:
+        if not is_called(name):
+            old = _submodule(module, name)
+            modules[old] = SignKept(old)
+        elif traced is not None:
+            _keep_sign_of_function(traced, name.removesuffix("()"))
+    _replace_everywhere(module, modules)
+    if traced is not None:
+        _replace_everywhere(traced, modules)
+
+
+def _keep_sign_of_function(traced: fx.GraphModule, node_name: str) -> None:
+    """An activation called as a function becomes a module."""
+    node = next((n for n in traced.graph.nodes if n.name == node_name), None)
+    kept = None if node is None else as_module(node)
+    if node is None or kept is None:
+        raise _not_in_graph(node_name)
+    name = f"activation_{node_name}"
+    traced.add_submodule(name, SignKept(kept))
+    node.op, node.target = "call_module", name
+    node.args, node.kwargs = (node.all_input_nodes[0],), {}
+
+
+def _submodule(module: nn.Module, name: str) -> nn.Module:
+    try:
+        return module.get_submodule(name)
+    except AttributeError as error:
+        raise ConvertError(
+            f"the plan replaces the activation `{name}`, which the network does not have; plan "
+            "this network anew"
+        ) from error
+
+
+def _activation(options: PlanOptions, channels: int, in_place: bool) -> nn.Module:
+    """What stands in for a ReLU; Hardtanh works in place where the ReLU did, no other can."""
+    if options.activation == "prelu":
+        return nn.PReLU(channels, PRELU_SLOPE)
+    if options.activation == "rprelu":
+        return RPReLU(channels, PRELU_SLOPE)
+    return nn.Hardtanh(inplace=in_place)
+
+
+def _replace_function(
+    traced: fx.GraphModule, node_name: str, channels: int, options: PlanOptions
+) -> None:
+    """A ReLU called as a function becomes a module `activation_<node>` at the root."""
+    node = next((n for n in traced.graph.nodes if n.name == node_name), None)
+    if node is None:
+        raise _not_in_graph(node_name)
+    name = f"activation_{node_name}"
+    in_place = works_in_place(node, dict(traced.named_modules()))
+    traced.add_submodule(name, _activation(options, channels, in_place))
+    node.op, node.target = "call_module", name
+    node.args, node.kwargs = (node.all_input_nodes[0],), {}
+
+
+def _not_in_graph(node_name: str) -> ConvertError:
+    return ConvertError(
+        f"the plan replaces the activation `{node_name}()`, which the traced graph does not "
+        "have; plan this network anew with the same versions of torch and timm"
+    )
+
+
+def _tell_what_went(module: nn.Module, traced: fx.GraphModule, edits: Edits) -> None:
+    """Logs what a network's own forward can do and its edited graph cannot."""
+    _, *further = inspect.signature(module.forward).parameters
+    if further and edits.why_not:
+        _log.warning(
+            "`%s`, %s, takes the images alone: %s, optional in the source, cannot be given",
+            type(module).__name__, edits.why_not, ", ".join(f"`{name}`" for name in further),
+        )  # fmt: skip
+    if traced.meta["autocast"]:
+        _log.warning(
+            "the forward of `%s` is rewritten without its `torch.autocast` (%s); "
+            "`irbin finetune --amp` trains under one", type(module).__name__,
+            traced.meta["autocast"],
+        )  # fmt: skip
+    if traced.meta.get("in_evaluation"):
+        _log.warning(
+            "the forward of `%s` is rewritten and returns in training what it returns in "
+            "evaluation: what it adds in training (auxiliary heads) is gone", type(module).__name__,
+        )  # fmt: skip
+
+
+def install(module: nn.Module, traced: fx.GraphModule, edits: Edits) -> None:
+    """Makes `module` compute `traced`, in place.
+
+    The module keeps its tree, attributes and methods; modules that only `traced` has are added at
+    its root, not among its `children()`, and so are its constants, as buffers that are not saved.
+    It can be copied, trained and exported like any other.
+
+    Args:
+        module: the network `traced` was traced from.
+        traced: its graph, edited.
+        edits: what was changed.
+    """
+    device = next(module.parameters()).device
+    for name, constant in traced_constants(module, traced).items():
+        module.register_buffer(name, constant, persistent=False)
+    added = {n: m for n, m in traced.named_children() if n not in module._modules}
+    for name, child in added.items():
+        module.add_module(name, child.to(device))
+    traced.recompile()
+    module.__class__ = edited_class(type(module), EditedForward(traced, edits))
+    hide(module, list(added))

@@ -1,0 +1,1 @@
+"""Whatever names a network, opened."""

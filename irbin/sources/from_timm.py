@@ -1,0 +1,328 @@
+"""timm's names become networks: registry names, `hf-hub:…` and `local-dir:…`.
+
+Weights are read as data whatever timm's version does by default: local folders by our own reader,
+downloads under torch's switch that refuses code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import timm
+from timm.data import resolve_data_config
+from timm.models import load_model_config_from_hf
+from timm.models._hub import load_model_config_from_path
+from torch import nn
+
+from irbin.checkpoints.checkpoint import Checkpoint, check_finite, read_checkpoint
+from irbin.checkpoints.formats import weights_in
+from irbin.checkpoints.matching import by_name
+from irbin.errors import IrbinError, SourceError, UsageError
+from irbin.messages import first_line, nearest
+from irbin.records.options import Preprocessing, SourceOptions, SourceRecord
+from irbin.rewriting.network import Network
+from irbin.sources.feeding import FIELDS, stated
+from irbin.sources.fetch import asking_the_hub, hub_unreachable, is_unreachable, url_unreachable
+
+_CFG_FIELDS = {field.name for field in fields(timm.models.PretrainedCfg)}
+
+
+@dataclass(frozen=True, eq=False)
+class TimmModel:
+    """A timm name looked up: everything but the network itself."""
+
+    architecture: str
+    """Registry name without a tag."""
+    cfg: dict[str, Any]
+    """timm's pretrained configuration."""
+    model_args: dict[str, Any]
+    """Arguments of the factory that a hub or local folder states."""
+    weights: str
+    """Tag, hub repository or folder that the weights come from."""
+    folder: Path | None = None
+    """Local folder, if that is where they are."""
+    stated: frozenset[str] = frozenset(FIELDS)
+    """What the configuration says of how images are fed."""
+
+
+def load_timm(name: str, options: SourceOptions) -> Network:
+    """A float network by timm's name, without the `timm:` prefix.
+
+    Raises:
+        SourceError: an unknown model or tag (nearest names), or weights that cannot be fetched
+            (where they were looked for).
+        UsageError: a factory argument that the model does not take, or classes for a backbone.
+    """
+    found = _find(name)
+    size = options.size_of(found.cfg["input_size"])
+    kwargs = {**found.model_args, **options.model_kwargs}
+    fixed = found.cfg.get("fixed_input_size") or "img_size" in kwargs
+    if options.sets_size and fixed and "img_size" not in options.model_kwargs:
+        kwargs["img_size"] = list(size[1:])
+    num_classes = _num_classes(found, options, kwargs)
+    kwargs = {k: v for k, v in kwargs.items() if k not in ("num_classes", "in_chans")}
+    file = _folder_weights(found.folder) if found.folder and options.pretrained else None
+    module, file = _create_filled(found, size[0], num_classes, kwargs, options.pretrained, file)
+    _refuse_hooks(module, found.architecture)
+    names = found.cfg.get("label_names")
+    notes = _notes(found, num_classes, size[0]) if options.pretrained else {}
+    record = SourceRecord(
+        spec=f"local-dir:{found.folder}" if found.folder else name,
+        architecture=f"timm:{found.architecture}",
+        num_classes=num_classes,
+        preprocessing=preprocessing_of(found.cfg, size),
+        model_kwargs=kwargs,
+        trained=options.pretrained and "head" not in notes,
+        weights=found.weights if options.pretrained else None,
+        class_names=tuple(names) if names and len(names) == num_classes else None,
+        stated_by=stated("timm's pretrained_cfg", found.stated) if options.pretrained else {},
+        published_names=True,
+    )
+    return Network(module, record, notes=(*(file.notes if file else ()), *notes.values()))
+
+
+def build_timm(source: SourceRecord, name: str) -> nn.Module:
+    """The architecture with random weights; `name` is its registry name."""
+    seen = source.preprocessing
+    overlay = {
+        "input_size": seen.input_size,
+        "mean": seen.mean,
+        "std": seen.std,
+        "interpolation": seen.interpolation,
+        "crop_pct": seen.crop_pct,
+        "crop_mode": seen.crop_mode,
+        "num_classes": source.num_classes,
+    }
+    found = _find(name)
+    found = replace(found, cfg={**found.cfg, **overlay})
+    return _create(found, seen.input_size[0], source.num_classes, source.model_kwargs, False)
+
+
+def preprocessing_of(cfg: Mapping[str, Any], size: tuple[int, int, int]) -> Preprocessing:
+    """How images are fed, from a timm configuration, at `size` (channels, height, width)."""
+    data = resolve_data_config(pretrained_cfg=dict(cfg))
+    return Preprocessing(
+        input_size=size,
+        mean=for_channels(data["mean"], size[0]),
+        std=for_channels(data["std"], size[0]),
+        interpolation=data["interpolation"],
+        crop_pct=data["crop_pct"],
+        crop_mode=data["crop_mode"],
+    )
+
+
+def for_channels(values: Any, channels: int) -> tuple[float, ...]:
+    """Per-channel statistics for another channel count: their average, repeated."""
+    floats = tuple(float(value) for value in values)
+    if len(floats) == channels:
+        return floats
+    return (round(sum(floats) / len(floats), 6),) * channels
+
+
+def _find(name: str) -> TimmModel:
+    """Looks a timm name up, without building or fetching weights (`hf-hub:` fetches its config)."""
+    kind, _, rest = name.partition(":")
+    if kind == "local-dir" and rest:
+        return _find_folder(Path(rest).expanduser())
+    if kind in ("hf-hub", "hf_hub") and rest:
+        return _find_hub(rest)
+    if ":" in name or "/" in name or not name:
+        raise SourceError(
+            f"unknown source `{name}`: expected a timm name, `hf-hub:OWNER/NAME`, "
+            "`local-dir:PATH`, `torchvision:NAME`, `paper:NAME`, "
+            "`module:PACKAGE.MODULE:FACTORY` or a checkpoint file"
+        )
+    return _find_registered(name)
+
+
+def _find_registered(name: str) -> TimmModel:
+    deprecated = timm.models.get_deprecated_models()
+    if name in deprecated:
+        if not deprecated[name]:
+            raise SourceError(
+                f"timm removed `{name}` and names no replacement; choose another model"
+            )
+        name = deprecated[name]
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        close = nearest(architecture, timm.list_models())
+        raise SourceError(f"unknown model `{name}`{close}; `timm.list_models()` lists them all")
+    try:
+        cfg = timm.models.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        tags = timm.models.list_pretrained(f"{architecture}.*")
+        raise SourceError(f"`{architecture}` has no tag `{tag}`{nearest(name, tags)}") from error
+    cfg = (cfg or timm.models.PretrainedCfg()).to_dict()
+    weights = f"{architecture}.{cfg['tag']}" if cfg.get("tag") else architecture
+    return TimmModel(architecture, cfg, {}, weights)
+
+
+def _find_folder(folder: Path) -> TimmModel:
+    folder = folder.absolute()
+    if not folder.is_dir():
+        raise SourceError(f"`local-dir:{folder}`: no such folder")
+    if not (folder / "config.json").is_file():
+        raise SourceError(f"`local-dir:{folder}`: expected a `config.json` in it, found none")
+    try:
+        parsed = load_model_config_from_path(folder)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise SourceError(
+            f"`{folder / 'config.json'}`: expected timm's configuration with `architecture` and "
+            f"`pretrained_cfg` ({type(error).__name__}: {first_line(error)})"
+        ) from error
+    return _described(parsed, str(folder), folder)
+
+
+def _find_hub(repository: str) -> TimmModel:
+    try:
+        with asking_the_hub():
+            parsed = load_model_config_from_hf(repository)
+    except KeyError as error:
+        raise SourceError(
+            f"`hf-hub:{repository}`: expected timm's `config.json`, this one has no {error}"
+        ) from error
+    except Exception as error:  # the hub's client and its transport have no common ancestor
+        raise hub_unreachable(f"hf-hub:{repository}", repository, error) from error
+    return _described(parsed, f"hf-hub:{repository}")
+
+
+def _described(parsed: Any, weights: str, folder: Path | None = None) -> TimmModel:
+    """What a folder's or repository's config.json says, as far as this timm knows its words."""
+    cfg, architecture, model_args = parsed
+    architecture = str(architecture).partition(".")[0]
+    if not timm.is_model(architecture):
+        close = nearest(architecture, timm.list_models())
+        raise SourceError(f"`{weights}` names the unknown architecture `{architecture}`{close}")
+    known = {key: value for key, value in dict(cfg).items() if key in _CFG_FIELDS}
+    said = frozenset(key for key, value in known.items() if value is not None)
+    cfg = timm.models.PretrainedCfg(**known).to_dict()
+    return TimmModel(architecture, cfg, dict(model_args or {}), weights, folder, said)
+
+
+def _num_classes(found: TimmModel, options: SourceOptions, kwargs: Mapping[str, Any]) -> int:
+    """Outputs of the classifier; 0 for a backbone."""
+    if not kwargs.get("features_only"):
+        stated = options.num_classes
+        return kwargs.get("num_classes", found.cfg["num_classes"]) if stated is None else stated
+    if options.num_classes:
+        raise UsageError(
+            f"`num_classes`: `{found.architecture}` with `features_only` has no classifier; "
+            f"expected nothing or 0, got {options.num_classes}"
+        )
+    return 0
+
+
+def _notes(found: TimmModel, num_classes: int, in_chans: int) -> dict[str, str]:
+    """What timm does to weights for other classes or channels, by what it does it to."""
+    notes = {}
+    their_classes, their_channels = found.cfg["num_classes"], found.cfg["input_size"][0]
+    if num_classes not in (0, their_classes):
+        theirs = f"has {their_classes}" if their_classes else "has no such head"
+        notes["head"] = (
+            f"`{found.weights}`: its classifier re-initialised at random for {num_classes} "
+            f"classes, the file {theirs}; train it"
+        )
+    if in_chans != their_channels:
+        notes["stem"] = (
+            f"`{found.weights}`: its first convolution adapted from {their_channels} to "
+            f"{in_chans} image channels, as timm does"
+        )
+    return notes
+
+
+def _refuse_hooks(module: nn.Module, architecture: str) -> None:
+    if isinstance(module, timm.models.FeatureHookNet):
+        raise SourceError(
+            f"`{architecture}` with `features_only`: timm takes its features by hooks, which "
+            "cannot be traced; return them from a module of your own, named "
+            "`module:PACKAGE.MODULE:FACTORY`"
+        )
+
+
+def _create(
+    found: TimmModel, in_chans: int, num_classes: int, kwargs: dict[str, Any], pretrained: bool,
+    file: Checkpoint | None = None,
+) -> nn.Module:  # fmt: skip
+    """Builds the network, with its weights if `pretrained`: those of `file`, or timm's."""
+    cfg = dict(found.cfg)
+    if file is not None:
+        cfg.update(state_dict=file.tensors, source=None, file=None, custom_load=False)
+    elif pretrained and not any(cfg.get(key) for key in ("url", "file", "hf_hub_id")):
+        raise SourceError(_without_weights(found))
+    try:
+        with asking_the_hub() if pretrained else nullcontext():
+            module: nn.Module = timm.create_model(
+                found.architecture, pretrained=pretrained, pretrained_cfg=cfg,
+                num_classes=num_classes, in_chans=in_chans, **kwargs,
+            )  # fmt: skip
+    except IrbinError:
+        raise
+    except Exception as error:  # whatever the hub, its transport or the model's code raises
+        raise _explain(found, cfg, kwargs, pretrained, error) from error
+    for part in module.modules():  # a backbone holds the network it wraps
+        if isinstance(theirs := vars(part).get("pretrained_cfg"), dict):
+            theirs.pop("state_dict", None)
+    if pretrained:
+        check_finite(module.state_dict(), f"weights of `{found.weights}`")
+    return module
+
+
+def _create_filled(
+    found: TimmModel, in_chans: int, num_classes: int, kwargs: dict[str, Any], pretrained: bool,
+    file: Checkpoint | None,
+) -> tuple[nn.Module, Checkpoint | None]:  # fmt: skip
+    """As `_create`; a folder's names may have a prefix too many, as transformers write them."""
+    try:
+        return _create(found, in_chans, num_classes, kwargs, pretrained, file), file
+    except SourceError:
+        if file is None:
+            raise
+        # with the file's own head, which timm then replaces where another is asked for
+        theirs = int(found.cfg["num_classes"])
+        bare = _create(found, in_chans, theirs, kwargs, False)
+        match = by_name(bare.state_dict(), file.tensors, f"`{found.weights}`")
+        if match is None or not match.how:
+            raise
+        told = f"`{found.weights}`: {len(match.tensors)} tensors matched {match.how}"
+        file = replace(file, tensors=match.tensors, notes=(*file.notes, told))
+        return _create(found, in_chans, num_classes, kwargs, pretrained, file), file
+
+
+def _folder_weights(folder: Path) -> Checkpoint:
+    """The weights of a timm folder, by the file that timm itself would take."""
+    file = weights_in(folder)
+    if file is not None:
+        return read_checkpoint(file)
+    raise SourceError(
+        f"`{folder}`: expected `model.safetensors` or another weights file, found none"
+    )
+
+
+def _without_weights(found: TimmModel) -> str:
+    tagged = timm.models.list_pretrained()
+    close = nearest(found.architecture, [name.partition(".")[0] for name in tagged])
+    return (
+        f"timm has no pretrained weights for `{found.architecture}`{close}; "
+        "give `--no-pretrained` for random ones, or a checkpoint file with `--model`"
+    )
+
+
+def _explain(
+    found: TimmModel, cfg: Mapping[str, Any], kwargs: dict[str, Any], pretrained: bool,
+    error: Exception,
+) -> IrbinError:  # fmt: skip
+    """The error to raise when timm could not build a network."""
+    if isinstance(error, TypeError) and "unexpected keyword" in str(error):
+        return UsageError(f"`{found.architecture}`: {first_line(error)}; given {sorted(kwargs)}")
+    if found.folder is None and pretrained and is_unreachable(error):
+        if cfg.get("hf_hub_id"):
+            return hub_unreachable(found.weights, cfg["hf_hub_id"], error)
+        return url_unreachable(found.weights, str(cfg.get("url") or cfg.get("file")), error)
+    message = " ".join(str(error).split())[:300]
+    what = f"weights of `{found.weights}`" if pretrained else f"`{found.architecture}`"
+    verb = "cannot be loaded" if pretrained else "cannot be built"
+    return SourceError(f"{what} {verb}: {type(error).__name__}: {message}")

@@ -1,0 +1,224 @@
+"""Whatever names a network (string, path, something live), opened; and what can be told of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeGuard
+
+import torch
+from torch import nn
+
+from irbin.artifact.schema import FILES
+from irbin.errors import SourceError, UsageError
+from irbin.files import check_place
+from irbin.launch import launched
+from irbin.records.options import DEFAULT_SEED, NetworkForm, SourceOptions, SourceRecord
+from irbin.rewriting.network import Network
+from irbin.runtime.model import PackedModel
+from irbin.runtime.model import load as load_packed
+from irbin.sources.by_name import open_network as open_by_name
+from irbin.sources.by_name import reopen
+from irbin.sources.feeding import as_asked
+from irbin.sources.folder import folder_kind, network_folder
+from irbin.sources.from_module import plain_module, preprocessing_in
+from irbin.sources.spec import check_options
+from irbin.tracing.calling import count_classes
+from irbin.zoo.entries import located
+
+Source = str | Path | nn.Module | Network
+
+
+def open_network(source: Source, options: SourceOptions | None = None) -> Network:
+    """A float or converted network behind whatever names one.
+
+    Args:
+        source: spec, checkpoint, network or run folder; or a live module (its classes are counted
+            by running it once on zeros of `options.input_size`).
+        options: how to read it.
+
+    Raises:
+        SourceError: it cannot be read, or is a packed folder.
+    """
+    options = options or SourceOptions()
+    if isinstance(source, Network):
+        record = as_asked(source.source, options)
+        return source if record is source.source else replace(source, source=record)
+    if isinstance(source, nn.Module):
+        return _network_of_module(source, options)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(DEFAULT_SEED if options.seed is None else options.seed)
+        return open_by_name(str(source), options)
+
+
+def open_any(
+    source: Source | PackedModel, options: SourceOptions | None = None
+) -> Network | PackedModel:
+    """As `open_network`, and packed folders too: a `Network` or a `PackedModel`."""
+    if isinstance(source, PackedModel):
+        return source
+    if is_packed(source):
+        return load_packed(Path(source))
+    return open_network(source, options)
+
+
+def is_packed(source: object) -> TypeGuard[str | Path]:
+    """Whether this names a packed folder, one of the zoo's or another.
+
+    Raises:
+        SourceError: the zoo has no such entry.
+    """
+    return isinstance(source, str | Path) and folder_kind(located(source)) == "packed"
+
+
+def _network_of_module(module: nn.Module, options: SourceOptions) -> Network:
+    """A live module as a float network, taken to be trained: somebody made it for a purpose."""
+    check_options(options)
+    if options.input_size is not None and len(options.input_size) != 3:
+        raise UsageError(
+            f"`input_size`: expected (channels, height, width), got {tuple(options.input_size)}; "
+            "irbin converts networks of images, and a Conv1d has no binary form"
+        )
+    module, notes = plain_module(module)
+    name = type(module).__name__
+    seen, by = preprocessing_in(module, options)
+    num_classes = 0 if options.num_classes == 0 else count_classes(module, seen, name)
+    record = SourceRecord(name, f"live:{name}", num_classes, seen, trained=True, stated_by=by)
+    return Network(module, as_asked(record, options), notes=notes)
+
+
+def refuse_own_source(out: str | Path, *sources: Source | PackedModel | None) -> None:
+    """Checks, before any work is done, that an output can be made and is not what it is from.
+
+    Args:
+        out: file or folder to write.
+        sources: what it is made from; of a network also the float one that its record names.
+
+    Raises:
+        UsageError: `out` is one of them, lies in one, or holds one; or nothing can be made there.
+    """
+    place = Path(out).expanduser().resolve()
+    for source in sources:
+        for path in _places(source):
+            if place == path:
+                how = "is the source itself"
+            elif path in place.parents:
+                how = f"lies in the source `{path}`"
+            elif place in path.parents:
+                how = f"holds the source `{path}`"
+            else:
+                continue
+            raise UsageError(f"`{out}` {how}, which must stay as it is; choose another place")
+    if launched().rank == 0:  # the one that writes; another machine may not see the place
+        check_place(Path(out))
+
+
+def _places(source: Source | PackedModel | None) -> list[Path]:
+    """Files and folders that a source is read from."""
+    names: list[str] = []
+    if isinstance(source, str | Path):
+        names.append(str(source))
+    elif isinstance(source, Network | PackedModel):
+        names.append(source_record(source).spec)
+    found = []
+    for name in names:
+        path = located(name.removeprefix("local-dir:")).expanduser()
+        if path.is_file() or (path.is_dir() and (":" in name or folder_kind(path) is not None)):
+            found.append(path.resolve())
+    return found
+
+
+def teacher_of(
+    network: Network, teacher: Source | None, options: SourceOptions | None
+) -> nn.Module | None:
+    """The float network to distill from: the one given, or the converted network's own source.
+
+    Returns:
+        In evaluation mode; None where nothing is given and the source was never trained.
+
+    Raises:
+        SourceError: the source is gone, or a converted network stands there.
+        UsageError: the teacher has another number of classes, or is a converted network.
+    """
+    if teacher is None:
+        if not network.source.trained or network.plan is None:
+            return None
+        try:
+            found = reopen(network.source)
+            if found.plan is not None:
+                raise SourceError(f"`{network.source.spec}` holds a converted network now")
+        except SourceError as error:
+            raise SourceError(
+                f"the float network to distill from is gone ({error}); "
+                "name it with `--teacher`, or give `--no-distill`"
+            ) from error
+    else:
+        found = open_network(teacher, options)
+        if found.plan is not None:
+            raise UsageError(
+                f"`teacher`: expected a float network, got `{name_of(teacher)}`, which is converted"
+            )
+    if found.source.num_classes != network.source.num_classes:
+        raise UsageError(
+            f"`teacher` has {found.source.num_classes} classes, the network "
+            f"{network.source.num_classes}; they must agree"
+        )
+    return found.module.eval()
+
+
+def check_classifier(record: SourceRecord, task: str) -> None:
+    """Refuses a backbone where labels are needed.
+
+    Args:
+        record: of the network.
+        task: what cannot be done with it.
+
+    Raises:
+        UsageError: it has no classifier.
+    """
+    if record.num_classes == 0:
+        raise UsageError(
+            f"cannot {task} `{record.spec}`: it has no classifier, only features; attach a head "
+            "and do it in a loop of your own, as docs/your-own-network.md shows"
+        )
+
+
+def name_of(source: Source | PackedModel) -> str:
+    """What the user called it: as typed; of something live the record's spec or the class."""
+    if isinstance(source, str | Path):
+        return str(source)
+    if isinstance(source, Network | PackedModel):
+        return source_record(source).spec
+    return type(source).__name__
+
+
+def source_record(network: Network | PackedModel) -> SourceRecord:
+    """Where the float network came from."""
+    return network.manifest.source if isinstance(network, PackedModel) else network.source
+
+
+def runnable(network: Network | PackedModel) -> tuple[nn.Module, NetworkForm]:
+    """What to call with images, and which form of the network that is."""
+    if isinstance(network, PackedModel):
+        return network, "packed"
+    return network.module, "float" if network.plan is None else "binary"
+
+
+def param_count(network: Network | PackedModel) -> int:
+    """Parameters of the network as it trains; a packed one is asked for its plan."""
+    if not isinstance(network, PackedModel):
+        return sum(p.numel() for p in network.module.parameters())
+    plan = network.manifest.plan
+    return sum(d.n_params for d in plan.decisions) + plan.n_other_params
+
+
+def size_bytes(source: object, network: Network | PackedModel) -> int:
+    """Bytes of the files evaluated: a packed folder's three, a network folder's tensors."""
+    if isinstance(source, str | Path):
+        path = located(source)
+        match folder_kind(path):
+            case "packed":
+                return sum((path / name).stat().st_size for name in FILES)
+            case "network" | "run":
+                return (network_folder(path) / "model.safetensors").stat().st_size
+    return 4 * param_count(network)

@@ -1,0 +1,114 @@
+"""The benchmark on a small network: what it holds, not how fast it is."""
+
+import pytest
+import torch
+
+import irbin
+from irbin.artifact.read import read_artifact
+from irbin.bench import inference, memory
+from irbin.errors import UsageError
+from irbin.kernels import native
+from irbin.records.options import SourceOptions
+from irbin.runtime.model import PackedModel
+
+PLAN = {"shortcut": "bireal"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("bench")
+    irbin.convert("paper:resnet20", path / "converted", **PLAN)
+    irbin.export(path / "converted", path / "packed")
+    return path
+
+
+@pytest.fixture(scope="module")
+def record(folder):
+    return irbin.benchmark(folder / "packed", n_runs=2, batch_size=2, n_threads=1)
+
+
+class TestOfAPackedFolder:
+    def test_the_packed_network_comes_first_then_its_float_one(self, record):
+        assert [entry.name for entry in record.entries] == ["packed", "torch fp32"]
+        assert all(entry.latency.median_ms > 0 for entry in record.entries)
+
+    def test_throughput_is_the_batch_over_the_median(self, record):
+        for entry in record.entries:
+            expected = 2e3 / entry.latency.median_ms
+            assert entry.images_per_second == pytest.approx(expected)
+
+    def test_multiply_adds_are_those_of_the_plan(self, record, folder):
+        plan = irbin.plan(folder / "converted")
+        assert sum(node.binary_macs for node in record.nodes) == plan.binary_macs
+        assert sum(node.float_macs for node in record.nodes) == plan.float_macs
+
+    def test_memory_is_measured_where_the_system_tells(self, record):
+        if memory.STATUS.is_file():
+            assert all(entry.peak_bytes is not None for entry in record.entries)
+        else:
+            assert all(entry.peak_bytes is None for entry in record.entries)
+
+    def test_calling_takes_less_than_running(self, record):
+        assert 0 < record.overhead_us < 1e3 * record.entries[0].latency.median_ms
+
+    def test_loading_is_measured_in_a_fresh_process(self, record):
+        assert record.load_ms is not None
+        assert record.load_ms > 0
+
+    def test_threads_are_as_they_were_afterwards(self, folder):
+        before = torch.get_num_threads()
+        irbin.benchmark(folder / "packed", n_runs=1, n_threads=before + 1, memory=False)
+        assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("source", ["paper:resnet20", "converted"])
+def test_a_network_is_converted_and_lowered_in_memory(folder, source):
+    name = folder / source if source == "converted" else source
+    options = {} if source == "converted" else PLAN
+    found = irbin.benchmark(name, n_runs=1, n_threads=1, **options)
+    assert sum(node.binary_macs for node in found.nodes) > 0
+    assert found.entries[0].peak_bytes is None  # no other process can open it by name
+    assert found.load_ms is None
+    plan = irbin.plan(name, **options)
+    assert found.estimated_speed_up == irbin.estimate(plan).speed_up
+
+
+def test_nothing_is_estimated_for_other_batches(folder):
+    found = irbin.benchmark(folder / "packed", n_runs=1, batch_size=2, n_threads=1, memory=False)
+    assert found.estimated_speed_up is None
+
+
+def test_options_of_the_source_are_taken(folder):
+    options = SourceOptions(num_classes=7)
+    found = irbin.benchmark("paper:resnet20", source_options=options, n_runs=1, memory=False)
+    assert found.nodes[-1].shape == (7,)
+
+
+def test_an_unknown_peer_is_told_before_anything_runs(folder):
+    with pytest.raises(UsageError, match="tensorrt"):
+        irbin.benchmark(folder / "packed", against=["tensorrt"], n_runs=1)
+
+
+def test_a_float_network_that_cannot_be_built_is_a_note(folder, monkeypatch):
+    def gone(_):
+        raise irbin.IrbinError("its code is gone")
+
+    monkeypatch.setattr(inference, "build", gone)
+    found = irbin.benchmark(folder / "packed", n_runs=1, memory=False)
+    assert [entry.name for entry in found.entries] == ["packed"]
+    assert found.notes == (
+        "the float network cannot be built, so there is nothing to compare: its code is gone",
+    )
+
+
+def test_loading_without_compiled_kernels_says_so_and_computes_the_same(folder, monkeypatch):
+    images = torch.randn(2, 3, 32, 32)
+    # torch's own convolutions in both: the reference leaves float ones to it
+    path = folder / "packed"
+    wanted = PackedModel(read_artifact(path), float_convs=False)(images)
+    monkeypatch.setattr(native, "_module", None)
+    monkeypatch.setattr(native._State, "active", None)
+    monkeypatch.setattr(native._State, "has_warned", False)
+    with pytest.warns(UserWarning, match="on the NumPy reference, slowly"):
+        model = irbin.load(path)
+    assert torch.equal(model(images), wanted)

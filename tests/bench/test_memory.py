@@ -1,0 +1,35 @@
+import pytest
+import torch
+
+import irbin
+from irbin.bench import memory
+from irbin.bench.timing import peak_bytes
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("memory")
+    irbin.convert("paper:resnet20", path / "converted", shortcut="bireal")
+    irbin.export(path / "converted", path / "packed")
+    return str(path / "packed")
+
+
+@pytest.mark.skipif(not memory.STATUS.is_file(), reason="the system does not tell")
+def test_a_larger_batch_takes_more_memory_in_the_float_network(folder):
+    # in processes of their own: this one may hold freed memory, which would be taken first
+    small, large = (
+        peak_bytes("irbin.bench.memory", ["float", folder, n, "1"]) for n in ("1", "256")
+    )
+    assert small is not None
+    assert large is not None
+    assert large > small + 256 * 4 * 16 * 32 * 32  # one layer's result at least
+
+
+def test_a_system_that_does_not_tell_gives_none(folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "STATUS", tmp_path / "nothing")
+    assert memory.measure("packed", folder, 1, torch.get_num_threads()) is None
+
+
+def test_a_system_that_does_not_reset_gives_none(folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "RESET", tmp_path / "no" / "folder")
+    assert memory.measure("packed", folder, 1, torch.get_num_threads()) is None

@@ -1,0 +1,273 @@
+"""Activations whose sign is that of their input keep it, trained and packed alike."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import timm.layers.activations as timm_activations
+import torch
+import torch.nn.functional as F
+from timm.models.nfnet import GammaAct
+from torch import Tensor, nn
+
+import irbin
+from irbin import SourceOptions
+from irbin.binary.activations import SignKept
+from irbin.binary.layers import binary_layers
+from irbin.planning.plan import make_plan
+from irbin.records.plan import PlanOptions
+from irbin.rewriting.edits import graph_to_edit
+from irbin.sources.folder import load_folder
+from irbin.tracing.trace import trace
+
+LOSING = {
+    "gelu": nn.GELU(),
+    "gelu tanh": nn.GELU("tanh"),
+    "silu": nn.SiLU(),
+    "silu in place": nn.SiLU(inplace=True),
+    "mish": nn.Mish(),
+    "hardswish": nn.Hardswish(),
+    "softshrink": nn.Softshrink(),
+    "timm swish": timm_activations.Swish(),
+    "timm gelu": timm_activations.GELU(),
+    "timm quick gelu": timm_activations.QuickGELU(),
+    "timm hard mish": timm_activations.HardMish(),
+}
+
+
+class Net(nn.Module):
+    """stem → act → more → body → head."""
+
+    def __init__(self, act: nn.Module, more: nn.Module | None = None) -> None:
+        super().__init__()
+        self.stem, self.norm, self.act = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), act
+        self.more, self.body = more or nn.Dropout(0.1), nn.Conv2d(8, 8, 3, padding=1)
+        self.norm2, self.head = nn.BatchNorm2d(8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body(self.more(self.act(self.norm(self.stem(x)))))
+        return self.head(self.norm2(y).mean((2, 3)))
+
+
+def converted(net: nn.Module, **options: object) -> irbin.rewriting.network.Network:
+    torch.manual_seed(0)
+    return irbin.convert(net, source_options=SourceOptions(input_size=(3, 8, 8)), **options)
+
+
+def check_sees_the_input(
+    net: Net, folder: Path, *, bypassed: bool = True
+) -> irbin.rewriting.network.Network:
+    """Trained and packed alike, `body` sees the sign of what `norm` gives."""
+    torch.manual_seed(0)
+    network = converted(net)
+    module, seen = network.module.eval(), {}
+    hooks = [
+        module.norm.register_forward_hook(lambda _, args, out: seen.update(before=out.clone())),
+        module.body.register_forward_pre_hook(lambda _, args: seen.update(behind=args[0])),
+    ]
+    x = 60 * torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        wanted = module(x)
+    assert float(seen["before"].min()) < -100
+    assert torch.equal(seen["behind"] < 0, seen["before"] < 0)
+    for hook in hooks:
+        hook.remove()
+    irbin.export(network, folder / "packed")
+    packed = irbin.load(folder / "packed")
+    torch.testing.assert_close(packed(x), wanted, rtol=1e-4, atol=1e-5)
+    names = [node.op for node in packed.program.nodes]
+    if bypassed:
+        assert names[:4] == ["aten.conv2d.default", "aten.mul.Tensor", "aten.add.Tensor", "bitpack"]
+    return network
+
+
+@pytest.mark.parametrize("act", LOSING.values(), ids=LOSING)
+def test_a_binary_layer_sees_the_sign_in_front_of_the_activation(
+    act: nn.Module, tmp_path: Path
+) -> None:
+    check_sees_the_input(Net(act), tmp_path)
+
+
+def test_what_also_others_read_is_computed_and_pooled_signs_agree(tmp_path: Path) -> None:
+    network = converted(Net(nn.GELU(), nn.AvgPool2d(2)))
+    assert isinstance(network.module.act, SignKept)
+    irbin.export(network, tmp_path / "packed")
+    x = 60 * torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    packed = irbin.load(tmp_path / "packed")
+    assert "aten.gelu.default" in [node.op for node in packed.program.nodes]
+    with torch.no_grad():
+        torch.testing.assert_close(packed(x), network.module.eval()(x), rtol=1e-4, atol=1e-5)
+
+
+def test_weights_alone_need_no_sign_and_norms_make_their_own() -> None:
+    assert not isinstance(converted(Net(nn.GELU()), bits="1w32a").module.act, SignKept)
+    assert not isinstance(converted(Net(nn.GELU(), nn.BatchNorm2d(8))).module.act, SignKept)
+
+
+def test_the_state_keeps_its_names() -> None:
+    net = Net(nn.SiLU())
+    names = set(net.state_dict())
+    assert set(converted(net).module.state_dict()) == names | {"ede.t", "ede.k"}
+
+
+def test_functions_are_named_and_kept_where_the_forward_is_rewritten() -> None:
+    class Two(Net):
+        def __init__(self) -> None:
+            super().__init__(nn.Identity())
+            self.last = nn.Conv2d(8, 8, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = F.relu(self.norm(self.stem(x)))
+            y = F.gelu(self.norm2(self.body(y)), approximate="tanh")
+            return self.head(self.norm(self.last(y)).mean((2, 3)))
+
+    layers = {layer.name: layer for layer in trace(Two(), (3, 8, 8)).layers}
+    assert layers["last"].signs_of_inputs == ("gelu()",)
+    module = converted(Two()).module
+    kept = [m for m in module.modules() if isinstance(m, SignKept)]
+    assert [(type(m.activation), m.activation.approximate) for m in kept] == [(nn.GELU, "tanh")]
+    assert set(binary_layers(module)) == {"body", "last"}
+
+
+CALLED: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "silu": F.silu,
+    "silu in place": lambda x: F.silu(x, True),
+    "mish": F.mish,
+    "hardswish": F.hardswish,
+    "hardswish in place": lambda x: F.hardswish(x, inplace=True),
+    "softshrink": lambda x: F.softshrink(x, 0.7),
+    "threshold": lambda x: F.threshold(x, -20.0, 0.0),
+    "leaky relu that hardly leaks": lambda x: F.leaky_relu(x, 1e-45),
+    "a method": lambda x: x.hardshrink(2.0),
+    "by name": lambda x: F.gelu(input=x),
+}
+
+
+class Calls(Net):
+    """stem → what is called → body → head."""
+
+    def __init__(self, call: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(nn.Identity())
+        self.call = call
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body(self.call(self.norm(self.stem(x))))
+        return self.head(self.norm2(y).mean((2, 3)))
+
+
+@pytest.mark.parametrize("call", CALLED.values(), ids=CALLED)
+def test_so_does_one_behind_a_function(
+    call: Callable[[Tensor], Tensor], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    check_sees_the_input(Calls(call), tmp_path)
+    assert "stay as they are called" not in caplog.text
+
+
+def test_and_one_behind_a_function_and_a_product(tmp_path: Path) -> None:
+    check_sees_the_input(Calls(lambda x: F.gelu(x).mul_(1.7) * 0.5), tmp_path, bypassed=False)
+
+
+class HardSwish(nn.Module):
+    """As people write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.relu = nn.ReLU6(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (self.relu(x + 3) / 6)
+
+
+@pytest.mark.parametrize("act", [HardSwish(), GammaAct("gelu"), GammaAct("silu", inplace=True)])
+def test_and_one_behind_an_activation_made_of_several(act: nn.Module, tmp_path: Path) -> None:
+    network = check_sees_the_input(Net(act), tmp_path)
+    assert isinstance(network.module.act, SignKept)
+    assert type(network.module).forward is Net.forward
+
+
+class Moody(Calls):
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return y if self.training else y * 2
+
+
+class More(Calls):
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return (y, y) if self.training else y
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [(Moody, "gives other answers than the network in evaluation mode"),
+     (More, "the forward of `More` returns more in training")],
+)  # fmt: skip
+def test_where_the_forward_cannot_be_rewritten_it_stays_and_that_is_said(
+    kind: type[Calls], why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = converted(kind(F.gelu))
+    assert type(network.module).forward is kind.forward
+    assert network.plan.binary_names == ("body",)
+    assert network.plan.sign_keeping == ()
+    assert "`gelu()` stay as they are called, so a sign behind them is +1" in caplog.text
+    assert why in caplog.text
+
+
+def test_a_forward_with_an_autocast_of_its_own_is_not_rewritten_for_signs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Autocast(Calls):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.autocast("cpu", torch.bfloat16):
+                return super().forward(x)
+
+    net = Autocast(F.gelu)
+    plan = make_plan(trace(net, (3, 8, 8)), PlanOptions())
+    assert plan.sign_keeping == ("gelu()",)
+    traced, settled = graph_to_edit(net, plan, check=True)
+    assert traced is None
+    assert settled.sign_keeping == ()
+    assert "has a `torch.autocast` of its own" in caplog.text
+
+
+def made() -> nn.Module:
+    """Named by a folder of an earlier version, with an activation of each sort."""
+    return Both()
+
+
+class Both(Net):
+    def __init__(self) -> None:
+        super().__init__(HardSwish())
+        self.last = nn.Conv2d(8, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.gelu(self.norm2(self.body(self.act(self.norm(self.stem(x))))))
+        return self.head(self.norm(self.last(y)).mean((2, 3)))
+
+
+def test_what_earlier_versions_converted_answers_as_it_did(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    source = f"module:{__name__}:made"
+    options = SourceOptions(input_size=(3, 8, 8))
+    network = irbin.convert(source, tmp_path / "new", source_options=options)
+    assert network.plan.sign_keeping == ("act", "gelu()")
+    config = json.loads((tmp_path / "new/config.json").read_text())
+    shutil.copytree(tmp_path / "new", tmp_path / "old")
+    plan = config["irbin"]["plan"]
+    del plan["keeps_called_signs"]
+    for decision in plan["decisions"]:
+        names = decision["layer"]["signs_of_inputs"]
+        decision["layer"]["signs_of_inputs"] = [n for n in names if n == "gelu()"]
+    (tmp_path / "old/config.json").write_text(json.dumps(config))
+    old, new = (load_folder(tmp_path / name).module for name in ("old", "new"))
+    assert type(old).forward is Both.forward
+    assert not any(isinstance(m, SignKept) for m in old.modules())
+    kept = {n for n, m in new.named_modules() if isinstance(m, SignKept)}
+    assert kept == {"activation_gelu", "act"}
+    assert old.state_dict().keys() == new.state_dict().keys()

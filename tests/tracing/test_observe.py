@@ -1,0 +1,154 @@
+"""What runs show of a layer's input."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from irbin.binary.anneal import EdePhase
+from irbin.binary.layers import BinaryLinear, Method
+from irbin.errors import ConvertError
+from irbin.tracing.observe import SignCount, check_signs, counting_signs, observe
+
+
+def always(*inputs: Tensor) -> str:
+    count = SignCount()
+    for x in inputs:
+        count.add(x)
+    return count.always
+
+
+def test_one_sign_in_all_of_many_inputs_is_no_chance() -> None:
+    x = torch.linspace(-1, 1, 1000)
+    assert always(x.relu()) == "never negative"
+    assert always(x.relu() + 0.1) == "never negative"  # no zeros: softplus, or a pooled ReLU
+    assert always(x.sigmoid().log()) == "negative"
+    assert always(x) == ""
+    assert always(x.relu(), -x.relu() - 1) == ""
+
+
+def test_few_inputs_prove_nothing_but_gather_over_calls() -> None:
+    x = torch.ones(255)
+    assert always(x) == ""
+    assert always(x, x[:1]) == "never negative"
+    assert always() == ""
+
+
+@pytest.mark.parametrize("value", [-1e-30, float("-inf")])
+def test_one_negative_value_is_enough(value: float) -> None:
+    x = torch.zeros(1000)
+    x[17] = value
+    assert always(x) == ""
+
+
+def test_minus_zero_and_nan_are_not_negative() -> None:
+    x = torch.zeros(1000)
+    x[:2] = torch.tensor([-0.0, float("nan")])
+    assert always(x) == "never negative"
+
+
+class Network(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.rectified = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+        self.constant = nn.Linear(2, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.rectified(self.stem(x).relu_())
+        return x.mean((2, 3)) + self.constant(torch.ones(2))
+
+
+def test_observing_tells_rectified_and_constant_inputs_and_leaves_the_network_alone() -> None:
+    torch.manual_seed(0)
+    network = Network().train()
+    seen = observe(network, ["stem", "rectified", "constant"], (3, 16, 16))
+    assert {n for n, o in seen.items() if o.signs.always} == {"rectified"}
+    assert {n for n, o in seen.items() if o.is_constant} == {"constant"}
+    assert network.training
+    assert not network.stem._forward_pre_hooks
+    assert observe(network, [], (3, 16, 16)) == {}
+
+
+def test_layers_of_few_inputs_are_watched_for_longer() -> None:
+    class Pooled(Network):
+        def __init__(self, channels: int) -> None:
+            super().__init__()
+            self.stem, self.rectified = nn.Conv2d(3, channels, 1), nn.Linear(channels, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.rectified(self.stem(x).relu().mean((2, 3)))
+
+    torch.manual_seed(0)
+    counts = {c: observe(Pooled(c), ["rectified"], (3, 4, 4))["rectified"] for c in (7, 8, 64, 65)}
+    assert {c: o.signs.n_signs for c, o in counts.items()} == {7: 224, 8: 256, 64: 256, 65: 260}
+    assert [o.signs.always for o in counts.values()] == ["", *["never negative"] * 3]
+    assert not any(o.is_constant for o in counts.values())
+
+
+def binary(method: Method | None = None) -> nn.Module:
+    layer = BinaryLinear.from_float(nn.Linear(64, 3), method or Method(), EdePhase())
+    return nn.Sequential(layer)
+
+
+def counted(x: Tensor):
+    network = binary()
+    with counting_signs(network) as counts:
+        network(x)
+    assert not network[0]._forward_pre_hooks
+    return counts
+
+
+def test_signs_are_counted_over_all_calls() -> None:
+    x = torch.ones(4, 64)
+    x[0, :7] = -1
+    assert (counted(x)["0"].n_signs, counted(x)["0"].n_negative) == (256, 7)
+
+
+def test_signs_are_those_behind_learned_thresholds() -> None:
+    network = binary(Method(learned_threshold=True))
+    with torch.no_grad():
+        network[0].threshold[:3] = torch.tensor([1.5, 1.0, -9.0])
+    with counting_signs(network) as counts:
+        network(torch.ones(4, 64))
+    assert (counts["0"].n_signs, counts["0"].n_negative) == (256, 4)
+
+
+def test_layers_with_float_activations_are_not_counted() -> None:
+    network = binary(Method(binary_activations=False))
+    with counting_signs(network) as counts:
+        network(torch.ones(1, 64))
+    assert counts == {}
+
+
+@pytest.mark.parametrize(
+    ("x", "always"), [(torch.zeros(4, 64), "never negative"), (-torch.ones(4, 64), "negative")]
+)
+def test_one_sign_alone_is_refused(x: Tensor, always: str) -> None:
+    message = (
+        f"^`0`: on 4 calibration images its input was {always}, so its output does not depend on "
+        "it; keep it float with --keep '0'$"
+    )
+    with pytest.raises(ConvertError, match=message):
+        check_signs(counted(x), 4)
+
+
+def test_too_few_signs_prove_nothing() -> None:
+    check_signs(counted(torch.ones(3, 64)), 3)
+
+
+def test_a_sign_that_hardly_ever_changes_is_warned_of(caplog) -> None:
+    x = torch.ones(40, 64)
+    x[0, 0] = -1
+    with caplog.at_level(logging.WARNING, "irbin"):
+        check_signs(counted(x), 40)
+    assert caplog.messages == [
+        "`0`: only 0.039 % of its input on 40 calibration images has the other sign, so it learns "
+        "little; consider `--keep '0'`"
+    ]
+    caplog.clear()
+    x[0, :3] = -1
+    check_signs(counted(x), 40)
+    assert caplog.messages == []

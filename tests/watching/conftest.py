@@ -1,0 +1,5 @@
+"""The training tests' tiny network."""
+
+from __future__ import annotations
+
+from tests.training.conftest import make_network as make_network
