@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CLIP_VALUE = 1.0
+from irbin.records.kinds import CLIP_VALUE
+from irbin.records.kinds import ESTIMATORS as KINDS
 
 
 def sign(x: Tensor) -> Tensor:
@@ -107,8 +108,6 @@ def ede_sign(x: Tensor, t: Tensor, k: Tensor, r: Tensor | None = None) -> Tensor
     Returns:
         −1/+1, the shape of x. (IR-Net, eq. 11–12.)
     """
-    if torch.onnx.is_in_onnx_export():
-        return _plain_sign(x)
     y: Tensor = _EdeSign.apply(x, t if r is None else t * r, k)
     return y
 
@@ -130,8 +129,6 @@ def ste_sign(
     Returns:
         −1/+1, the shape of x.
     """
-    if torch.onnx.is_in_onnx_export():
-        return _plain_sign(x)
     y: Tensor = _SteSign.apply(x, r)
     return y
 
@@ -155,8 +152,6 @@ def triangle_sign(
     Returns:
         −1/+1, the shape of x.
     """
-    if torch.onnx.is_in_onnx_export():
-        return _plain_sign(x)
     y: Tensor = _TriangleSign.apply(x, r)
     return y
 
@@ -181,8 +176,6 @@ def identity_sign(
     Returns:
         −1/+1, the shape of x.
     """
-    if torch.onnx.is_in_onnx_export():
-        return _plain_sign(x)
     y: Tensor = _IdentitySign.apply(x)
     return y
 
@@ -190,10 +183,23 @@ def identity_sign(
 Estimator = Callable[..., Tensor]
 """Of x, t, k and perhaps r."""
 
-ESTIMATORS: dict[str, Estimator] = {
-    "ede": ede_sign,
-    "ste": ste_sign,
-    "triangle": triangle_sign,
-    "identity": identity_sign,
-}
-"""By the name that options and files use; `identity` is for weights."""
+ESTIMATORS: dict[str, Estimator] = {name: kind.rule for name, kind in KINDS.items()}
+"""By the name that options and files use."""
+
+
+def estimated_sign(
+    rule: Estimator, x: Tensor, t: Tensor, k: Tensor, r: Tensor | None = None
+) -> Tensor:
+    """sign by one of `ESTIMATORS`; an ONNX export, which follows none, gets operators it has.
+
+    Args:
+        rule: the estimator.
+        x: any shape.
+        t: see `ede_sign`.
+        k: see `ede_sign`.
+        r: see `ede_sign`.
+
+    Returns:
+        −1/+1, the shape of x.
+    """
+    return _plain_sign(x) if torch.onnx.is_in_onnx_export() else rule(x, t, k, r)

@@ -16,12 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from irbin.binary.anneal import EdePhase
-from irbin.binary.estimator import ESTIMATORS, Estimator, sign
+from irbin.binary.estimator import ESTIMATORS, Estimator, estimated_sign, sign
 from irbin.binary.kin import NO_GAIN, Gain, gain_of, pads_by_input_size, standardizes_weight
 from irbin.binary.libra import BINARIZERS, Binarizer
 from irbin.binary.recu import recu
 from irbin.binary.spread import inverse_spread
 from irbin.errors import ConvertError
+from irbin.records.kinds import estimator_of_weights
 
 Padding4 = tuple[int, int, int, int]
 """(left, right, top, bottom), the order of `torch.nn.functional.pad`."""
@@ -44,7 +45,7 @@ class Method(NamedTuple):
     @property
     def estimator_of_weights(self) -> str:
         """A name in `ESTIMATORS`."""
-        return self.estimator if self.weight_estimator == "same" else self.weight_estimator
+        return estimator_of_weights(self.estimator, self.weight_estimator)
 
 
 class Used(NamedTuple):
@@ -143,7 +144,7 @@ class BinaryLayer(nn.Module):
         source, scale = self._binarizer(_widened(self.weight))
         if self.phase.clamps:
             source = recu(source, self.phase.tau)
-        signs = self._weight_estimator(source, self.phase.t, self.phase.k)
+        signs = estimated_sign(self._weight_estimator, source, self.phase.t, self.phase.k)
         return signs.to(self.weight.dtype), scale.to(self.weight.dtype)
 
     def _gained(self, scale: Tensor) -> Tensor:
@@ -186,7 +187,7 @@ class BinaryLayer(nn.Module):
             return self.shifted(x)
         x = self.shifted(x)
         spread = self.inverse_spread(x) if self.training else None
-        return self._estimator(x, self.phase.t, self.phase.k, spread)
+        return estimated_sign(self._estimator, x, self.phase.t, self.phase.k, spread)
 
     def inverse_spread(self, x: Tensor) -> Tensor | None:
         """What x − θ is multiplied by before its slope is taken: 1/σ of each image; None for 1.

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from irbin.planning.advice import advice, verdict
+from irbin.records.kinds import SHORTCUTS
 from irbin.records.plan import Bits, Decision, Estimate, LayerRecord, Plan
 
 Kind = Literal["dense", "pointwise", "grouped", "depthwise", "linear"]
@@ -169,15 +170,15 @@ def _torch_seconds(layer: LayerRecord) -> float:
 def _packed_parts(plan: Plan) -> dict[str, float]:
     """Seconds of the packed network by what takes them."""
     parts: defaultdict[str, float] = defaultdict(float)
-    bits, is_bireal = plan.options.bits, plan.options.shortcut == "bireal"
+    bits, n_sums = plan.options.bits, SHORTCUTS[plan.options.shortcut].n_sums
     for d in plan.decisions:
         seconds = estimate_layer(d.layer, d.binary, bits)
         parts[_what(d)] += seconds
         if not d.layer.activations and not d.layer.is_first and d.layer.n_macs:
             unfused = 1e-9 * UNFUSED_NS * math.prod(d.layer.input_shape)
             parts["norms and activations that torch computes"] += unfused
-        if is_bireal and d.binary:
-            parts["added shortcuts"] += _shortcut_seconds(d.layer)
+        if n_sums and d.binary:
+            parts["added shortcuts"] += n_sums * _shortcut_seconds(d.layer)
     parts["products of activations"] = _product_seconds(plan)
     longest_first = sorted(parts.items(), key=lambda part: -part[1])
     return {what: seconds for what, seconds in longest_first if seconds}

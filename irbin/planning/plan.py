@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 
 from irbin import bits
 from irbin.errors import PlanError
+from irbin.records.kinds import ACTIVATIONS, BALANCES
 from irbin.records.plan import Decision, LayerGraph, LayerRecord, Plan, PlanOptions
 
 NEVER_RUNS = "never runs in evaluation mode"
@@ -61,7 +62,7 @@ def _check_options(options: PlanOptions) -> None:
             '`sign_threshold="learned"`: expected binary activations, but at `1w32a` no sign of '
             "an activation is taken; use `--bits 1w1a`, or leave the option out"
         )
-    if options.binarizer == "plain" and options.balance == "median":
+    if options.binarizer == "plain" and not BALANCES[options.balance].is_default:
         raise PlanError(
             '`balance="median"`: expected Libra-PB, but `--binarizer plain` balances nothing; use '
             "`--binarizer libra`, or leave the option out"
@@ -227,7 +228,7 @@ def _nothing_binary(decisions: tuple[Decision, ...]) -> str:
 
 
 def _check_activations(decisions: tuple[Decision, ...], options: PlanOptions) -> None:
-    if options.bits == "1w32a" or options.activation != "keep":
+    if options.bits == "1w32a" or ACTIVATIONS[options.activation].gives_both_signs:
         return
     fed = [d.layer for d in decisions if d.binary and d.layer.activations]
     if fed:
@@ -241,7 +242,7 @@ def _check_activations(decisions: tuple[Decision, ...], options: PlanOptions) ->
 
 def _with_learned_vectors(plan: Plan) -> Plan:
     """Adds the activations' and the thresholds' learned numbers to the bytes beside the layers."""
-    per_channel = {"prelu": 1, "rprelu": 3}.get(plan.options.activation, 0)
+    per_channel = ACTIVATIONS[plan.options.activation].n_learned
     learning = plan.replaced_activations if per_channel else ()
     n = per_channel * sum(plan.activation_channels[name] for name in learning)
     if plan.options.sign_threshold == "learned":

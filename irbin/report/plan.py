@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from irbin.records.kinds import BALANCES
 from irbin.records.options import FloatDtype
 from irbin.records.plan import Decision, Plan
 from irbin.report.units import byte_size, count, ratio, shape
@@ -30,8 +31,8 @@ def plain_table(title: str | None = None) -> Table:
 def plan_heading(source: str, plan: Plan) -> str:
     """One line: what was planned, and how."""
     options = plan.options
-    binarizer = options.binarizer + (f" ({options.balance})" if options.balance != "mean" else "")
-    parts = [f"{source}: {options.bits}", f"{binarizer}/{options.estimator}"]
+    balance = "" if BALANCES[options.balance].is_default else f" ({options.balance})"
+    parts = [f"{source}: {options.bits}", f"{options.binarizer}{balance}/{options.estimator}"]
     if options.weight_estimator not in ("same", options.estimator):
         parts.append(f"weights {options.weight_estimator}")
     if options.shortcut != "none":

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from torch import fx, nn
 
 from irbin.errors import TraceError
-from irbin.records.plan import Decision, Plan
+from irbin.records.kinds import DOWNSAMPLES, SHORTCUTS, ShortcutKind
+from irbin.records.plan import Decision, Plan, PlanOptions
 from irbin.rewriting.checks import check_same_answers
 from irbin.rewriting.further import Edits, counted, places
 from irbin.tracing.trace import trace_graph
@@ -26,8 +27,8 @@ def edits_of(traced: fx.GraphModule, plan: Plan) -> Edits:
     n_calls = {where: n for where, n in counted(found.values()).items() if where in changed}
     options = plan.options
     whys = {
-        "whose forward was rewritten for `shortcut=bireal`": options.shortcut == "bireal",
-        "whose forward was rewritten for `downsample=avgpool`": options.downsample == "avgpool",
+        f"whose forward was rewritten for `{name}={value}`": kind.edits_graph
+        for name, value, kind in _shortcut_kinds(options)
     }
     why_not = next((why for why, holds in whys.items() if holds), "")
     in_training = not traced.meta.get("in_evaluation")
@@ -77,9 +78,16 @@ def _what_would_go(traced: fx.GraphModule) -> str:
 
 def _needs_graph(plan: Plan) -> bool:
     """Whether the plan changes more than modules, beside signs that functions lose."""
-    options = plan.options
-    edits = options.shortcut == "bireal" or options.downsample == "avgpool"
+    edits = any(kind.edits_graph for _, _, kind in _shortcut_kinds(plan.options))
     return edits or bool(_called(plan.replaced_activations))
+
+
+def _shortcut_kinds(options: PlanOptions) -> tuple[tuple[str, str, ShortcutKind], ...]:
+    """(option, its value, what that means) of what may become of shortcuts."""
+    return (
+        ("shortcut", options.shortcut, SHORTCUTS[options.shortcut]),
+        ("downsample", options.downsample, DOWNSAMPLES[options.downsample]),
+    )
 
 
 def _called(activations: Iterable[str]) -> list[str]:

@@ -15,11 +15,12 @@ from typing import cast
 import torch
 from torch import fx, nn
 
-from irbin.binary.activations import RPReLU, SignKept
+from irbin.binary.activations import SignKept
 from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, BinaryLayer, BinaryLinear, Method
 from irbin.copies import copied, plain_floats
 from irbin.errors import ConvertError
+from irbin.records.kinds import ACTIVATIONS, binarizer_name
 from irbin.records.plan import Decision, LayerRecord, Plan, PlanOptions
 from irbin.rewriting.checks import check_runs
 from irbin.rewriting.downsample import average_downsamples
@@ -138,9 +139,7 @@ def _hide_phase(module: nn.Module, is_edited: bool) -> None:
 
 
 def _method(layer: LayerRecord, options: PlanOptions) -> Method:
-    binarizer: str = options.binarizer
-    if binarizer == "libra":
-        binarizer += "-latent" * layer.keeps_size + "-median" * (options.balance == "median")
+    binarizer = binarizer_name(options.binarizer, options.balance, layer.keeps_size)
     learned = options.sign_threshold == "learned"
     return Method(
         binarizer, options.estimator, options.bits == "1w1a", learned, options.weight_estimator
@@ -205,11 +204,11 @@ def _submodule(module: nn.Module, name: str) -> nn.Module:
 
 def _activation(options: PlanOptions, channels: int, in_place: bool) -> nn.Module:
     """What stands in for a ReLU; Hardtanh works in place where the ReLU did, no other can."""
-    if options.activation == "prelu":
-        return nn.PReLU(channels, PRELU_SLOPE)
-    if options.activation == "rprelu":
-        return RPReLU(channels, PRELU_SLOPE)
-    return nn.Hardtanh(inplace=in_place)
+    kind = ACTIVATIONS[options.activation]
+    made: nn.Module = (
+        kind.cls(channels, PRELU_SLOPE) if kind.n_learned else kind.cls(inplace=in_place)
+    )
+    return made
 
 
 def _replace_function(

@@ -15,9 +15,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.hooks import RemovableHandle
 
 from irbin.binary.anneal import EdePhase
-from irbin.binary.estimator import CLIP_VALUE
 from irbin.binary.layers import BinaryLayer, BinaryLinear, binary_layers
 from irbin.evaluation.modes import autocast
+from irbin.records.kinds import ESTIMATORS
 
 USABLE_GRADIENT = 0.1
 """A gradient is usable where the estimator lets through at least this factor of it."""
@@ -81,20 +81,8 @@ def probe(module: nn.Module, images: Tensor, amp: str | None) -> dict[str, dict[
 
 
 def usable_radius(estimator: str, phase: EdePhase) -> float:
-    """The |x| up to which an estimator of that name lets through `USABLE_GRADIENT` or more.
-
-    EDE: k·t·(1 − tanh²(t·x)) ≥ u  ⇔  cosh(t·x) ≤ √(k·t/u), and k·t is never below 1. The triangle:
-    2 − 2·|x| ≥ u  ⇔  |x| ≤ 1 − u/2.
-    """
-    match estimator:
-        case "identity":
-            return math.inf
-        case "ste":
-            return CLIP_VALUE
-        case "triangle":
-            return CLIP_VALUE - USABLE_GRADIENT / 2
-    t, k = float(phase.t), float(phase.k)
-    return math.acosh(math.sqrt(k * t / USABLE_GRADIENT)) / t
+    """The |x| up to which an estimator of that name lets through `USABLE_GRADIENT` or more."""
+    return ESTIMATORS[estimator].usable_radius(USABLE_GRADIENT, float(phase.t), float(phase.k))
 
 
 def entropy(p: Tensor) -> Tensor:

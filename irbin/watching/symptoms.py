@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from irbin.records.kinds import ACTIVATIONS, ESTIMATORS, estimator_of_weights
 from irbin.records.plan import PlanOptions
 from irbin.records.training import EpochRecord, LayerDiagnostics
 
@@ -108,7 +109,7 @@ class _Seen:
     def is_by_ede(self, what: str) -> bool:
         """Whether the gradient of `activations` or `weights` follows EDE's t."""
         own = self.options.weight_estimator if what == "weights" else "same"
-        return (self.options.estimator if own == "same" else own) == "ede"
+        return ESTIMATORS[estimator_of_weights(self.options.estimator, own)].anneals
 
     @property
     def lr_is_high(self) -> bool:
@@ -269,7 +270,7 @@ def _dies(seen: _Seen) -> str | None:
 
 def _revived(options: PlanOptions) -> str:
     """What may give dead inputs both signs, of what the network does not have."""
-    if options.activation not in ("prelu", "rprelu"):
+    if not ACTIVATIONS[options.activation].n_learned:
         return "`--activation prelu`, or with "
     if options.sign_threshold == "zero":
         return "`--sign-threshold learned`, or with "
