@@ -15,6 +15,7 @@ from irbin.artifact.write import write_artifact
 from irbin.comparison import compare as compare
 from irbin.data import check_classes, class_names, eval_loader, open_dataset
 from irbin.errors import UsageError
+from irbin.evaluation.accuracy import Subject
 from irbin.evaluation.accuracy import evaluate as evaluate_model
 from irbin.kernels import native
 from irbin.planning.plan import make_plan
@@ -245,17 +246,15 @@ def evaluate(
     module, kind = runnable(network)
     if kind == "packed":  # it runs on the CPU, in float32
         device, amp = "cpu", None
+    subject = Subject(
+        name_of(source), kind, class_names(dataset), param_count(network),
+        size_bytes(source, network), record.preprocessing, record.stated_by,
+    )  # fmt: skip
     with joined(device) as group:
         found = evaluate_model(
             module.to(group.device),
             eval_loader(dataset, data, device=group.device, rank=group.rank, world_size=group.size),
-            name=name_of(source),
-            kind=kind,
-            class_names=class_names(dataset),
-            param_count=param_count(network),
-            size_bytes=size_bytes(source, network),
-            preprocessing=record.preprocessing,
-            stated_by=record.stated_by,
+            subject,
             device=group.device,
             channels_last=channels_last,
             amp_dtype=amp,

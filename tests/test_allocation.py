@@ -13,7 +13,7 @@ from torch import Tensor
 from irbin import allocation
 from irbin.allocation import memory_kept
 from irbin.bench.training import benchmark_training
-from irbin.evaluation.accuracy import evaluate
+from irbin.evaluation.accuracy import Subject, evaluate
 from irbin.records.options import Preprocessing
 
 PAGE = resource.getpagesize()
@@ -140,10 +140,8 @@ def test_evaluation_keeps_its_memory(libc: FakeLibc) -> None:
         kept.append(libc.keeps)
         return images
 
-    evaluate(
-        model, [(torch.zeros(2, 3), torch.tensor([0, 1]))], name="", kind="float",
-        class_names=None, param_count=0, size_bytes=0, preprocessing=Preprocessing((3, 1, 1)),
-    )  # fmt: skip
+    subject = Subject("", "float", None, 0, 0, Preprocessing((3, 1, 1)))
+    evaluate(model, [(torch.zeros(2, 3), torch.tensor([0, 1]))], subject)
     assert kept == [True]
     assert not libc.keeps
     assert libc.n_trims == 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -45,17 +46,30 @@ class _Tally:
         self.loss += F.cross_entropy(logits, labels, reduction="sum").to(self.loss.dtype)
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What is evaluated, for the record. Made by callers of `evaluate`."""
+
+    name: str
+    kind: Literal["float", "binary", "packed"]
+    """Which form of the network runs."""
+    class_names: tuple[str, ...] | None
+    """In the order of the outputs; None counts them."""
+    param_count: int
+    """Of the float network."""
+    size_bytes: int
+    """On disk, of what is evaluated."""
+    preprocessing: Preprocessing
+    """How the loader feeds images."""
+    stated_by: dict[str, str] | None = None
+    """Who said so."""
+
+
 def evaluate(
     model: Callable[[Tensor], Tensor],
     loader: Iterable[tuple[Tensor, Tensor]],
+    subject: Subject,
     *,
-    name: str,
-    kind: Literal["float", "binary", "packed"],
-    class_names: tuple[str, ...] | None,
-    param_count: int,
-    size_bytes: int,
-    preprocessing: Preprocessing,
-    stated_by: dict[str, str] | None = None,
     device: str | torch.device = "cpu",
     channels_last: bool = False,
     amp_dtype: torch.dtype | str | None = None,
@@ -69,13 +83,7 @@ def evaluate(
     Args:
         model: (batch, channels, height, width) to (batch, num_classes).
         loader: batches of images and labels, as `data.eval_loader` makes them.
-        name: what is evaluated, for the record.
-        kind: which form of the network runs.
-        class_names: in the order of the outputs; None counts them.
-        param_count: parameters of the float network.
-        size_bytes: bytes on disk of what is evaluated.
-        preprocessing: how the loader feeds images, for the record.
-        stated_by: who said so, for the record.
+        subject: what the record says of the network.
         device: where batches are moved.
         channels_last: memory format of the images.
         amp_dtype: autocast to this type or its name; None computes in float32.
@@ -106,10 +114,10 @@ def evaluate(
     tally = _gathered(tally, group)
     seen, right = tally.seen.tolist(), tally.right.tolist()
     n_images = sum(seen)
-    names = class_names or tuple(str(i) for i in range(len(seen)))
+    names = subject.class_names or tuple(str(i) for i in range(len(seen)))
     return Evaluation(
-        name=name,
-        kind=kind,
+        name=subject.name,
+        kind=subject.kind,
         n_images=n_images,
         top1=100 * sum(right) / n_images,
         top5=100 * int(tally.right_in_top) / n_images,
@@ -118,10 +126,10 @@ def evaluate(
             label: 100 * hits / n for label, n, hits in zip(names, seen, right, strict=False) if n
         },
         images_per_second=n_images / max(time.perf_counter() - start, 1e-9),
-        param_count=param_count,
-        size_bytes=size_bytes,
-        preprocessing=preprocessing,
-        stated_by=stated_by,
+        param_count=subject.param_count,
+        size_bytes=subject.size_bytes,
+        preprocessing=subject.preprocessing,
+        stated_by=subject.stated_by,
     )
 
 

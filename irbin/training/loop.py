@@ -22,7 +22,7 @@ from irbin.allocation import memory_kept
 from irbin.data import class_names
 from irbin.data.fingerprint import fingerprint
 from irbin.errors import DataError, LostWorkerError, TrainingError
-from irbin.evaluation.accuracy import evaluate
+from irbin.evaluation.accuracy import Subject, evaluate
 from irbin.files import removed_on_error
 from irbin.processes import ALONE, Group
 from irbin.recipes.recipe import Recipe
@@ -260,13 +260,15 @@ def _validate(run: Run, progress: Progress, stop: Stop) -> Evaluation | None:
     amp = None if run.phase is not None else run.recipe.amp
     module = run.averaged.module
     n_params = sum(parameter.numel() for parameter in module.parameters())
+    subject = Subject(
+        str(run.out), "float" if run.phase is None else "binary", class_names(run.val.dataset),
+        n_params, 4 * n_params, run.network.source.preprocessing,
+    )  # fmt: skip
     begin = time.perf_counter()
     try:
         evaluation = evaluate(
-            module, run.val, name=str(run.out), kind="float" if run.phase is None else "binary",
-            class_names=class_names(run.val.dataset), param_count=n_params, size_bytes=4 * n_params,
-            preprocessing=run.network.source.preprocessing, device=run.group.device,
-            amp_dtype=amp, report=watch, group=run.group,
+            module, run.val, subject,
+            device=run.group.device, amp_dtype=amp, report=watch, group=run.group,
         )  # fmt: skip
     except KeyboardInterrupt:
         stop.request()

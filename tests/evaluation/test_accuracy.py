@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from irbin.errors import DataError, UsageError
-from irbin.evaluation.accuracy import evaluate, sum_type, timm_result
+from irbin.evaluation.accuracy import Subject, evaluate, sum_type, timm_result
 from irbin.evaluation.modes import exact_float32
 from irbin.records.options import Preprocessing
 from irbin.records.results import Evaluation
@@ -29,11 +29,9 @@ class Loader(list[tuple[Tensor, Tensor]]):
 
 
 def run(model: object, loader: list[tuple[Tensor, Tensor]], **changes: object) -> Evaluation:
-    settings: dict[str, object] = {
-        "name": "tiny", "kind": "float", "class_names": None, "param_count": 1_234_567,
-        "size_bytes": 99, "preprocessing": PREPROCESSING,
-    }  # fmt: skip
-    return evaluate(model, loader, **(settings | changes))
+    names = changes.pop("class_names", None)
+    subject = Subject("tiny", "float", names, 1_234_567, 99, PREPROCESSING)
+    return evaluate(model, loader, subject, **changes)
 
 
 def logits_as_images(images: Tensor) -> Tensor:
