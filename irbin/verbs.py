@@ -193,7 +193,8 @@ def finetune(
     opened, network = network, as_recipe_says(network, file, data, not resume, listener.stage)
     chosen_teacher = None
     if settings.distill:
-        chosen_teacher = teacher_of(network, teacher, source_options)
+        own = opened if network is not opened and isinstance(source, str | Path) else None
+        chosen_teacher = teacher_of(network, teacher, source_options, own)
     elif teacher is not None:
         raise UsageError("`teacher` was given but the recipe does not distill; add `--distill`")
     inputs = {

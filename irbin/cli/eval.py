@@ -12,6 +12,7 @@ from irbin.cli.options import Amp, ChannelsLast, DataFlags, Device, Json, Source
 from irbin.cli.source_options import SourceFlags
 from irbin.errors import UsageError
 from irbin.records.json import JsonValue
+from irbin.records.knob import IMAGES, knobs_of
 from irbin.records.options import DataOptions, SourceOptions
 from irbin.records.results import Agreement, Evaluation
 from irbin.report.evaluation import (
@@ -105,7 +106,7 @@ def _options(network: SourceFlags, source: str | None, n_networks: int) -> Sourc
 
     if folder_kind(located(source).expanduser()) in (None, "timm"):
         return options
-    images = ("input_size", "img_size", "mean", "std", "interpolation", "crop_pct", "crop_mode")
+    images = [found.name for found in knobs_of(SourceOptions) if found.knob.panel == IMAGES]
     return SourceOptions(**{name: getattr(options, name) for name in images})
 
 

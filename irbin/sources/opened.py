@@ -129,9 +129,19 @@ def _places(source: Source | PackedModel | None) -> list[Path]:
 
 
 def teacher_of(
-    network: Network, teacher: Source | None, options: SourceOptions | None
+    network: Network,
+    teacher: Source | None,
+    options: SourceOptions | None,
+    opened: Network | None = None,
 ) -> nn.Module | None:
     """The float network to distill from: the one given, or the converted network's own source.
+
+    Args:
+        network: what learns.
+        teacher: what was given.
+        options: how to read that.
+        opened: the converted network's own source, where it was opened just now and nobody else
+            has it; None opens it again.
 
     Returns:
         In evaluation mode; None where nothing is given and the source was never trained.
@@ -144,7 +154,7 @@ def teacher_of(
         if not network.source.trained or network.plan is None:
             return None
         try:
-            found = reopen(network.source)
+            found = opened or reopen(network.source)
             if found.plan is not None:
                 raise SourceError(f"`{network.source.spec}` holds a converted network now")
         except SourceError as error:

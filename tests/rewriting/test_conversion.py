@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import torch
 import yaml
 
 import irbin
+import irbin.sources.spec
 from irbin import DataOptions, SourceOptions
+from irbin.demo.network import demo_net
 from irbin.errors import UsageError
 from irbin.records.options import CALIBRATION_IMAGES
 from irbin.records.training import RunRecord
@@ -203,3 +206,31 @@ def test_an_existing_run_is_refused_before_anything_is_converted(
             stage=lambda name, *_: stages.append(name),
         )  # fmt: skip
     assert stages == []
+
+
+def test_the_checkpoint_that_is_converted_and_then_teaches_is_read_once(
+    tmp_path: Path, data: DataOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(demo_net(num_classes=3).state_dict(), tmp_path / "net.pth")
+    read: list[Path] = []
+    real = irbin.sources.spec.read_checkpoint
+    monkeypatch.setattr(
+        "irbin.sources.spec.read_checkpoint",
+        lambda path, *how: (read.append(path), real(path, *how))[1],
+    )
+    taught: list[torch.nn.Module] = []
+    monkeypatch.setattr(
+        "irbin.verbs.finetune_network", lambda *_, teacher, **__: taught.append(teacher)
+    )
+    recipe = write_recipe(tmp_path, convert=CONVERT, distill=True, **FAST)
+    how = replace(THREE, model=SPEC)
+    irbin.finetune(
+        tmp_path / "net.pth", tmp_path / "run", data=data, recipe=recipe, source_options=how
+    )
+    assert read == [tmp_path / "net.pth"]
+    assert not taught[0].training
+    assert taught[0].state_dict().keys() == demo_net(num_classes=3).state_dict().keys()
+    weights = torch.load(tmp_path / "net.pth")
+    assert all(
+        torch.equal(tensor, weights[name]) for name, tensor in taught[0].state_dict().items()
+    )
