@@ -90,8 +90,7 @@ def finetune(
         recipe, data = same_run(out, recipe, data, group)
         check_same_images(out, network.source)
     run, lines = _prepare(
-        network, data, recipe, out, teacher, group, listener,
-        must_compile=asked.compile is True,
+        network, data, recipe, out, teacher, group, listener, asked=asked
     )  # fmt: skip
     if resume:
         progress = load_last(run)
@@ -129,7 +128,7 @@ def finetune(
 
 def _prepare(
     network: Network, data: DataOptions, recipe: Recipe, out: Path, teacher: nn.Module | None,
-    group: Group, listener: Listener, *, must_compile: bool,
+    group: Group, listener: Listener, *, asked: Recipe,
 ) -> tuple[Run, tuple[str, ...]]:  # fmt: skip
     """Everything the loop works with, and how it will compute, in words."""
     shape = network.source.preprocessing.input_size
@@ -137,13 +136,15 @@ def _prepare(
     network = after_training(network, train)
     network.module.to(group.device)
     n_steps = len(train) // recipe.grad_accum_steps
-    recipe, path = decide(recipe, network.module, shape, n_steps * recipe.epochs, group.device)
+    recipe, path = decide(
+        recipe, network.module, shape, n_steps * recipe.epochs, group.device, asked
+    )
     run = make_run(
-        network, recipe, out, group, (train, val), n_steps=n_steps, must_compile=must_compile,
-        teacher=teacher, listener=listener,
+        network, recipe, out, group, (train, val), n_steps=n_steps,
+        must_compile=asked.compile is True, teacher=teacher, listener=listener,
     )  # fmt: skip
     if recipe.compile and not run.recipe.compile:
-        path = path.removesuffix("compiled") + "not compiled (torch.compile failed)"
+        path = path.rpartition(", ")[0] + ", not compiled (torch.compile failed)"
     return run, (path, train.why, *([run.views.why] if run.views is not None else []))
 
 

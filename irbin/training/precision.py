@@ -32,7 +32,7 @@ WORTH_COMPILING = 1000
 
 def decide(
     recipe: Recipe, module: nn.Module, image_shape: tuple[int, ...], n_steps: int,
-    device: torch.device,
+    device: torch.device, asked: Recipe | None = None,
 ) -> tuple[Recipe, str]:  # fmt: skip
     """The recipe without `auto`, and the sentence that says which path runs and why.
 
@@ -42,10 +42,12 @@ def decide(
         image_shape: (channels, height, width) of an image.
         n_steps: steps of the whole run.
         device: where it trains.
+        asked: the recipe before a run that goes on filled it in; None where it is the same.
     """
-    amp, why_amp = _amp(recipe, module, image_shape, device)
-    last, why_last = _channels_last(recipe, module)
-    compiled, why_compile = _compile(recipe, n_steps, device)
+    asked = recipe if asked is None else asked
+    amp, why_amp = _amp(recipe, module, image_shape, device, _by_whom(asked.amp))
+    last, why_last = _channels_last(recipe, module, _by_whom(asked.channels_last))
+    compiled, why_compile = _compile(recipe, n_steps, device, _by_whom(asked.compile))
     chosen = replace(recipe, amp=amp, channels_last=last, compile=compiled)
     return chosen, f"training in {why_amp}, {why_last}, {why_compile}"
 
@@ -53,6 +55,14 @@ def decide(
 def uses_channels_last(recipe: Recipe, module: nn.Module) -> bool:
     """The memory format that `decide` will choose; it depends on nothing else."""
     return _channels_last(recipe, module)[0]
+
+
+def _by_whom(asked: bool | str) -> str:
+    """Who decided a knob that is no longer `auto`."""
+    return "as the run began" if asked == "auto" else _ASKED
+
+
+_ASKED = "asked for"
 
 
 def keep_gradients_channels_last(module: nn.Module) -> None:
@@ -176,11 +186,12 @@ def _sum(outputs: object) -> Tensor:
 
 
 def _amp(
-    recipe: Recipe, module: nn.Module, shape: tuple[int, ...], device: torch.device
-) -> tuple[_Amp, str]:
+    recipe: Recipe, module: nn.Module, shape: tuple[int, ...], device: torch.device,
+    by: str = _ASKED,
+) -> tuple[_Amp, str]:  # fmt: skip
     if recipe.amp != "auto":
         name = "float32" if recipe.amp == "off" else recipe.amp
-        return recipe.amp, f"{name} (asked for)"
+        return recipe.amp, f"{name} ({by})"
     if not _has_bfloat16(device):
         narrow = "; float16, whose range is narrow, by `--amp float16` only"
         where = narrow if device.type == "cuda" else ""
@@ -205,19 +216,21 @@ def _has_bfloat16(device: torch.device) -> bool:
     return False
 
 
-def _channels_last(recipe: Recipe, module: nn.Module) -> tuple[bool, str]:
+def _channels_last(recipe: Recipe, module: nn.Module, by: str = _ASKED) -> tuple[bool, str]:
     if recipe.channels_last != "auto":
         word = "channels-last" if recipe.channels_last else "channels-first"
-        return recipe.channels_last, f"{word} (asked for)"
+        return recipe.channels_last, f"{word} ({by})"
     if any(isinstance(part, nn.Conv2d) for part in module.modules()):
         return True, "channels-last"
     return False, "channels-first (no convolutions)"
 
 
-def _compile(recipe: Recipe, n_steps: int, device: torch.device) -> tuple[bool, str]:
+def _compile(
+    recipe: Recipe, n_steps: int, device: torch.device, by: str = _ASKED
+) -> tuple[bool, str]:
     if recipe.compile != "auto":
         word = "compiled" if recipe.compile else "not compiled"
-        return recipe.compile, f"{word} (asked for)"
+        return recipe.compile, f"{word} ({by})"
     if n_steps < WORTH_COMPILING:
         return False, f"not compiled ({n_steps:,} steps are too few to win the time back)"
     missing = _missing_compiler(device)

@@ -17,6 +17,7 @@ from irbin.errors import TrainingError
 from irbin.processes import ALONE, Group
 from irbin.recipes.recipe import Recipe
 from irbin.records.options import DataOptions
+from irbin.records.training import EpochRecord
 from irbin.rewriting.network import Network
 from irbin.runs.listener import Listener
 from irbin.training import loop
@@ -41,6 +42,10 @@ def auto(recipe: Recipe) -> Recipe:
 def set_machine(monkeypatch: pytest.MonkeyPatch, bfloat16: bool, compiler: str) -> None:
     monkeypatch.setattr(precision, "_has_bfloat16", lambda device: bfloat16)
     monkeypatch.setattr(precision, "_missing_compiler", lambda device: compiler)
+
+
+def stop(_record: EpochRecord) -> None:
+    raise KeyboardInterrupt
 
 
 def test_the_fast_path_is_taken_where_the_machine_has_it(
@@ -297,20 +302,23 @@ def test_a_run_whose_compiling_failed_says_so_and_goes_on(
     finetune(make_network(), data, auto, tmp_path / "run", resume=True)
 
 
-@pytest.mark.parametrize("knob", ["auto", False])
+@pytest.mark.parametrize(("knob", "why"), [("auto", "torch.compile failed"), (False, "asked for")])
 def test_a_compiled_run_goes_on_where_there_is_no_compiler(
-    knob: str | bool, auto: Recipe, make_network: MakeNetwork, data: DataOptions, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    knob: str | bool, why: str, auto: Recipe, make_network: MakeNetwork, data: DataOptions,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     set_machine(monkeypatch, bfloat16=False, compiler="")
     monkeypatch.setattr(precision, "WORTH_COMPILING", 1)
     monkeypatch.setattr(torch, "compile", lambda module, mode=None: module.forward)
-    finetune(make_network(), data, auto, tmp_path / "run")
+    finetune(make_network(), data, auto, tmp_path / "run", listener=Listener(on_epoch=stop))
     args = yaml.safe_load((tmp_path / "run" / "args.yaml").read_text())
     assert args["recipe"]["compile"] is True
     monkeypatch.setattr(torch, "compile", broken)  # another machine
     now = replace(auto, compile=knob)
-    finetune(make_network(), data, now, tmp_path / "run", resume=True)
+    lines: list[str] = []
+    told = Listener(say=lines.append)
+    finetune(make_network(), data, now, tmp_path / "run", resume=True, listener=told)
+    assert lines[0].endswith(f"channels-last (as the run began), not compiled ({why})")
     now = replace(auto, compile=True)
     with pytest.raises(TrainingError, match=r"`--no-compile` trains without it"):
         finetune(make_network(), data, now, tmp_path / "run", resume=True)
@@ -337,22 +345,19 @@ def test_what_was_decided_is_kept_and_resumed(
 ) -> None:  # fmt: skip
     lines: list[str] = []
     set_machine(monkeypatch, bfloat16=True, compiler="")
-    finetune(make_network(), data, auto, tmp_path / "run", listener=Listener(say=lines.append))
+    told = Listener(say=lines.append, on_epoch=stop)
+    finetune(make_network(), data, auto, tmp_path / "run", listener=told)
     assert lines[0].startswith("training in bfloat16 (the processor has it), channels-last, not")
     assert lines[1].startswith("images: 30 + 15 decoded once")
     args = yaml.safe_load((tmp_path / "run" / "args.yaml").read_text())
     assert (args["recipe"]["amp"], args["recipe"]["compile"]) == ("bfloat16", False)
     assert args["data"]["cache"] == "ram"
     set_machine(monkeypatch, bfloat16=False, compiler="")  # another machine
-    finetune(
-        make_network(),
-        data,
-        auto,
-        tmp_path / "run",
-        resume=True,
-        listener=Listener(say=lines.append),
+    finetune(make_network(), data, auto, tmp_path / "run", resume=True, listener=told)
+    assert lines[2] == (
+        "training in bfloat16 (as the run began), channels-last (as the run began), "
+        "not compiled (as the run began)"
     )
-    assert lines[2].startswith("training in bfloat16 (asked for)")
 
 
 def test_every_path_ends_near_the_same_loss(
