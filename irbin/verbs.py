@@ -71,12 +71,22 @@ def plan(source: Source, *, source_options: SourceOptions | None = None, **optio
 
 
 def inspect(
-    source: Source, *, source_options: SourceOptions | None = None, **options: Any
+    source: Source,
+    *,
+    source_options: SourceOptions | None = None,
+    stage: Stage | None = None,
+    **options: Any,
 ) -> tuple[Plan, SourceRecord]:
-    """As `plan`, with the record of the network: where it is from and how images are fed to it."""
+    """As `plan`, with the record of the network: where it is from and how images are fed to it.
+
+    `stage` is told what is being done.
+    """
+    stage = stage or ignore
+    stage(READING, 0, 0)
     network = open_network(source, source_options)
     warn_of_guess(network.source)
     if network.plan is None:
+        stage(TRACING, 0, 0)
         graph = trace(network.module, network.source.preprocessing.input_size)
         return make_plan(graph, plan_options(options)), network.source
     if options:
@@ -97,7 +107,7 @@ def convert(
     data: DataOptions | None = None,
     calibrate: int = 0,
     overwrite: bool = False,
-    report: Progress | None = None,
+    stage: Stage | None = None,
     **options: Any,
 ) -> Network:
     """Turns a float network into a binary one that can be fine-tuned; the source is left as it is.
@@ -110,7 +120,7 @@ def convert(
         data: training images for `calibrate`.
         calibrate: images to re-estimate batch-norm statistics on; 0 leaves them.
         overwrite: replace `out` if it exists.
-        report: told of calibration's progress.
+        stage: told what is being done, and of the images that calibration has done.
         options: fields of `PlanOptions`.
 
     Raises:
@@ -123,6 +133,8 @@ def convert(
     if calibrate and (data is None or not (data.data_dir or data.dataset)):
         raise UsageError("`calibrate` needs images: give `--data-dir`")
     request = asked(source, source_options, recipe=recipe, data=data)
+    stage = stage or ignore
+    stage(READING, 0, 0)
     network = open_network(request.source, request.source_options)
     if network.plan is not None:
         raise UsageError("expected a float network, got one that is converted already")
@@ -132,8 +144,9 @@ def convert(
         refuse_float(Path(out))
     warn_of_guess(network.source)
     wanted = plan_options({**(request.file.convert or {}), **options})
-    converted = make_binary(network, wanted, request.data, calibrate, report)
+    converted = make_binary(network, wanted, request.data, calibrate, stage)
     if out is not None:
+        stage(WRITING, 0, 0)
         save_folder(converted, Path(out), overwrite=overwrite)
     return converted
 
@@ -278,6 +291,7 @@ def export(
     source_options: SourceOptions | None = None,
     float_dtype: FloatDtype = "float32",
     overwrite: bool = False,
+    stage: Stage | None = None,
 ) -> ExportRecord:
     """Lowers a converted network to a program and writes the packed folder.
 
@@ -287,12 +301,15 @@ def export(
         source_options: how to read it; `input_size` may be another than the source's, if it runs.
         float_dtype: storage of everything that is not bits.
         overwrite: replace `out` if it exists.
+        stage: told what is being done.
 
     Raises:
         UsageError: a float network; nothing in it is binary. Or it does not run at `input_size`.
         LowerError, ArtifactError: see `program.lower` and `artifact.write`.
     """
     asked = source_options or SourceOptions()
+    stage = stage or ignore
+    stage(READING, 0, 0)
     network = open_network(source, replace(asked, input_size=None, img_size=None))
     if network.plan is None:
         raise UsageError(
@@ -300,8 +317,10 @@ def export(
         )
     refuse_own_source(out, source, network)
     refuse_existing(Path(out), overwrite, kind="packed")
+    stage("following what the network computes", 0, 0)
     plan, network = network.plan, at_size(network, asked)
     lowered = lower(network.module, network.source.preprocessing.input_size)
+    stage(WRITING, 0, 0)
     return write_artifact(
         lowered, network.source, plan, Path(out), float_dtype, overwrite=overwrite
     )

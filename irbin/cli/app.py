@@ -35,6 +35,7 @@ from irbin.cli.inspect import inspect
 from irbin.cli.kernels import kernels
 from irbin.cli.plot import plot
 from irbin.cli.recipes import recipes
+from irbin.cli.warned import own_warnings_as_notes
 from irbin.cli.zoo import zoo
 from irbin.errors import IrbinError
 from irbin.version import __version__
@@ -119,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str], wants_traceback: bool) -> int:
     """The exit code of a command line, whose errors are printed."""
     try:
-        with logged_as_notes():
+        with logged_as_notes(), own_warnings_as_notes():
             code = app(args=words or ["--help"], prog_name="irbin", standalone_mode=False)
             finish_output()
     except (KeyboardInterrupt, typer.Abort):

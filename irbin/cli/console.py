@@ -44,6 +44,11 @@ def notes() -> Console:
     return _console(stderr=True) if _shared is None else _shared
 
 
+def lasting_notes() -> Console:
+    """As `notes`, on the standard error of now, wherever a library turns that meanwhile."""
+    return _console(stderr=True, lasting=True) if _shared is None else _shared
+
+
 @contextmanager
 def shared(console: Console) -> Iterator[None]:
     """Within, notes go to `console`, which knows how to print above what moves on it."""
@@ -167,10 +172,13 @@ def silent() -> Console:
     return Console(quiet=True)
 
 
-def _console(stderr: bool) -> Console:
+def _console(stderr: bool, lasting: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     bound = (stream is not None and stream.isatty()) or "COLUMNS" in os.environ
-    return Console(stderr=stderr, width=None if bound else UNBOUND_WIDTH, highlight=False)
+    return Console(
+        file=stream if lasting else None, stderr=stderr, width=None if bound else UNBOUND_WIDTH,
+        highlight=False,
+    )  # fmt: skip
 
 
 def say(console: Console, line: str, style: str = "") -> None:

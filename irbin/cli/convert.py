@@ -12,7 +12,7 @@ import typer
 from irbin.cli.console import notes, results, say
 from irbin.cli.flags import flat, given, words
 from irbin.cli.inspect import print_totals
-from irbin.cli.live import counting
+from irbin.cli.live import stages
 from irbin.cli.options import DataFlags, Overwrite, Source
 from irbin.cli.plan_options import PlanFlags
 from irbin.cli.recipe_options import complete_recipe
@@ -65,7 +65,7 @@ def convert(
     spec = network.named_beside(source, recipe)
     from irbin import verbs
 
-    with counting("calibrating") as report:
+    with stages(patient=True) as stage:
         converted = verbs.convert(
             spec,
             out,
@@ -74,7 +74,7 @@ def convert(
             data=data.options() if n_images else None,
             calibrate=n_images,
             overwrite=overwrite,
-            report=report,
+            stage=stage,
             **given(plan),
         )
     say(results(), images_line(converted.source))

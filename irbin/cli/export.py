@@ -10,6 +10,7 @@ import typer
 
 from irbin.cli.console import check_json_target, json_alone, notes, results, say, write_json
 from irbin.cli.flags import flat
+from irbin.cli.live import stages
 from irbin.cli.options import FloatDtypeFlag, Json, Overwrite, Source
 from irbin.cli.source_options import SourceFlags
 from irbin.report.export import export_line, export_table
@@ -38,13 +39,14 @@ def export(
     spec = network.named(source)
     from irbin import verbs
 
-    with json_alone(json_to):
+    with json_alone(json_to), stages(patient=True) as stage:
         record = verbs.export(
             spec,
             out,
             source_options=network.options(source),
             float_dtype=float_dtype,
             overwrite=overwrite,
+            stage=stage,
         )
     screen = results(json_to)
     screen.print(export_table(record))

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from irbin.cli.console import check_json_target, json_alone, notes, results, say, write_json
 from irbin.cli.flags import flat, given
+from irbin.cli.live import stages
 from irbin.cli.options import Json, Source
 from irbin.cli.plan_options import PlanFlags
 from irbin.cli.source_options import SourceFlags
@@ -55,8 +56,8 @@ def inspect(
 def _show_plan(spec: str, options: SourceOptions, flags: PlanFlags, json_to: str | None) -> None:
     from irbin import verbs
 
-    with json_alone(json_to):
-        plan, source = verbs.inspect(spec, source_options=options, **given(flags))
+    with json_alone(json_to), stages(patient=True) as stage:
+        plan, source = verbs.inspect(spec, source_options=options, stage=stage, **given(flags))
     screen = results(json_to)
     say(screen, images_line(source))
     print_plan(screen, spec, plan)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from threading import Timer
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
@@ -17,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from irbin.cli.console import is_first_process, notes, say, shared, silent
+from irbin.cli.console import is_first_process, lasting_notes, say, shared, silent
 from irbin.records.training import EpochRecord, StepRecord
 from irbin.report.training import (
     epoch_header,
@@ -81,7 +82,7 @@ class TrainingDisplay:
 
     def __init__(self, log_interval: int = LOG_INTERVAL, console: Console | None = None) -> None:
         if console is None:
-            console = notes() if is_first_process() else silent()
+            console = lasting_notes() if is_first_process() else silent()
         self.console = console
         self.log_interval = log_interval
         self.last_logged = 0
@@ -89,6 +90,7 @@ class TrainingDisplay:
         self.told: set[str] = set()
         self.live: Live | None = None
         self.held = ExitStack()
+        self.slow = Patient(console)
 
     def __enter__(self) -> TrainingDisplay:
         self.held.enter_context(shared(self.console))
@@ -105,22 +107,31 @@ class TrainingDisplay:
     ) -> None:
         if self.live is not None:
             self.live.stop()
+        self.slow.done()
         self.held.close()
 
     def line(self, line: str) -> None:
         """Something to be known before the first step."""
+        self.slow.done()
         say(self.console, line, style="dim")
 
     def stage(self, name: str, done: int, total: int) -> None:
-        """To be called while something is made ready; `total` is 0 where nothing is counted."""
+        """To be called while something is made ready; `total` is 0 where nothing is counted.
+
+        Where nothing can move, a line; for what is not counted, once it takes long.
+        """
         if self.live is not None:
             self.live.update(Text(f"{name} {done:,}/{total:,}" if total else name, style="dim"))
+        elif not total:
+            self.slow.stage(name)
         elif name not in self.told:
+            self.slow.done()
             self.told.add(name)
             say(self.console, name, style="dim")
 
     def step(self, record: StepRecord) -> None:
         """To be called after every step."""
+        self.slow.done()
         if self.live is not None:
             self.live.update(step_panel(record, self.console.width, self.epochs))
             return
@@ -139,14 +150,61 @@ class TrainingDisplay:
         say(self.console, epoch_line(record))
 
 
+PATIENCE = 5.0
+"""Seconds that work may take before a line says what it is, where nothing can move."""
+
+
+class Patient:
+    """Says what takes longer than `PATIENCE`, a line each; use as a context manager.
+
+    Args:
+        console: where to; what others do with standard error meanwhile does not concern it.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.name = ""
+        self.timer: Timer | None = None
+
+    def __enter__(self) -> Patient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.done()
+
+    def stage(self, name: str, done: int = 0, total: int = 0) -> None:  # noqa: ARG002  # as others
+        """To be called when something begins; what went on before is over."""
+        if name == self.name:
+            return
+        self.done()
+        self.name = name
+        self.timer = Timer(PATIENCE, say, (self.console, f"{name} …", "dim"))
+        self.timer.daemon = True
+        self.timer.start()
+
+    def done(self) -> None:
+        """To be called when what was begun last is over."""
+        self.name = ""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+
 @contextmanager
-def stages() -> Iterator[Callable[[str, int, int], None]]:
+def stages(patient: bool = False) -> Iterator[Callable[[str, int, int], None]]:
     """A line for work in stages, with a count where a stage has one.
+
+    Args:
+        patient: where nothing can move, name only the stages that take longer than `PATIENCE`.
 
     Yields:
         a function to call with (stage, done, in all); 0 in all where nothing is counted.
     """
-    console = notes()
+    console = lasting_notes()
+    if not console.is_terminal and patient:
+        with shared(console), Patient(console) as slow:
+            yield slow.stage
+        return
     if not console.is_terminal:
         told: set[str] = set()
 
@@ -171,7 +229,7 @@ def _silent(done: int, total: int) -> None:  # the signature is the caller's
 
 @contextmanager
 def counting(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar for work that counts images; silent where standard error is not a terminal.
+    """A bar for work that counts; where standard error is no terminal, a line if it takes long.
 
     Args:
         label: what is being done.
@@ -179,9 +237,11 @@ def counting(label: str) -> Iterator[Callable[[int, int], None]]:
     Yields:
         a function to call with (images done, images in all).
     """
-    console = notes()
+    console = lasting_notes()
     if not console.is_terminal:
-        yield _silent
+        with Patient(console) as slow:
+            slow.stage(label)
+            yield _silent
         return
     columns = (
         TextColumn("{task.description}", markup=False),

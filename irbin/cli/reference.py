@@ -57,6 +57,10 @@ what was expected, what came, what to do.
 Results go to standard output, progress and errors to standard error. With `--json -`, standard
 output has the JSON and nothing else; everything else moves to standard error.
 
+What takes longer than five seconds is named there, without a terminal too. Of Python's warnings
+those are shown, a line each, that the network's own code gives by `warnings.warn`; with
+`PYTHONWARNINGS=default` all are, torch's too.
+
 ## What names a network
 
 Every command takes the same things as SOURCE:

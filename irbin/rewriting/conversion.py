@@ -15,11 +15,14 @@ from irbin.records.plan import Plan, PlanOptions
 from irbin.rewriting.calibrate import calibrate
 from irbin.rewriting.network import Network
 from irbin.rewriting.rewrite import rewrite
-from irbin.runs.listener import Stage
+from irbin.runs.listener import Stage, ignore
 from irbin.tracing.trace import trace
 
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
+
+READING, TRACING, WRITING = "reading the network", "tracing the network", "writing"
+"""What is being done, to whoever waits."""
 
 _log = logging.getLogger("irbin")
 
@@ -29,7 +32,7 @@ def make_binary(
     options: PlanOptions,
     data: DataOptions | None = None,
     n_images: int = 0,
-    report: Progress | None = None,
+    stage: Stage = ignore,
 ) -> Network:
     """A float network converted in memory; the float one is left as it is.
 
@@ -41,20 +44,24 @@ def make_binary(
         options: of its plan.
         data: training images to re-estimate batch-norm statistics on.
         n_images: how many; 0 leaves the statistics.
-        report: told of progress.
+        stage: told what is being done, and of how many images.
 
     Raises:
         PlanError, ConvertError: see `planning.plan`, `rewriting.rewrite`, `rewriting.calibrate`.
         LowerError: no packed network could be made of it; see `program.lower`.
     """
     input_size = network.source.preprocessing.input_size
-    converted = rewrite(network, make_plan(trace(network.module, input_size), options))
+    stage(TRACING, 0, 0)
+    graph = trace(network.module, input_size)
+    stage("replacing layers", 0, 0)
+    converted = rewrite(network, make_plan(graph, options))
+    stage("checking that the result can be exported", 0, 0)
     try:
         check_lowers(converted.module, input_size)
     except MixedImagesError as error:  # it trains and is evaluated like any other
         _log.warning("this network can be trained, but not exported: %s", error)
     if n_images and data is not None:
-        calibrate(converted, data, n_images, report)
+        calibrate(converted, data, n_images, partial(stage, "calibrating"))
     return converted
 
 
@@ -87,7 +94,7 @@ def as_recipe_says(
         _note_differences(network.plan, options, recipe.name)
         return network
     n_images = CALIBRATION_IMAGES * calibrated
-    return make_binary(network, options, data, n_images, partial(stage, "calibrating"))
+    return make_binary(network, options, data, n_images, stage)
 
 
 def conversion_line(plan: Plan, recipe: str) -> str:

@@ -54,7 +54,7 @@ class FakeVerbs(ModuleType):
         self._called("plan", *args, **kwargs)
         return PLAN
 
-    def inspect(self, *args: Any, **kwargs: Any) -> tuple[Plan, SourceRecord]:
+    def inspect(self, *args: Any, stage: Any = None, **kwargs: Any) -> tuple[Plan, SourceRecord]:
         self._called("inspect", *args, **kwargs)
         return PLAN, SOURCE
 
@@ -62,8 +62,8 @@ class FakeVerbs(ModuleType):
         self._called("program_text", *args)
         return "%1 = aten.relu(%x)  # float32 (N, 64, 8, 8) [bold]" + " long" * 60
 
-    def convert(self, *args: Any, report: Callable[[int, int], None], **kwargs: Any) -> Any:
-        report(5, 10)
+    def convert(self, *args: Any, stage: Callable[[str, int, int], None], **kwargs: Any) -> Any:
+        stage("calibrating", 5, 10)
         self._called("convert", *args, **kwargs)
         source = replace(SOURCE, num_classes=self.num_classes)
         return SimpleNamespace(plan=PLAN, source=source, module=SimpleNamespace())
@@ -91,7 +91,7 @@ class FakeVerbs(ModuleType):
         self._called("compare", *args, **kwargs)
         return AGREEMENT
 
-    def export(self, *args: Any, **kwargs: Any) -> ExportRecord:
+    def export(self, *args: Any, stage: Any = None, **kwargs: Any) -> ExportRecord:
         self._called("export", *args, **kwargs)
         return ExportRecord(str(args[1]), 4672, 4672, 5000, 147456, 1, 7, kwargs["float_dtype"])
 

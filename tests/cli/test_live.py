@@ -5,11 +5,15 @@ import logging
 import re
 import sys
 import time
+from contextlib import redirect_stderr
 from dataclasses import replace
+from threading import Timer
+from typing import ClassVar
 
 import pytest
 from rich.console import Console
 
+from irbin.cli import live
 from irbin.cli.console import is_first_process, logged_as_notes, notes, say
 from irbin.cli.live import TrainingDisplay, counting, stages, step_panel
 from irbin.records.training import EpochRecord, StepRecord
@@ -189,6 +193,77 @@ def test_counting_is_silent_in_a_pipe(capsys) -> None:
     with counting("evaluating") as report:
         report(1, 2)
     assert capsys.readouterr() == ("", "")
+
+
+class Clock(Timer):
+    """A timer that goes off when it is told to."""
+
+    running: ClassVar[list[Clock]] = []
+
+    def start(self) -> None:
+        self.running.append(self)
+
+    def cancel(self) -> None:
+        self.running.remove(self)
+
+    @classmethod
+    def pass_by(cls) -> list[float]:
+        for clock in cls.running:
+            clock.function(*clock.args)
+        return [clock.interval for clock in cls.running]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> type[Clock]:
+    monkeypatch.setattr(live, "Timer", Clock)
+    monkeypatch.setattr(Clock, "running", [])
+    return Clock
+
+
+def test_only_what_takes_long_is_named_in_a_pipe(clock: type[Clock], capsys) -> None:
+    with stages(patient=True) as stage:
+        stage("reading the network", 0, 0)
+        stage("checking", 0, 0)
+        with redirect_stderr(io.StringIO()):  # as `program.lower` does, from libraries
+            assert clock.pass_by() == [live.PATIENCE]
+        stage("calibrating", 1, 4)
+        stage("calibrating", 2, 4)  # the same work: it has begun once
+        assert clock.pass_by() == [live.PATIENCE]
+    assert clock.running == []
+    assert capsys.readouterr() == ("", "checking …\ncalibrating …\n")
+
+
+def test_counting_that_takes_long_is_named_in_a_pipe(clock: type[Clock], capsys) -> None:
+    with counting("evaluating"):
+        assert capsys.readouterr().err == ""
+        clock.pass_by()
+    assert (clock.running, capsys.readouterr().err) == ([], "evaluating …\n")
+
+
+def test_a_run_names_what_takes_long_before_its_first_step(clock: type[Clock]) -> None:
+    console, out = screen(80, terminal=False)
+    with TrainingDisplay(console=console) as display:
+        display.stage("tracing the network", 0, 0)
+        display.stage("compiling the network", 0, 0)
+        clock.pass_by()
+        display.stage("decoding images", 1, 2)
+        assert clock.running == []
+        display.stage("compiling the network", 0, 0)
+        display.step(STEP)
+        assert clock.running == []
+    assert out.getvalue().splitlines()[:2] == ["compiling the network …", "decoding images"]
+
+
+def test_what_takes_long_moves_at_a_terminal_whatever_libraries_turn_off(
+    capsys, monkeypatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with stages(patient=True) as stage, redirect_stderr(io.StringIO()) as swallowed:
+        stage("checking", 0, 0)
+        notes().print("above")
+    assert "checking" in (err := capsys.readouterr().err)
+    assert "above" in err
+    assert swallowed.getvalue() == ""
 
 
 def test_counting_shows_images_at_a_terminal(capsys, monkeypatch) -> None:
