@@ -26,6 +26,7 @@ from irbin.program.kept_signs import take_signs_of_inputs
 from irbin.program.lowered import Lowered
 from irbin.program.place import line_in, place_of_error
 from irbin.program.settle import settle
+from irbin.program.synonyms import IN_PARTS
 from irbin.program.translate import Translation
 from irbin.program.undecomposed import in_program_operators
 
@@ -99,7 +100,7 @@ def _quickly_translated(frozen: nn.Module, input_size: tuple[int, int, int]) -> 
 
 def _decomposed(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
     with torch.no_grad():
-        return cast("torch.export.ExportedProgram", exported.run_decompositions({}))
+        return cast("torch.export.ExportedProgram", exported.run_decompositions(dict(IN_PARTS)))
 
 
 def check_finite(module: nn.Module) -> None:

@@ -1,11 +1,12 @@
-"""Activations that ATen computes by another operator, which a program names in their place."""
+"""Activations that ATen computes by other operators, which a program names in their place."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from torch import fx
+import torch
+from torch import Tensor, fx
 
 _SELU = (1.6732632423543772848170429916717, 1.0507009873554804934193349852946)
 """α and scale of Klambauer et al., Self-normalizing neural networks (2017), as in ATen."""
@@ -31,6 +32,14 @@ _WORDS: Mapping[str, Callable[..., Words]] = {
     "aten.celu.default": _celu,
     "aten.rrelu.default": _rrelu,
 }
+
+
+def _threshold(x: Tensor, threshold: float, value: float) -> Tensor:
+    return torch.where(x <= threshold, value, x)  # NaN stays, as in ATen
+
+
+IN_PARTS: Mapping[Any, Callable[..., Tensor]] = {torch.ops.aten.threshold.default: _threshold}
+"""Operators that take several of a program's, for `run_decompositions`."""
 
 
 def in_other_words(name: str, node: fx.Node) -> Words | None:

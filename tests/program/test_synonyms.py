@@ -28,6 +28,17 @@ def test_it_computes_the_same(act: nn.Module, op: str, settings: tuple[float, ..
     assert torch.equal(function(x, *node.args[1:]), act.eval()(x.clone()))
 
 
+@pytest.mark.parametrize(
+    "act", [nn.Threshold(0.1, -0.5), nn.Threshold(-1.0, 20.0, inplace=True)], ids=["", "in place"]
+)
+def test_a_threshold_is_a_comparison_and_a_choice(act: nn.Module) -> None:
+    _, le, where = lower(nn.Sequential(nn.Hardtanh(-9, 9), act), (2, 3, 3)).program.nodes
+    assert (le.op, where.op) == ("aten.le.Scalar", "aten.where.ScalarSelf")
+    x = torch.tensor([-2.0, -1.0, -0.0, 0.0, 0.1, 0.2, float("nan"), float("inf")])
+    chosen = torch.where(torch.ops.aten.le.Scalar(x, le.args[1]), where.args[1], x)
+    assert torch.equal(chosen.view(torch.int32), act(x.clone()).view(torch.int32))
+
+
 def test_random_slopes_stay_refused() -> None:
     class Always(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
