@@ -71,22 +71,15 @@ def plan(source: Source, *, source_options: SourceOptions | None = None, **optio
 
 
 def inspect(
-    source: Source,
-    *,
-    source_options: SourceOptions | None = None,
-    stage: Stage | None = None,
+    source: Source, *, source_options: SourceOptions | None = None, stage: Stage = ignore,
     **options: Any,
-) -> tuple[Plan, SourceRecord]:
-    """As `plan`, with the record of the network: where it is from and how images are fed to it.
-
-    `stage` is told what is being done.
-    """
-    stage = stage or ignore
-    stage(READING, 0, 0)
+) -> tuple[Plan, SourceRecord]:  # fmt: skip
+    """As `plan`, with the record of the network; `stage` is told what is being done."""
+    stage("reading the network", 0, 0)
     network = open_network(source, source_options)
     warn_of_guess(network.source)
     if network.plan is None:
-        stage(TRACING, 0, 0)
+        stage("tracing the network", 0, 0)
         graph = trace(network.module, network.source.preprocessing.input_size)
         return make_plan(graph, plan_options(options)), network.source
     if options:
@@ -107,7 +100,7 @@ def convert(
     data: DataOptions | None = None,
     calibrate: int = 0,
     overwrite: bool = False,
-    stage: Stage | None = None,
+    stage: Stage = ignore,
     **options: Any,
 ) -> Network:
     """Turns a float network into a binary one that can be fine-tuned; the source is left as it is.
@@ -133,8 +126,7 @@ def convert(
     if calibrate and (data is None or not (data.data_dir or data.dataset)):
         raise UsageError("`calibrate` needs images: give `--data-dir`")
     request = asked(source, source_options, recipe=recipe, data=data)
-    stage = stage or ignore
-    stage(READING, 0, 0)
+    stage("reading the network", 0, 0)
     network = open_network(request.source, request.source_options)
     if network.plan is not None:
         raise UsageError("expected a float network, got one that is converted already")
@@ -146,7 +138,6 @@ def convert(
     wanted = plan_options({**(request.file.convert or {}), **options})
     converted = make_binary(network, wanted, request.data, calibrate, stage)
     if out is not None:
-        stage(WRITING, 0, 0)
         save_folder(converted, Path(out), overwrite=overwrite)
     return converted
 
@@ -275,13 +266,7 @@ def evaluate(
             report=report,
             group=group,
         )
-    return replace(found, kernels=_kernels() if kind == "packed" else None)
-
-
-def _kernels() -> str:
-    """The kernels that run packed networks, in words."""
-    notice = native.notice()
-    return f"{native.active()} kernels" + (f" ({notice})" if notice else "")
+    return replace(found, kernels=native.in_words() if kind == "packed" else None)
 
 
 def export(
@@ -291,7 +276,7 @@ def export(
     source_options: SourceOptions | None = None,
     float_dtype: FloatDtype = "float32",
     overwrite: bool = False,
-    stage: Stage | None = None,
+    stage: Stage = ignore,
 ) -> ExportRecord:
     """Lowers a converted network to a program and writes the packed folder.
 
@@ -308,8 +293,7 @@ def export(
         LowerError, ArtifactError: see `program.lower` and `artifact.write`.
     """
     asked = source_options or SourceOptions()
-    stage = stage or ignore
-    stage(READING, 0, 0)
+    stage("reading the network", 0, 0)
     network = open_network(source, replace(asked, input_size=None, img_size=None))
     if network.plan is None:
         raise UsageError(
@@ -320,7 +304,6 @@ def export(
     stage("following what the network computes", 0, 0)
     plan, network = network.plan, at_size(network, asked)
     lowered = lower(network.module, network.source.preprocessing.input_size)
-    stage(WRITING, 0, 0)
     return write_artifact(
         lowered, network.source, plan, Path(out), float_dtype, overwrite=overwrite
     )

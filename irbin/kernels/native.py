@@ -211,3 +211,9 @@ def _fastest() -> str:
     if _module is None:
         return REFERENCE
     return next(str(row[0]) for row in _module.implementations() if row[3])
+
+
+def in_words() -> str:
+    """The kernels that run packed networks, and why no others where that is known."""
+    why = notice()
+    return f"{active()} kernels" + (f" ({why})" if why else "")

@@ -21,9 +21,6 @@ from irbin.tracing.trace import trace
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
 
-READING, TRACING, WRITING = "reading the network", "tracing the network", "writing"
-"""What is being done, to whoever waits."""
-
 _log = logging.getLogger("irbin")
 
 
@@ -51,7 +48,7 @@ def make_binary(
         LowerError: no packed network could be made of it; see `program.lower`.
     """
     input_size = network.source.preprocessing.input_size
-    stage(TRACING, 0, 0)
+    stage("tracing the network", 0, 0)
     graph = trace(network.module, input_size)
     stage("replacing layers", 0, 0)
     converted = rewrite(network, make_plan(graph, options))
