@@ -114,12 +114,16 @@ def test_calibration_moves_the_statistics_and_nothing_else(
     plain = irbin.convert(journey / "float").module.state_dict()
     seen = []
     calibrated = irbin.convert(
-        journey / "float", data=data, calibrate=20, report=lambda *done: seen.append(done)
+        journey / "float", data=data, calibrate=20, stage=lambda *told: seen.append(told)
     ).module.state_dict()
     moved = {key for key in plain if not torch.equal(plain[key], calibrated[key])}
     assert moved
     assert all("running_" in key or "num_batches" in key for key in moved)
-    assert seen[-1] == (18, 20)  # whole batches of nine
+    assert [name for name, _, n in seen if not n] == [
+        "reading the network", "tracing the network", "replacing layers",
+        "checking that the result can be exported",
+    ]  # fmt: skip
+    assert seen[-1] == ("calibrating", 18, 20)  # whole batches of nine
 
 
 @pytest.mark.parametrize("calibrate", [-1, 8])
