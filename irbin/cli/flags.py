@@ -16,6 +16,8 @@ from textwrap import dedent
 from typing import Any, get_type_hints
 
 import typer
+from rich.console import Console
+from typer.core import TyperOption
 
 
 def flat(command: Callable[..., None]) -> Callable[..., None]:
@@ -54,12 +56,37 @@ def _field_parameters(group: type[Any]) -> Iterator[Parameter]:
         yield Parameter(f.name, Parameter.KEYWORD_ONLY, default=default, annotation=hints[f.name])
 
 
+NARROW = 100
+"""Columns up to which long choices take several lines, so that none is broken in two."""
+CHOICES_WIDTH = 20
+"""Columns of such a line."""
+
+
 class Command(typer.core.TyperCommand):
     """A command whose `--mean` and `--std` take all numbers that follow, as timm's do."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """As Typer's; on a narrow screen a list of choices is broken between them."""
+        if Console().width <= NARROW:
+            for param in self.params:
+                shown = param.display_type_rich(ctx) if isinstance(param, TyperOption) else None
+                if shown is not None and "|" in shown:
+                    param.metavar = choice_lines(shown)
+        super().format_help(ctx, formatter)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Joins the numbers by commas before anything else is read."""
         return super().parse_args(ctx, joined_numbers(args))
+
+
+def choice_lines(choices: str) -> str:
+    """`<a|b|c>` with a new line before a choice that `CHOICES_WIDTH` does not hold."""
+    lines = [""]
+    for piece in re.findall(r"[^|]+\|?", choices):
+        if lines[-1] and len(lines[-1] + piece) > CHOICES_WIDTH:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(lines)
 
 
 def joined_numbers(words: list[str]) -> list[str]:

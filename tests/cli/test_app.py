@@ -76,6 +76,16 @@ def test_every_help_fits_80_columns(run, monkeypatch, command: str | None) -> No
     assert max(map(len, done.out.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("width", [80, 100, 140])
+@pytest.mark.parametrize("command", ["convert", "finetune", "eval", "export"])
+def test_no_choice_is_broken_in_two(run, monkeypatch, command: str, width: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    shown = run(command, "--help").out
+    for choices in ("nearest|bilinear|bicubic|box|hamming|lanczos", "center|squash|border"):
+        for choice in choices.split("|"):
+            assert re.search(rf"[<| ]{choice}[|>]", shown), choice
+
+
 def test_no_command_shows_the_help(run) -> None:
     assert run().out == run("--help").out
 
