@@ -53,7 +53,7 @@ def layer_table(plan: Plan, width: int) -> Table:
     """
     narrow = width < NARROW
     table = plain_table()
-    longest = max((len(d.layer.name) for d in plan.decisions), default=0)
+    longest = max([len("layer"), *(len(d.layer.name) for d in plan.decisions)])
     table.add_column("layer", overflow="fold", width=min(longest, 21 if narrow else 40))
     if not narrow:
         table.add_column("kind", no_wrap=True)

@@ -34,7 +34,7 @@ def sensitivity_heading(record: Sensitivity) -> str:
 def ranking_table(record: Sensitivity) -> Table:
     """A row a layer or block in the order of binarizing, with the loss it adds alone."""
     table = plain_table()
-    longest = max((len(layer.name) for layer in record.layers), default=0)
+    longest = max([len(record.by), *(len(layer.name) for layer in record.layers)])
     table.add_column(record.by, overflow="fold", width=min(longest, LONGEST_NAME))
     table.add_column("loss", justify="right", no_wrap=True)
     table.add_column("±", justify="right", no_wrap=True)

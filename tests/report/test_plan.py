@@ -33,6 +33,16 @@ def test_no_fact_of_a_layer_is_cut(plan: Plan, render, width: int) -> None:
             assert squeezed(decision.reason) in folded
 
 
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_short_names_do_not_break_their_head(plan: Plan, render, width: int) -> None:
+    named = [
+        replace(d, layer=replace(d.layer, name=name))
+        for d, name in zip(plan.decisions, "abc", strict=False)
+    ]
+    text = render(layer_table(replace(plan, decisions=tuple(named)), width), width)
+    assert text.splitlines()[0].split()[0] == "layer"
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_one_line_a_layer_where_the_reason_is_short(plan: Plan, render, width: int) -> None:
     short = replace(plan, decisions=plan.decisions[:2])

@@ -87,6 +87,11 @@ def test_without_a_budget_nothing_is_proposed(record, render):
     assert "proposed" not in render(sensitivity.path_table(bare), 80)
 
 
+def test_short_names_do_not_break_their_head(record, render):
+    short = replace(record, layers=(replace(record.layers[0], name="a"),))
+    assert render(sensitivity.ranking_table(short), 80).split()[0] == record.by
+
+
 def test_tables_fit_80_columns(record, render):
     for table in (sensitivity.ranking_table(record), sensitivity.path_table(record)):
         text = render(table, 80)
