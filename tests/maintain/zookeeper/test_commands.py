@@ -244,7 +244,7 @@ SHARES = st.floats(0.0, 1.0).map(lambda x: float(f"{x:.3g}"))
 TURNED = st.fixed_dictionaries(
     {},
     optional={
-        "epochs": st.integers(50, 500), "seed": st.integers(0, 2**31), "opt": st.just("lamb"),
+        "epochs": st.integers(50, 500), "seed": st.integers(0, 10**9), "opt": st.just("lamb"),
         "lr": st.floats(1e-6, 10.0), "weight_decay": AMOUNTS, "latent_weight_decay": AMOUNTS,
         "opt_kwargs": st.just({"betas": [0.9, 0.99], "fused": True}), "clip_grad": st.just(1.5),
         "sched": st.sampled_from(["multistep", "constant"]), "hflip": SHARES,
