@@ -22,6 +22,7 @@ from irbin.errors import TrainingError
 from irbin.evaluation.modes import autocast, evaluating
 from irbin.recipes.recipe import Recipe
 from irbin.records.options import SMALL_SIDE
+from irbin.training.cut_off import made_anew
 
 _log = logging.getLogger("irbin")
 _Amp = Literal["bfloat16", "float16", "off"]
@@ -132,15 +133,18 @@ def compiled(
     if recipe.channels_last:
         images = images.to(memory_format=torch.channels_last)
     before = [buffer.clone() for buffer in module.buffers()]
-    held = held_weights(module) if recipe.grad_accum_steps > 1 else nullcontext()
     module.train()
-    try:
+
+    def passes() -> None:
         for _ in range(3 if use_graphs else 1):  # a graph is recorded in the second pass
-            with held:
+            with held_weights(module) if recipe.grad_accum_steps > 1 else nullcontext():
                 with autocast(device, recipe.amp):
                     outputs = fast(images)
                 _sum(outputs).backward()  # type: ignore[no-untyped-call]  # torch's gap
             module.zero_grad()  # a gradient in a graph's memory bars the next pass (torch 169545)
+
+    try:
+        made_anew(passes)
     except Exception as error:  # dynamo, inductor, a compiler: each raises its own
         _refuse_or_tell(error, required, "the network is trained")
         return module
@@ -160,9 +164,13 @@ def compiled_teacher(
     images = torch.zeros(batch_shape, device=device)
     if recipe.channels_last:
         images = images.to(memory_format=torch.channels_last)
-    try:
+
+    def answer() -> None:
         with torch.no_grad(), autocast(device, recipe.amp):
             fast(images)
+
+    try:
+        made_anew(answer)
     except Exception as error:
         _refuse_or_tell(error, required, "the teacher answers")
         return teacher
