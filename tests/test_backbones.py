@@ -272,13 +272,17 @@ class TestModulesOfOnesOwn:
 
     @pytest.mark.parametrize(
         ("what", "got"),
-        [("vector", r"a Tensor of shape \(2,\)"), ("number", "a float"), ("nothing", "a list"),
-         ("mixed", "a list")],
-    )  # fmt: skip
+        [
+            ("vector", r"but `output` is a tensor of shape \(2,\)"),
+            ("number", "but `output` is a float; return tensors alone"),
+            ("nothing", "got an empty list"),
+            ("mixed", r"but `output\[1\]` is None; return tensors alone"),
+        ],
+    )
     def test_anything_else_is_refused(self, what, got) -> None:
         message = (
             r"^`Returns`: expected logits of shape \(batch, num_classes\), a feature map, or a "
-            f"list of these, got {got}$"
+            f"list of these, {got}$"
         )
         with pytest.raises(SourceError, match=message):
             irbin.plan(Returns(what), source_options=SourceOptions(input_size=(3, 16, 16)))
