@@ -227,14 +227,16 @@ class Checks:
             self.say(not self.heard.fell_back, f"{name}: loss {run.losses[-1]:.3f}")
 
     def answers(self) -> None:
-        """The device, the CPU and the packed network give the same answers."""
+        """The device, the CPU and the packed network give the same answers, up to rounding."""
         irbin.export(self.out / "eager", self.out / "packed")
         here = irbin.evaluate(self.out / "eager", data=self.data, device=self.device)
         cpu = irbin.evaluate(self.out / "eager", data=self.data)
         packed = irbin.evaluate(self.out / "packed", data=self.data)
         text = f"{here.top1:.2f} and {here.loss:.4f}, CPU {cpu.top1:.2f} and {cpu.loss:.4f}"
         text += f", packed {packed.top1:.2f} and {packed.loss:.4f}"
-        self.say(abs(here.loss - cpu.loss) < 2e-3 and cpu.top1 == packed.top1, text)
+        # the float layers of a packed network sum in another order, which turns a sign next to zero
+        same = abs(cpu.top1 - packed.top1) < 0.1 and abs(cpu.loss - packed.loss) < 2e-3
+        self.say(abs(here.loss - cpu.loss) < 2e-3 and same, text)
 
     def all(self) -> list[Callable[[], None]]:
         """In order; later ones use what earlier ones trained."""
