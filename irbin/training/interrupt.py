@@ -1,7 +1,8 @@
 """Ctrl-C and SIGTERM that wait for the end of a step, so that what is saved is whole.
 
 An exception in the middle of a step would leave some weights updated and others not, and no run
-could go on from there as if nothing had happened. A second Ctrl-C does not wait.
+could go on from there as if nothing had happened. A second Ctrl-C does not wait for the step; for
+a save that is under way it does, and a third one waits for nothing.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.requested = False
+        self._is_saving = self._is_urgent = False
 
     def request(self) -> None:
         """Asks for it."""
@@ -31,6 +33,28 @@ class Stop:
     def __call__(self) -> bool:
         """Whether it was asked for."""
         return self.requested
+
+    @contextmanager
+    def after_saving(self) -> Iterator[None]:
+        """Round a save: a Ctrl-C that does not wait for a step waits until this is written.
+
+        Raises:
+            KeyboardInterrupt: on the way out, if one came.
+        """
+        self._is_saving = True
+        try:
+            yield
+        finally:
+            self._is_saving, urgent = False, self._is_urgent
+            self._is_urgent = False
+        if urgent:
+            raise KeyboardInterrupt
+
+    def must_wait(self) -> bool:
+        """Whether a Ctrl-C that comes now is to be raised later, by `after_saving`."""
+        waits = self._is_saving and not self._is_urgent
+        self._is_urgent = self._is_urgent or waits
+        return waits
 
 
 @contextmanager
@@ -47,15 +71,16 @@ def held_interrupt() -> Iterator[Stop]:
         yield stop
         return
 
-    first = -math.inf
+    latest = -math.inf
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        nonlocal first
+        nonlocal latest
         now = time.monotonic()
-        if number == signal.SIGINT and stop.requested and now - first > SAME_REQUEST:
+        again = number == signal.SIGINT and stop.requested and now - latest > SAME_REQUEST
+        if again and not stop.must_wait():
             raise KeyboardInterrupt
-        if not stop.requested:
-            first = now
+        if again or not stop.requested:
+            latest = now
         stop.request()
 
     before = {kind: signal.signal(kind, handle) for kind in (signal.SIGINT, signal.SIGTERM)}

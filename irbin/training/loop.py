@@ -155,15 +155,15 @@ def _train(run: Run, progress: Progress, keeper: Keeper) -> bool:
         while progress.epoch < run.n_epochs and not group.any(stop()):
             images = _take_steps(run, progress, keeper, stop)
             settle_norms(run)
-            if progress.epoch + 1 == run.n_epochs:
-                calibrate(run)
-            evaluation = _validate(run, progress, stop)
+            evaluation = _look_at_end(run, progress, keeper, stop)
             if group.any(stop()):  # also during the evaluation, which is then done again
-                keeper.save_last()
+                with stop.after_saving():
+                    keeper.save_last()
                 break
             layers = run.diagnose(images, progress.epoch)
             record = epoch_record(progress, evaluation, layers, *run.knobs(progress.epoch))
-            keeper.finish_epoch(record, layers)
+            with stop.after_saving():
+                keeper.finish_epoch(record, layers)
             _tell(run.listener.on_epoch, record, group, stop)
     return progress.epoch < run.n_epochs
 
@@ -226,7 +226,8 @@ def _stop_or_save(run: Run, meter: Meter, keeper: Keeper, stop: Stop) -> bool:
         return True
     if group.any(keeper.is_due()):
         meter.settle()
-        keeper.save_last()
+        with stop.after_saving():
+            keeper.save_last()
     return False
 
 
@@ -244,6 +245,20 @@ def _check(run: Run, progress: Progress, batch: Computed) -> None:
     if run.group.size == 1:
         place = first_nonfinite(run.module, batch.images, run.recipe.amp)
     raise TrainingError(not_finite(progress, run.n_steps, place))
+
+
+def _look_at_end(run: Run, progress: Progress, keeper: Keeper, stop: Stop) -> Evaluation | None:
+    """Of an epoch: evaluates, after the last one with norms that are measured anew.
+
+    What was trained is saved before that, which takes as long as its images do.
+    """
+    if run.group.any(stop()):
+        return None
+    if run.recipe.calibrate_images and progress.epoch + 1 == run.n_epochs:
+        with stop.after_saving():
+            keeper.save_last()
+        calibrate(run, stop)
+    return _validate(run, progress, stop)
 
 
 def _validate(run: Run, progress: Progress, stop: Stop) -> Evaluation | None:

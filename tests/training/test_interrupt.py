@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from irbin.training import interrupt
-from irbin.training.interrupt import held_interrupt
+from irbin.training.interrupt import Stop, held_interrupt
 
 
 def press(kind: signal.Signals = signal.SIGINT) -> None:
@@ -61,6 +61,39 @@ def test_a_request_counts_as_the_first() -> None:
         assert stop()
         with pytest.raises(KeyboardInterrupt):
             press()
+
+
+def test_a_second_one_waits_for_a_save(clock: SimpleNamespace) -> None:
+    written: list[bool] = []
+
+    def save(stop: Stop) -> None:
+        with stop.after_saving():
+            press()
+            clock.now += interrupt.SAME_REQUEST - 0.1
+            press()  # the same one, passed on
+            written.append(True)
+
+    with held_interrupt() as stop:
+        press()
+        clock.now += interrupt.SAME_REQUEST + 0.1
+        with pytest.raises(KeyboardInterrupt):
+            save(stop)
+        with stop.after_saving():  # it was told
+            written.append(True)
+    assert written == [True, True]
+
+
+def test_a_third_one_waits_for_nothing(clock: SimpleNamespace) -> None:
+    n_pressed = 0
+    with held_interrupt() as stop, stop.after_saving():
+        for _ in range(2):
+            press()
+            clock.now += interrupt.SAME_REQUEST + 0.1
+            n_pressed += 1
+        with pytest.raises(KeyboardInterrupt):
+            press()
+        stop._is_urgent = False  # it is told
+    assert n_pressed == 2
 
 
 def test_threads_get_a_flag_alone() -> None:

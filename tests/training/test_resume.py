@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +14,16 @@ import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from irbin.errors import TrainingError
 from irbin.recipes.recipe import Recipe
 from irbin.records.options import DataOptions
 from irbin.records.training import StepRecord
+from irbin.rewriting.calibrate import reestimate_batch_norm
 from irbin.rewriting.network import Network
 from irbin.runs.listener import Listener
+from irbin.training import interrupt, norms
 from irbin.training.loop import finetune
 from irbin.training.resume import decode, encode, lay_out_as_parameters
 
@@ -152,6 +157,53 @@ def test_interruption_while_evaluating_evaluates_again(
     resumed = finetune(make_network(), data, recipe, out, resume=True)
     assert len(resumed.epochs) == 3
     assert weights(out) == weights(tmp_path / "whole")
+
+
+def test_ctrl_c_in_the_last_epoch_saves_before_anything_is_calibrated(
+    make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    short = replace(recipe, epochs=1, calibrate_images=10, **HARD)
+    finetune(make_network(), data, short, tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        patched.setattr(norms, "reestimate_batch_norm", lambda *_: pytest.fail("it calibrates"))
+        out = tmp_path / "cut"
+        cut = finetune(make_network(), data, short, out, listener=Listener(report=stop_after(2)))
+    assert cut.interrupted
+    finetune(make_network(), data, short, tmp_path / "cut", resume=True)
+    assert state(tmp_path / "cut") == state(tmp_path / "whole")
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("n_pressed", [1, 2])
+def test_ctrl_c_while_calibrating_loses_nothing_and_keeps_the_statistics(
+    n_pressed: int, make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(interrupt, "SAME_REQUEST", -1.0)
+    short = replace(recipe, epochs=1, calibrate_images=10, model_ema=True)
+    finetune(make_network(), data, short, tmp_path / "whole")
+    saved: list[bytes] = []
+
+    def press(module: nn.Module, batches: Iterable[torch.Tensor]) -> int:
+        saved.append(weights(tmp_path / "cut"))
+
+        def pressed() -> Iterator[torch.Tensor]:
+            for images in batches:
+                yield images
+                for _ in range(n_pressed):
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        return reestimate_batch_norm(module, pressed())
+
+    with monkeypatch.context() as patched:
+        patched.setattr(norms, "reestimate_batch_norm", press)
+        cut = finetune(make_network(), data, short, tmp_path / "cut")
+    assert cut.interrupted
+    assert cut.epochs == ()
+    assert saved == [weights(tmp_path / "cut")]  # whole before it began, and as it was after it
+    finetune(make_network(), data, short, tmp_path / "cut", resume=True)
+    assert state(tmp_path / "cut") == state(tmp_path / "whole")
 
 
 def test_a_run_that_was_killed_goes_on_from_the_last_epoch(
