@@ -20,7 +20,7 @@ from irbin.program.program import Program
 from irbin.program.types import Node, Ref, TensorType
 
 F32, U8 = "float32", "uint8"
-SUBSETS = [kept for n in range(5) for kept in combinations(FUSIONS, n)]
+SUBSETS = [kept for n in range(len(FUSIONS) + 1) for kept in combinations(FUSIONS, n)]
 
 
 def stacked(kind: TensorType) -> TensorType:

@@ -34,7 +34,7 @@ MANIFEST = Manifest(
     "0", "float32", SourceRecord("s", "timm:s", 2, Preprocessing()),
     Plan(PlanOptions(), (), (3, 8, 8), 0, 0, 0),
 )  # fmt: skip
-SUBSETS = [kept for n in range(5) for kept in combinations(FUSIONS, n)]
+SUBSETS = [kept for n in range(len(FUSIONS) + 1) for kept in combinations(FUSIONS, n)]
 IMPLEMENTATIONS = [one.name for one in native.implementations() if one.supported]
 
 
