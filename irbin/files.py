@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from irbin.bounds import MAX_DIGITS, MAX_JSON_BYTES, MAX_NESTING
 from irbin.errors import SourceError, UsageError
+from irbin.messages import system_says
 
 
 def beside(path: Path) -> Path:
@@ -42,7 +43,7 @@ def check_place(path: Path) -> None:
     except OSError as error:
         raise UsageError(
             f"`{path}` cannot be made: the folder `{above}` takes no new files "
-            f"({error.strerror}); choose another place"
+            f"({system_says(error)}); choose another place"
         ) from error
 
 
@@ -197,7 +198,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         finally:
             remove(partial)
     except OSError as error:
-        raise SourceError(f"`{path}` cannot be written: {error.strerror or error}") from error
+        raise SourceError(f"`{path}` cannot be written: {system_says(error)}") from error
 
 
 def replace_folder(path: Path, fill: Callable[[Path], None]) -> None:

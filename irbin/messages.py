@@ -1,12 +1,19 @@
-"""Words that messages share: names listed or guessed, the first line of another error."""
+"""Words that messages share: names listed or guessed, what another error was."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 N_NAMED = 3
 """Names that a message lists before it counts the rest."""
+
+LONGEST = 300
+"""Characters that a message shows of another one."""
+
+_OPEN_FILE = re.compile(r" ?<(_io\.|[\w.]+ object at |[\w.]*ExFileObject ).*>")
+"""How Python shows an object, as Pillow names what it reads; the path is beside it already."""
 
 
 def names_of(names: Iterable[str]) -> str:
@@ -16,13 +23,44 @@ def names_of(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in listed[:N_NAMED]) + rest or "nothing"
 
 
+def nearest_names(name: str, known: Iterable[str], cutoff: float = 0.5) -> list[str]:
+    """The few of the known names that are most like `name`, the most like first.
+
+    Args:
+        name: what was typed.
+        known: what may be typed.
+        cutoff: likeness, as `difflib` measures it, that the least like has.
+    """
+    return get_close_matches(name, list(dict.fromkeys(known)), n=N_NAMED, cutoff=cutoff)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """`; nearest: ...` to put after an unknown name, or '' where nothing is near."""
-    close = get_close_matches(name, list(dict.fromkeys(known)), n=N_NAMED, cutoff=0.5)
-    return "; nearest: " + ", ".join(f"`{match}`" for match in close) if close else ""
+    close = nearest_names(name, known)
+    return f"; nearest: {names_of(close)}" if close else ""
 
 
-def first_line(error: Exception) -> str:
-    """The first line of a message, or the error's type where it has none."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:120] if lines else type(error).__name__
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its class's name where it has none."""
+    lines = _OPEN_FILE.sub("", str(error).strip()).splitlines()
+    return _cut(lines[0]) if lines else type(error).__name__
+
+
+def one_line(error: BaseException) -> str:
+    """An error's whole message in one line, or its class's name where it has none."""
+    return _cut(" ".join(_OPEN_FILE.sub("", str(error)).split())) or type(error).__name__
+
+
+def with_class(error: BaseException) -> str:
+    """`ValueError: the first line of its message`, or the class's name alone."""
+    kind, line = type(error).__name__, first_line(error)
+    return kind if line == kind else f"{kind}: {line}"
+
+
+def system_says(error: OSError) -> str:
+    """What the system said, without the file: messages name that themselves."""
+    return error.strerror or first_line(error)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

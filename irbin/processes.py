@@ -20,6 +20,7 @@ from torch import Tensor
 
 from irbin.errors import LostProcessError, TrainingError, UsageError
 from irbin.launch import check_launch, launched
+from irbin.messages import first_line
 
 
 @dataclass(frozen=True)
@@ -234,8 +235,7 @@ def last_error(error: Exception) -> str:
 
 def reason(error: Exception) -> str:
     """The line of an error that says why."""
-    first = ([*str(error).strip().splitlines(), type(error).__name__])[0]
-    return last_error(error) or first
+    return last_error(error) or first_line(error)
 
 
 def own_device(device: str) -> torch.device:
@@ -265,9 +265,8 @@ def open_device(name: str) -> torch.device:
             _choose(device.type, device.index)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, ImportError) as error:
-        first = str(error).splitlines()[0]
         raise UsageError(
-            f"`device`: expected one this torch can use, got `{name}`: {first}"
+            f"`device`: expected one this torch can use, got `{name}`: {first_line(error)}"
         ) from error
     return device
 

@@ -1,8 +1,21 @@
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import pytest
 
-from irbin.messages import names_of, nearest
+import irbin
+from irbin.messages import (
+    LONGEST,
+    first_line,
+    names_of,
+    nearest,
+    nearest_names,
+    one_line,
+    system_says,
+    with_class,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,3 +39,58 @@ def test_names_are_counted_past_three() -> None:
     assert names_of([]) == "nothing"
     assert names_of("abc") == "`a`, `b`, `c`"
     assert names_of("abcde") == "`a`, `b`, `c` and 2 more"
+
+
+def test_the_nearest_name_comes_first() -> None:
+    assert nearest_names("adamw", ["sgd", "adam", "adamw_"]) == ["adamw_", "adam"]
+
+
+@pytest.mark.parametrize(
+    ("message", "first", "whole", "with_its_class"),
+    [
+        ("one", "one", "one", "ValueError: one"),
+        ("\n one\n  two \n", "one", "one two", "ValueError: one"),
+        ("", "ValueError", "ValueError", "ValueError"),
+        (" \n", "ValueError", "ValueError", "ValueError"),
+        ("cannot identify <_io.BytesIO object at 0x7f>", "cannot identify", None, None),
+        ("x" * LONGEST, "x" * LONGEST, "x" * LONGEST, None),
+        ("x" * (LONGEST + 1), "x" * (LONGEST - 1) + "…", "x" * (LONGEST - 1) + "…", None),
+    ],
+)
+def test_what_an_error_was(
+    message: str, first: str, whole: str | None, with_its_class: str | None
+) -> None:
+    error = ValueError(message)
+    assert first_line(error) == first
+    assert one_line(error) == (whole or first)
+    assert with_class(error) == (with_its_class or f"ValueError: {first}")
+
+
+def test_what_the_system_says_names_no_file_and_is_never_none() -> None:
+    assert system_says(OSError(2, "No such file", "x")) == "No such file"
+    assert system_says(OSError("device is gone")) == "device is gone"
+
+
+def test_nobody_takes_an_error_apart_himself() -> None:
+    root = Path(irbin.__file__).parent
+    own = {
+        f"{path.relative_to(root)}:{node.lineno}"
+        for path in root.rglob("*.py")
+        if path.name != "messages.py"
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if (isinstance(node, ast.Call) and _takes_apart(node)) or _is_named_likewise(node)
+    }
+    assert own == set()
+
+
+def _takes_apart(call: ast.Call) -> bool:
+    """`str(error).strip().splitlines()`, `" ".join(str(error).split())` and the like."""
+    method = call.func
+    if not (isinstance(method, ast.Attribute) and method.attr in {"split", "splitlines"}):
+        return False
+    inner = [n for n in ast.walk(method.value) if isinstance(n, ast.Call)]
+    return any(ast.unparse(n).startswith("str(err") for n in inner)
+
+
+def _is_named_likewise(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and node.id in {"difflib", "get_close_matches"}

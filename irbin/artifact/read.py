@@ -22,6 +22,7 @@ from irbin.artifact.schema import (
 from irbin.bits import tail_is_zero
 from irbin.errors import ArtifactError
 from irbin.files import read_json
+from irbin.messages import first_line, system_says
 from irbin.program.own import binary_weight
 from irbin.program.program import Node, Program
 from irbin.records.options import FloatDtype
@@ -65,8 +66,8 @@ def read_artifact(path: Path) -> Artifact:
     try:
         stored = load_file(path / TENSORS_FILE)
     except Exception as error:  # safetensors lets a dozen types through; nothing of the file ran
-        what = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ArtifactError(f"{path / TENSORS_FILE}: cut short or damaged: {what}") from error
+        why = first_line(error)
+        raise ArtifactError(f"{path / TENSORS_FILE}: cut short or damaged: {why}") from error
     try:
         tensors = check_tensors(program, stored, manifest.float_dtype)
     except ArtifactError as error:
@@ -131,4 +132,4 @@ def _read_json(path: Path) -> Any:
     except ValueError as error:
         raise ArtifactError(f"{path}: cut short or damaged: {error}") from error
     except OSError as error:
-        raise ArtifactError(f"{path}: cannot be read: {error.strerror}") from error
+        raise ArtifactError(f"{path}: cannot be read: {system_says(error)}") from error

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from irbin.errors import UsageError
+from irbin.messages import with_class
 
 Run = Callable[[Tensor], Any]
 Made = Iterator[tuple[str, str, Run]]
@@ -260,8 +261,8 @@ def _taking(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        what = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
-        raise UsageError(f"`{name}`: expected to run the network, got {what}") from error
+        why = with_class(error)
+        raise UsageError(f"`{name}`: expected to run the network, got {why}") from error
 
 
 @contextlib.contextmanager

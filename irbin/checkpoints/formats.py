@@ -13,7 +13,7 @@ from torch import Tensor
 from irbin.checkpoints.unpickle import read_torch
 from irbin.errors import SourceError
 from irbin.files import read_json
-from irbin.messages import first_line
+from irbin.messages import first_line, system_says
 
 INDEX_SUFFIX = ".index.json"
 """Ends the name of the file that says which shard holds which tensor."""
@@ -85,7 +85,7 @@ def _opened(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except OSError as error:
-        raise SourceError(f"`{path}`: cannot be read: {error.strerror}") from error
+        raise SourceError(f"`{path}`: cannot be read: {system_says(error)}") from error
 
 
 def _head(path: Path, file: BinaryIO) -> bytes:
@@ -93,7 +93,7 @@ def _head(path: Path, file: BinaryIO) -> bytes:
     try:
         head = file.read(16)
     except OSError as error:
-        raise SourceError(f"`{path}`: cannot be read: {error.strerror}") from error
+        raise SourceError(f"`{path}`: cannot be read: {system_says(error)}") from error
     if not head:
         raise SourceError(f"`{path}`: expected a checkpoint, the file is empty")
     if head.startswith(b"version https://"):

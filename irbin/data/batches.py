@@ -7,7 +7,6 @@ worker has come, and its data set replaces a damaged image by the next one.
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,6 +21,7 @@ from irbin.data.images import Augmentation, image_mode, in_mode, read_image
 from irbin.data.order import Indices, alternating_flips
 from irbin.data.seeding import seed_all
 from irbin.errors import DataError
+from irbin.messages import first_line
 from irbin.records.options import Preprocessing
 
 
@@ -184,16 +184,6 @@ class Stream(IterableDataset[tuple[Tensor, int]]):
             yield Damaged(
                 f"expected a stream that can be read, got {self.place}: {first_line(error)}"
             )
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, or its class's name; no object of Python's in it."""
-    text = _OPEN_FILE.sub("", str(error).strip())
-    return text.splitlines()[0] if text else type(error).__name__
-
-
-_OPEN_FILE = re.compile(r" ?<(_io\.|[\w.]+ object at |[\w.]*ExFileObject ).*>")
-"""How Pillow names what it reads: Python's object. The path is beside it already."""
 
 
 class Loader(ABC):

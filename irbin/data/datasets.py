@@ -16,7 +16,7 @@ from typing import Any
 from timm.data import ImageDataset, IterableImageDataset, create_dataset
 
 from irbin.data.augment import pads_in_batches
-from irbin.data.batches import Images, Stream, first_line
+from irbin.data.batches import Images, Stream
 from irbin.data.folders import FolderReader, is_hidden, refuse_flat, tidy_tar
 from irbin.data.images import (
     Augmentation,
@@ -27,6 +27,7 @@ from irbin.data.images import (
 )
 from irbin.data.shards import check_files
 from irbin.errors import DataError, UsageError
+from irbin.messages import first_line
 from irbin.records.options import DataOptions, Preprocessing, SourceRecord
 
 _log = logging.getLogger("irbin")

@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from irbin.errors import UsageError
+from irbin.messages import one_line
 
 VARIABLE = "IRBIN_KERNELS"
 REFERENCE = "reference"
@@ -39,10 +40,9 @@ def _load() -> tuple[ModuleType | None, str]:
 def _why(error: ImportError, folder: Path) -> str:
     """Why the module in `folder` could not be imported, and what to do, in one line."""
     if not isinstance(error, ModuleNotFoundError) or error.name != _NATIVE:
-        said = " ".join(str(error).split())
         return (
-            f"the native kernels cannot be loaded ({said}); `pip install -v .` in irbin's source "
-            "builds them anew"
+            f"the native kernels cannot be loaded ({one_line(error)}); `pip install -v .` in "
+            "irbin's source builds them anew"
         )
     if (folder / "csrc").is_dir():  # which only the source tree has
         root = folder.parents[1]

@@ -5,7 +5,6 @@ Pure and torch-free, so that a plan can be made, printed and tested without a ne
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import Counter
 from dataclasses import replace
@@ -13,6 +12,7 @@ from fnmatch import fnmatchcase
 
 from irbin import bits
 from irbin.errors import PlanError
+from irbin.messages import N_NAMED, names_of, nearest_names
 from irbin.records.kinds import ACTIVATIONS, BALANCES
 from irbin.records.plan import Decision, LayerGraph, LayerRecord, Plan, PlanOptions
 
@@ -92,9 +92,8 @@ def matches(rule: str, name: str) -> bool:
 def _unmatched(option: str, rule: str, names: list[str]) -> str:
     wanted = rule.removeprefix(_REGEX)
     modules = {".".join(n.split(".")[:i]) for n in names for i in range(1, n.count(".") + 2)}
-    near = difflib.get_close_matches(wanted, sorted(modules), n=3, cutoff=0.4) or names[:3]
-    nearest = ", ".join(f"`{n}`" for n in near)
-    return f"`{option}` rule `{rule}` matches no layer; the nearest names are {nearest}"
+    near = nearest_names(wanted, sorted(modules), cutoff=0.4) or names[:N_NAMED]
+    return f"`{option}` rule `{rule}` matches no layer; the nearest names are {names_of(near)}"
 
 
 def _decide(layer: LayerRecord, options: PlanOptions) -> Decision:

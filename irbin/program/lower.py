@@ -21,6 +21,7 @@ from torch.utils._pytree import TreeSpec, keystr, tree_flatten_with_path, tree_u
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, binary_layers
 from irbin.copies import copied, plain_floats, scripted_parts
 from irbin.errors import LowerError
+from irbin.messages import with_class
 from irbin.program.freeze import FrozenLayer, Geometry, PackedConv2d, PackedLinear, UnpackedLayer
 from irbin.program.kept_signs import take_signs_of_inputs
 from irbin.program.lowered import Lowered
@@ -168,10 +169,10 @@ def _export(module: nn.Module, input_size: tuple[int, int, int]) -> torch.export
             if _exports_at_fixed_batch(module, example):
                 raise LowerError(
                     "expected a network for any batch size, got one whose code is bound to the "
-                    f"batch it is traced with{where}: {_first_line(error)}"
+                    f"batch it is traced with{where}: {_cause(error)}"
                 ) from error
             raise LowerError(
-                f"`torch.export` cannot follow the network{where}: {_first_line(error)}"
+                f"`torch.export` cannot follow the network{where}: {_cause(error)}"
             ) from error
         _refuse_autocast(exported.graph_module)
         return exported
@@ -223,11 +224,10 @@ def _exports_at_fixed_batch(module: nn.Module, example: Tensor) -> bool:
     return True
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
+def _cause(error: Exception) -> str:
     if "DataDependent" in type(error).__name__:
         return "what it computes, not only its numbers, depends on the images"
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return with_class(error)
 
 
 def _translate(module: nn.Module, exported: torch.export.ExportedProgram) -> Lowered:

@@ -19,7 +19,7 @@ from pydantic import Field, StrictBool, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from irbin.errors import UsageError
-from irbin.messages import nearest
+from irbin.messages import nearest, one_line, system_says
 from irbin.recipes.recipe import Recipe
 from irbin.records.json import JsonValue, from_json, to_json
 from irbin.records.knob import knobs_of
@@ -184,7 +184,7 @@ def _text(name_or_file: str) -> str:
             )
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"`recipe`: cannot read {name_or_file}: {error.strerror}") from error
+        raise UsageError(f"`recipe`: cannot read {name_or_file}: {system_says(error)}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"`recipe`: expected YAML in {name_or_file}, got: {error}") from error
 
@@ -217,8 +217,7 @@ def _mapping(text: str, where: str) -> dict[str, JsonValue]:
     try:
         content = yaml.load(text, _Loader)  # a safe one
     except (yaml.YAMLError, ValueError) as error:
-        first = " ".join(str(error).split())[:200]
-        raise UsageError(f"`recipe`: expected YAML in {where}, got: {first}") from error
+        raise UsageError(f"`recipe`: expected YAML in {where}, got: {one_line(error)}") from error
     except RecursionError as error:
         raise UsageError(
             f"`recipe`: expected YAML in {where}, got lists too deep to read"

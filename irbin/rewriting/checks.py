@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 from irbin.binary.layers import BinaryLayer
 from irbin.copies import copied
 from irbin.errors import ConvertError, TraceError, UsageError
+from irbin.messages import first_line
 from irbin.records.options import SourceOptions
 from irbin.records.plan import Plan
 from irbin.rewriting.network import Network
@@ -67,8 +68,8 @@ def check_runs(module: nn.Module, plan: Plan) -> None:
                 raise ConvertError("the converted network gives an output that is not finite")
             loss.backward()  # type: ignore[no-untyped-call]
         except RuntimeError as error:
-            text = str(error).strip().split("\n")[0]
-            raise ConvertError(f"the converted network does not train: {text}") from error
+            why = first_line(error)
+            raise ConvertError(f"the converted network does not train: {why}") from error
     for name, layer in layers.items():
         _check_gradient(name, layer)
     check_latent_weights_are_private(probe, layers, x, answers)
@@ -248,10 +249,9 @@ def at_size(network: Network, options: SourceOptions) -> Network:
         try:
             network.module.eval()(torch.zeros(1, *size, device=first.device, dtype=first.dtype))
         except Exception as error:  # the network's own code may raise anything
-            text = str(error).strip().split("\n")[0]
             raise UsageError(
                 f"`input_size`: the network was converted for {made_for} and does not run at "
-                f"{size}: {text}"
+                f"{size}: {first_line(error)}"
             ) from error
     seen = dataclasses.replace(network.source.preprocessing, input_size=size)
     source = dataclasses.replace(network.source, preprocessing=seen)

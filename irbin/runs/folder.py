@@ -24,6 +24,7 @@ import yaml
 
 from irbin.errors import TrainingError, UsageError
 from irbin.files import write_file
+from irbin.messages import one_line, system_says
 from irbin.processes import Group
 from irbin.recipes.recipe import Recipe
 from irbin.recipes.request import recipe_of
@@ -71,7 +72,7 @@ def begin_run(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot make the run folder {out}: {error.strerror}") from error
+        raise UsageError(f"cannot make the run folder {out}: {system_says(error)}") from error
     args = {
         "command": dict(inputs or {}),
         "asked": {name: getattr(asked or recipe, name) for name in _DECIDED},
@@ -133,8 +134,9 @@ def read_args(out: Path) -> tuple[Recipe, DataOptions]:
         recipe = recipe_of(args["recipe"])  # a run of an earlier version has fewer knobs
         return recipe, from_json(DataOptions, args["data"], str(file))
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        first = " ".join(str(error).split())
-        raise TrainingError(f"expected the options of a run in {file}, got: {first}") from error
+        raise TrainingError(
+            f"expected the options of a run in {file}, got: {one_line(error)}"
+        ) from error
 
 
 def check_same_images(out: Path, source: SourceRecord) -> None:

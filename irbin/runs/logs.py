@@ -22,6 +22,7 @@ import yaml
 
 from irbin.errors import UsageError
 from irbin.files import write_file
+from irbin.messages import one_line
 from irbin.records.training import EpochRecord, StepRecord
 
 _log = logging.getLogger(__name__)
@@ -84,10 +85,9 @@ class Log(ABC):
             work()
         except Exception as error:
             self.failed = True
-            said = " ".join(str(error).split())
             _log.warning(
                 "`--log %s` failed and is given up, training goes on: %s: %s",
-                self.name, type(error).__name__, said,
+                self.name, type(error).__name__, one_line(error),
             )  # fmt: skip
 
 

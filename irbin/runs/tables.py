@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from irbin.errors import SourceError
+from irbin.messages import system_says
 from irbin.records.training import EpochRecord, LayerDiagnostics
 
 SUMMARY, DIAGNOSTICS = "summary.csv", "diagnostics.csv"
@@ -100,7 +101,7 @@ def _missing(run: Path, name: str, error: OSError) -> str:
     if not run.is_dir():
         return f"expected a run folder, got {run}, which is no folder"
     if not isinstance(error, FileNotFoundError):
-        return f"cannot read {run / name}: {error.strerror}"
+        return f"cannot read {run / name}: {system_says(error)}"
     if name == DIAGNOSTICS and (run / SUMMARY).is_file():
         return f"{run} has no {name}: it trained a float network, or an older irbin trained it"
     if (run / "args.yaml").is_file():

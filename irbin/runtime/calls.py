@@ -12,6 +12,7 @@ from torch import Tensor
 from irbin.errors import ArtifactError
 from irbin.kernels import native
 from irbin.kernels.kernel import Kernel
+from irbin.messages import first_line
 from irbin.program.fused import Fused, Item
 from irbin.program.shapes import sizes
 from irbin.program.types import INT, Dtype, Node, Ref, TensorType, Value, ValueType, one_tensor
@@ -202,8 +203,7 @@ def _described(values: Any) -> str:
 
 def failure(item: Item | None, error: Exception, n: int = 0) -> str:
     """One line for what an item raised for n images; None stands for the program as a whole."""
-    text = str(error).strip().splitlines()
-    what = text[0] if text else type(error).__name__
+    what = first_line(error)
     node = item.root if isinstance(item, Fused) else item
     where = "the program" if node is None else f"node `{node.name}` ({node.op})"
     if isinstance(error, MemoryError) or "can't allocate memory" in what:

@@ -17,6 +17,7 @@ from irbin.kernels.kernel import Kernel
 from irbin.kernels.passes import PoolKernel, RowsKernel
 from irbin.kernels.steps import Floats, Step, simplify
 from irbin.kernels.thresholds import find_thresholds
+from irbin.messages import first_line
 from irbin.program.fused import Fused, FusedStep
 from irbin.program.own import BConv2d, BGemm
 from irbin.program.types import Ref, ValueType, fixed, one_tensor
@@ -52,8 +53,9 @@ def make_kernel(
             return _pool_kernel(item, steps, n_channels, constants, types, float_math)
         return RowsKernel(n_channels, simplify_floats(steps))
     except Exception as error:
-        what = str(error) or type(error).__name__
-        raise ArtifactError(f"node `{item.root.name}` ({item.root.op}): {what}") from error
+        raise ArtifactError(
+            f"node `{item.root.name}` ({item.root.op}): {first_line(error)}"
+        ) from error
 
 
 def written_out(

@@ -15,7 +15,7 @@ import torch
 from huggingface_hub import constants
 
 from irbin.errors import SourceError
-from irbin.messages import first_line
+from irbin.messages import with_class
 
 _TRANSPORTS = {"httpx", "httpx2", "httpcore", "httpcore2", "huggingface_hub", "requests", "urllib3"}
 """Packages whose errors mean that a file could not be fetched; they have no common ancestor."""
@@ -57,14 +57,14 @@ def is_unreachable(error: BaseException) -> bool:
 def url_unreachable(name: str, url: str, error: Exception) -> SourceError:
     """The error for a plain URL: names it and torch's cache file."""
     places = f"`{url}` and the file `{cached_path(url)}`"
-    reason = f"{type(error).__name__}: {first_line(error)}"
+    reason = with_class(error)
     return _unreachable(name, places, reason, "TORCH_HOME", "give `--no-pretrained`")
 
 
 def hub_unreachable(name: str, repository: str, error: Exception) -> SourceError:
     """The error for a Hugging Face repository: names it and the hub's cache folder."""
     places = f"`{repository}` on the Hugging Face hub and in its cache `{constants.HF_HUB_CACHE}`"
-    reason = f"{type(error).__name__}: {first_line(error)}"
+    reason = with_class(error)
     if not hub_has_address():
         reason = f"the host of {constants.ENDPOINT} cannot be resolved"
     # without its repository not even the architecture of an `hf-hub:` name is known

@@ -17,7 +17,7 @@ from torch.nn.parameter import is_lazy
 
 from irbin.copies import copied
 from irbin.errors import SourceError, UsageError
-from irbin.messages import first_line, nearest
+from irbin.messages import nearest, with_class
 from irbin.records.options import Preprocessing, SourceOptions, SourceRecord
 from irbin.rewriting.network import Network
 from irbin.sources.feeding import stated
@@ -64,9 +64,7 @@ def build_module(name: str, kwargs: Mapping[str, Any]) -> nn.Module:
         with _working_directory_first():
             module = factory(**kwargs)
     except Exception as error:  # the user's code may raise anything
-        raise SourceError(
-            f"`module:{name}` raised {type(error).__name__}: {first_line(error)}"
-        ) from error
+        raise SourceError(f"`module:{name}` raised {with_class(error)}") from error
     if not isinstance(module, nn.Module):
         raise SourceError(
             f"`module:{name}`: expected a factory that returns a torch.nn.Module, "
@@ -117,7 +115,7 @@ def _factory(name: str) -> Callable[..., Any]:
     except Exception as error:  # the user's code may raise anything
         raise SourceError(
             f"`module:{name}`: `{module_name}` cannot be imported "
-            f"({type(error).__name__}: {first_line(error)}); it must be installed or lie in the "
+            f"({with_class(error)}); it must be installed or lie in the "
             "working directory"
         ) from error
     factory = getattr(code, attribute, None)

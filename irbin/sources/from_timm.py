@@ -22,7 +22,7 @@ from irbin.checkpoints.checkpoint import Checkpoint, check_finite, read_checkpoi
 from irbin.checkpoints.formats import weights_in
 from irbin.checkpoints.matching import by_name
 from irbin.errors import IrbinError, SourceError, UsageError
-from irbin.messages import first_line, nearest
+from irbin.messages import first_line, nearest, one_line, with_class
 from irbin.records.options import Preprocessing, SourceOptions, SourceRecord
 from irbin.rewriting.network import Network
 from irbin.sources.feeding import FIELDS, stated
@@ -172,7 +172,7 @@ def _find_folder(folder: Path) -> TimmModel:
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise SourceError(
             f"`{folder / 'config.json'}`: expected timm's configuration with `architecture` and "
-            f"`pretrained_cfg` ({type(error).__name__}: {first_line(error)})"
+            f"`pretrained_cfg` ({with_class(error)})"
         ) from error
     return _described(parsed, str(folder), folder)
 
@@ -322,7 +322,6 @@ def _explain(
         if cfg.get("hf_hub_id"):
             return hub_unreachable(found.weights, cfg["hf_hub_id"], error)
         return url_unreachable(found.weights, str(cfg.get("url") or cfg.get("file")), error)
-    message = " ".join(str(error).split())[:300]
     what = f"weights of `{found.weights}`" if pretrained else f"`{found.architecture}`"
     verb = "cannot be loaded" if pretrained else "cannot be built"
-    return SourceError(f"{what} {verb}: {type(error).__name__}: {message}")
+    return SourceError(f"{what} {verb}: {type(error).__name__}: {one_line(error)}")

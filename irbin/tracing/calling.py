@@ -17,7 +17,7 @@ from torch.utils._pytree import keystr, tree_flatten_with_path
 from irbin.copies import plain_floats
 from irbin.errors import SourceError
 from irbin.lines import line_of_error
-from irbin.messages import first_line
+from irbin.messages import with_class
 from irbin.records.options import Preprocessing
 from irbin.tracing.tracer import untouched
 
@@ -73,9 +73,8 @@ def why_it_fails(module: nn.Module, size: tuple[int, ...], error: Exception) -> 
 
 def cause(error: BaseException) -> str:
     """An error in one line: its class, the first line of its message, the network's own line."""
-    line, kind, text = line_of_error(error), type(error).__name__, str(error).strip()
-    said = f"{kind}: {first_line(error)}" if text and isinstance(error, Exception) else kind
-    return said + f" ({line})" * bool(line)
+    line = line_of_error(error)
+    return with_class(error) + f" ({line})" * bool(line)
 
 
 def _why_it_cannot_be_called(module: nn.Module) -> str:

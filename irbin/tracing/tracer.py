@@ -25,6 +25,7 @@ from torch.utils._pytree import TreeSpec, tree_unflatten
 from irbin.binary.activations import RPReLU, SignKept
 from irbin.errors import TraceError
 from irbin.lines import line_running
+from irbin.messages import first_line
 from irbin.tracing.loses_sign import whole_activations
 
 OTHER_LAYERS = (nn.modules.conv._ConvNd, nn.RNNBase, nn.MultiheadAttention, nn.Bilinear)
@@ -185,7 +186,7 @@ _LONGEST_LINE = 60
 
 def why_untraceable(error: Exception) -> str:
     """What stopped the trace, in words, and the network's line that it happened in."""
-    text = str(error).strip().split("\n")[0] or type(error).__name__
+    text = first_line(error)
     text = next((words for mark, words in _IN_WORDS.items() if mark in text), text)
     frames = traceback.extract_tb(error.__traceback__)
     places = [f for f in frames if not f.filename.startswith((torch.__path__[0], __file__))]

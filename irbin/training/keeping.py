@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 
 from safetensors import SafetensorError
 
-from irbin.data.batches import first_line
 from irbin.errors import TrainingError
 from irbin.files import replace_folder
+from irbin.messages import first_line
 from irbin.records.training import EpochRecord, LayerDiagnostics, RunRecord
 from irbin.runs.folder import write_result, write_summary
 from irbin.sources.folder import save_folder

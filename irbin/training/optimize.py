@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from fnmatch import fnmatch
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import nn
 
 from irbin.binary.layers import binary_layers
 from irbin.errors import TrainingError, UsageError
+from irbin.messages import N_NAMED, names_of, nearest_names
 from irbin.recipes.recipe import Recipe
 from irbin.tracing.tracer import is_norm
 
@@ -89,10 +89,10 @@ def make_optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     groups = param_groups(module, recipe)
     known = list_optimizers()
     if recipe.opt.lower().removeprefix("lookahead_") not in known:
-        near = difflib.get_close_matches(recipe.opt.lower(), known, n=3) or known[:3]
+        near = nearest_names(recipe.opt.lower(), known) or known[:N_NAMED]
         raise UsageError(
             f"`opt`: expected one of timm's optimizers, got `{recipe.opt}`; "
-            f"near it: {', '.join(near)}"
+            f"nearest: {names_of(near)}"
         )
     try:
         optimizer = create_optimizer_v2(

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 from irbin.binary.held import held_weights
 from irbin.errors import TrainingError
 from irbin.evaluation.modes import autocast, evaluating
+from irbin.messages import first_line
 from irbin.recipes.recipe import Recipe
 from irbin.records.options import SMALL_SIDE
 from irbin.training.cut_off import made_anew
@@ -179,7 +180,7 @@ def compiled_teacher(
 
 def _refuse_or_tell(error: Exception, required: bool, what: str) -> None:
     """Says that torch.compile failed: as an error where it was asked for, else in a note."""
-    first = ([*str(error).strip().splitlines(), type(error).__name__])[0]
+    first = first_line(error)
     if required:
         raise TrainingError(
             f"`--compile`: torch.compile failed: {first}; `--no-compile` trains without it"
@@ -209,8 +210,8 @@ def _amp(
         with evaluating(module), torch.no_grad(), autocast(device, "bfloat16"):
             module(images)
     except (RuntimeError, NotImplementedError) as error:
-        first = str(error).splitlines()[0][:100]
-        return "off", f"float32 (the network does not run in bfloat16: {first})"
+        why = first_line(error)
+        return "off", f"float32 (the network does not run in bfloat16: {why})"
     return "bfloat16", "bfloat16 (the processor has it)"
 
 

@@ -24,9 +24,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save
 from torch import Tensor
 
-from irbin.data.batches import first_line
 from irbin.errors import TrainingError
 from irbin.files import current, remove, replace_folder, write_file
+from irbin.messages import first_line
 from irbin.records.json import JsonValue
 from irbin.records.training import EpochRecord
 from irbin.sources.folder import save_folder

@@ -17,13 +17,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from irbin.data.batches import Loader, first_line
+from irbin.data.batches import Loader
 from irbin.data.choice import in_words
 from irbin.data.memory import free_bytes
 from irbin.data.order import Indices
 from irbin.data.sending import sent
 from irbin.errors import UsageError
 from irbin.files import write_file
+from irbin.messages import first_line
 
 FOLDER = "views"
 """Of a run folder: a file for each view."""

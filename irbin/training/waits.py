@@ -8,8 +8,8 @@ from collections.abc import Generator, Iterator
 from torch import Tensor
 
 from irbin.data import Loader
-from irbin.data.batches import first_line
 from irbin.errors import DataError, LostWorkerError
+from irbin.messages import with_class
 
 
 class Waits(Iterator[tuple[Tensor, Tensor]]):
@@ -42,7 +42,7 @@ class Waits(Iterator[tuple[Tensor, Tensor]]):
                 raise
             raise LostWorkerError(
                 "expected all processes that read images to stay, but one ended: "
-                f"{type(error).__name__}: {first_line(error)}"
+                f"{with_class(error)}"
             ) from error
         self.seconds += time.perf_counter() - begin
         if batch is None:

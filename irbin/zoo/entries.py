@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from pathlib import Path
 
 from irbin.errors import SourceError, UsageError
+from irbin.messages import N_NAMED, names_of, nearest_names
 from irbin.records.json import from_json
 from irbin.records.zoo import ZooRecord
 
@@ -74,9 +74,6 @@ def _known(name: str) -> str:
     known = entry_names()
     if name in known:
         return name
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known[:3]
-    shown = ", ".join(f"`{PREFIX}{one}`" for one in near)
-    raise SourceError(
-        f"the zoo has no `{PREFIX}{name}`; nearest: {shown or 'none, it is empty'}; "
-        "`irbin zoo` lists all"
-    )
+    near = nearest_names(name, known) or known[:N_NAMED]
+    shown = names_of(f"{PREFIX}{one}" for one in near) if near else "none, it is empty"
+    raise SourceError(f"the zoo has no `{PREFIX}{name}`; nearest: {shown}; `irbin zoo` lists all")

@@ -281,7 +281,7 @@ def test_a_repaired_image_lets_the_run_go_on_as_if_nothing_had_been(
 def test_unknown_optimizer_is_a_usage_error(
     make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match=r"`opt`: expected one of timm's.*near it: .*adamw"):
+    with pytest.raises(UsageError, match=r"`opt`: expected one of timm's.*nearest: .*`adamw`"):
         finetune(make_network(), data, replace(recipe, opt="adamww"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
