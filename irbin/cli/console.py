@@ -198,15 +198,26 @@ class _Notes(logging.Handler):
         say(notes(), f"note: {record.getMessage()}", style="yellow")
 
 
+class _LibrarysNotes(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        text = " ".join(record.getMessage().split())
+        say(notes(), f"note: {record.name.partition('.')[0]}: {text}", style="yellow")
+
+
 @contextmanager
 def logged_as_notes() -> Iterator[None]:
-    """Shows what irbin logs, a line each on standard error, whatever is being displayed there."""
-    handler, log = _Notes(), logging.getLogger("irbin")
+    """Shows what is logged, a line each on standard error, whatever is being displayed there.
+
+    All that irbin says, and what a library says from warnings on, unless it shows that itself.
+    """
+    handler, log, before = _Notes(), logging.getLogger("irbin"), logging.lastResort
     log.addHandler(handler)
+    logging.lastResort = _LibrarysNotes(logging.WARNING)
     try:
         yield
     finally:
         log.removeHandler(handler)
+        logging.lastResort = before
 
 
 @contextmanager

@@ -59,7 +59,8 @@ output has the JSON and nothing else; everything else moves to standard error.
 
 What takes longer than five seconds is named there, without a terminal too. Of Python's warnings
 those are shown, a line each, that the network's own code gives by `warnings.warn`; with
-`PYTHONWARNINGS=default` all are, torch's too.
+`PYTHONWARNINGS=default` all are, torch's too. What a library logs, from warnings on, is a note that
+names the library.
 
 ## What names a network
 

@@ -7,6 +7,7 @@ What a network's author wrote with `warnings.warn` is for who uses it.
 
 from __future__ import annotations
 
+import os
 import sys
 import sysconfig
 import warnings
@@ -19,12 +20,13 @@ from irbin.cli.console import is_first_process, notes, say
 
 _FROM_TORCH = "(Triggered internally at"
 """End of what torch's C++ warns of, on behalf of the line of Python that runs."""
+_FILTERS = "PYTHONWARNINGS"
 _PYTHON, _IRBIN = sysconfig.get_path("stdlib"), str(Path(__file__).parents[1])
 
 
 @contextmanager
 def own_warnings_as_notes() -> Iterator[None]:
-    """Within, warnings are notes, a line each and once, or nothing.
+    """Within, warnings are notes, a line each and once, or nothing; those of children are nothing.
 
     Who set `PYTHONWARNINGS` or `python -W` sees what Python shows.
     """
@@ -40,9 +42,27 @@ def own_warnings_as_notes() -> Iterator[None]:
             told.add(said)
             say(notes(), f"note: {said}", style="yellow")
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _unheard_from_children():
         warnings.showwarning = show  # type: ignore[assignment]  # takes where it is, unnamed
         yield
+
+
+@contextmanager
+def _unheard_from_children() -> Iterator[None]:
+    """Within, interpreters that are started show no warnings: they know nothing of `show`.
+
+    They read images (spawned loader workers), compile kernels and measure; a worker that is forked
+    has `show` as it is.
+    """
+    before = os.environ.get(_FILTERS)
+    os.environ[_FILTERS] = "ignore"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_FILTERS]
+        else:
+            os.environ[_FILTERS] = before
 
 
 def _speaker(frame: FrameType | None) -> str:

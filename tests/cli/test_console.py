@@ -93,6 +93,15 @@ def test_what_irbin_logs_is_a_line_on_standard_error(capsys) -> None:
     assert log.handlers == []
 
 
+def test_what_a_library_logs_is_a_line_too_and_only_from_warnings_on(capsys) -> None:
+    log, before = logging.Logger("timm.models", logging.DEBUG), logging.lastResort
+    with logged_as_notes():
+        log.warning("No weights\nexist")
+        log.info("Loading")
+    assert capsys.readouterr() == ("", "note: timm: No weights exist\n")
+    assert logging.lastResort is before
+
+
 @pytest.mark.parametrize("name", ["config.json", "program.json", "w.index.json", "model.pth"])
 def test_json_does_not_replace_what_a_command_reads(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("{}")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable
@@ -69,6 +71,20 @@ def test_who_asked_python_for_warnings_gets_them(own, capsys, monkeypatch) -> No
     monkeypatch.setattr(sys, "warnoptions", ["default"])
     with pytest.warns(UserWarning, match="old style"), own_warnings_as_notes():
         own("warnings.warn('old style')")
+
+
+@pytest.mark.parametrize("before", [None, ""])
+def test_a_process_that_is_started_shows_none(before, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONWARNINGS", raising=False)
+    if before is not None:
+        monkeypatch.setenv("PYTHONWARNINGS", before)
+    command = [sys.executable, "-c", "import warnings; warnings.warn('of a worker')"]
+    with own_warnings_as_notes():
+        within = subprocess.run(command, capture_output=True, text=True, check=True)
+    after = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert within.stderr == ""
+    assert "of a worker" in after.stderr
+    assert os.environ.get("PYTHONWARNINGS") == before
 
 
 def test_a_command_shows_no_page_of_torch(
