@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +18,10 @@ from types import ModuleType
 from typing import Any
 
 from irbin.errors import UsageError
-from irbin.messages import one_line
+from irbin.kernels import missing
 
 VARIABLE = "IRBIN_KERNELS"
 REFERENCE = "reference"
-_NATIVE = "irbin.kernels._native"
 _SLOWLY = "packed networks run on the NumPy reference, slowly"
 
 _log = logging.getLogger(__name__)
@@ -32,29 +30,9 @@ _log = logging.getLogger(__name__)
 def _load() -> tuple[ModuleType | None, str]:
     """The extension module, or why there is none."""
     try:
-        return importlib.import_module(_NATIVE), ""
+        return importlib.import_module(missing.MODULE), ""
     except ImportError as error:
-        return None, _why(error, Path(__file__).parent)
-
-
-def _why(error: ImportError, folder: Path) -> str:
-    """Why the module in `folder` could not be imported, and what to do, in one line."""
-    if not isinstance(error, ModuleNotFoundError) or error.name != _NATIVE:
-        return (
-            f"the native kernels cannot be loaded ({one_line(error)}); `pip install -v .` in "
-            "irbin's source builds them anew"
-        )
-    if (folder / "csrc").is_dir():  # which only the source tree has
-        root = folder.parents[1]
-        return (
-            f"irbin is imported from the checkout {root}, whose native kernels are not built for "
-            f"Python {sys.version_info.major}.{sys.version_info.minor}; `pip install -v -e {root}` "
-            "builds them or shows why not"
-        )
-    return (
-        "irbin was installed without native kernels: no C++17 compiler was found (GCC or Clang), "
-        "or the build failed; `pip install -v .` shows which"
-    )
+        return None, missing.why(error, Path(__file__).parent)
 
 
 _module, _reason = _load()

@@ -216,22 +216,6 @@ class TestWhyThereIsNone:
 
         return load
 
-    @pytest.fixture
-    def absent(self):
-        return ModuleNotFoundError("No module named 'irbin.kernels._native'", name=NATIVE)
-
-    def test_an_installation_without_it_is_told_how_to_see_the_build(self, absent, tmp_path):
-        assert native._why(absent, tmp_path) == (
-            "irbin was installed without native kernels: no C++17 compiler was found (GCC or "
-            "Clang), or the build failed; `pip install -v .` shows which"
-        )
-
-    def test_a_checkout_is_called_one(self, absent, tmp_path):
-        (tmp_path / "irbin" / "kernels" / "csrc").mkdir(parents=True)
-        found = native._why(absent, tmp_path / "irbin" / "kernels")
-        assert found.startswith(f"irbin is imported from the checkout {tmp_path}, whose native ")
-        assert found.endswith(f"`pip install -v -e {tmp_path}` builds them or shows why not")
-
     @pytest.mark.parametrize(
         "said",
         [
@@ -240,10 +224,11 @@ class TestWhyThereIsNone:
         ],
     )
     def test_the_words_of_the_loader_are_shown_in_one_line(self, loaded, said):
-        assert loaded(ImportError(said, name=NATIVE)) == (
-            f"the native kernels cannot be loaded ({' '.join(said.split())}); `pip install -v .` "
-            "in irbin's source builds them anew"
+        found = loaded(ImportError(said, name=NATIVE))
+        assert found.startswith(
+            f"the native kernels cannot be loaded ({' '.join(said.split())}); `pip install -v "
         )
+        assert found.endswith(" builds them anew")
 
     def test_a_module_that_it_needs_and_is_missing_is_named(self, loaded):
         found = loaded(ModuleNotFoundError("No module named 'other'", name="other"))

@@ -1,0 +1,119 @@
+"""Every way to have no native kernels names the command that really builds them."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from irbin.kernels import missing
+from irbin.kernels.missing import why
+
+ANEW = "`pip install -v --no-cache-dir --force-reinstall --no-deps {}`"
+
+
+@pytest.fixture
+def absent():
+    return ModuleNotFoundError(f"No module named '{missing.MODULE}'", name=missing.MODULE)
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    (tmp_path / "irbin" / "kernels" / "csrc").mkdir(parents=True)
+    return tmp_path
+
+
+@pytest.fixture
+def installed(monkeypatch, tmp_path):
+    """irbin's metadata as pip writes them, with this beside; None for nothing."""
+
+    def install(direct_url: str | None) -> None:
+        site = tmp_path / "site"
+        info = site / "irbin-0.1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: irbin\nVersion: 0.1.0\n")
+        if direct_url is not None:
+            (info / "direct_url.json").write_text(direct_url)
+        monkeypatch.setattr(sys, "path", [str(site)])
+
+    return install
+
+
+def test_an_installation_says_what_failed_and_how_to_build_anew(absent, tmp_path, installed):
+    installed(None)
+    assert why(absent, tmp_path) == (
+        "irbin was installed without native kernels: no C++17 compiler was found (GCC or "
+        f"Clang), or the build failed; {ANEW.format('irbin')} builds them or shows why not"
+    )
+
+
+@pytest.mark.parametrize(
+    ("direct_url", "source"),
+    [
+        (None, "irbin"),
+        ({"url": "https://host/irbin.tar.gz", "archive_info": {}}, "https://host/irbin.tar.gz"),
+        (
+            {"url": "https://host/irbin", "vcs_info": {"vcs": "git", "commit_id": "abc"}},
+            "git+https://host/irbin@abc",
+        ),
+    ],
+    ids=["index", "archive", "repository"],
+)
+def test_it_is_built_from_where_it_came_from(absent, tmp_path, installed, direct_url, source):
+    installed(direct_url and json.dumps(direct_url))
+    assert f"; {ANEW.format(source)} builds" in why(absent, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["source", "a source"])
+def test_it_is_built_from_the_folder_it_came_from(absent, tmp_path, installed, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    installed(json.dumps({"url": folder.as_uri(), "dir_info": {}}))
+    written = f"'{folder}'" if " " in name else folder
+    assert f"; {ANEW.format(written)} builds" in why(absent, tmp_path)
+
+
+def test_a_source_that_is_gone_is_not_named(absent, tmp_path, installed):
+    installed(json.dumps({"url": (tmp_path / "gone").as_uri(), "dir_info": {}}))
+    assert f"; {ANEW.format('.')} in irbin's source builds" in why(absent, tmp_path)
+
+
+@pytest.mark.parametrize("path", [[], None], ids=["no metadata", "damaged"])
+def test_metadata_that_say_nothing_name_the_source(absent, tmp_path, installed, monkeypatch, path):
+    if path is None:
+        installed("{")
+    else:
+        monkeypatch.setattr(sys, "path", path)
+    assert f"; {ANEW.format('.')} in irbin's source builds" in why(absent, tmp_path)
+
+
+def test_a_checkout_is_called_one_and_no_word_is_of_compilers(absent, checkout, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(checkout)])
+    assert why(absent, checkout / "irbin" / "kernels") == (
+        f"irbin is imported from the checkout {checkout}, whose native kernels are not built for "
+        f"Python {sys.version_info.major}.{sys.version_info.minor}; "
+        f"`pip install -v -e {checkout}` builds them or shows why not"
+    )
+
+
+def test_in_a_checkout_the_installed_one_with_kernels_is_named(absent, checkout, monkeypatch):
+    site = checkout / "site-packages"
+    kernels = site / "irbin" / "kernels"
+    kernels.mkdir(parents=True)
+    monkeypatch.setattr(sys, "path", [str(checkout), str(site)])
+    (kernels / "native.py").touch()
+    assert "has kernels" not in why(absent, checkout / "irbin" / "kernels")
+    (kernels / "_native.so").touch()
+    assert f"(the irbin in {site} has kernels, and is not the one that runs); " in why(
+        absent, checkout / "irbin" / "kernels"
+    )
+
+
+def test_a_module_that_the_loader_refuses_is_built_anew(checkout, tmp_path, installed):
+    installed(None)
+    error = ImportError("undefined symbol", name=missing.MODULE)
+    said = "the native kernels cannot be loaded (undefined symbol); "
+    assert why(error, tmp_path) == f"{said}{ANEW.format('irbin')} builds them anew"
+    there = checkout / "irbin" / "kernels"
+    assert why(error, there) == f"{said}`pip install -v -e {checkout}` builds them anew"
