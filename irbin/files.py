@@ -11,19 +11,24 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from irbin.bounds import MAX_DIGITS, MAX_JSON_BYTES, MAX_NESTING
-from irbin.errors import SourceError, UsageError
+from irbin.errors import UsageError
 from irbin.messages import system_says
 
 
 def beside(path: Path) -> Path:
     """Where what will be `path` is written: `<name>.partial` in the same folder."""
     return path.with_name(f"{path.name}.partial")
+
+
+def traces(path: Path) -> set[str]:
+    """Names in its folder that a program which ends while it writes `path` may leave."""
+    return {path.name, beside(path).name, _previous(path).name}
 
 
 def check_place(path: Path) -> None:
@@ -184,11 +189,11 @@ def whole_folder(path: Path) -> Iterator[Path]:
     at every moment one of the two is complete.
 
     Raises:
-        SourceError: the disk refuses.
+        OSError: the system refuses; it names a file, `path` where the system names none.
     """
     path = path.absolute()
     partial = beside(path)
-    try:
+    with named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove(partial)  # left by a process that was killed
         partial.mkdir()
@@ -197,22 +202,6 @@ def whole_folder(path: Path) -> Iterator[Path]:
             put_in_place(partial, path)
         finally:
             remove(partial)
-    except OSError as error:
-        raise SourceError(f"`{path}` cannot be written: {system_says(error)}") from error
-
-
-def replace_folder(path: Path, fill: Callable[[Path], None]) -> None:
-    """Puts a folder that `fill` writes in the place of `path`, see `irbin.files`.
-
-    Args:
-        path: final place.
-        fill: called with a path that does not exist; makes the folder there.
-    """
-    partial = beside(path)
-    remove(partial)
-    with removed_on_error(partial):
-        fill(partial)
-    put_in_place(partial, path)
 
 
 @contextmanager

@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+import irbin
 from irbin import files
 from irbin.errors import UsageError
 from irbin.files import (
@@ -18,7 +20,7 @@ from irbin.files import (
     current,
     put_in_place,
     remove,
-    replace_folder,
+    whole_folder,
     write_file,
 )
 
@@ -151,7 +153,8 @@ def test_the_previous_folder_is_found_when_a_save_was_cut(tmp_path: Path) -> Non
     (tmp_path / "last.previous").mkdir()
     assert current(tmp_path / "last") == tmp_path / "last.previous"
     (tmp_path / "last.partial").mkdir()  # of the save that was cut
-    replace_folder(tmp_path / "last", lambda folder: folder.mkdir())
+    with whole_folder(tmp_path / "last"):
+        pass
     assert current(tmp_path / "last") == tmp_path / "last"
     assert [path.name for path in tmp_path.iterdir()] == ["last"]
 
@@ -161,15 +164,30 @@ def test_a_folder_that_cannot_be_filled_leaves_the_old_one(tmp_path: Path) -> No
     place.mkdir()
     (place / "old").write_text("kept")
 
-    def fail(folder: Path) -> None:
-        folder.mkdir()
-        (folder / "half").write_text("")
-        raise OSError("no space left")
+    def fail() -> None:
+        with whole_folder(place) as folder:
+            (folder / "half").write_text("")
+            raise OSError(errno.ENOSPC, "no space left")
 
-    with pytest.raises(OSError, match="no space left"):
-        replace_folder(place, fail)
+    with pytest.raises(OSError, match="no space left") as caught:
+        fail()
+    assert caught.value.filename == str(place)
     assert [path.name for path in tmp_path.iterdir()] == ["last"]
     assert (place / "old").read_text() == "kept"
-    replace_folder(place, lambda folder: folder.mkdir())
+    with whole_folder(place):
+        pass
     assert [path.name for path in tmp_path.iterdir()] == ["last"]
     assert list(place.iterdir()) == []
+
+
+def test_only_files_puts_in_place() -> None:
+    root = Path(irbin.__file__).parent
+    words = r"\.rename\(|os\.replace|\.replace\((partial|path)|\.partial|NamedTemporary|mkstemp"
+    own = [
+        f"{path.relative_to(root)}: {line.strip()}"
+        for path in root.rglob("*.py")
+        if path.name != "files.py"
+        for line in path.read_text("utf-8").splitlines()
+        if re.search(words, line)
+    ]
+    assert own == []

@@ -20,7 +20,7 @@ from irbin.artifact.schema import (
     manifest_to_json,
 )
 from irbin.errors import ArtifactError
-from irbin.files import beside, named, put_in_place, remove
+from irbin.files import whole_folder
 from irbin.program.lowered import Lowered
 from irbin.records.options import FloatDtype, SourceRecord
 from irbin.records.plan import Plan
@@ -56,20 +56,13 @@ def write_artifact(
     stored = {name: _stored(name, t, float_dtype) for name, t in lowered.tensors.items()}
     _check_sizes(stored, plan, float_dtype)
     manifest = Manifest(__version__, float_dtype, source, plan)
-    partial = beside(path)
-    remove(partial)
-    with named(path):
-        partial.mkdir(parents=True)
-        try:
-            _write_json(partial / CONFIG_FILE, manifest_to_json(manifest))
-            _write_json(partial / PROGRAM_FILE, lowered.program.to_json())
-            metadata = {"format": "pt", "irbin.format_version": str(FORMAT_VERSION)}
-            # not save_file, whose file only its owner may read
-            (partial / TENSORS_FILE).write_bytes(save(stored, metadata=metadata))
-            total_bytes = sum(file.stat().st_size for file in partial.iterdir())
-            put_in_place(partial, path)
-        finally:
-            remove(partial)
+    with whole_folder(path) as partial:
+        _write_json(partial / CONFIG_FILE, manifest_to_json(manifest))
+        _write_json(partial / PROGRAM_FILE, lowered.program.to_json())
+        metadata = {"format": "pt", "irbin.format_version": str(FORMAT_VERSION)}
+        # not save_file, whose file only its owner may read
+        (partial / TENSORS_FILE).write_bytes(save(stored, metadata=metadata))
+        total_bytes = sum(file.stat().st_size for file in partial.iterdir())
     return ExportRecord(
         path=str(path),
         predicted_bytes=plan.packed_bytes(float_dtype),

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.text import Text
 
 from irbin.errors import LostProcessError, UsageError
-from irbin.files import check_place
+from irbin.files import check_place, write_file
 from irbin.launch import launched
 from irbin.records.json import JsonValue
 from irbin.report.jsonout import dumps
@@ -283,9 +283,4 @@ def write_json(value: JsonValue, json_to: str | None) -> None:
     if path.exists() and not path.is_file():  # a file in its place would end a device or a pipe
         path.write_text(text, encoding="utf-8")
         return
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_file(path, text.encode())

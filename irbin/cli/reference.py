@@ -18,6 +18,7 @@ from typer.models import ArgumentInfo, OptionInfo
 from irbin.cli.app import COMMANDS, PURPOSE
 from irbin.cli.demo import JOURNEY
 from irbin.cli.flags import docstring, reflow
+from irbin.files import write_file
 from irbin.recipes.recipe import Recipe
 from irbin.records.knob import knobs_of
 from irbin.records.options import DataOptions, SourceOptions
@@ -189,7 +190,7 @@ def main(pages: Sequence[str]) -> None:
     """Prints the command line's page; or writes the tables of the pages that are named."""
     for name in pages:
         page = Path(name)
-        page.write_text(with_tables(page.read_text("utf-8")), "utf-8")
+        write_file(page, with_tables(page.read_text("utf-8")).encode())
     if not pages:
         sys.stdout.write(reference())
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbin.errors import DataError
-from irbin.files import beside, remove
+from irbin.files import whole_folder
 
 CLASSES = (
     "t-shirt", "trouser", "pullover", "dress", "coat",
@@ -39,17 +39,15 @@ def write_image_folder(destination: Path, report: Callable[[int, int], None] | N
 
     subset = load_subset()
     n_images, n_done = sum(len(labels) for _, labels in subset.values()), 0
-    partial = beside(destination)
-    remove(partial)
-    for split, (images, labels) in subset.items():
-        for name in CLASSES:
-            (partial / split / name).mkdir(parents=True)
-        for index, (image, label) in enumerate(zip(images, labels, strict=True)):
-            Image.fromarray(image).save(partial / split / CLASSES[label] / f"{index:05d}.png")
-            n_done += 1
-            if report is not None:
-                report(n_done, n_images)
-    partial.rename(destination)
+    with whole_folder(destination) as partial:
+        for split, (images, labels) in subset.items():
+            for name in CLASSES:
+                (partial / split / name).mkdir(parents=True)
+            for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+                Image.fromarray(image).save(partial / split / CLASSES[label] / f"{index:05d}.png")
+                n_done += 1
+                if report is not None:
+                    report(n_done, n_images)
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:

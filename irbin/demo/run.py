@@ -15,6 +15,7 @@ from typing import Any
 from irbin import verbs
 from irbin.demo.dataset import write_image_folder
 from irbin.errors import UsageError
+from irbin.files import traces, whole_folder
 from irbin.recipes.file import read_recipe
 from irbin.recipes.request import resolve_recipe
 from irbin.records.options import DataOptions
@@ -24,7 +25,7 @@ from irbin.records.training import EpochRecord, StepRecord
 
 PLAN_OPTIONS: dict[str, Any] = {"bits": "1w1a", "activation": "hardtanh", "shortcut": "bireal"}
 RECIPE = "demo"
-PARTS = ("data", "float", "converted", "run", "packed", "data.partial")
+PARTS = ("data", "float", "converted", "run", "packed")
 """All that stands in a demo's folder."""
 
 
@@ -92,16 +93,17 @@ def run_demo(
 
 def _copy_float(out: Path) -> None:
     """The float checkpoint in a folder of the user's own, also from a read-only installation."""
-    out.mkdir()
-    for file in (files("irbin.demo") / "data" / "float").iterdir():
-        (out / file.name).write_bytes(file.read_bytes())
+    with whole_folder(out) as partial:
+        for file in (files("irbin.demo") / "data" / "float").iterdir():
+            (partial / file.name).write_bytes(file.read_bytes())
 
 
 def _prepare(out: Path, overwrite: bool) -> None:
     if out.exists():
         if not overwrite:
             raise UsageError(f"output folder {out} exists; give another one, or `--overwrite`")
-        foreign = sorted({p.name for p in out.iterdir()} - set(PARTS)) if out.is_dir() else [out]
+        own = {name for part in PARTS for name in traces(out / part)}
+        foreign = sorted({p.name for p in out.iterdir()} - own) if out.is_dir() else [out]
         if foreign:
             raise UsageError(
                 f"{out} is not a demo's folder (it has `{foreign[0]}`), so it is not replaced; "

@@ -19,6 +19,7 @@ from torch import Tensor
 from irbin.checkpoints.checkpoint import load_into, read_checkpoint
 from irbin.errors import SourceError, UsageError
 from irbin.files import read_json, whole_folder
+from irbin.messages import system_says
 from irbin.records.json import JsonValue, from_json, to_json
 from irbin.records.options import SourceRecord
 from irbin.records.plan import Plan
@@ -53,12 +54,25 @@ def save_folder(network: Network, path: Path, *, overwrite: bool = False) -> Non
             f"`{path}`: nothing says how to build `{network.source.architecture}` again; "
             "put it behind a factory and name it `module:PACKAGE.MODULE:FACTORY`"
         )
-    with whole_folder(path) as partial:
-        text = json.dumps(_config(network), indent=2, ensure_ascii=False)
-        (partial / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
-        tensors = _separate(network.module.state_dict())
-        # not save_file, whose file only its owner may read
-        (partial / WEIGHTS_FILE).write_bytes(save(tensors, metadata={"format": "pt"}))
+    try:
+        with whole_folder(path) as partial:
+            fill_folder(network, partial)
+    except OSError as error:
+        raise SourceError(f"`{path}` cannot be written: {system_says(error)}") from error
+
+
+def fill_folder(network: Network, path: Path) -> None:
+    """Writes a network's files into an empty folder.
+
+    Args:
+        network: float or converted, of a source that can be built again.
+        path: the folder.
+    """
+    text = json.dumps(_config(network), indent=2, ensure_ascii=False)
+    (path / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+    tensors = _separate(network.module.state_dict())
+    # not save_file, whose file only its owner may read
+    (path / WEIGHTS_FILE).write_bytes(save(tensors, metadata={"format": "pt"}))
 
 
 def load_folder(path: Path) -> Network:

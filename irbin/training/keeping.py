@@ -9,15 +9,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from safetensors import SafetensorError
 
 from irbin.errors import TrainingError
-from irbin.files import replace_folder
+from irbin.files import whole_folder
 from irbin.messages import first_line
 from irbin.records.training import EpochRecord, LayerDiagnostics, RunRecord
+from irbin.rewriting.network import Network
 from irbin.runs.folder import write_result, write_summary
-from irbin.sources.folder import save_folder
+from irbin.sources.folder import fill_folder
 from irbin.training.resume import Progress, keep_recent, save_last
 from irbin.training.run import Run
 from irbin.watching.diagnostics import read_diagnostics, write_diagnostics
@@ -76,9 +78,7 @@ class Keeper:
         # all before `last`: a run that is killed in between does this epoch, and all this, again
         self._try("the tables", self._write_tables)
         if better:
-            self._try(
-                "best", lambda: replace_folder(out / "best", lambda f: save_folder(averaged, f))
-            )
+            self._try("best", lambda: _replace(out / "best", averaged))
         self.save_last()
         if not self._unsaved:
             n_kept, n_done = self.run.recipe.checkpoint_hist, self.progress.epoch
@@ -142,3 +142,9 @@ class Keeper:
             )  # fmt: skip
             return False
         return True
+
+
+def _replace(path: Path, network: Network) -> None:
+    """Writes a network's folder in the place of the one that is there."""
+    with whole_folder(path) as folder:
+        fill_folder(network, folder)

@@ -25,11 +25,11 @@ from safetensors.torch import load_file, load_model, save
 from torch import Tensor
 
 from irbin.errors import TrainingError
-from irbin.files import current, remove, replace_folder, write_file
+from irbin.files import current, remove, whole_folder
 from irbin.messages import first_line
 from irbin.records.json import JsonValue
 from irbin.records.training import EpochRecord
-from irbin.sources.folder import save_folder
+from irbin.sources.folder import fill_folder
 from irbin.training.run import Run
 
 VERSION = 1
@@ -96,12 +96,10 @@ def save_last(run: Run, progress: Progress) -> None:
         tensors |= _filed("ema", run.ema.module.state_dict())
     tensors |= _filed("diagnostics", run.diagnostics.state())
 
-    def fill(folder: Path) -> None:
-        save_folder(run.network, folder)
-        write_file(folder / "training.safetensors", save(tensors, {"format": "pt"}))
-        write_file(folder / "training.json", json.dumps(state, indent=1).encode())
-
-    replace_folder(run.out / "last", fill)
+    with whole_folder(run.out / "last") as folder:
+        fill_folder(run.network, folder)
+        (folder / "training.safetensors").write_bytes(save(tensors, {"format": "pt"}))
+        (folder / "training.json").write_bytes(json.dumps(state, indent=1).encode())
 
 
 def keep_recent(out: Path, epoch: int, n_kept: int) -> None:
@@ -116,12 +114,8 @@ def keep_recent(out: Path, epoch: int, n_kept: int) -> None:
     """
     recent = out / "recent"
     if n_kept > 0:
-        recent.mkdir(exist_ok=True)
-
-        def fill(folder: Path) -> None:
-            shutil.copytree(out / "last", folder, copy_function=_link)
-
-        replace_folder(recent / f"epoch-{epoch}", fill)
+        with whole_folder(recent / f"epoch-{epoch}") as folder:
+            shutil.copytree(out / "last", folder, copy_function=_link, dirs_exist_ok=True)
     for folder in _recent(out)[n_kept:]:
         remove(folder)
 

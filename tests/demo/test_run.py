@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from irbin.demo import dataset
+from irbin.demo import dataset, run
 from irbin.demo.run import _copy_float, run_demo
 from irbin.errors import UsageError
 
@@ -55,6 +55,13 @@ def test_an_existing_folder_is_not_touched(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"is not a demo's folder \(it has `mine\.txt`\), so"):
         run_demo(tmp_path, overwrite=True)
     assert (tmp_path / "mine.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["data.partial", "float.partial", "packed.previous", "run"])
+def test_what_a_demo_that_was_killed_left_is_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    run._prepare(tmp_path, overwrite=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("sliver")

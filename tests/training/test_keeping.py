@@ -13,7 +13,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import irbin.training.resume as resume_module
 from irbin.errors import TrainingError
 from irbin.processes import Group
 from irbin.recipes.recipe import Recipe
@@ -29,18 +28,18 @@ from irbin.training.resume import Progress
 MakeNetwork = Callable[..., Network]
 
 
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
-    """A disk that training states do not fit on while `full` is set."""
-    state, write = {"full": False}, resume_module.write_file
+@pytest.fixture(params=["model.safetensors", "training.safetensors"])
+def disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
+    """A disk that a file of the training state does not fit on while `full` is set."""
+    state, write = {"full": False}, Path.write_bytes
 
-    def write_file(path: Path, content: bytes) -> None:
-        if state["full"]:
-            path.write_bytes(content[: len(content) // 2])  # as far as it went
-            raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        write(path, content)
+    def write_bytes(self: Path, content: bytes) -> int:
+        if state["full"] and self.name == request.param and "last.partial" in self.parent.name:
+            write(self, content[: len(content) // 2])  # as far as it went
+            raise OSError(errno.ENOSPC, "No space left on device", str(self))
+        return write(self, content)
 
-    monkeypatch.setattr(resume_module, "write_file", write_file)
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
     return state
 
 
