@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from irbin.artifact.write import write_artifact
 from irbin.comparison import compare as compare
@@ -33,7 +33,7 @@ from irbin.rewriting.checks import at_size
 from irbin.rewriting.conversion import Progress, as_recipe_says, conversion_line, make_binary
 from irbin.rewriting.network import Network
 from irbin.runs.folder import refuse_existing_run
-from irbin.runs.listener import Listener, OnEpoch, Report, Say, Stage, ignore
+from irbin.runs.listener import Listener, Stage, Told, ignore
 from irbin.runtime.model import PackedModel
 from irbin.runtime.model import load as load_packed
 from irbin.sources.feeding import as_asked, warn_of_guess
@@ -153,10 +153,7 @@ def finetune(
     teacher: Source | None = None,
     resume: bool = False,
     device: str = "cpu",
-    report: Report | None = None,
-    on_epoch: OnEpoch | None = None,
-    say: Say | None = None,
-    stage: Stage | None = None,
+    **told: Unpack[Told],
 ) -> RunRecord:
     """Trains a network and writes a run folder: a converted one with EDE, a float one as it is.
 
@@ -174,16 +171,15 @@ def finetune(
             trained weights.
         resume: go on with the run in `out`.
         device: torch's name of it.
-        report: told of every step.
-        on_epoch: told of every epoch.
-        say: told, in a line each, how the run is computed.
-        stage: told of what takes time before the first step, how much is done, and of how much.
+        told: fields of `runs.listener.Listener`: `report` is told of every step, `on_epoch` of
+            every epoch, `say`, in a line each, how the run is computed, and `stage` of what takes
+            time before the first step, how much is done, and of how much.
 
     Raises:
         UsageError: the recipe or an override makes no sense, or the network has no classifier.
         DataError, TrainingError: see `data` and `training.loop`.
     """
-    listener = Listener(report or ignore, on_epoch or ignore, say or ignore, stage or ignore)
+    listener = Listener.of(**told)
     request = asked(source, source_options, recipe=recipe, overrides=overrides, data=data)
     source, file, data = request.source, request.file, request.file.batched(data)
     own_device(device)

@@ -14,7 +14,7 @@ import statistics
 import sys
 import tokenize
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -46,29 +46,52 @@ class Function:
     """From its first statement to its last, without the docstring."""
     n_parameters: int
     """Without `self` and `cls`."""
+    n_beside_records: int
+    """Of these, parameters that are no records."""
     depth: int
     """Statements around the innermost one, the function itself counted."""
 
 
-def functions(path: Path, name: str) -> Iterator[Function]:
+def functions(path: Path, name: str, records: Collection[str] = ()) -> Iterator[Function]:
     """All functions of a file, those inside others too.
 
     Args:
         path: of Python.
         name: of the file, to be shown.
+        records: names of classes whose instances do not count as parameters.
     """
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body[1:] if ast.get_docstring(node) is not None else node.body
             n_lines = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
-            yield Function(f"{name}:{node.name}", n_lines, _n_parameters(node), _depth(node))
+            given = _parameters(node)
+            others = [one for one in given if not _is_record(one.annotation, records)]
+            yield Function(f"{name}:{node.name}", n_lines, len(given), len(others), _depth(node))
 
 
-def _n_parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+def records_of(files: Iterable[Path]) -> set[str]:
+    """Names of the frozen dataclasses, and groups of flags, that are defined in files."""
+    found = set()
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                is_frozen = any("frozen=True" in ast.unparse(one) for one in node.decorator_list)
+                is_flags = any(ast.unparse(base) == "Flags" for base in node.bases)
+                found |= {node.name} if is_frozen or is_flags else set()
+    return found
+
+
+def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.arg]:
     given = node.args
     parameters = [*given.posonlyargs, *given.args, *given.kwonlyargs]
     more = [one for one in (given.vararg, given.kwarg) if one is not None]
-    return len([one for one in [*parameters, *more] if one.arg not in ("self", "cls")])
+    return [one for one in [*parameters, *more] if one.arg not in ("self", "cls")]
+
+
+def _is_record(kind: ast.expr | None, records: Collection[str]) -> bool:
+    """Whether an annotation is a record, or one that may be left out."""
+    arms = [] if kind is None else [arm.strip() for arm in ast.unparse(kind).split("|")]
+    return bool(arms) and all(arm in records for arm in arms if arm != "None")
 
 
 def _depth(node: ast.AST) -> int:
@@ -107,7 +130,8 @@ def source_lines(root: Path) -> list[str]:
     """Functions, files and comments of `irbin/`, and of the tests where that says something."""
     package = root / "irbin"
     files = {path.relative_to(root).as_posix(): path for path in sources(package)}
-    found = [function for name, path in files.items() for function in functions(path, name)]
+    records = records_of(files.values())
+    found = [one for name, path in files.items() for one in functions(path, name, records)]
     lines = [
         f"files: {len(files)}, functions: {len(found)}",
         f"lines of a function: {spread(f.n_lines for f in found)}"
@@ -116,7 +140,8 @@ def source_lines(root: Path) -> list[str]:
         f"{_named(found, [f.n_parameters for f in found])}",
         f"depth: {spread(f.depth for f in found)}{_named(found, [f.depth for f in found])}",
         f"functions deeper than 5: {sum(f.depth > 5 for f in found)}, "
-        f"with more than 8 parameters: {sum(f.n_parameters > 8 for f in found)}, "
+        f"with more than 8 parameters: {sum(f.n_parameters > 8 for f in found)} "
+        f"({sum(f.n_beside_records > 8 for f in found)} beside records), "
         f"longer than 60 lines: {sum(f.n_lines > 60 for f in found)}",
     ]
     lengths = {n: len(p.read_text(encoding="utf-8").splitlines()) for n, p in files.items()}

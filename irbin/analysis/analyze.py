@@ -16,11 +16,12 @@ from irbin.data import check_classes, open_dataset
 from irbin.errors import UsageError
 from irbin.processes import open_device
 from irbin.recipes.file import plan_options
+from irbin.records.knob import knobs_of, taken
 from irbin.records.options import DataOptions, SourceOptions
 from irbin.records.sensitivity import (
+    AnalysisOptions,
     Budget,
     BudgetKind,
-    Grouping,
     LayerSensitivity,
     PathPoint,
     Proposal,
@@ -41,13 +42,6 @@ def analyze(
     *,
     data: DataOptions,
     source_options: SourceOptions | None = None,
-    by: Grouping = "layer",
-    samples: int = 512,
-    calibrate: int = 256,
-    points: int = 12,
-    max_bytes: int | None = None,
-    max_latency: float | None = None,
-    max_drop: float | None = None,
     device: str = "cpu",
     report: Progress | None = None,
     **options: Any,
@@ -61,16 +55,11 @@ def analyze(
         source: a float network; left as it is.
         data: validation images to measure on, training images for batch norm.
         source_options: how to read the source.
-        by: `layer`, or `block` for all layers of the module around them together.
-        samples: images to measure on, the same for every network; they are held in memory.
-        calibrate: training images to re-estimate batch norm on; 0 leaves it.
-        points: networks to measure on the way from float to binary, along the ranking.
-        max_bytes: budget for a proposal: predicted tensor bytes of the packed folder.
-        max_latency: budget for a proposal: estimated milliseconds of one image on one thread.
-        max_drop: budget for a proposal: points of top-1 lost on the sample.
         device: torch's name of it.
         report: told of networks measured and to measure.
-        options: fields of `PlanOptions`; what it binarizes is analyzed.
+        options: fields of `AnalysisOptions` (`by`, `samples`, `calibrate`, `points`, and one of
+            `max_bytes`, `max_latency` and `max_drop`) and of `PlanOptions`; what those binarize is
+            analyzed.
 
     Raises:
         UsageError: the network is converted already or has no classifier; several budgets, or one
@@ -78,35 +67,33 @@ def analyze(
         PlanError, ConvertError: see `planning.plan` and `rewriting.rewrite`.
         DataError: no images, or another number of classes than the network has.
     """
-    for name, value, least in (("samples", samples, 1), ("calibrate", calibrate, 0),
-                               ("points", points, 1)):  # fmt: skip
-        if value < least:
-            raise UsageError(f"`{name}`: expected a number ≥ {least}, got {value}")
-    budget = _budget({"bytes": max_bytes, "latency": max_latency, "drop": max_drop})
+    asked, plan = taken(AnalysisOptions, options)
+    _check(asked)
+    budget = _budget(asked)
     open_device(device)
     network = open_network(source, source_options)
     if network.plan is not None:
         raise UsageError("expected a float network, got one that is converted already")
     check_classifier(network.source, "analyze")
     graph = trace(network.module, network.source.preprocessing.input_size)
-    space = choices(graph, plan_options(options), by)
+    space = choices(graph, plan_options(plan), asked.by)
     if budget is not None:
         check_reachable(budget, space)
     network = replace(network, module=copy.deepcopy(network.module).to(device))
     rewrite(network, space.full)  # everything binary runs as planned, and so does any part of it
-    sample, calibration = _images(network, data, samples, calibrate, device)
+    sample, calibration = _images(network, data, asked, device)
     found = _Findings()
     meter = Meter(network, space, sample, calibration)
     interrupted = False
     try:
-        _measure(meter, found, budget, points, report)
+        _measure(meter, found, budget, asked.points, report)
     except KeyboardInterrupt:
         if not found.layers:
             raise
         interrupted = True
     return Sensitivity(
         source=name_of(source),
-        by=by,
+        by=asked.by,
         ranked_by=_ranked_by(budget),
         options=space.full.options,
         n_images=sum(len(labels) for _, labels in sample),
@@ -133,7 +120,17 @@ class _Findings:
     unmet: str = ""
 
 
-def _budget(limits: dict[BudgetKind, float | None]) -> Budget | None:
+def _check(asked: AnalysisOptions) -> None:
+    for declared in knobs_of(AnalysisOptions):
+        value, least = getattr(asked, declared.name), declared.knob.least
+        if least is not None and value < least:
+            raise UsageError(f"`{declared.name}`: expected a number ≥ {least}, got {value}")
+
+
+def _budget(asked: AnalysisOptions) -> Budget | None:
+    limits: dict[BudgetKind, float | None] = {
+        "bytes": asked.max_bytes, "latency": asked.max_latency, "drop": asked.max_drop,
+    }  # fmt: skip
     given = [Budget(kind, limit) for kind, limit in limits.items() if limit is not None]
     if len(given) > 1:
         names = ", ".join(f"`--max-{budget.kind}`" for budget in given)
@@ -146,18 +143,18 @@ def _ranked_by(budget: Budget | None) -> Ranking:
 
 
 def _images(
-    network: Network, data: DataOptions, samples: int, calibrate: int, device: str
+    network: Network, data: DataOptions, asked: AnalysisOptions, device: str
 ) -> tuple[Batches, Sequence[Tensor]]:
     """The sample, and calibration images where anything is to be calibrated."""
     record = network.source
     dataset = open_dataset(data, data.val_split, record.preprocessing, training=False)
     check_classes(record, dataset, by_map=bool(data.class_map))
     warn_of_guess(record)
-    sample = draw(dataset, data, samples, n_classes=record.num_classes, device=device)
-    if not calibrate or not has_statistics(network.module):
+    sample = draw(dataset, data, asked.samples, n_classes=record.num_classes, device=device)
+    if not asked.calibrate or not has_statistics(network.module):
         return sample, ()
     dataset = open_dataset(data, data.train_split, record.preprocessing, training=False)
-    return sample, [images for images, _ in draw(dataset, data, calibrate, device=device)]
+    return sample, [images for images, _ in draw(dataset, data, asked.calibrate, device=device)]
 
 
 def _measure(

@@ -17,7 +17,8 @@ from irbin.errors import IrbinError
 from irbin.kernels import native, rates
 from irbin.planning.estimate import estimate
 from irbin.program.lower import lower
-from irbin.records.bench import BenchEntry, BenchRecord, Latency, NodeTiming
+from irbin.records.bench import BenchEntry, BenchRecord, Latency, NodeTiming, TimingOptions
+from irbin.records.knob import taken
 from irbin.records.options import FloatMath, SourceOptions, SourceRecord
 from irbin.rewriting.network import Network
 from irbin.runtime.model import PackedModel
@@ -38,10 +39,7 @@ def benchmark(
     *,
     source_options: SourceOptions | None = None,
     batch_size: int = 1,
-    n_threads: int | None = None,
-    n_runs: int = 30,
     against: Sequence[str] = (),
-    memory: bool = True,
     float_math: FloatMath = "float32",
     report: Report | None = None,
     **options: Any,
@@ -55,23 +53,22 @@ def benchmark(
         source: a packed folder; or a network to convert, lower and run from memory.
         source_options: how to read it.
         batch_size: images a call.
-        n_threads: of every runtime; None takes torch's present number.
-        n_runs: counted runs of each.
         against: of `bench.peers.PEERS`.
         float_math: of the packed network's float convolutions, see `PackedModel`.
-        memory: also measure peak memory and loading time of a packed folder, in fresh processes.
         report: told of progress.
-        options: fields of `PlanOptions`, for a float source.
+        options: fields of `TimingOptions` (`n_threads`, `n_runs`, `memory`), and, for a float
+            source, of `PlanOptions`.
 
     Raises:
         UsageError: a peer is unknown or not installed, or options make no sense.
         SourceError, PlanError, LowerError, ArtifactError: the network cannot be packed.
     """
+    timing, plan = taken(TimingOptions, options)
     before = torch.get_num_threads()
-    n_threads = n_threads or before
+    n_threads, n_runs = timing.n_threads or before, timing.n_runs
     torch.set_num_threads(n_threads)
     try:
-        model = _packed(source, source_options, options, float_math)
+        model = _packed(source, source_options, plan, float_math)
         record = model.manifest.source
         images = torch.randn(
             batch_size, *record.preprocessing.input_size, generator=torch.Generator().manual_seed(0)
@@ -81,9 +78,9 @@ def benchmark(
         calls, versions = _calls(model, record, images, against, n_threads, notes, report)
         times = interleaved(calls, n_runs, _stage(report, "timing"))
         nodes = profile(model, images, n_runs)
-        peaks = _peaks(source, batch_size, n_threads, report) if memory else {}
+        peaks = _peaks(source, batch_size, n_threads, report) if timing.memory else {}
         idle = overhead(model, images, n_runs) if native.is_native() else float("nan")
-        loading = load_ms(str(source)) if memory and is_packed(source) else None
+        loading = load_ms(str(source)) if timing.memory and is_packed(source) else None
         entries = tuple(
             _entry(name, versions[name], times[name], batch_size, peaks.get(name)) for name in calls
         )

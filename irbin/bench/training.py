@@ -29,8 +29,9 @@ from irbin.processes import Group, alone, open_device
 from irbin.recipes.file import RecipeFile, read_recipe
 from irbin.recipes.recipe import Recipe
 from irbin.recipes.request import resolve_recipe
-from irbin.records.bench import TrainBenchEntry, TrainBenchRecord
+from irbin.records.bench import TimingOptions, TrainBenchEntry, TrainBenchRecord
 from irbin.records.json import JsonValue
+from irbin.records.knob import taken
 from irbin.records.options import DataOptions, SourceOptions
 from irbin.rewriting.network import Network
 from irbin.runs.listener import Stage, ignore
@@ -73,12 +74,9 @@ def benchmark_training(
     source_options: SourceOptions | None = None,
     data: DataOptions | None = None,
     batch_size: int = 128,
-    n_threads: int | None = None,
-    n_runs: int = 30,
     recipe: str | None = None,
     overrides: Mapping[str, JsonValue] | None = None,
     device: str = "cpu",
-    memory: bool = True,
     report: Stage | None = None,
     **options: Any,
 ) -> TrainBenchRecord:
@@ -93,34 +91,33 @@ def benchmark_training(
         source_options: how to read it.
         data: real images; its batch size counts. None draws random ones of the network's size.
         batch_size: images a batch, where `data` is None.
-        n_threads: None takes torch's present number.
-        n_runs: counted steps of each.
         recipe: name or file, for both networks, which may also say how to convert; None takes
             `default`.
         overrides: fields of `Recipe` that win over the recipe.
         device: torch's name of it.
-        memory: also count what a forward pass keeps for the backward one.
         report: told of progress.
-        options: fields of `PlanOptions`, for a float source.
+        options: fields of `TimingOptions` (`n_threads`, `n_runs`, `memory`), and, for a float
+            source, of `PlanOptions`.
 
     Raises:
         UsageError: a recipe or options that make no sense, or a network without a classifier.
         SourceError, PlanError, ConvertError, DataError: there is nothing to train.
         TrainingError: a loss that is not finite, or torch.compile was asked for and fails.
     """
+    timing, plan = taken(TimingOptions, options)
     report = report or ignore
     file = read_recipe(recipe)
     settings = resolve_recipe(file, {**(overrides or {}), "distill": False}, converted=True)
     before = torch.get_num_threads()
-    torch.set_num_threads(n_threads or before)
+    torch.set_num_threads(timing.n_threads or before)
     try:
         where = machine()  # its load is the one before
         group = alone(open_device(device))
-        networks = _networks(open_network(source, source_options), file, options)
+        networks = _networks(open_network(source, source_options), file, plan)
         train = _loader(networks[BINARY], settings, data, batch_size, group, report)
         runs, path = _runs(networks, settings, train, group, report)
         with memory_kept():
-            times = _timed(runs, n_runs, report)
+            times = _timed(runs, timing.n_runs, report)
         images = next(iter(train))[0]
         return TrainBenchRecord(
             source=name_of(source),
@@ -132,7 +129,7 @@ def benchmark_training(
             settings=f"{path}; {settings.opt}, no teacher",
             images=train.why,
             entries=tuple(
-                _entry(name, run, times[name], saved_bytes(run, images) if memory else None)
+                _entry(name, run, times[name], saved_bytes(run, images) if timing.memory else None)
                 for name, run in runs.items()
             ),
         )

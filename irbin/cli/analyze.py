@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,11 +14,12 @@ from irbin.cli.flags import flat, given, words
 from irbin.cli.live import counting
 from irbin.cli.options import DataFlags, Device, Json, Source
 from irbin.cli.plan_options import PlanFlags
+from irbin.cli.record_flags import Flags
 from irbin.cli.source_options import SourceFlags
 from irbin.errors import PlanError, UsageError
 from irbin.files import check_place, write_file
 from irbin.records.json import to_json
-from irbin.records.sensitivity import Grouping, Sensitivity
+from irbin.records.sensitivity import AnalysisOptions, Sensitivity
 from irbin.report.picture import check_picture, picture
 from irbin.report.sensitivity import (
     convert_line,
@@ -28,8 +29,20 @@ from irbin.report.sensitivity import (
     sensitivity_heading,
 )
 
-BUDGET = "Budget"
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+
+
+class AnalysisFlags(Flags, record=AnalysisOptions):
+    """What is measured, and for what budget."""
+
+    def options(self) -> dict[str, Any]:
+        """By field of `AnalysisOptions`, with bytes as a number.
+
+        Raises:
+            UsageError: they are none.
+        """
+        limit = None if self.max_bytes is None else parse_bytes(self.max_bytes)
+        return {**vars(self), "max_bytes": limit}
 
 
 @flat
@@ -37,45 +50,8 @@ def analyze(
     network: SourceFlags,
     plan: PlanFlags,
     data: DataFlags,
+    measured: AnalysisFlags,
     source: Source = None,
-    by: Annotated[
-        Grouping,
-        typer.Option(help="Binarize a layer at a time, or all of the module around it."),
-    ] = "layer",
-    samples: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Validation images to measure on.")
-    ] = 512,
-    calibrate: Annotated[
-        int,
-        typer.Option(min=0, metavar="N", help="Training images to re-estimate batch norm on."),
-    ] = 256,
-    points: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Networks measured from float to binary.")
-    ] = 12,
-    max_bytes: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE",
-            rich_help_panel=BUDGET,
-            help="Propose layers for at most this packed size: 4MB, 300kB, 250000.",
-        ),
-    ] = None,
-    max_latency: Annotated[
-        float | None,
-        typer.Option(
-            metavar="MS",
-            rich_help_panel=BUDGET,
-            help="… for at most these estimated milliseconds, one image, one thread.",
-        ),
-    ] = None,
-    max_drop: Annotated[
-        float | None,
-        typer.Option(
-            metavar="POINTS",
-            rich_help_panel=BUDGET,
-            help="… for at most these points of top-1 lost on the sample.",
-        ),
-    ] = None,
     device: Device = "auto",
     plot: Annotated[
         Path | None,
@@ -94,26 +70,15 @@ def analyze(
     if plot is not None:
         check_place(plot)
         check_picture(plot)
-    limit = None if max_bytes is None else parse_bytes(max_bytes)
+    asked = {**measured.options(), **given(plan)}
     spec, options = network.named(source), data.options()
     from irbin.analysis.analyze import analyze as measure
 
     with json_alone(json_to), counting(f"analyzing {spec}") as report:
         record = measure(
-            spec,
-            data=options,
-            source_options=network.options(source),
-            by=by,
-            samples=samples,
-            calibrate=calibrate,
-            points=points,
-            max_bytes=limit,
-            max_latency=max_latency,
-            max_drop=max_drop,
-            device=pick_device(device),
-            report=report,
-            **given(plan),
-        )
+            spec, data=options, source_options=network.options(source),
+            device=pick_device(device), report=report, **asked,
+        )  # fmt: skip
     _print(record, json_to)
     if record.proposal is not None:
         named = ([] if source is None else [source]) + words(network)

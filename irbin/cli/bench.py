@@ -5,9 +5,8 @@ With `--train` it is a training step of the binary network beside one of the flo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -15,12 +14,14 @@ from irbin.cli.console import check_json_target, json_alone, notes, results, say
 from irbin.cli.device import pick_device
 from irbin.cli.flags import flat, given
 from irbin.cli.live import stages
-from irbin.cli.options import Json, Source
+from irbin.cli.options import Device, Json, Source
 from irbin.cli.plan_options import PlanFlags
-from irbin.cli.recipe_options import complete_recipe
+from irbin.cli.recipe_options import RecipeName
+from irbin.cli.record_flags import FROM_RECORD, Flags, elsewhere, flag_of
 from irbin.cli.source_options import SourceFlags
 from irbin.errors import UsageError
-from irbin.records.bench import BenchRecord, TrainBenchRecord
+from irbin.recipes.recipe import Recipe
+from irbin.records.bench import BenchRecord, TimingOptions, TrainBenchRecord
 from irbin.records.options import DataOptions, FloatMath
 from irbin.report.bench import (
     bench_heading,
@@ -44,53 +45,27 @@ TRAINING = "Training (with --train)"
 BATCH_SIZE, TRAIN_BATCH_SIZE = 1, 128
 
 
-def _option(text: str, shown: str, *names: str, metavar: str | None = None, **more: Any) -> Any:
-    return typer.Option(
-        *names, metavar=metavar, rich_help_panel=TRAINING, show_default=shown, help=text, **more
-    )
+class TimingFlags(Flags, record=TimingOptions):
+    """How often, and on how many threads."""
 
 
-@dataclass(frozen=True)
-class TrainFlags:
+class TrainFlags(
+    Flags, record=Recipe, defaults="hidden", only=("amp", "channels_last", "compile"),
+    panel=TRAINING, shown="the recipe's",
+):  # fmt: skip
     """How a step is trained; None where nothing was given."""
 
-    recipe: Annotated[
-        str | None,
-        _option("Recipe or YAML file of both networks.", "default", "--recipe", "--config", "-c",
-                metavar="NAME|FILE", autocompletion=complete_recipe),
-    ] = None  # fmt: skip
-    amp: Annotated[
-        Literal["auto", "bfloat16", "float16", "off"] | None,
-        _option(
-            "Mixed precision: auto, bfloat16, float16 or off.",
-            "the recipe's",
-            "--amp",
-            "--amp-dtype",
-            metavar="TYPE",
-        ),
-    ] = None
-    channels_last: Annotated[
-        bool | None,
-        _option("Channels-last images and weights.", "the recipe's",
-                "--channels-last/--no-channels-last"),
-    ] = None  # fmt: skip
-    compile: Annotated[
-        bool | None,
-        _option("torch.compile.", "as in a long run", "--compile/--no-compile"),
-    ] = None
-    device: Annotated[
-        str | None,
-        _option("Where to train: auto, cpu, cuda, cuda:1 …", "auto", metavar="NAME"),
-    ] = None
+    recipe: Annotated[str | None, elsewhere(RecipeName, TRAINING, "default")] = None
+    amp: FROM_RECORD
+    channels_last: FROM_RECORD
+    compile: FROM_RECORD
+    device: Annotated[str | None, elsewhere(Device, TRAINING, "auto")] = None
     data_dir: Annotated[
-        Path | None,
-        _option("Folder of real images, with a train and a val split.", "random images",
-                metavar="DIR"),
-    ] = None  # fmt: skip
+        Path | None, elsewhere(flag_of(DataOptions, "data_dir"), TRAINING, "random images")
+    ] = None
 
-    def overrides(self) -> dict[str, Any]:
-        """The knobs that were turned, by field of `Recipe`."""
-        return given(self, without=("recipe", "device", "data_dir"))
+    overrides = Flags.values
+    """The knobs that were turned, by field of `Recipe`."""
 
 
 @flat
@@ -98,6 +73,7 @@ def bench(
     network: SourceFlags,
     plan: PlanFlags,
     training: TrainFlags,
+    timing: TimingFlags,
     source: Source = None,
     train: Annotated[
         bool,
@@ -114,13 +90,6 @@ def bench(
             show_default=f"{BATCH_SIZE}, {TRAIN_BATCH_SIZE} with --train",
         ),
     ] = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", show_default="torch's", help="Threads of every runtime."),
-    ] = None,
-    runs: Annotated[
-        int, typer.Option(min=2, metavar="N", help="Counted runs of each, interleaved.")
-    ] = 30,
     against: Annotated[
         str,
         typer.Option(
@@ -133,14 +102,6 @@ def bench(
         FloatMath,
         typer.Option(help="Of the packed network's float convolutions; bfloat16 changes results."),
     ] = "float32",
-    memory: Annotated[
-        bool,
-        typer.Option(
-            "--memory/--no-memory",
-            help="Measure a packed folder's memory and loading; "
-            "with --train, what a forward pass keeps for the backward one.",
-        ),
-    ] = True,
     json_to: Json = None,
 ) -> None:
     """Time a packed network beside its float one, and show where the time goes.
@@ -158,10 +119,7 @@ def bench(
     spec = network.named(source)
     peers = tuple(name.strip() for name in against.split(",") if name.strip())
     _check_together(train, training, peers, float_math)
-    common: dict[str, Any] = {
-        "source_options": network.options(source), "n_threads": threads, "n_runs": runs,
-        "memory": memory, **given(plan),
-    }  # fmt: skip
+    common = {"source_options": network.options(source), **vars(timing), **given(plan)}
     if train:
         _bench_training(spec, training, batch_size or TRAIN_BATCH_SIZE, common, json_to)
         return
@@ -169,13 +127,9 @@ def bench(
 
     with json_alone(json_to), stages() as report:
         record = benchmark(
-            spec,
-            batch_size=batch_size or BATCH_SIZE,
-            against=peers,
-            float_math=float_math,
-            report=report,
-            **common,
-        )
+            spec, batch_size=batch_size or BATCH_SIZE, against=peers, float_math=float_math,
+            report=report, **common,
+        )  # fmt: skip
     _show(record, json_to)
 
 
@@ -188,7 +142,7 @@ def _check_together(
         UsageError: an option of training without `--train`, or of packed networks with it.
     """
     if not train:
-        odd = [f.name for f in fields(training) if getattr(training, f.name) is not None]
+        odd = [name for name, value in vars(training).items() if value is not None]
         if odd:
             raise UsageError(f"`--{odd[0].replace('_', '-')}` is of training steps; add `--train`")
         return
@@ -201,21 +155,16 @@ def _check_together(
 def _bench_training(
     spec: str, training: TrainFlags, batch_size: int, common: dict[str, Any], json_to: str | None
 ) -> None:
-    device = pick_device(training.device or "auto")
-    folder = training.data_dir
+    device, data = pick_device(training.device or "auto"), None
+    if training.data_dir is not None:
+        data = DataOptions(str(training.data_dir), batch_size=batch_size)
     from irbin.bench.training import benchmark_training
 
     with json_alone(json_to), stages() as report:
         record = benchmark_training(
-            spec,
-            data=None if folder is None else DataOptions(str(folder), batch_size=batch_size),
-            batch_size=batch_size,
-            recipe=training.recipe,
-            overrides=training.overrides(),
-            device=device,
-            report=report,
-            **common,
-        )
+            spec, data=data, batch_size=batch_size, recipe=training.recipe,
+            overrides=training.overrides(), device=device, report=report, **common,
+        )  # fmt: skip
     _show_training(record, json_to)
 
 

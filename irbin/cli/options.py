@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from irbin.cli.record_flags import Flags
+from irbin.cli.record_flags import Flags, elsewhere, flag_of
 from irbin.errors import UsageError
+from irbin.recipes.recipe import Recipe
 from irbin.records.knob import RUN
 from irbin.records.options import DataOptions, FloatDtype
 
@@ -38,11 +39,7 @@ Amp = Annotated[
     typer.Option("--amp", "--amp-dtype", show_default="float32", rich_help_panel=RUN,
                  metavar="TYPE", help="Compute in mixed precision: bfloat16 or float16."),
 ]  # fmt: skip
-ChannelsLast = Annotated[
-    bool | None,
-    typer.Option("--channels-last/--no-channels-last", rich_help_panel=RUN, show_default=False,
-                 help="Feed channels-last tensors."),
-]  # fmt: skip
+ChannelsLast = Annotated[bool | None, elsewhere(flag_of(Recipe, "channels_last"), RUN, False)]
 FloatDtypeFlag = Annotated[
     FloatDtype, typer.Option("--float-dtype", help="Storage of everything that is not bits.")
 ]

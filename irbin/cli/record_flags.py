@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,15 +50,33 @@ class Flags:
 
         def __getattr__(self, name: str) -> Any: ...
 
-    def __init_subclass__(cls, *, record: type[Any], defaults: Defaults = "set") -> None:
-        """Makes the subclass a frozen dataclass, a field a flag."""
-        cls.knobs = {declared.name: declared for declared in knobs_of(record)}
+    def __init_subclass__(
+        cls, *, record: type[Any], defaults: Defaults = "set", only: Sequence[str] | None = None,
+        panel: str | None = None, shown: str = "",
+    ) -> None:  # fmt: skip
+        """Makes the subclass a frozen dataclass, a field a flag.
+
+        Args:
+            record: declares the knobs.
+            defaults: see `Defaults`.
+            only: names of the knobs that are flags of this group; None takes all.
+            panel: heading of them all; None takes each knob's own.
+            shown: with `panel`, what is said of every default.
+        """
+        cls.knobs = {
+            declared.name: declared
+            for declared in knobs_of(record)
+            if only is None or declared.name in only
+        }
         own = get_type_hints(cls, include_extras=True) if "__annotations__" in vars(cls) else {}
         own.pop("knobs", None)
         annotations = {}
         for name in (*own, *(name for name in cls.knobs if name not in own)):
             if name in cls.knobs:
                 annotations[name], default = _flag(cls.knobs[name], defaults)
+                if panel is not None:
+                    option = elsewhere(annotations[name], panel, shown)
+                    annotations[name] = Annotated[annotations[name].__origin__, option]
                 setattr(cls, name, default)
             else:
                 annotations[name] = own[name]
@@ -76,6 +95,25 @@ class Flags:
             for name, value in typed.items()
             if value is not None
         }
+
+
+def elsewhere(flag: Any, panel: str, shown: str | bool) -> Any:
+    """A flag's option as another command lists it: in another panel, with another default.
+
+    Args:
+        flag: `Annotated` with a `typer.Option`, see `flag_of`.
+        panel: its heading there.
+        shown: what is said of its default there.
+    """
+    option = copy.copy(next(one for one in flag.__metadata__ if hasattr(one, "show_default")))
+    option.rich_help_panel, option.show_default = panel, shown
+    return option
+
+
+def flag_of(record: type[Any], name: str) -> Any:
+    """One knob of a record as a flag that may be left out, `Annotated` for Typer."""
+    (declared,) = (one for one in knobs_of(record) if one.name == name)
+    return _flag(declared, "hidden")[0]
 
 
 def _flag(declared: Declared, defaults: Defaults) -> tuple[Any, Any]:
@@ -124,12 +162,13 @@ def flag_names(declared: Declared, *, one_sided: bool) -> Sequence[str]:
         declared: the knob.
         one_sided: whether a switch only turns on.
     """
-    name = declared.name.replace("_", "-")
+    name = declared.flag
     names = [f"--{name}"]
     if typed_as(declared) is bool and not one_sided:
         names = [f"--{name}/--{declared.knob.off or f'no-{name}'}"]
     names += [("-" if len(word) == 1 else "--") + word for word in declared.knob.also]
-    return names if len(names) > 1 or typed_as(declared) is bool else ()
+    typers_own = len(names) == 1 and typed_as(declared) is not bool and not declared.knob.named
+    return () if typers_own else names
 
 
 def help_of(declared: Declared) -> str:
@@ -142,7 +181,7 @@ def help_of(declared: Declared) -> str:
 
 def _read(declared: Declared, value: Any) -> Any:
     """What was typed, as the record has it."""
-    flag = "--" + declared.name.replace("_", "-")
+    flag = f"--{declared.flag}"
     origins = [get_origin(kind) for kind in declared.kinds]
     if isinstance(value, Path):
         return str(value)

@@ -20,9 +20,11 @@ from irbin.cli.demo import JOURNEY
 from irbin.cli.flags import docstring, reflow
 from irbin.files import write_file
 from irbin.recipes.recipe import Recipe
+from irbin.records.bench import TimingOptions
 from irbin.records.knob import knobs_of
 from irbin.records.options import DataOptions, SourceOptions
 from irbin.records.plan import PlanOptions
+from irbin.records.sensitivity import AnalysisOptions
 
 GENERAL = "Options"
 HEAD = """\
@@ -158,7 +160,15 @@ def _default(parameter: Parameter, info: OptionInfo) -> str:
 
 
 RECORDS: dict[str, type[Any]] = {
-    record.__name__: record for record in (PlanOptions, SourceOptions, DataOptions, Recipe)
+    record.__name__: record
+    for record in (
+        PlanOptions,
+        SourceOptions,
+        DataOptions,
+        AnalysisOptions,
+        TimingOptions,
+        Recipe,
+    )
 }
 """Whose knobs a page may list, by the name in its `<!-- options: NAME -->`."""
 

@@ -128,7 +128,7 @@ def knob_lines(recipe: Recipe) -> str:
     for declared in knobs_of(type(recipe)):
         name, knob = declared.name, declared.knob
         if knob.panel != panel:
-            panel = knob.panel
+            panel = knob.panel or ""
             lines += ["", f"# {panel}"]
         if knob.why and getattr(recipe, name) == declared.default:
             lines += [f"# {words}" for words in wrap(knob.why, 98)]

@@ -3,7 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from irbin.records.knob import Knob
+
+
+@dataclass(frozen=True)
+class TimingOptions:
+    """How often, and on how many threads. Made by callers, read by `bench`."""
+
+    n_threads: Annotated[
+        int | None,
+        Knob(
+            None, "Threads of every runtime.", "N", shown="torch's", least=1, named="threads"
+        ),
+    ] = None  # fmt: skip
+    n_runs: Annotated[
+        int, Knob(None, "Counted runs of each, interleaved.", "N", least=2, named="runs")
+    ] = 30
+    memory: Annotated[
+        bool,
+        Knob(
+            None,
+            "Measure a packed folder's memory and loading; of training, what a forward pass keeps "
+            "for the backward one.",
+        ),
+    ] = True
 
 
 @dataclass(frozen=True)

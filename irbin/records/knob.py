@@ -6,23 +6,27 @@ Flags and their help, `docs/cli.md`, the tables of `docs/python.md` and the line
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from functools import reduce
 from operator import or_
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 NETWORK, IMAGES, DATA, RUN, PLAN = "Network", "Images", "Data", "Run", "Plan"
 SCHEDULE, OPTIMIZER, METHOD = "Schedule", "Optimizer", "Method"
 CROPS, AUGMENTATION = "Crops and flips", "Augmentation"
+BUDGET = "Budget"
+
+_Record = TypeVar("_Record")
 
 
 @dataclass(frozen=True)
 class Knob:
     """How a field is shown to people; stands in the `Annotated` of the field's type."""
 
-    panel: str
-    """Under which heading it is listed."""
+    panel: str | None
+    """Under which heading it is listed; None among what a command has anyway."""
     help: str
     """What it does, in one sentence with its full stop; other knobs stand in backticks."""
     metavar: str | None = None
@@ -33,6 +37,8 @@ class Knob:
     """Type of the word on a command line, where the field's own cannot be one."""
     least: int | None = None
     """Smallest number that a command line takes, where the record does not check it."""
+    named: str | None = None
+    """Its name on a command line, without dashes, where it is not the field's."""
     also: tuple[str, ...] = ()
     """Further names on a command line, without dashes; one letter is a short one."""
     off: str | None = None
@@ -55,6 +61,11 @@ class Declared:
     """What was declared."""
 
     @property
+    def flag(self) -> str:
+        """Its first name on a command line, without dashes."""
+        return self.knob.named or self.name.replace("_", "-")
+
+    @property
     def kinds(self) -> tuple[Any, ...]:
         """The types of a union, without None; else the type alone."""
         return tuple(kind for kind in _arms(self.kind) if kind is not NoneType)
@@ -75,6 +86,13 @@ def knobs_of(record: type[Any]) -> tuple[Declared, ...]:
         for knob in _metadata(hint)
         if isinstance(knob, Knob)
     )
+
+
+def taken(record: type[_Record], options: Mapping[str, Any]) -> tuple[_Record, dict[str, Any]]:
+    """A record of those keyword arguments that are its knobs, and the other arguments."""
+    names = {declared.name for declared in knobs_of(record)}
+    own = {name: value for name, value in options.items() if name in names}
+    return record(**own), {name: value for name, value in options.items() if name not in own}
 
 
 def plain(kind: Any) -> Any:

@@ -3,13 +3,47 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from irbin.records.knob import BUDGET, Knob
 from irbin.records.plan import PlanOptions
 
 Grouping = Literal["layer", "block"]
 Ranking = Literal["bytes", "time"]
 BudgetKind = Literal["bytes", "latency", "drop"]
+
+
+@dataclass(frozen=True)
+class AnalysisOptions:
+    """What is measured, and for what budget. Made by callers, read by `analysis`."""
+
+    by: Annotated[
+        Grouping, Knob(None, "Binarize a layer at a time, or all of the module around it.")
+    ] = "layer"
+    samples: Annotated[int, Knob(None, "Validation images to measure on.", "N", least=1)] = 512
+    """The same for every network; they are held in memory."""
+    calibrate: Annotated[
+        int, Knob(None, "Training images to re-estimate batch norm on.", "N", least=0)
+    ] = 256
+    """0 leaves it."""
+    points: Annotated[int, Knob(None, "Networks measured from float to binary.", "N", least=1)] = 12
+    """Along the ranking."""
+    max_bytes: Annotated[
+        int | None,
+        Knob(
+            BUDGET, "Propose layers for at most this packed size: 4MB, 300kB, 250000.", "SIZE",
+            typed=str,
+        ),
+    ] = None  # fmt: skip
+    """Predicted tensor bytes of the packed folder."""
+    max_latency: Annotated[
+        float | None,
+        Knob(BUDGET, "… for at most these estimated milliseconds, one image, one thread.", "MS"),
+    ] = None
+    max_drop: Annotated[
+        float | None,
+        Knob(BUDGET, "… for at most these points of top-1 lost on the sample.", "POINTS"),
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,20 @@ from pydantic import TypeAdapter, ValidationError
 from typer.testing import CliRunner
 
 from irbin.cli.flags import flat, given, words
-from irbin.cli.record_flags import FROM_RECORD, Flags, parse_numbers, parse_pairs
+from irbin.cli.record_flags import (
+    FROM_RECORD,
+    Flags,
+    elsewhere,
+    flag_of,
+    parse_numbers,
+    parse_pairs,
+)
 from irbin.cli.reference import options_table, section
 from irbin.errors import UsageError
 from irbin.recipes.file import knob_lines
 from irbin.recipes.knobs import Amount
 from irbin.recipes.recipe import Recipe
-from irbin.records.knob import METHOD, PLAN, RUN, Knob
+from irbin.records.knob import METHOD, PLAN, RUN, Knob, taken
 from irbin.records.plan import PlanOptions
 
 
@@ -90,6 +97,36 @@ class GrownRecipeFlags(Flags, record=GrownRecipe, defaults="hidden"):
 @flat
 def train(knobs: GrownRecipeFlags) -> None:
     """Train."""
+
+
+class FewFlags(
+    Flags, record=Grown, defaults="hidden", only=("polish",), panel="Elsewhere", shown="as it is"
+):
+    where: Annotated[str | None, elsewhere(flag_of(Grown, "bits"), "There", "here")] = None
+    polish: FROM_RECORD
+
+
+@flat
+def few(options: FewFlags) -> None:
+    """Few."""
+
+
+class TestAKnobOfAnotherCommand:
+    def test_is_listed_where_it_is_asked_for_and_declared_once(self) -> None:
+        page = section("few", few)
+        there = page.index("**There**")
+        assert page.index("**Elsewhere**") > there
+        assert "What comes last, after --weight-estimator. | as it is |" in page
+        assert "Weights and activations binary, or weights only. | here |" in page[there:]
+        assert "| What comes last, after --weight-estimator. | as it is |" not in section("p", plan)
+
+    def test_is_one_of_few(self) -> None:
+        assert list(signature(few).parameters) == ["where", "polish"]
+        assert FewFlags(polish="wax", where="x").values() == {"polish": "wax"}
+
+
+def test_keywords_are_divided_between_records() -> None:
+    assert taken(Grown, {"polish": "wax", "samples": 3}) == (Grown(polish="wax"), {"samples": 3})
 
 
 class TestAKnobAddedToTheRecipe:

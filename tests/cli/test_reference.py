@@ -8,6 +8,7 @@ from pathlib import Path
 from irbin.cli.app import COMMANDS
 from irbin.cli.reference import (
     RECORDS,
+    _options,
     main,
     options_table,
     reference,
@@ -62,3 +63,15 @@ def test_names_are_those_that_the_command_takes(run) -> None:
     for flag in ("--val-split", "--split", "--batch-size", "-b", "-j", "--json", "--amp-dtype"):
         assert f"`{flag}`" in section("eval", COMMANDS["eval"])
         assert flag in help_text
+
+
+TWO_MEANINGS = {"batch_size", "calibrate", "out", "recipe", "seed", "overwrite", "epochs", "amp"}
+"""What commands mean differently: a step's images and a call's, a folder and a picture …"""
+
+
+def test_a_flag_says_the_same_in_every_command() -> None:
+    said: dict[str, set[str | None]] = {}
+    for command in COMMANDS.values():
+        for parameter, info in _options(command):
+            said.setdefault(parameter.name, set()).add(info.help)
+    assert {name for name, texts in said.items() if len(texts) > 1} == TWO_MEANINGS

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.maintain.figures import functions, main, marks, spread, time_lines
+from docs.maintain.figures import functions, main, marks, records_of, spread, time_lines
 
 CODE = '''
 def short(a, b=1, *rest, c, **more):
@@ -48,6 +48,16 @@ def test_functions_are_measured_without_docstring_and_self(checkout: Path) -> No
     assert (short.place, short.n_lines, short.n_parameters, short.depth) == ("f:short", 0, 5, 1)
     assert (method.place, method.n_lines, method.n_parameters) == ("f:method", 8, 1)
     assert method.depth == 4  # the function, if, for, with; elif is no deeper than if
+
+
+def test_records_do_not_count_as_parameters(checkout: Path) -> None:
+    path = checkout / "irbin" / "low" / "records.py"
+    path.write_text(
+        "@dataclass(frozen=True)\nclass One: ...\nclass Two(Flags, record=One): ...\n"
+        "@dataclass\nclass Three: ...\ndef f(a: One, b: Two | None, c: Three, d: One | int, e): ..."
+    )
+    (f,) = functions(path, "f", records_of([path]))
+    assert (f.n_parameters, f.n_beside_records) == (5, 3)
 
 
 def test_marks_are_comments_and_no_texts(checkout: Path) -> None:
