@@ -106,10 +106,10 @@ def parse_bytes(text: str) -> int:
 def _print(record: Sensitivity, json_to: str | None) -> None:
     screen = results(json_to)
     say(screen, sensitivity_heading(record), style="bold")
-    screen.print(ranking_table(record))
+    screen.print(ranking_table(record, screen.width))
     if len(record.path) > 1:
         screen.print()
-        screen.print(path_table(record))
+        screen.print(path_table(record, screen.width))
     for note in record.notes:
         say(screen, note, style="yellow")
     if record.proposal is not None:

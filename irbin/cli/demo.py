@@ -67,7 +67,7 @@ def demo(
 
 def _print(record: DemoRecord, json_to: str | None) -> None:
     screen = results(json_to)
-    screen.print(accuracy_table(record.evaluations))
+    screen.print(accuracy_table(record.evaluations, screen.width))
     names = {evaluation.kind: evaluation.name for evaluation in record.evaluations}
     lines = agreement_lines(
         names.get("binary", "binary"), names.get("packed", "packed"), record.agreement

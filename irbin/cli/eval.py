@@ -148,18 +148,21 @@ def _recorded(evaluations: Sequence[Evaluation]) -> list[str]:
 
 def _print(evaluations: Sequence[Evaluation], agreements: Pairs, json_to: str | None) -> None:
     screen = results(json_to)
-    classes = class_table(evaluations)
+    classes = class_table(evaluations, screen.width)
     if classes is not None:
         screen.print(classes)
         screen.print()
     for packed, (binary, agreement) in agreements.items():
         for line in agreement_lines(binary, packed, agreement):
             say(screen, line)
-        for table in (flips_table(agreement), disagreement_table(agreement)):
+        for table in (
+            flips_table(agreement, screen.width),
+            disagreement_table(agreement, screen.width),
+        ):
             if table is not None:
                 screen.print(table)
         screen.print()
-    screen.print(accuracy_table(evaluations))
+    screen.print(accuracy_table(evaluations, screen.width))
     for line in (*feeding_lines(evaluations), *kernel_lines(evaluations)):
         say(screen, line)
 

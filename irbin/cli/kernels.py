@@ -14,7 +14,7 @@ from irbin.cli.options import Json
 from irbin.records.bench import KernelRate
 from irbin.records.json import JsonValue, to_json
 from irbin.report.bench import rates_table
-from irbin.report.plan import plain_table
+from irbin.report.fitting import plain_table
 
 
 @flat

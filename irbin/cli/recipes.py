@@ -15,7 +15,7 @@ from irbin.cli.recipe_options import complete_recipe
 from irbin.errors import UsageError
 from irbin.records.json import JsonValue, to_json
 from irbin.records.options import DEFAULT_BATCH_SIZE
-from irbin.report.plan import plain_table
+from irbin.report.fitting import plain_table
 
 if TYPE_CHECKING:
     from irbin.recipes.file import RecipeFile

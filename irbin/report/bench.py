@@ -8,8 +8,7 @@ from rich.table import Table
 
 from irbin.records.bench import BenchRecord, KernelRate, Machine, NodeTiming
 from irbin.records.json import JsonValue, to_json
-from irbin.report.fitting import fitting_table
-from irbin.report.plan import plain_table
+from irbin.report.fitting import fitting_table, plain_table
 from irbin.report.units import DASH, byte_size, count, digits, ratio, shape
 
 SLOW = 4

@@ -5,48 +5,47 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.table import Table
-from rich.text import Text
 
 from irbin.records.results import Agreement, Evaluation
+from irbin.report.fitting import BETWEEN, fitting_table
 from irbin.report.images import feeding_line
-from irbin.report.plan import plain_table
 from irbin.report.units import bare_percent, byte_size, count, number, percent, ratio
 
 MAX_CLASSES = 20
 """Longest per-class table that is shown whole; above it, only the worst and best classes."""
 N_ENDS = 5
 """Classes shown at either end of a table that is cut."""
-_WIDEST = 56
-"""Characters of all heads together that leave room for the classes' names on 80 columns."""
 MAX_DISAGREEMENTS = 10
 """Images explained on the screen; all of them are in the JSON."""
 
 
-def accuracy_table(evaluations: Sequence[Evaluation]) -> Table:
+def accuracy_table(evaluations: Sequence[Evaluation], width: int) -> Table:
     """One row a network: top-1, top-5 (per cent), loss, size, and how much smaller it is.
 
     The ratio is to the first float network's size; without one, to its own float32 parameters.
+    Names stay whole: where there is no room for a column, it is left out; the JSON has it.
     """
     counts = {e.n_images for e in evaluations}
     title = f"on {counts.pop():,} images" if len(counts) == 1 else None
-    table = plain_table(title)
-    table.add_column("network", overflow="fold", min_width=8)
-    table.add_column("form", no_wrap=True)
-    for head in ("top-1 %", "top-5 %", "loss", "size", "ratio", "images/s"):
-        table.add_column(head, justify="right", no_wrap=True)
+    numbers = ["top-1 %", "top-5 %", "loss", "size", "ratio", "images/s"]
     if title is None:
-        table.add_column("images", justify="right", no_wrap=True)
+        numbers.append("images")
     baseline = next((e.size_bytes for e in evaluations if e.kind == "float"), None)
-    for e in evaluations:
-        cells = [
-            bare_percent(e.top1), bare_percent(e.top5), f"{e.loss:.4f}", byte_size(e.size_bytes),
-            ratio(baseline or 4 * e.param_count, e.size_bytes), count(e.images_per_second),
-        ]  # fmt: skip
-        if title is None:
-            cells.append(f"{e.n_images:,}")
-        table.add_row(Text(e.name), e.kind, *cells)
-    return table
+    rows = [
+        [
+            e.name, e.kind, bare_percent(e.top1), bare_percent(e.top5), f"{e.loss:.4f}",
+            byte_size(e.size_bytes), ratio(baseline or 4 * e.param_count, e.size_bytes),
+            count(e.images_per_second), *([f"{e.n_images:,}"] if title is None else ()),
+        ]
+        for e in evaluations
+    ]  # fmt: skip
+    gone_first = ("images/s", "ratio", "loss", "top-5 %", "size", "images", "form")
+    return fitting_table(
+        ("network", "form", *numbers), rows, width, numbers=numbers, title=title,
+        left_out=[head for head in gone_first if head in ("form", *numbers)],
+    )  # fmt: skip
 
 
 def feeding_lines(evaluations: Sequence[Evaluation]) -> list[str]:
@@ -65,44 +64,49 @@ def kernel_lines(evaluations: Sequence[Evaluation]) -> list[str]:
     return [f"packed networks ran on {kernels}" for kernels in ran]
 
 
-def class_table(evaluations: Sequence[Evaluation]) -> Table | None:
+def class_table(evaluations: Sequence[Evaluation], width: int) -> Table | None:
     """Top-1 in per cent by class, one column a network; None where no class is known.
 
     With more than `MAX_CLASSES` classes, the worst and the best of the first network are shown.
+    Where the networks have no room, they are numbered; where numbers have none, the last go.
     """
     names = list(dict.fromkeys(name for e in evaluations for name in e.per_class))
     if not names:
         return None
-    labels = _labels(evaluations)
-    numbered = sum(len(label) + 2 for label in labels) > _WIDEST
-    if numbered:
-        labels = [Text(str(i)) for i in range(1, len(labels) + 1)]
-    title = "top-1 % by class"
-    table = plain_table(title + ", networks numbered as in the last table" * numbered)
-    table.add_column("class", overflow="fold", min_width=8)
-    for label in labels:
-        table.add_column(label, justify="right", overflow="fold")
     cut = len(names) > MAX_CLASSES
     if cut:
         scores = evaluations[0].per_class
         names.sort(key=lambda name: scores.get(name, 0.0))
-    for i, name in enumerate(names):
-        if cut and i == N_ENDS:
-            table.add_row(f"… {len(names) - 2 * N_ENDS} more")
-        if cut and N_ENDS <= i < len(names) - N_ENDS:
-            continue
-        table.add_row(
-            Text(name), *(bare_percent(e.per_class.get(name, math.nan)) for e in evaluations)
-        )
-    return table
+    rows = [
+        [name, *(bare_percent(e.per_class.get(name, math.nan)) for e in evaluations)]
+        for name in names
+    ]
+    if cut:
+        between = [f"… {len(rows) - 2 * N_ENDS} more", *[""] * len(evaluations)]
+        rows = [*rows[:N_ENDS], between, *rows[-N_ENDS:]]
+    labels, title = _labels(evaluations), "top-1 % by class"
+    if _needed(labels) + max(cell_len(row[0]) for row in rows) > width:
+        labels = [str(i) for i in range(1, len(evaluations) + 1)]
+        title += ", networks numbered as in the last table"
+    return fitting_table(
+        ("class", *labels), rows, width, left_out=labels[:0:-1], numbers=labels, title=title
+    )
 
 
-def _labels(evaluations: Sequence[Evaluation]) -> list[Text]:
-    """The forms where they tell the networks apart, else the names' last parts."""
-    kinds = [e.kind for e in evaluations]
+def _needed(labels: Sequence[str]) -> int:
+    """Columns of the screen that networks take beside the classes' names."""
+    return sum(max(len("100.00"), cell_len(label)) + BETWEEN for label in labels)
+
+
+def _labels(evaluations: Sequence[Evaluation]) -> list[str]:
+    """What tells the networks apart: their forms, the last parts of their names, their numbers."""
+    kinds: list[str] = [e.kind for e in evaluations]
     if len(set(kinds)) == len(kinds):
-        return [Text(kind) for kind in kinds]
-    return [Text(f"{e.name.rstrip('/').rsplit('/', 1)[-1]} ({e.kind})") for e in evaluations]
+        return kinds
+    last = [f"{e.name.rstrip('/').rsplit('/', 1)[-1]} ({e.kind})" for e in evaluations]
+    if len(set(last)) == len(last):
+        return last
+    return [f"{i} {name}" for i, name in enumerate(last, 1)]
 
 
 def agreement_lines(binary: str, packed: str, agreement: Agreement) -> list[str]:
@@ -122,40 +126,39 @@ def agreement_lines(binary: str, packed: str, agreement: Agreement) -> list[str]
     ]
 
 
-def flips_table(agreement: Agreement) -> Table | None:
+def flips_table(agreement: Agreement, width: int) -> Table | None:
     """The layers in which signs flipped; None if none did."""
     flipped = [layer for layer in agreement.layers if layer.n_flipped]
     if not flipped:
         return None
-    table = plain_table("flipped signs by layer")
-    table.add_column("layer", overflow="fold", min_width=10)
-    for head in ("signs", "flipped", "largest |x| flipped"):
-        table.add_column(head, justify="right", no_wrap=True)
-    for layer in flipped:
-        table.add_row(
-            Text(layer.name), f"{layer.n_signs:,}", f"{layer.n_flipped:,}",
-            number(layer.largest_flipped),
-        )  # fmt: skip
-    return table
+    numbers = ("signs", "flipped", "largest |x| flipped")
+    rows = [
+        [layer.name, f"{layer.n_signs:,}", f"{layer.n_flipped:,}", number(layer.largest_flipped)]
+        for layer in flipped
+    ]
+    return fitting_table(
+        ("layer", *numbers), rows, width, numbers=numbers, title="flipped signs by layer",
+        left_out=("signs", "largest |x| flipped"),
+    )  # fmt: skip
 
 
-def disagreement_table(agreement: Agreement) -> Table | None:
+def disagreement_table(agreement: Agreement, width: int) -> Table | None:
     """The images whose top-1 differs, by index, each explained; None if there are none."""
     n_all = len(agreement.disagreements)
     if not n_all:
         return None
     shown = agreement.disagreements[:MAX_DISAGREEMENTS]
-    table = plain_table("images whose top-1 differs")
-    table.add_column("image", justify="right", no_wrap=True)
-    table.add_column("binary", justify="right", no_wrap=True)
-    table.add_column("packed", justify="right", no_wrap=True)
-    table.add_column("margin", justify="right", no_wrap=True)
-    table.add_column("why", overflow="fold", min_width=20)
-    for d in shown:
-        table.add_row(
+    rows = [
+        [
             f"{d.index:,}", str(d.binary_class), str(d.packed_class), number(d.margin),
-            Text(d.explanation),
-        )  # fmt: skip
+            d.explanation,
+        ]
+        for d in shown
+    ]  # fmt: skip
     if n_all > len(shown):
-        table.add_row("…", "", "", "", f"{n_all - len(shown):,} more; all are in the JSON")
-    return table
+        rows.append(["…", "", "", "", f"{n_all - len(shown):,} more; all are in the JSON"])
+    numbers = ("image", "binary", "packed", "margin")
+    return fitting_table(
+        (*numbers, "why"), rows, width, numbers=numbers, wrapped=("why",), left_out=("margin",),
+        title="images whose top-1 differs",
+    )  # fmt: skip

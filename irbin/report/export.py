@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from irbin.records.results import ExportRecord
-from irbin.report.plan import plain_table
+from irbin.report.fitting import plain_table
 from irbin.report.units import byte_size, exact_bytes, ratio
 
 

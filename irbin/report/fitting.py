@@ -4,27 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich import box
+from rich.bar import Bar
 from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from irbin.report.plan import plain_table
-
-_BETWEEN = 2
+Cell = str | Text | Bar
+"""What stands in a table; text is no markup."""
+BETWEEN = 2
 """Columns of the screen between two of the table."""
+
+
+def plain_table(title: str | None = None) -> Table:
+    """The look that all of irbin's tables share: a rule under the head and nothing else."""
+    return Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
+        padding=(0, 1, 0, 0), show_edge=False, header_style="bold",
+    )  # fmt: skip
 
 
 def fitting_table(
     heads: Sequence[str],
-    rows: Sequence[Sequence[str]],
+    rows: Sequence[Sequence[Cell]],
     width: int,
     *,
     left_out: Sequence[str],
     numbers: Sequence[str] = (),
     wrapped: Sequence[str] = (),
     dim: Sequence[int] = (),
+    bold: Sequence[int] = (),
+    title: str | None = None,
 ) -> Table:
-    """A table in irbin's look, at most `width` columns wide; cells are text without markup.
+    """A table in irbin's look, at most `width` columns wide.
 
     Args:
         heads: of the columns; the first one stays.
@@ -34,17 +46,19 @@ def fitting_table(
         numbers: heads of columns that stand to the right.
         wrapped: heads of columns that may be broken between words.
         dim: positions of rows that matter less.
+        bold: positions of rows that matter more.
+        title: above the table.
     """
     least = {
-        column[0]: max(map(_longest_word if column[0] in wrapped else cell_len, column))
+        column[0]: max(map(_longest_word if column[0] in wrapped else _width, column))
         for column in zip(heads, *rows, strict=True)
     }
     shown = list(heads)
     for head in left_out:
-        if sum(least[h] + _BETWEEN for h in shown) - _BETWEEN > width:
+        if sum(least[h] + BETWEEN for h in shown) - BETWEEN > width:
             shown.remove(head)
-    whole = sum(least[h] + _BETWEEN for h in shown) - _BETWEEN <= width
-    table = plain_table()
+    whole = sum(least[h] + BETWEEN for h in shown) - BETWEEN <= width
+    table = plain_table(title)
     for head in shown:
         table.add_column(
             head,
@@ -54,10 +68,19 @@ def fitting_table(
             overflow="fold",
         )
     for i, row in enumerate(rows):
-        cells = (Text(cell) for head, cell in zip(heads, row, strict=True) if head in shown)
-        table.add_row(*cells, style="dim" if i in dim else None)
+        cells = (cell for head, cell in zip(heads, row, strict=True) if head in shown)
+        table.add_row(
+            *(Text(cell) if isinstance(cell, str) else cell for cell in cells),
+            style="dim" if i in dim else "bold" if i in bold else None,
+        )
     return table
 
 
-def _longest_word(text: str) -> int:
-    return max(map(cell_len, text.split()), default=0)
+def _width(cell: Cell) -> int:
+    if isinstance(cell, Bar):
+        return cell.width or 1
+    return cell_len(str(cell))
+
+
+def _longest_word(cell: Cell) -> int:
+    return max(map(cell_len, str(cell).split()), default=0)

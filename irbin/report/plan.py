@@ -5,27 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from irbin.records.kinds import BALANCES
 from irbin.records.options import FloatDtype
 from irbin.records.plan import Decision, Plan
+from irbin.report.fitting import Cell, fitting_table, plain_table
 from irbin.report.units import byte_size, count, ratio, shape
 
 BINARY_STYLE = "green"
 FLOAT_STYLE = "yellow"
 NARROW = 100
 """Columns below which the layer table drops what its other cells say too."""
-
-
-def plain_table(title: str | None = None) -> Table:
-    """The look that all of irbin's tables share: a rule under the head and nothing else."""
-    return Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
-        padding=(0, 1, 0, 0), show_edge=False, header_style="bold",
-    )  # fmt: skip
 
 
 def plan_heading(source: str, plan: Plan) -> str:
@@ -48,27 +40,22 @@ def plan_heading(source: str, plan: Plan) -> str:
 def layer_table(plan: Plan, width: int) -> Table:
     """One row a layer in execution order: name, kind, shape, MACs, bytes, decision, reason.
 
-    Below `NARROW` columns the kind goes (the shape tells it) and the reason follows the decision,
-    so that names and reasons stay readable.
+    Below `NARROW` columns the kind goes (the shape tells it) and the reason follows the decision.
+    Names stay whole: where there is no room for a column, it is left out; the JSON has it.
     """
     narrow = width < NARROW
-    table = plain_table()
-    longest = max([len("layer"), *(len(d.layer.name) for d in plan.decisions)])
-    table.add_column("layer", overflow="fold", width=min(longest, 21 if narrow else 40))
-    if not narrow:
-        table.add_column("kind", no_wrap=True)
-    table.add_column("shape", no_wrap=True)
-    for head in ("MACs", "float", "packed"):
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("decision", overflow="fold", no_wrap=not narrow)
-    if not narrow:
-        table.add_column("reason", overflow="fold", min_width=12)
-    for decision in plan.decisions:
-        table.add_row(*_layer_row(decision, narrow))
-    return table
+    facts = ("shape", "MACs", "float", "packed")
+    heads = ("layer", *facts, "decision") if narrow else (
+        "layer", "kind", *facts, "decision", "reason"
+    )  # fmt: skip
+    return fitting_table(
+        heads, [_layer_row(decision, narrow) for decision in plan.decisions], width,
+        left_out=[head for head in ("kind", "MACs", "float", "packed", "shape") if head in heads],
+        numbers=facts[1:], wrapped=heads[-1:],
+    )  # fmt: skip
 
 
-def _layer_row(decision: Decision, narrow: bool) -> list[Text]:
+def _layer_row(decision: Decision, narrow: bool) -> list[Cell]:
     layer = decision.layer
     kind = layer.type_name if layer.kind == "other" else layer.kind
     if layer.is_depthwise:
@@ -84,8 +71,8 @@ def _layer_row(decision: Decision, narrow: bool) -> list[Text]:
     fate = Text(word, style=style)
     if narrow:
         fate.append(f": {reason}" if reason else "", style="default")
-        return [Text(layer.name), *map(Text, facts), fate]
-    return [Text(layer.name), Text(kind), *map(Text, facts), fate, Text(reason)]
+        return [layer.name, *facts, fate]
+    return [layer.name, kind, *facts, fate, reason]
 
 
 def totals_table(plan: Plan, float_dtype: FloatDtype = "float32") -> Table:

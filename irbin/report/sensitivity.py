@@ -10,13 +10,12 @@ from rich.bar import Bar
 from rich.table import Table
 from rich.text import Text
 
-from irbin.records.sensitivity import LayerSensitivity, PathPoint, Proposal, Ranking, Sensitivity
-from irbin.report.plan import BINARY_STYLE, FLOAT_STYLE, plain_table
+from irbin.records.sensitivity import LayerSensitivity, PathPoint, Proposal, Sensitivity
+from irbin.report.fitting import Cell, fitting_table
+from irbin.report.plan import BINARY_STYLE, FLOAT_STYLE
 from irbin.report.units import DASH, bare_percent, byte_size, digits, number
 
 BAR_WIDTH = 8
-LONGEST_NAME = 20
-"""Characters before a name is folded, so that a row fits 80 columns."""
 
 
 def sensitivity_heading(record: Sensitivity) -> str:
@@ -31,44 +30,40 @@ def sensitivity_heading(record: Sensitivity) -> str:
     return ", ".join(parts)
 
 
-def ranking_table(record: Sensitivity) -> Table:
-    """A row a layer or block in the order of binarizing, with the loss it adds alone."""
-    table = plain_table()
-    longest = max([len(record.by), *(len(layer.name) for layer in record.layers)])
-    table.add_column(record.by, overflow="fold", width=min(longest, LONGEST_NAME))
-    table.add_column("loss", justify="right", no_wrap=True)
-    table.add_column("±", justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True, width=BAR_WIDTH)
-    for head in ("top-1 %", "saves", "loss/ms" if record.ranked_by == "time" else "loss/MB"):
-        table.add_column(head, justify="right", no_wrap=True)
-    if record.proposal is not None:
-        table.add_column("plan", no_wrap=True)
+def ranking_table(record: Sensitivity, width: int) -> Table:
+    """A row a layer or block in the order of binarizing, with the loss it adds alone.
+
+    Names stay whole: where there is no room for a column, it is left out; the JSON has it.
+    """
+    rate = "loss/ms" if record.ranked_by == "time" else "loss/MB"
+    numbers = ("loss", "±", "top-1 %", "saves", rate)
+    planned = ("plan",) if record.proposal is not None else ()
     finite = [x.loss_increase for x in record.layers if math.isfinite(x.loss_increase)]
     largest = max([0.0, *finite])
-    for layer in record.layers:
-        cells = _ranking_row(layer, largest, record.ranked_by)
-        if record.proposal is not None:
-            cells.append(_fate(layer, record.proposal))
-        table.add_row(*cells)
-    return table
+    rows = [_ranking_row(layer, largest, record) for layer in record.layers]
+    return fitting_table(
+        (record.by, "loss", "±", "", "top-1 %", "saves", rate, *planned), rows, width,
+        left_out=("±", "", "saves", "top-1 %", rate, *planned), numbers=numbers,
+    )  # fmt: skip
 
 
-def _ranking_row(layer: LayerSensitivity, largest: float, by: Ranking) -> list[Text | Bar]:
+def _ranking_row(layer: LayerSensitivity, largest: float, record: Sensitivity) -> list[Cell]:
     whole = math.isfinite(layer.loss_increase)
     share = max(layer.loss_increase, 0) if whole else largest
-    if by == "time":
+    if record.ranked_by == "time":
         saved, shown = 1e3 * layer.seconds_saved, f"{1e6 * layer.seconds_saved:,.0f} µs"
     else:
         saved, shown = layer.bytes_saved / 1e6, byte_size(layer.bytes_saved)
-    return [
-        Text(layer.name),
-        Text(f"{layer.loss_increase:+.3f}" if whole else DASH),
-        Text(f"{layer.standard_error:.3f}" if math.isfinite(layer.standard_error) else DASH),
+    cells: list[Cell] = [
+        layer.name,
+        f"{layer.loss_increase:+.3f}" if whole else DASH,
+        f"{layer.standard_error:.3f}" if math.isfinite(layer.standard_error) else DASH,
         Bar(largest or 1.0, 0, share, width=BAR_WIDTH, color="cyan" if whole else "red"),
-        Text(bare_percent(layer.top1)),
-        Text(shown),
-        Text(_rate(layer.loss_increase / saved) if whole and saved > 0 else DASH),
+        bare_percent(layer.top1),
+        shown,
+        _rate(layer.loss_increase / saved) if whole and saved > 0 else DASH,
     ]
+    return cells if record.proposal is None else [*cells, _fate(layer, record.proposal)]
 
 
 def _rate(value: float) -> str:
@@ -82,18 +77,20 @@ def _fate(layer: LayerSensitivity, proposal: Proposal) -> Text:
     return Text("float", FLOAT_STYLE)
 
 
-def path_table(record: Sensitivity) -> Table:
-    """A row a measured network from float to binary, the proposal last; ● marks the front."""
-    table = plain_table()
-    for head in ("binary layers", "size", "≈ ms", "top-1 %", "loss"):
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("front", justify="center", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    for i, point in enumerate(record.path):
-        table.add_row(*_path_row(point), "float network" if i == 0 else "")
+def path_table(record: Sensitivity, width: int) -> Table:
+    """A row a measured network from float to binary, the proposal last; ● marks the front.
+
+    Where there is no room for a column, it is left out.
+    """
+    points = [(point, "float network" * (i == 0)) for i, point in enumerate(record.path)]
     if record.proposal is not None:
-        table.add_row(*_path_row(record.proposal.point), "proposed", style="bold")
-    return table
+        points.append((record.proposal.point, "proposed"))
+    numbers = ("binary layers", "size", "≈ ms", "top-1 %", "loss")
+    return fitting_table(
+        (*numbers, "front", ""), [[*_path_row(point), said] for point, said in points], width,
+        left_out=("front", "≈ ms", "loss"), numbers=numbers,
+        bold=() if record.proposal is None else (len(record.path),),
+    )  # fmt: skip
 
 
 def _path_row(point: PathPoint) -> list[str]:

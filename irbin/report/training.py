@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from irbin.records.training import EpochRecord, RunRecord, StepRecord
-from irbin.report.plan import plain_table
+from irbin.report.fitting import plain_table
 from irbin.report.sparkline import sparkline
 from irbin.report.units import DASH, bare_percent, count, digits, duration, number, percent
 

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from irbin.records.bench import TrainBenchRecord
 from irbin.records.json import JsonValue, to_json
-from irbin.report.plan import plain_table
+from irbin.report.fitting import plain_table
 from irbin.report.units import DASH, byte_size, count, digits, shape
 
 PROMISED_RATIO = 1.25

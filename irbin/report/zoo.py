@@ -9,8 +9,7 @@ from rich.text import Text
 
 from irbin.records.results import Evaluation
 from irbin.records.zoo import ZooRecord, ZooRun
-from irbin.report.fitting import fitting_table
-from irbin.report.plan import plain_table
+from irbin.report.fitting import fitting_table, plain_table
 from irbin.report.sparkline import sparkline
 from irbin.report.units import bare_percent, byte_size, duration, exact_bytes, percent, ratio
 

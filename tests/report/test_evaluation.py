@@ -29,7 +29,7 @@ def test_networks_stand_side_by_side_uncut(evaluation, render, width: int) -> No
         evaluation(name="runs/cifar10/resnet18-1w1a", kind="binary", top1=91.0),
         evaluation(name="packed", kind="packed", top1=91.0, size_bytes=4_190_000),
     ]
-    text = render(accuracy_table(rows), width)
+    text = render(accuracy_table(rows, width), width)
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
     for part in ("on 1,000 images", "93.46", "91.00", "46.8 MB", "4.19 MB", "11.2×", "0.3456"):
@@ -38,19 +38,19 @@ def test_networks_stand_side_by_side_uncut(evaluation, render, width: int) -> No
 
 def test_ratio_is_to_the_float_network_or_to_the_own_parameters(evaluation, render) -> None:
     packed = evaluation(kind="packed", size_bytes=4_675_804, param_count=11_689_510)
-    assert "10.0×" in render(accuracy_table([packed]), 80)
+    assert "10.0×" in render(accuracy_table([packed], 80), 80)
     twice = evaluation(size_bytes=2 * 46_758_040)
-    assert "20.0×" in render(accuracy_table([twice, packed]), 80)
+    assert "20.0×" in render(accuracy_table([twice, packed], 80), 80)
 
 
 def test_differing_image_counts_get_a_column(evaluation, render) -> None:
-    text = render(accuracy_table([evaluation(), evaluation(n_images=77)]), 120)
+    text = render(accuracy_table([evaluation(), evaluation(n_images=77)], 120), 120)
     assert "images/s  images" in text
     assert "77" in text
 
 
 def test_every_class_has_its_row(evaluation, render) -> None:
-    table = class_table([evaluation(), evaluation(kind="binary", per_class={"cat": 80.0})])
+    table = class_table([evaluation(), evaluation(kind="binary", per_class={"cat": 80.0})], 80)
     assert table is not None
     lines = render(table, 80).splitlines()
     assert [line.split() for line in lines[-2:]] == [
@@ -61,7 +61,7 @@ def test_every_class_has_its_row(evaluation, render) -> None:
 
 
 def test_no_classes_no_table(evaluation) -> None:
-    assert class_table([evaluation(per_class={})]) is None
+    assert class_table([evaluation(per_class={})], 80) is None
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_no_classes_no_table(evaluation) -> None:
 )
 def test_many_classes_show_both_ends(evaluation, render, n_classes: int, n_rows: int) -> None:
     scores = {f"c{i:02d}": float(n_classes - i) for i in range(n_classes)}
-    table = class_table([evaluation(per_class=scores)])
+    table = class_table([evaluation(per_class=scores)], 80)
     assert table is not None
     assert table.row_count == n_rows
     text = render(table, 80)
@@ -79,7 +79,7 @@ def test_many_classes_show_both_ends(evaluation, render, n_classes: int, n_rows:
 
 
 def test_networks_of_one_form_are_told_apart_by_name(evaluation, render) -> None:
-    table = class_table([evaluation(name="a/x"), evaluation(name="b/y/")])
+    table = class_table([evaluation(name="a/x"), evaluation(name="b/y/")], 80)
     assert table is not None
     assert render(table, 80).splitlines()[1].split() == ["class", "x", "(float)", "y", "(float)"]
 
@@ -98,17 +98,17 @@ def test_a_backbone_has_no_top_1(agreement: Agreement) -> None:
 
 
 def test_only_layers_with_flips_are_listed(agreement: Agreement, render) -> None:
-    table = flips_table(agreement)
+    table = flips_table(agreement, 80)
     assert table is not None
     text = render(table, 80)
     assert "a.conv" in text
     assert "b.conv" not in text
-    assert flips_table(replace(agreement, layers=agreement.layers[1:])) is None
+    assert flips_table(replace(agreement, layers=agreement.layers[1:]), 80) is None
 
 
 @pytest.mark.parametrize("n", [0, 1, MAX_DISAGREEMENTS, MAX_DISAGREEMENTS + 3])
 def test_disagreements_are_explained_up_to_a_page(agreement: Agreement, render, n: int) -> None:
-    table = disagreement_table(replace(agreement, disagreements=agreement.disagreements * n))
+    table = disagreement_table(replace(agreement, disagreements=agreement.disagreements * n), 120)
     if n == 0:
         assert table is None
         return
@@ -127,15 +127,18 @@ def test_five_networks_are_not_cut(width: int) -> None:
         for i, name in enumerate(names)
     ]  # fmt: skip
     screen = Console(width=width, file=io.StringIO())
-    screen.print(class_table(networks))
-    if width >= 80:
-        screen.print(accuracy_table(networks))
+    screen.print(class_table(networks, width))
+    screen.print(accuracy_table(networks, width))
     shown = screen.file.getvalue()
     assert all(f"{80 + i}.00" in shown for i in range(5))
     assert "numbered as in" in shown
     assert "…" not in shown
-    if width >= 80:
-        assert shown.count("3.36 k") == 5
+    assert all(
+        any(line.startswith(f"{name}  binary") for line in shown.splitlines()) for name in names
+    )
+    assert shown.count("86.12") == 5
+    assert shown.count("0.4100") == (5 if width >= 80 else 0)
+    assert shown.count("3.36 k") == (5 if width >= 100 else 0)
 
 
 def test_how_images_were_fed_and_which_kernels_ran() -> None:
@@ -146,3 +149,36 @@ def test_how_images_were_fed_and_which_kernels_ran() -> None:
     assert [line[:3] for line in feeding_lines([one, other])] == ["a: ", "b: "]
     assert kernel_lines([one, other]) == ["packed networks ran on avx2 kernels"]
     assert kernel_lines([replace(one, kernels=None)]) == []
+
+
+LONG = "stages.0.blocks.1.token_mixer.reparam_conv"
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_names_of_layers_and_classes_stay_whole(agreement, evaluation, render, width: int) -> None:
+    flipped = replace(agreement.layers[0], name=LONG)
+    told = replace(agreement.disagreements[0], explanation=f"`{LONG}` flipped 3 signs")
+    found = replace(agreement, layers=(flipped,), disagreements=(told,))
+    scores = {"Chesapeake_Bay_retriever": 90.0, "a": 80.0}
+    networks = [
+        evaluation(name=f"runs/seed-{i}", kind="binary", per_class=scores) for i in range(4)
+    ]
+    flips, images, classes = (
+        flips_table(found, width), disagreement_table(found, width), class_table(networks, width)
+    )  # fmt: skip
+    for table, name in (
+        (flips, LONG),
+        (images, f"`{LONG}`" if width > 60 else "flipped"),
+        (classes, "Chesapeake_Bay_retriever"),
+    ):
+        assert table is not None
+        text = render(table, width)
+        assert any(name in line for line in text.splitlines())
+        assert max(map(len, text.splitlines())) <= width
+        assert "…" not in text
+
+
+def test_networks_of_one_name_and_form_are_told_apart(evaluation, render) -> None:
+    table = class_table([evaluation(name="a/run"), evaluation(name="b/run")], 80)
+    assert table is not None
+    assert "1 run (float)  2 run (float)" in render(table, 80)

@@ -33,6 +33,15 @@ def test_no_fact_of_a_layer_is_cut(plan: Plan, render, width: int) -> None:
             assert squeezed(decision.reason) in folded
 
 
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_long_names_stay_whole(plan: Plan, render, width: int) -> None:
+    name = "stages.0.blocks.1.token_mixer.reparam_conv"
+    named = replace(plan.decisions[1], layer=replace(plan.decisions[1].layer, name=name))
+    text = render(layer_table(replace(plan, decisions=(*plan.decisions, named)), width), width)
+    assert any(line.startswith(f"{name} ") for line in text.splitlines())
+    assert max(map(len, text.splitlines())) <= width
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_short_names_do_not_break_their_head(plan: Plan, render, width: int) -> None:
     named = [

@@ -53,7 +53,7 @@ def test_heading_names_network_baseline_and_sample(record):
 
 
 def test_a_bar_is_as_long_as_the_loss(record, render):
-    table = rows(render(sensitivity.ranking_table(record), 80))
+    table = rows(render(sensitivity.ranking_table(record, 80), 80))
     assert table["layer1.0.conv2"][3] == "█" * sensitivity.BAR_WIDTH
     assert table["layer1.0.conv1"][3] == "██"  # a quarter
     assert table["layer1.0.conv1"][-4:] == ["500", "kB", "+0.5", "binary"]
@@ -61,7 +61,7 @@ def test_a_bar_is_as_long_as_the_loss(record, render):
 
 
 def test_a_loss_that_is_not_finite_is_said(record, render):
-    text = render(sensitivity.ranking_table(record), 80)
+    text = render(sensitivity.ranking_table(record, 80), 80)
     assert rows(text)["layer2"][1:4] == ["–", "–", "█" * sensitivity.BAR_WIDTH]
     assert "nan" not in text
 
@@ -72,35 +72,42 @@ def test_a_loss_that_is_not_finite_is_said(record, render):
 )
 def test_loss_for_a_megabyte_has_two_digits(record, render, increase, n_bytes, shown):
     found = replace(record, layers=(layer("x", increase, n_bytes, 0),), proposal=None)
-    assert rows(render(sensitivity.ranking_table(found), 80))["x"][-1] == shown
+    assert rows(render(sensitivity.ranking_table(found, 80), 80))["x"][-1] == shown
 
 
 def test_time_is_shown_where_it_ranks(record, render):
-    table = rows(render(sensitivity.ranking_table(replace(record, ranked_by="time")), 80))
+    table = rows(render(sensitivity.ranking_table(replace(record, ranked_by="time"), 80), 80))
     assert table["layer1.0.conv1"][-4:] == ["100", "µs", "+2.5", "binary"]
     assert table["layer2"][-4:] == ["-1", "µs", "–", "float"]
 
 
 def test_without_a_budget_nothing_is_proposed(record, render):
     bare = replace(record, proposal=None)
-    assert "plan" not in render(sensitivity.ranking_table(bare), 80)
-    assert "proposed" not in render(sensitivity.path_table(bare), 80)
+    assert "plan" not in render(sensitivity.ranking_table(bare, 80), 80)
+    assert "proposed" not in render(sensitivity.path_table(bare, 80), 80)
 
 
 def test_short_names_do_not_break_their_head(record, render):
     short = replace(record, layers=(replace(record.layers[0], name="a"),))
-    assert render(sensitivity.ranking_table(short), 80).split()[0] == record.by
+    assert render(sensitivity.ranking_table(short, 80), 80).split()[0] == record.by
 
 
-def test_tables_fit_80_columns(record, render):
-    for table in (sensitivity.ranking_table(record), sensitivity.path_table(record)):
-        text = render(table, 80)
-        assert max(map(len, text.splitlines())) <= 80
+@pytest.mark.parametrize("width", [60, 80, 100])
+@pytest.mark.parametrize("name", ["layer1.0.conv1", "stages.0.blocks.1.token_mixer.reparam_conv"])
+def test_tables_fit_and_names_stay_whole(record, render, width, name):
+    named = replace(record, layers=(replace(record.layers[0], name=name), *record.layers[1:]))
+    ranking = render(sensitivity.ranking_table(named, width), width)
+    path = render(sensitivity.path_table(named, width), width)
+    for text in (ranking, path):
+        assert max(map(len, text.splitlines())) <= width
         assert "…" not in text
+    assert any(line.startswith(f"{name}  +0.250") for line in ranking.splitlines())
+    assert "float network" in path
+    assert ("●" in path) == (width >= 80)
 
 
 def test_the_path_ends_in_the_proposal(record, render):
-    lines = [line for line in render(sensitivity.path_table(record), 80).splitlines() if line]
+    lines = [line for line in render(sensitivity.path_table(record, 80), 80).splitlines() if line]
     assert lines[2].split() == ["0", "1.50", "MB", "3.00", "90.00", "0.50", "●", "float", "network"]
     assert lines[-1].split()[-1] == "proposed"
 
