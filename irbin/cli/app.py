@@ -38,6 +38,7 @@ from irbin.cli.recipes import recipes
 from irbin.cli.warned import own_warnings_as_notes
 from irbin.cli.zoo import zoo
 from irbin.errors import IrbinError
+from irbin.interrupt import held_to_the_end
 from irbin.version import __version__
 
 TRACEBACK_FLAG, TRACEBACK_VARIABLE = "--traceback", "IRBIN_TRACEBACK"
@@ -110,10 +111,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if TRACEBACK_FLAG in words:
         wants_traceback = True
         words = [word for word in words if word != TRACEBACK_FLAG]
-    with named_output():
-        code = _run(words, wants_traceback)
-    if "irbin.processes" in sys.modules:  # else no group was joined, and torch is not loaded for it
-        sys.modules["irbin.processes"].leave(code)
+    with held_to_the_end():
+        with named_output():
+            code = _run(words, wants_traceback)
+        if "irbin.processes" in sys.modules:  # else no group was joined, nor torch loaded for it
+            sys.modules["irbin.processes"].leave(code)
     return code
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
-import signal
 from collections.abc import Iterator
 from contextlib import suppress
-from types import FrameType
 from typing import Any
 
 import torch
@@ -20,6 +18,7 @@ from irbin.data.images import Transform
 from irbin.data.order import Deal, Indices, check_rank, check_step, make_deal
 from irbin.data.sending import moved
 from irbin.data.shards import share_stream
+from irbin.data.workers import batches_of, ignore_stops
 from irbin.errors import DataError
 from irbin.records.options import DataOptions
 
@@ -56,17 +55,6 @@ class _EpochSampler(Sampler[list[Any]]):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for indices in self.deal.batches(self.epoch, self.start):
             yield [(self.epoch, index) for index in indices.tolist()]
-
-
-def _init_worker(_worker: int) -> None:
-    # both go to the whole process group; the trainer decides when its workers end
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _survive_once)
-
-
-def _survive_once(_signal: int, _frame: FrameType | None) -> None:
-    # by a second one torch ends a worker that hangs
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class StreamedLoader(Loader):
@@ -131,7 +119,7 @@ class StreamedLoader(Loader):
         super().__init__(dataset, batch_size, device, n_classes, channels_last)
         self.why = f"images: streamed by {workers_in_words(workers)}"
         self._loader: DataLoader[Any] = DataLoader(
-            dataset, num_workers=workers, collate_fn=_collate, worker_init_fn=_init_worker,
+            dataset, num_workers=workers, collate_fn=_collate, worker_init_fn=ignore_stops,
             pin_memory=self.device.type == "cuda", generator=self._generator,
             # a stream's shuffle begins anew with its workers, so that an epoch can be met again
             persistent_workers=workers > 0 and not (training and isinstance(dataset, Stream)),
@@ -166,11 +154,12 @@ class StreamedLoader(Loader):
 
         Raises:
             DataError: an image that cannot be read, or a stream that lost some.
+            LostWorkerError: a worker ended.
         """
         stop = self._n_batches if self._training and self._sampler is None else None
         n_done = 0
         try:
-            for batch in itertools.islice(self._loader, self._skip, stop):
+            for batch in itertools.islice(batches_of(self._loader), self._skip, stop):
                 if isinstance(batch, Damaged):
                     self.close()
                     raise damaged_error(self.dataset, batch, self._loader.num_workers)
@@ -208,9 +197,9 @@ def common_size(dataset: Images, transform: Transform, n_workers: int) -> tuple[
     # not in this process: an archive opened here would be shared by all workers to come
     loader: DataLoader[Any] = DataLoader(
         few, len(few), num_workers=min(1, n_workers), collate_fn=_collate,
-        worker_init_fn=_init_worker,
+        worker_init_fn=ignore_stops,
     )  # fmt: skip
-    (batch,) = loader
+    (batch,) = batches_of(loader)
     if isinstance(batch, Damaged):
         raise damaged_error(dataset, batch, n_workers)
     return None if isinstance(batch, _Uneven) else tuple(batch[0].shape[1:])
@@ -246,9 +235,9 @@ def damaged_error(dataset: Images | Stream, found: Damaged, workers: int) -> Dat
         _log.warning("an image cannot be decoded (%s); looking for others", found.image)
     loader: DataLoader[Any] = DataLoader(
         Subset(_Looked(dataset), few), batch_size=64, num_workers=workers, collate_fn=list,
-        worker_init_fn=_init_worker,
+        worker_init_fn=ignore_stops,
     )  # fmt: skip
-    all_found = [image for batch in loader for image in batch if image]
+    all_found = [image for batch in batches_of(loader) for image in batch if image]
     if found.image not in all_found:
         all_found.append(found.image)
     if len(all_found) == 1:

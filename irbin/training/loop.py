@@ -21,9 +21,11 @@ from torch import Tensor, nn
 from irbin.allocation import memory_kept
 from irbin.data import class_names
 from irbin.data.fingerprint import fingerprint
+from irbin.data.workers import told_between_batches
 from irbin.errors import DataError, LostWorkerError, TrainingError
 from irbin.evaluation.accuracy import Subject, evaluate
 from irbin.files import removed_on_error
+from irbin.interrupt import Stop, held_interrupt
 from irbin.processes import ALONE, Group
 from irbin.recipes.recipe import Recipe
 from irbin.records.json import JsonValue
@@ -33,7 +35,6 @@ from irbin.records.training import RunRecord
 from irbin.rewriting.network import Network
 from irbin.runs.folder import begin_run, check_same_images, same_run
 from irbin.runs.listener import NOBODY, Listener
-from irbin.training.interrupt import Stop, held_interrupt
 from irbin.training.keeping import Keeper
 from irbin.training.meter import Meter, epoch_record, not_finite
 from irbin.training.norms import calibrate, settle_norms
@@ -114,16 +115,17 @@ def finetune(
         for line in lines:
             listener.say(line)
     keeper = Keeper(run, progress)
-    try:
-        with memory_kept(), tried_convolutions(group.device):
-            interrupted = _train(run, progress, keeper)
-    except DataError:  # a damaged image costs no work: it is repaired, and the run resumed
-        if group.size == 1:
-            keeper.save_last()
-        raise
-    finally:
-        run.leave()
-    return keeper.finish(interrupted)
+    with held_interrupt() as stop, told_between_batches():
+        try:
+            with memory_kept(), tried_convolutions(group.device):
+                interrupted = _train(run, progress, keeper, stop)
+        except DataError:  # a damaged image costs no work: it is repaired, and the run resumed
+            if group.size == 1:
+                keeper.save_last()
+            raise
+        finally:
+            run.leave()
+        return keeper.finish(interrupted)
 
 
 def _prepare(
@@ -148,23 +150,22 @@ def _prepare(
     return run, (path, train.why, *([run.views.why] if run.views is not None else []))
 
 
-def _train(run: Run, progress: Progress, keeper: Keeper) -> bool:
+def _train(run: Run, progress: Progress, keeper: Keeper, stop: Stop) -> bool:
     """Trains from `progress` to the end; True if it was interrupted, and then `last` says where."""
     group = run.group
-    with held_interrupt() as stop:
-        while progress.epoch < run.n_epochs and not group.any(stop()):
-            images = _take_steps(run, progress, keeper, stop)
-            settle_norms(run)
-            evaluation = _look_at_end(run, progress, keeper, stop)
-            if group.any(stop()):  # also during the evaluation, which is then done again
-                with stop.after_saving():
-                    keeper.save_last()
-                break
-            layers = run.diagnose(images, progress.epoch)
-            record = epoch_record(progress, evaluation, layers, *run.knobs(progress.epoch))
+    while progress.epoch < run.n_epochs and not group.any(stop()):
+        images = _take_steps(run, progress, keeper, stop)
+        settle_norms(run)
+        evaluation = _look_at_end(run, progress, keeper, stop)
+        if group.any(stop()):  # also during the evaluation, which is then done again
             with stop.after_saving():
-                keeper.finish_epoch(record, layers)
-            _tell(run.listener.on_epoch, record, group, stop)
+                keeper.save_last()
+            break
+        layers = run.diagnose(images, progress.epoch)
+        record = epoch_record(progress, evaluation, layers, *run.knobs(progress.epoch))
+        with stop.after_saving():
+            keeper.finish_epoch(record, layers)
+        _tell(run.listener.on_epoch, record, group, stop)
     return progress.epoch < run.n_epochs
 
 
@@ -258,19 +259,25 @@ def _look_at_end(run: Run, progress: Progress, keeper: Keeper, stop: Stop) -> Ev
         with stop.after_saving():
             keeper.save_last()
         calibrate(run, stop)
-    return _validate(run, progress, stop)
+    return _validate(run, progress, keeper, stop)
 
 
-def _validate(run: Run, progress: Progress, stop: Stop) -> Evaluation | None:
+def _validate(run: Run, progress: Progress, keeper: Keeper, stop: Stop) -> Evaluation | None:
     """Evaluates after an epoch; None where none is due or somebody wants to stop."""
     last = progress.epoch + 1 == run.n_epochs
     due = last or (progress.epoch + 1) % run.recipe.val_interval == 0
     if run.group.any(stop()) or not due:
         return None
+    saved = False
 
     def watch(_done: int, _total: int) -> None:
-        if stop() and run.group.size == 1:  # the others would wait for this one's sums
+        nonlocal saved
+        if stop() and run.group.size == 1:
             raise KeyboardInterrupt
+        if stop() and not saved:  # the others wait for this one's sums, and may be given no time
+            with stop.after_saving():
+                keeper.save_last()
+            saved = True
 
     # what is exported computes in float32; bfloat16 would round some values across zero
     amp = None if run.phase is not None else run.recipe.amp

@@ -9,8 +9,8 @@ from itertools import islice
 from timm.utils import distribute_bn
 from torch import Tensor, nn
 
+from irbin.interrupt import Stop
 from irbin.rewriting.calibrate import reestimate_batch_norm
-from irbin.training.interrupt import Stop
 from irbin.training.run import Run
 
 

@@ -8,8 +8,7 @@ from collections.abc import Generator, Iterator
 from torch import Tensor
 
 from irbin.data import Loader
-from irbin.errors import DataError, LostWorkerError
-from irbin.messages import with_class
+from irbin.errors import DataError
 
 
 class Waits(Iterator[tuple[Tensor, Tensor]]):
@@ -34,16 +33,7 @@ class Waits(Iterator[tuple[Tensor, Tensor]]):
             LostWorkerError: a worker ended.
         """
         begin = time.perf_counter()
-        try:
-            batch = next(self._batches, None)
-        except (RuntimeError, ConnectionError, EOFError) as error:
-            # torch's own, or those of handing over the batch under way
-            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
-                raise
-            raise LostWorkerError(
-                "expected all processes that read images to stay, but one ended: "
-                f"{with_class(error)}"
-            ) from error
+        batch = next(self._batches, None)
         self.seconds += time.perf_counter() - begin
         if batch is None:
             raise DataError(

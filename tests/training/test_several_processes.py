@@ -10,7 +10,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -200,8 +201,51 @@ def test_killing_one_process_ends_all_with_one_message(place: Path, image_folder
 def test_sigterm_to_all_processes_loses_nothing(
     n_processes: int, place: Path, image_folder: Path
 ) -> None:
-    """As `scancel` and `timeout` send it: to torchrun, which passes it on, and to the workers."""
+    """As `timeout` sends it: to torchrun, which passes it on, or to the whole group."""
     out = f"stopped{n_processes}"
+    with endless(out, n_processes, place, image_folder) as run:
+        os.killpg(run.pid, signal.SIGTERM)
+        run.wait(timeout=HUNG_S)
+    check_stopped(place, out)
+
+
+@pytest.mark.parametrize("n_processes", [1, 2])
+def test_nor_do_many_at_any_moment(n_processes: int, place: Path, image_folder: Path) -> None:
+    """As `scancel` sends it: to each, workers included, and torchrun passes it on.
+
+    Workers get it before as well, and the run does not notice.
+    """
+    out = f"hail{n_processes}"
+    with endless(out, n_processes, place, image_folder) as run:
+        ranks = [run.pid]
+        if n_processes > 1:
+            ranks = [worker(run.pid, rank) for rank in range(n_processes)]
+        recent = place / out / "recent"
+        names = set(os.listdir(recent))
+
+        def worker_gets_it() -> bool:
+            for rank in ranks:
+                for child in children(rank):
+                    send(os.kill, child)
+            return run.poll() is not None or len(set(os.listdir(recent)) - names) >= 3
+
+        until(worker_gets_it, pause=0.001)
+        assert run.poll() is None
+
+        def all_get_it() -> bool:
+            for rank in ranks:
+                send(os.killpg, rank)
+            return run.poll() is not None
+
+        until(all_get_it, pause=0.001)
+    check_stopped(place, out)
+
+
+@contextmanager
+def endless(
+    out: str, n_processes: int, place: Path, image_folder: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A run that has kept its first epoch, whose processes read images in others."""
     more = ("-j", "1", "--cache", "off")
     words = finetune(image_folder, out, 4, *more, epochs=100_000)
     words = [*torchrun(2), *words] if n_processes == 2 else words
@@ -212,26 +256,41 @@ def test_sigterm_to_all_processes_loses_nothing(
         )  # fmt: skip
         try:
             until(lambda: (place / out / "recent").is_dir() or run.poll() is not None)
-            os.killpg(run.pid, signal.SIGTERM)
-            run.wait(timeout=HUNG_S)
+            yield run
         finally:
             run.kill()
+
+
+def check_stopped(place: Path, out: str) -> None:
     text = (place / f"{out}.log").read_text()
-    assert text.count(f"{out}/last holds where. Go on with:") == 1
+    assert text.count(f"{out}/last holds where. Go on with:") == 1, text
     for word in ("DataLoader worker", "irbin: ", "Error"):
         assert word not in text
 
 
-def until(done: Callable[[], bool], seconds: float = HUNG_S) -> None:
+def send(to: Callable[[int, int], None], process: int) -> None:
+    """SIGTERM, to a process that may have ended."""
+    with suppress(ProcessLookupError):
+        to(process, signal.SIGTERM)
+
+
+def children(parent: int) -> list[int]:
+    """Process ids of those that a process has begun; none of one that has ended."""
+    try:
+        return list(map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split()))
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def until(done: Callable[[], bool], seconds: float = HUNG_S, pause: float = 0.1) -> None:
     end = time.monotonic() + seconds
     while not done() and time.monotonic() < end:
-        time.sleep(0.1)
+        time.sleep(pause)
 
 
 def worker(parent: int, rank: int) -> int:
     """Process id of a child with that rank."""
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    for child in children:
+    for child in children(parent):
         if f"\0RANK={rank}\0" in "\0" + Path(f"/proc/{child}/environ").read_text():
-            return int(child)
-    raise AssertionError(f"no child of rank {rank} among {children}")
+            return child
+    raise AssertionError(f"no child of rank {rank} among {children(parent)}")

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 SAME_REQUEST = 1.0
 """Seconds: `torchrun` passes Ctrl-C on to processes that got it from the terminal already."""
@@ -58,14 +59,37 @@ class Stop:
 
 
 @contextmanager
+def held_to_the_end() -> Iterator[None]:
+    """Within, what asked training to end stays asked for when training has ended.
+
+    A program that says then where the run stands, and leaves, is not ended by the next SIGTERM:
+    schedulers send it to every process, and `torchrun` passes on what it got.
+    """
+    global _to_give_back
+    outer, _to_give_back = _to_give_back, {}
+    try:
+        yield
+    finally:
+        mine, _to_give_back = _to_give_back, outer
+        for kind, handler in mine.items():
+            signal.signal(kind, handler)
+
+
+_to_give_back: dict[signal.Signals, Any] | None = None
+"""Within `held_to_the_end`, who answered the signals before."""
+
+
+@contextmanager
 def held_interrupt() -> Iterator[Stop]:
     """Within, the first Ctrl-C sets the flag it yields and the second raises KeyboardInterrupt.
 
     SIGTERM, by which schedulers announce that a machine is taken away, counts as a first one
-    however often it comes: what does not end by itself gets SIGKILL.
+    however often it comes: what does not end by itself gets SIGKILL. See `held_to_the_end` for
+    what comes later.
 
     Outside the main thread, where Python delivers no signals, the flag is only set by `request`.
     """
+    global _to_give_back
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -87,5 +111,8 @@ def held_interrupt() -> Iterator[Stop]:
     try:
         yield stop
     finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
+        if stop.requested and _to_give_back is not None:
+            _to_give_back = before | _to_give_back
+        else:
+            for kind, handler in before.items():
+                signal.signal(kind, handler)

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from irbin.training import interrupt
-from irbin.training.interrupt import Stop, held_interrupt
+from irbin import interrupt
+from irbin.interrupt import Stop, held_interrupt, held_to_the_end
 
 
 def press(kind: signal.Signals = signal.SIGINT) -> None:
@@ -109,3 +109,25 @@ def test_threads_get_a_flag_alone() -> None:
     thread.start()
     thread.join()
     assert seen == [True]
+
+
+def test_what_was_asked_for_is_held_to_the_end(clock: SimpleNamespace) -> None:
+    """Between the end of training and that of the program SIGTERM may come again."""
+    before = [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)]
+    with held_to_the_end():
+        for _ in range(2):
+            with held_interrupt():
+                press(signal.SIGTERM)
+            press(signal.SIGTERM)
+            clock.now += 2 * interrupt.SAME_REQUEST
+            with pytest.raises(KeyboardInterrupt):
+                press()
+    assert [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_what_was_not_asked_for_is_not() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with held_to_the_end():
+        with held_interrupt():
+            pass
+        assert signal.getsignal(signal.SIGTERM) is before

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from torch.utils.data import DataLoader, Dataset
+
+from irbin.data.workers import batches_of, ignore_stops, told_between_batches
+from irbin.errors import LostWorkerError
+
+STOPS = (signal.SIGTERM, signal.SIGINT)
+ENDED = "expected all processes that read images to stay, but one ended: "
+
+
+class Numbers(Dataset[int]):
+    """Of which each does something to the process that reads it."""
+
+    def __init__(self, n: int, act: Callable[[int], object]) -> None:
+        self.n, self.act = n, act
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, index: int) -> int:
+        self.act(index)
+        return index
+
+
+def loader(
+    act: Callable[[int], object] = lambda _: None,
+    *,
+    n: int = 16,
+    workers: int = 1,
+    init: Callable[[int], None] = ignore_stops,
+    persistent: bool = False,
+) -> DataLoader[Any]:
+    return DataLoader(
+        Numbers(n, act), 4, num_workers=workers, worker_init_fn=init, collate_fn=list,
+        persistent_workers=persistent, multiprocessing_context="fork",
+    )  # fmt: skip
+
+
+def read(loading: DataLoader[Any]) -> list[int]:
+    return [number for batch in batches_of(loading) for number in batch]
+
+
+def signalled(kind: signal.Signals) -> Callable[[int], None]:
+    """Sends the process that reads a number that signal."""
+    return lambda _index: os.kill(os.getpid(), kind)
+
+
+@pytest.mark.parametrize("kind", STOPS)
+def test_workers_ignore_stops_however_often_they_come(kind: signal.Signals) -> None:
+    assert read(loader(signalled(kind))) == list(range(16))
+
+
+@pytest.mark.parametrize("kind", STOPS)
+def test_from_before_their_first_line_on(kind: signal.Signals) -> None:
+    """A worker that is begun has torch's handler first, which ends it, and not yet its own."""
+
+    def early(worker: int) -> None:
+        os.kill(os.getpid(), kind)
+        ignore_stops(worker)
+
+    assert read(loader(init=early)) == list(range(16))
+
+
+def test_what_they_start_does_not_have_them_blocked() -> None:
+    def look(_index: int) -> None:
+        assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+    assert read(loader(look)) == list(range(16))
+
+
+@pytest.mark.parametrize("kind", STOPS)
+def test_the_trainer_gets_what_came_while_they_were_begun(
+    kind: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    got: list[int] = []
+    before = signal.signal(kind, lambda number, _frame: got.append(number))
+    start = multiprocessing.context.ForkProcess.start
+
+    def begin(self: Any) -> None:
+        start(self)
+        os.kill(os.getpid(), kind)
+        assert not got
+
+    monkeypatch.setattr(multiprocessing.context.ForkProcess, "start", begin)
+    try:
+        assert read(loader()) == list(range(16))
+    finally:
+        signal.signal(kind, before)
+    assert got == [kind]
+
+
+def test_one_that_hangs_is_ended_by_the_loader(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.01)
+
+    hangs = multiprocessing.get_context("fork").Event()
+
+    def hang(index: int) -> None:
+        if index == 4:
+            hangs.set()
+            signal.pause()
+
+    loading = loader(hang, persistent=True)
+    batches = batches_of(loading)
+    assert next(batches) == [0, 1, 2, 3]
+    hangs.wait()
+    iterator: Any = loading._iterator
+    (process,) = iterator._workers
+    iterator._shutdown_workers()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+def test_one_without_a_trainer_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's watchdog takes whoever is its parent when it begins for the trainer."""
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    with pytest.raises(LostWorkerError, match="exited unexpectedly"):
+        read(loader())
+
+
+def test_one_that_ended_is_told_in_one_line() -> None:
+    with pytest.raises(LostWorkerError, match=rf"{ENDED}RuntimeError: DataLoader worker \(pid"):
+        read(loader(signalled(signal.SIGKILL), n=64))
+
+
+class Broken:
+    """A loader whose first batch is an error."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __iter__(self) -> Iterator[None]:
+        raise self.error
+        yield
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("reset by peer"), EOFError()])
+def test_so_is_one_that_ended_while_it_handed_a_batch_over(error: Exception) -> None:
+    broken: Any = Broken(error)
+    with pytest.raises(LostWorkerError, match=f"{ENDED}{type(error).__name__}"):
+        read(broken)
+
+
+@pytest.mark.parametrize(
+    "text", ["shape mismatch", "Caught RuntimeError in DataLoader worker process 0.\nshape"]
+)
+def test_other_errors_stay_what_they_are(text: str) -> None:
+    broken: Any = Broken(RuntimeError(text))
+    with pytest.raises(RuntimeError, match=text.partition(".")[0]):
+        read(broken)
+
+
+def kill_a_worker(loading: DataLoader[Any]) -> None:
+    """As the kernel does that has no memory; back when Python's handlers have heard of it."""
+    iterator: Any = loading._iterator
+    (process,) = iterator._workers
+    heard = threading.Event()
+    handler: Any = signal.getsignal(signal.SIGCHLD)
+
+    def hear(number: int, frame: Any) -> None:
+        heard.set()
+        handler(number, frame)
+
+    signal.signal(signal.SIGCHLD, hear)
+    try:
+        os.kill(process.pid, signal.SIGKILL)
+        while not heard.is_set():
+            signal.sigtimedwait((), 0.01)
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
+
+
+def test_the_end_of_one_is_told_by_the_next_batch_and_by_no_other_line() -> None:
+    with told_between_batches():
+        loading = loader(n=64, persistent=True)
+        batches = batches_of(loading)
+        next(batches)
+        kill_a_worker(loading)
+        with pytest.raises(LostWorkerError, match="is killed by signal: Killed"):
+            next(batches)
+
+
+def test_torchs_own_handler_is_back_afterwards() -> None:
+    read(loader())  # torch sets it once
+    before = signal.getsignal(signal.SIGCHLD)
+    with told_between_batches():
+        assert signal.getsignal(signal.SIGCHLD) is not before
+        with told_between_batches():
+            pass
+        read(loader())
+    assert signal.getsignal(signal.SIGCHLD) is before
+    batches = batches_of(loading := loader(n=64, persistent=True))
+    next(batches)
+    with pytest.raises(RuntimeError, match="is killed by signal: Killed"):
+        kill_a_worker(loading)
+
+
+def test_in_another_thread_nothing_is_changed() -> None:
+    before = signal.getsignal(signal.SIGCHLD)
+    seen: list[bool] = []
+
+    def work() -> None:
+        with told_between_batches():
+            seen.append(signal.getsignal(signal.SIGCHLD) is before)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [True]
