@@ -147,6 +147,7 @@ def test_evaluation_keeps_its_memory(libc: FakeLibc) -> None:
     assert libc.n_trims == 1
 
 
+@pytest.mark.slow
 def test_the_training_benchmark_keeps_its_memory(libc: FakeLibc) -> None:
     kept: set[bool] = set()
 

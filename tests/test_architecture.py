@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ ROOT = Path(irbin.__file__).parent
 PAGE = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
 ROOMS = rooms(PAGE)
 SOURCES = sources(ROOT)
+arrows_of = cache(arrows)
+names_of = cache(imports_of)
 LISTS_NO_FILES = {"cli", "demo", "report"}
 """Rooms whose files are named by what they show or ask for."""
 
@@ -31,7 +34,7 @@ def test_the_page_lists_every_room_once_and_no_other() -> None:
 
 @pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
 def test_a_room_imports_what_the_page_says(room) -> None:
-    assert arrows(ROOT)[room.name] == room.may_import
+    assert arrows_of(ROOT)[room.name] == room.may_import
 
 
 @pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
@@ -57,7 +60,7 @@ def test_what_is_never_imported_is_not(path: Path) -> None:
         assert (ROOT / place).exists(), place
         if name == place or name.startswith(f"{place}/"):
             for module in modules:
-                bad = {n for n in imports_of(path) if n == module or n.startswith(f"{module}.")}
+                bad = {n for n in names_of(path) if n == module or n.startswith(f"{module}.")}
                 assert not bad
 
 
@@ -70,7 +73,7 @@ def test_the_page_tells_what_is_never_imported() -> None:
 
 def test_no_room_imports_itself_in_a_circle() -> None:
     edges = {
-        ".".join(p.relative_to(ROOT.parent).with_suffix("").parts): imports_of(p) for p in SOURCES
+        ".".join(p.relative_to(ROOT.parent).with_suffix("").parts): names_of(p) for p in SOURCES
     }
     done: set[str] = set()
 

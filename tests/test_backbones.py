@@ -81,6 +81,7 @@ def equal(one: object, other: object) -> bool:
     return len(left) == len(right) and all(map(torch.equal, left, right))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BACKBONES)
 def test_fused_unfused_and_reference_give_the_same_features(name: str) -> None:
     x = images(name, 3)
@@ -97,6 +98,7 @@ def test_fused_unfused_and_reference_give_the_same_features(name: str) -> None:
         assert equal(PackedModel(artifact(name), float_convs=True)(x[:1]), plain(x[:1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BACKBONES)
 def test_the_packed_features_are_the_trained_ones(name: str) -> None:
     network = converted(name)
@@ -111,6 +113,7 @@ def test_the_packed_features_are_the_trained_ones(name: str) -> None:
     assert [y.shape for y in tree_leaves(found)] == [y.shape for y in wanted]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["convnext", "vit", "one map", "pooled resnet"])
 def test_a_folder_holds_a_backbone(name: str, tmp_path: Path) -> None:
     spec, options = options_of(name)
@@ -197,6 +200,7 @@ class TestWithoutAClassifier:
         with pytest.raises(UsageError, match=f"cannot fine-tune `test_resnet`: {why}"):
             irbin.finetune(network, tmp_path / "run", data=data)
 
+    @pytest.mark.slow
     def test_images_are_enough_to_calibrate_and_compare(self, pictures28: Path) -> None:
         data = DataOptions(data_dir=str(pictures28), batch_size=6, workers=0)
         spec, options = options_of("resnet")
@@ -210,6 +214,7 @@ class TestWithoutAClassifier:
         assert [entry.name for entry in record.entries] == ["packed", "torch fp32"]
 
 
+@pytest.mark.slow
 def test_the_command_line_goes_the_whole_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -251,6 +256,7 @@ class Returns(nn.Module):
 
 
 class TestModulesOfOnesOwn:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("what", "n_outputs"),
         [("map", 1), ("list", 2), ("tuple", 2), ("one", 1), ("dictionary", 2), ("nested", 3)],

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
 
 
+@pytest.mark.slow
 def test_the_python_page_runs_as_it_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -46,6 +47,7 @@ def test_the_tables_on_accuracy_are_those_of_the_files(monkeypatch: pytest.Monke
     assert tables.page(page.replace(".", ",")) != page
 
 
+@pytest.mark.slow
 def test_the_page_on_checkpoints_runs_as_it_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -70,6 +72,7 @@ def test_the_page_on_checkpoints_runs_as_it_stands(
     assert promised.replace("…", str(tmp_path)) in notes[commands[1]]
 
 
+@pytest.mark.slow
 def test_the_page_on_your_own_network_runs_as_it_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

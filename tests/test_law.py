@@ -138,6 +138,7 @@ REFUSED = {
 HOW = SourceOptions(input_size=SIZE, mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
 def test_what_converts_trains_and_is_exported_and_answers_alike(make, tmp_path):
     torch.manual_seed(0)

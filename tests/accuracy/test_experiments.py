@@ -36,6 +36,7 @@ def test_every_line_starts_from_a_network_that_exists() -> None:
                     assert source in known or source == "float60", (e.name, source)
 
 
+@pytest.mark.slow
 def test_nothing_in_the_queue_comes_before_what_it_starts_from() -> None:
     module = program("experiments")
     order = [task.experiment.name for task in module.tasks(["queue"])]

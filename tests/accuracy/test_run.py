@@ -38,6 +38,7 @@ def weights(runs: Path, name: str) -> bytes:
     return (runs / name / "last" / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_queue_runs_in_order_and_leaves_alone_what_is_finished(
     tiny: object, runs: Path, queue: Queue
 ) -> None:
@@ -56,6 +57,7 @@ def test_a_queue_runs_in_order_and_leaves_alone_what_is_finished(
     assert lines(runs)[len(said) :] == ["nothing left to do"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 5])
 def test_a_queue_that_was_ended_goes_on_exactly(
     step: int, tiny: object, tmp_path: Path, runs: Path, queue: Queue,
@@ -88,6 +90,7 @@ def test_a_run_that_was_killed_before_its_first_save_begins_again(
     assert lines(runs)[-2] == "float-1: finished"
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_stops_no_other_and_is_tried_again(
     tmp_path: Path, runs: Path, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +129,7 @@ def test_looking_starts_nothing(
     assert sorted(runs.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_the_command_for_a_gpu_side_by_side(
     tmp_path: Path, runs: Path, cifar: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,6 +108,7 @@ def test_the_same_again(network, data) -> None:
     assert analyze(network, data) == analyze(network, data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"bits": "1w32a"}, {"activation": "prelu"}, {
     "shortcut": "bireal", "keep": ["stage1"]}], ids=str)  # fmt: skip
 @pytest.mark.parametrize("share", [0.0, 0.3])
@@ -123,6 +124,7 @@ def test_a_size_is_kept_by_the_plan_that_is_proposed(network, data, options, sha
     assert replace(proposal.options, keep=full.options.keep) == full.options
 
 
+@pytest.mark.slow
 def test_a_latency_is_kept_and_ranks_by_time(network, data) -> None:
     whole = analyze(network, data).path
     limit = 1e3 * (whole[0].seconds + whole[-1].seconds) / 2
@@ -138,6 +140,7 @@ class TestDrop:
         assert proposal.keep == ()
         assert proposal.point.n_binary == 6
 
+    @pytest.mark.slow
     def test_what_is_lost_is_measured_and_within_it(self, network, data, monkeypatch) -> None:
         tops = {0: 90.0, 1: 89.0, 2: 88.0, 3: 85.0, 4: 70.0, 5: 60.0, 6: 50.0}
         self.pretend(monkeypatch, tops)
@@ -192,6 +195,7 @@ def test_numbers_that_cannot_be_meant_are_told(network, data, name, value) -> No
         analyze(network, data, **{name: value})
 
 
+@pytest.mark.slow
 def test_a_converted_network_is_refused(network, data) -> None:
     with pytest.raises(UsageError, match="expected a float network, got one that is converted"):
         analyze(irbin.convert(network), data)
@@ -203,6 +207,7 @@ def test_a_backbone_is_refused(network, data) -> None:
         analyze(features, data)
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_measured(network, data) -> None:
     def stop_at(n: int):  # type: ignore[no-untyped-def]
         def report(done: int, total: int) -> None:
@@ -265,6 +270,7 @@ def test_without_batch_norm_nothing_is_calibrated(mixer, data, bits) -> None:
     assert found.path[-1].n_binary == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("with_norm", [True, False])
 def test_what_is_not_finite_ranks_last_and_is_not_proposed(

@@ -35,6 +35,7 @@ def edit_tensors(folder, change):
     save_file(tensors, folder / "packed.safetensors", metadata={"format": "pt"})
 
 
+@pytest.mark.slow
 def test_what_was_written_is_read(exported, folder):
     artifact = read_artifact(folder)
     assert artifact.program == exported.lowered.program
@@ -141,6 +142,7 @@ def test_an_exponent_below_float32(folder):
         read_artifact(folder)
 
 
+@pytest.mark.slow
 def test_reading_and_running_import_no_training_code():
     code = (
         "import sys, irbin.runtime.model; "

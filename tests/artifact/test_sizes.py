@@ -31,6 +31,7 @@ def resnet18():
     return converted, plan, lower(converted, (3, 224, 224))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("float_dtype", "at_most"), [("float32", 4_250_000), ("float16", 2_900_000)]
 )
@@ -53,6 +54,7 @@ def test_imagenet_resnet18_answers_from_its_file_as_before(resnet18, tmp_path):
     assert len(agreement.layers) == 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "bits", "binarizer"),
     [
@@ -103,6 +105,7 @@ def train(module: nn.Module) -> None:
             norm.weight.data[:3], norm.bias.data[:2] = 0.0, -0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switches", SWITCHES, ids="-".join)
 @pytest.mark.parametrize("float_dtype", ["float32", "float16"])
 def test_every_two_switches_go_the_whole_way(tmp_path, switches, float_dtype):

@@ -1,15 +1,19 @@
 """The benchmark on a small network: what it holds, not how fast it is."""
 
+from functools import partial
+
 import pytest
 import torch
 
 import irbin
 from irbin.artifact.read import read_artifact
 from irbin.bench import inference, memory
+from irbin.bench.timing import interleaved
 from irbin.errors import UsageError
 from irbin.kernels import native
 from irbin.records.options import SourceOptions
 from irbin.runtime.model import PackedModel
+from irbin.runtime.profile import overhead
 
 PLAN = {"shortcut": "bireal"}
 
@@ -24,9 +28,12 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def record(folder):
-    return irbin.benchmark(folder / "packed", n_runs=2, batch_size=2, n_threads=1)
+    with pytest.MonkeyPatch.context() as patch:  # one fresh process loads it as well as five
+        patch.setattr(inference, "load_ms", partial(inference.load_ms, n_runs=1))
+        return irbin.benchmark(folder / "packed", n_runs=2, batch_size=2, n_threads=1)
 
 
+@pytest.mark.slow
 class TestOfAPackedFolder:
     def test_the_packed_network_comes_first_then_its_float_one(self, record):
         assert [entry.name for entry in record.entries] == ["packed", "torch fp32"]
@@ -48,8 +55,12 @@ class TestOfAPackedFolder:
         else:
             assert all(entry.peak_bytes is None for entry in record.entries)
 
-    def test_calling_takes_less_than_running(self, record):
-        assert 0 < record.overhead_us < 1e3 * record.entries[0].latency.median_ms
+    def test_calling_takes_less_than_running(self, record, folder):
+        assert record.overhead_us > 0
+        model, x = irbin.load(folder / "packed"), torch.randn(2, 3, 32, 32)
+        running = interleaved({"model": lambda: model(x)}, 10)["model"]
+        idle = min(overhead(model, x, 1) for _ in range(10))  # a busy machine delays some
+        assert idle < 1e3 * running.median_ms
 
     def test_loading_is_measured_in_a_fresh_process(self, record):
         assert record.load_ms is not None
@@ -61,6 +72,7 @@ class TestOfAPackedFolder:
         assert torch.get_num_threads() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["paper:resnet20", "converted"])
 def test_a_network_is_converted_and_lowered_in_memory(folder, source):
     name = folder / source if source == "converted" else source
@@ -73,22 +85,26 @@ def test_a_network_is_converted_and_lowered_in_memory(folder, source):
     assert found.estimated_speed_up == irbin.estimate(plan).speed_up
 
 
+@pytest.mark.slow
 def test_nothing_is_estimated_for_other_batches(folder):
     found = irbin.benchmark(folder / "packed", n_runs=1, batch_size=2, n_threads=1, memory=False)
     assert found.estimated_speed_up is None
 
 
+@pytest.mark.slow
 def test_options_of_the_source_are_taken(folder):
     options = SourceOptions(num_classes=7)
     found = irbin.benchmark("paper:resnet20", source_options=options, n_runs=1, memory=False)
     assert found.nodes[-1].shape == (7,)
 
 
+@pytest.mark.slow
 def test_an_unknown_peer_is_told_before_anything_runs(folder):
     with pytest.raises(UsageError, match="tensorrt"):
         irbin.benchmark(folder / "packed", against=["tensorrt"], n_runs=1)
 
 
+@pytest.mark.slow
 def test_a_float_network_that_cannot_be_built_is_a_note(folder, monkeypatch):
     def gone(_):
         raise irbin.IrbinError("its code is gone")
@@ -101,6 +117,7 @@ def test_a_float_network_that_cannot_be_built_is_a_note(folder, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_loading_without_compiled_kernels_says_so_and_computes_the_same(folder, monkeypatch):
     images = torch.randn(2, 3, 32, 32)
     # torch's own convolutions in both: the reference leaves float ones to it

@@ -14,6 +14,7 @@ def folder(tmp_path_factory):
     return str(path / "packed")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not memory.STATUS.is_file(), reason="the system does not tell")
 def test_a_larger_batch_takes_more_memory_in_the_float_network(folder):
     # in processes of their own: this one may hold freed memory, which would be taken first
@@ -25,11 +26,13 @@ def test_a_larger_batch_takes_more_memory_in_the_float_network(folder):
     assert large > small + 256 * 4 * 16 * 32 * 32  # one layer's result at least
 
 
+@pytest.mark.slow
 def test_a_system_that_does_not_tell_gives_none(folder, monkeypatch, tmp_path):
     monkeypatch.setattr(memory, "STATUS", tmp_path / "nothing")
     assert memory.measure("packed", folder, 1, torch.get_num_threads()) is None
 
 
+@pytest.mark.slow
 def test_a_system_that_does_not_reset_gives_none(folder, monkeypatch, tmp_path):
     monkeypatch.setattr(memory, "RESET", tmp_path / "no" / "folder")
     assert memory.measure("packed", folder, 1, torch.get_num_threads()) is None

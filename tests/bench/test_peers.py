@@ -217,6 +217,7 @@ def test_other_images_are_refused(network: nn.Module, images: Tensor) -> None:
         peer.run(images[:1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PEERS)
 def test_network_that_cannot_be_taken_is_named_in_one_line(name: str, images: Tensor) -> None:
     require(name)
@@ -225,6 +226,7 @@ def test_network_that_cannot_be_taken_is_named_in_one_line(name: str, images: Te
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @compiles
 def test_compiler_that_fails_is_an_error(network: nn.Module, images: Tensor) -> None:
     from torch._inductor import config

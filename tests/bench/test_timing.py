@@ -59,6 +59,7 @@ def test_machine_says_what_runs_here():
     assert found.processor
 
 
+@pytest.mark.slow
 def test_loading_that_fails_is_no_time(tmp_path):
     assert timing.load_ms(str(tmp_path), 1) is None
 

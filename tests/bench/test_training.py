@@ -32,6 +32,7 @@ def record():
     )
 
 
+@pytest.mark.slow
 def test_the_binary_network_comes_first_then_its_float_one(record):
     assert [entry.name for entry in record.entries] == ["binary", "float"]
     assert (record.source, record.batch_size, record.input_size) == (SOURCE, 4, (3, 32, 32))
@@ -40,6 +41,7 @@ def test_the_binary_network_comes_first_then_its_float_one(record):
     )
 
 
+@pytest.mark.slow
 def test_parts_make_up_the_step(record):
     for entry in record.entries:
         parts = [getattr(entry, f"{part}_ms") for part in PARTS]
@@ -49,6 +51,7 @@ def test_parts_make_up_the_step(record):
         assert entry.images_per_second == pytest.approx(4e3 / entry.latency.median_ms)
 
 
+@pytest.mark.slow
 def test_settings_and_images_are_told_in_words(record):
     assert record.settings == (
         "training in float32 (asked for), channels-first (asked for), not compiled (asked for); "
@@ -74,6 +77,7 @@ def of(run):
     return {name: value.clone() for name, value in run.module.state_dict().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["binary", "float"])
 def test_a_step_moves_every_parameter_and_has_a_finite_loss(name):
     run = made("paper-resnet20-cifar10")[name]
@@ -86,6 +90,7 @@ def test_a_step_moves_every_parameter_and_has_a_finite_loss(name):
     assert all(parameter.grad is None for parameter in run.module.parameters())
 
 
+@pytest.mark.slow
 def test_a_step_of_two_batches_is_that_of_both():
     runs = made("paper-resnet20-cifar10", batch_size=2, grad_accum_steps=2)
     for run in runs.values():
@@ -97,6 +102,7 @@ def test_a_step_of_two_batches_is_that_of_both():
     ).batch_size == 4  # fmt: skip
 
 
+@pytest.mark.slow
 def test_edes_phase_moves():
     run = made()["binary"]
     timed_step(run, taken(run), 99)
@@ -104,6 +110,7 @@ def test_edes_phase_moves():
     assert made()["float"].phase is None
 
 
+@pytest.mark.slow
 def test_both_networks_are_optimized_alike():
     binary, floats = made("paper-resnet20-cifar10").values()
     assert binary.recipe == floats.recipe
@@ -111,6 +118,7 @@ def test_both_networks_are_optimized_alike():
     assert binary.teacher is floats.teacher is None
 
 
+@pytest.mark.slow
 def test_epochs_follow_one_another_in_other_orders():
     run = made()["float"]
     n = len(run.train)
@@ -118,6 +126,7 @@ def test_epochs_follow_one_another_in_other_orders():
     assert not torch.equal(batches[0][0], batches[n][0])
 
 
+@pytest.mark.slow
 def test_saved_tensors_are_those_of_the_backward_pass():
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1, bias=False), torch.nn.ReLU())
     run = made()["float"]
@@ -127,11 +136,13 @@ def test_saved_tensors_are_those_of_the_backward_pass():
     assert training.saved_bytes(fake, images) == 4 * floats
 
 
+@pytest.mark.slow
 def test_nothing_is_counted_where_nobody_asks():
     found = benchmark_training(SOURCE, batch_size=2, n_runs=2, overrides=PLAIN, memory=False)
     assert [entry.saved_bytes for entry in found.entries] == [None, None]
 
 
+@pytest.mark.slow
 def test_a_live_network_is_left_as_it_is():
     network = irbin.open_network(SOURCE)
     before = {name: value.clone() for name, value in network.module.state_dict().items()}
@@ -139,6 +150,7 @@ def test_a_live_network_is_left_as_it_is():
     assert all(torch.equal(before[k], v) for k, v in network.module.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_converted_folder_is_measured_beside_its_float_network(tmp_path):
     irbin.convert(SOURCE, tmp_path / "c", source_options=SourceOptions(num_classes=7))
     found = benchmark_training(tmp_path / "c", batch_size=2, n_runs=2, overrides=PLAIN)
@@ -151,6 +163,7 @@ def test_a_converted_folder_is_measured_beside_its_float_network(tmp_path):
         benchmark_training(tmp_path / "c", overrides=PLAIN, shortcut="bireal")
 
 
+@pytest.mark.slow
 def test_real_images_come_from_a_folder(tmp_path):
     write_pictures(tmp_path, 32)
     found = benchmark_training(
@@ -164,11 +177,13 @@ def test_real_images_come_from_a_folder(tmp_path):
     assert found.images.startswith("images: 36 + 18 decoded once")
 
 
+@pytest.mark.slow
 def test_the_recipe_augments_random_images():
     with pytest.raises(UsageError, match="`aa: rand-m9` changes image by image"):
         benchmark_training(SOURCE, overrides={**PLAIN, "aa": "rand-m9"})
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_it(monkeypatch):
     monkeypatch.setattr(
         "irbin.training.run.labels_loss", lambda answers, *_: answers[0].sum() * float("nan")
@@ -200,6 +215,7 @@ def test_a_recipe_that_makes_no_sense_is_told_before_anything_runs(monkeypatch):
         benchmark_training(SOURCE, recipe="nonsense")
 
 
+@pytest.mark.slow
 def test_compiling_is_asked_for_as_in_training(monkeypatch):
     asked = []
 

@@ -118,6 +118,7 @@ def test_a_triangle_is_rounded_once(dtype: torch.dtype) -> None:
     assert torch.equal(found, exact.to(dtype))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ESTIMATORS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_compiled_gradients_are_the_same(name: str, dtype: torch.dtype) -> None:
@@ -165,6 +166,7 @@ def test_a_factor_changes_no_sign(name: str) -> None:
         assert torch.equal(ESTIMATORS[name](x, *phase), sign(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_SPREAD)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_a_factor_an_image_is_compiled_and_keeps_the_type(name: str, dtype: torch.dtype) -> None:

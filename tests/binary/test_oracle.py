@@ -331,6 +331,7 @@ def random_case(seed: int) -> tuple[Any, Oracle, torch.Tensor]:
 HELD = [(block, block % 4 == 0) for block in range(N_TESTS)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("block", "held"), HELD)
 def test_forward_and_every_gradient_are_the_oracles(block: int, held: bool) -> None:
     for seed in range(block * N_PER_TEST, (block + 1) * N_PER_TEST):
@@ -361,6 +362,7 @@ def test_forward_and_every_gradient_are_the_oracles(block: int, held: bool) -> N
         assert missing <= ({"threshold"} if not layer.method.binary_activations else set())
 
 
+@pytest.mark.slow
 def test_the_cases_reach_every_setting() -> None:
     layers = [random_case(seed)[0] for seed in range(N_PER_TEST * N_TESTS)]
     methods = [layer.method for layer in layers]

@@ -81,6 +81,7 @@ CHOICES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("spec", SPECS)
 def test_foreign_forms_give_the_same_logits(tmp_path: Path, spec: str, form: str) -> None:
@@ -93,6 +94,7 @@ def test_foreign_forms_give_the_same_logits(tmp_path: Path, spec: str, form: str
     assert same_logits(reload(stored).module, model)
 
 
+@pytest.mark.slow
 def test_only_what_was_taken_for_granted_is_said(tmp_path: Path) -> None:
     state, path = network("resnet10t").state_dict(), tmp_path / "a.pth"
     for form, expected in {
@@ -111,6 +113,7 @@ def test_only_what_was_taken_for_granted_is_said(tmp_path: Path) -> None:
         assert said(found, path) == expected, form
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(
     prefix=st.lists(st.sampled_from(["model", "net", "x_1", "module"]), max_size=3),
@@ -261,6 +264,7 @@ def test_only_the_head_may_differ(tmp_path: Path) -> None:
         loaded(tmp_path / "a.pth", state, model="resnet10t", num_classes=7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["", "backbone."])
 def test_a_backbone_without_a_head(tmp_path: Path, prefix: str) -> None:
     model, path = network("resnet10t"), tmp_path / "a.pth"
@@ -281,6 +285,7 @@ def test_a_backbone_without_a_head(tmp_path: Path, prefix: str) -> None:
         loaded(path, headless, model="resnet10t")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 2, 5])
 @pytest.mark.parametrize(
     ("spec", "stem"),

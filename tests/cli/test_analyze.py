@@ -84,6 +84,7 @@ def test_json_alone_is_on_standard_output(run, fake) -> None:
     assert [point["top1"] for point in value["path"]] == [90.0, 20.0]
 
 
+@pytest.mark.slow
 def test_the_picture_is_written(run, fake, tmp_path) -> None:
     done = run(*LINE, "--plot", str(tmp_path / "front.svg"))
     assert (tmp_path / "front.svg").read_bytes().startswith(b"<?xml")

@@ -22,11 +22,12 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
 
 def python(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *words], capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, *words], capture_output=True, text=True, check=False,
         env=ENVIRONMENT | environment,
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["--help"], ["finetune", "--help"], ["--version"]])
 def test_help_loads_no_torch(words: list[str]) -> None:
     code = (
@@ -39,6 +40,7 @@ def test_help_loads_no_torch(words: list[str]) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 def test_help_takes_less_than_half_a_second_of_processor() -> None:
     def seconds() -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -49,12 +51,14 @@ def test_help_takes_less_than_half_a_second_of_processor() -> None:
     assert min(seconds() for _ in range(4)) < 0.5
 
 
+@pytest.mark.slow
 def test_python_m_irbin_is_irbin() -> None:
     done = python("-m", "irbin", "--version")
     assert (done.returncode, done.stdout) == (0, f"irbin {irbin.__version__}\n")
     assert python("-m", "irbin", "convrt").returncode == 2
 
 
+@pytest.mark.slow
 def test_the_shell_completes_commands_and_choices() -> None:
     def complete(line: str) -> str:
         return python(
@@ -67,6 +71,7 @@ def test_the_shell_completes_commands_and_choices() -> None:
     assert complete("irbin finetune --recipe paper-v").split() == ["paper-vgg-small-cifar10"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [*COMMANDS, None])
 def test_every_help_fits_80_columns(run, monkeypatch, command: str | None) -> None:
     monkeypatch.setenv("COLUMNS", "80")
@@ -76,6 +81,7 @@ def test_every_help_fits_80_columns(run, monkeypatch, command: str | None) -> No
     assert max(map(len, done.out.splitlines())) <= 80
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [80, 100, 140])
 @pytest.mark.parametrize("command", ["convert", "finetune", "eval", "export"])
 def test_no_choice_is_broken_in_two(run, monkeypatch, command: str, width: int) -> None:

@@ -174,6 +174,7 @@ def test_a_full_standard_output_is_named(
     stream.close()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_python_does_not_complain_of_it_again(unbuffered: str) -> None:

@@ -57,6 +57,7 @@ OTHER_SIZES = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @OTHER_SIZES
 def test_another_size_than_the_folders_is_packed(run, converted, words) -> None:
     done = run("export", converted(flat=False), "-o", "packed", *words)

@@ -4,7 +4,6 @@ import io
 import logging
 import re
 import sys
-import time
 from contextlib import redirect_stderr
 from dataclasses import replace
 from threading import Timer
@@ -96,7 +95,6 @@ def test_a_terminal_keeps_the_epochs_and_one_head() -> None:
         display.step(STEP)
         display.epoch(EPOCH)
         display.step(STEP)
-        time.sleep(0.3)
     text = out.getvalue()
     assert text.count("loss val top-1") == 1
     assert text.count("  60.00  90.00") == 2
@@ -184,7 +182,6 @@ def test_a_silent_process_draws_nothing_at_a_terminal(capsys, monkeypatch) -> No
     monkeypatch.setenv("FORCE_COLOR", "1")
     with TrainingDisplay() as display:
         display.step(STEP)
-        time.sleep(0.3)
     assert display.live is None
     assert capsys.readouterr() == ("", "")
 
@@ -271,7 +268,6 @@ def test_counting_shows_images_at_a_terminal(capsys, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     with counting("evaluating [x]") as report:
         report(3, 4)
-        time.sleep(0.3)
     out, err = capsys.readouterr()
     assert out == ""
     assert "evaluating [x]" in err

@@ -74,6 +74,7 @@ def test_what_works_image_by_image_is_streamed(case: str, make_folder: MakeFolde
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("odd", [0, 37], ids=["seen_at_once", "seen_late"])
 def test_random_resized_crops_of_uneven_images_are_streamed(

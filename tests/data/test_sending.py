@@ -78,6 +78,7 @@ def test_copies_that_are_waited_for_are_seen(monkeypatch: pytest.MonkeyPatch) ->
     assert (waiting.found, waiting.n_bytes) == (["_to_copy"], 64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [CUDA, CPU])
 @pytest.mark.parametrize(
     "knobs",

@@ -120,6 +120,7 @@ def open_training(options: DataOptions) -> Stream:
     return open_stream(options, "train", training=True, augmentation=knobs, seed=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("knob", "off", "on"), [("flip", "random", "alternating"), ("repeat_views", 0, 4)]
 )
@@ -135,6 +136,7 @@ def test_what_needs_images_with_a_number_is_refused(
         open_stream(stream_options, "train", training=True, augmentation=knobs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("workers", "world_size"), [(0, 1), (2, 1), (5, 1), (0, 2), (2, 2), (0, 3)]
 )
@@ -159,6 +161,7 @@ def test_no_validation_image_is_lost_or_repeated(
     assert sorted(shown) == [(level, level % 3) for level in range(100, 100 + N_VAL)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "world_size"), [(0, 1), (2, 1), (0, 2)])
 def test_an_epoch_can_be_met_again_from_any_batch(
     workers: int, world_size: int, stream_options: DataOptions

@@ -24,6 +24,7 @@ def sliver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dataset, "load_subset", lambda: few)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("sliver")
 def test_the_packed_row_comes_from_the_packed_file(tmp_path: Path) -> None:
     stages: list[str] = []
@@ -64,6 +65,7 @@ def test_what_a_demo_that_was_killed_left_is_replaced(tmp_path: Path, name: str)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("sliver")
 def test_one_epoch_is_enough_for_a_warm_up_that_nobody_asked_for(tmp_path: Path) -> None:
     record = run_demo(tmp_path / "demo", epochs=1)

@@ -184,6 +184,7 @@ class TestTf32:
         finally:
             torch.backends.cuda.matmul.fp32_precision = before
 
+    @pytest.mark.slow
     def test_both_ways_of_setting_it_still_work_afterwards(self) -> None:
         code = (
             "import torch; from irbin.evaluation.modes import exact_float32\n"

@@ -58,6 +58,7 @@ def pair():
     return net, packed(net)
 
 
+@pytest.mark.slow
 def test_an_export_agrees_with_its_network(pair):
     agreement = compare(*pair, images(4, 1, 0, 3))
     assert agreement.n_images == 8

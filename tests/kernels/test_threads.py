@@ -24,7 +24,7 @@ wanted = bconv2d(bits, weight, None, None, 64, border=(1, 1, 1, 1))
 def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-P", "-c", CONVOLVE + code],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
 
 

@@ -67,6 +67,7 @@ MIXING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", MIXING.values(), ids=MIXING)
 def test_what_mixes_images_is_refused_with_its_line(function):
     with pytest.raises(LowerError) as caught:
@@ -140,6 +141,7 @@ APART = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", APART.values(), ids=APART)
 def test_what_keeps_images_apart_is_lowered_and_answers_each_alone(function):
     torch.manual_seed(0)

@@ -34,6 +34,7 @@ MOVES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("move", MOVES.values(), ids=MOVES)
 def test_the_activation_is_not_computed_where_only_its_sign_is_read(move) -> None:
     torch.manual_seed(0)

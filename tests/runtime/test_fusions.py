@@ -517,6 +517,7 @@ def check(name: str, passes, ns, n_threads: int, size=SIZE, float_convs=True) ->
         assert not different, f"{passes}, {n} images"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_combination_of_passes_gives_the_plain_programs_bits(
     name, implementation, small_parts
@@ -526,6 +527,7 @@ def test_every_combination_of_passes_gives_the_plain_programs_bits(
         check(name, passes, (0, 3) if is_slow else (0, 1, 3, 17), 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_same_where_torch_computes_the_float_convolutions(name, small_parts):
     with native.using(IMPLEMENTATIONS[0]):
@@ -540,6 +542,7 @@ def two_threads():
     torch.set_num_threads(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["grouped", "pooled stem"])
 def test_threads_share_the_work_and_change_no_bit(name, two_threads):
     """Images large enough for the kernels to split: some millions of products a thread."""
@@ -564,6 +567,7 @@ class Sums2d(nn.Module):
         return torch.cat((y.mean((2, 3)), z.mean((2, 3)), up.mean((2, 3))), 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
 def test_torch_sums_in_the_same_order_behind_a_kernel(layout):
     torch.manual_seed(0)

@@ -173,6 +173,7 @@ class TestKernels:
         assert kernel.n_channels == 3
         assert [s.kind for s in kernel.steps] == ["add", "clamp"]  # a product with 1 is none
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["conv", "linear"])
     def test_signs_alone_are_compared_with_thresholds(self, kind):
         layer = nn.Conv2d(8, 8, 1) if kind == "conv" else nn.Linear(8, 8)

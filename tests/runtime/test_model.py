@@ -79,6 +79,7 @@ CONVS = {
 
 
 # torch warns of even kernels with padding "same", which is what is tested
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize("layer", CONVS.values(), ids=CONVS.keys())
 @pytest.mark.parametrize("bits", ["1w1a", "1w32a"])
@@ -92,6 +93,7 @@ def test_a_convolution_equals_the_trained_one_exactly(layer, bits):
         assert torch.equal(model(x), wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_in", [1, 7, 8, 31, 32, 33, 63, 64, 65])
 @pytest.mark.parametrize("bits", ["1w1a", "1w32a"])
 def test_a_linear_layer_equals_the_trained_one_exactly(n_in, bits):
@@ -113,6 +115,7 @@ def with_thresholds(layer: nn.Module, values: torch.Tensor, **settings) -> nn.Mo
 
 
 # torch warns of even kernels with padding "same", which is what is tested
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize("layer", CONVS.values(), ids=CONVS.keys())
 def test_a_convolution_with_thresholds_equals_the_trained_one_exactly(layer):
@@ -127,6 +130,7 @@ def test_a_convolution_with_thresholds_equals_the_trained_one_exactly(layer):
     assert model(x[:0]).shape == net(x)[:0].shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_in", [1, 7, 8, 31, 32, 33, 63, 64, 65])
 def test_a_linear_layer_with_thresholds_equals_the_trained_one_exactly(n_in):
     torch.manual_seed(n_in)
@@ -138,6 +142,7 @@ def test_a_linear_layer_with_thresholds_equals_the_trained_one_exactly(n_in):
         assert torch.equal(model(x), net(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(9, 5, 4), (65, 1, 1), (1, 7, 3)], ids=str)
 def test_rprelu_equals_the_trained_one_exactly(shape):
     torch.manual_seed(0)
@@ -153,6 +158,7 @@ def test_rprelu_equals_the_trained_one_exactly(shape):
     assert torch.equal(packed(net, shape)(x), net(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("binarizer", ["libra-median", "libra-latent-median"])
 @pytest.mark.parametrize("bits", ["1w1a", "1w32a"])
 def test_balanced_by_the_median_a_layer_equals_the_trained_one_exactly(binarizer, bits):
@@ -162,6 +168,7 @@ def test_balanced_by_the_median_a_layer_equals_the_trained_one_exactly(binarizer
     assert torch.equal(packed(net, (9, 7, 9))(x), net(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("binarizer", ["libra", "plain"])
 @pytest.mark.parametrize("bits", ["1w1a", "1w32a"])
 @pytest.mark.parametrize(
@@ -173,6 +180,7 @@ def test_scale_and_bias_are_equal_within_rounding(binarizer, bits, layer):
     assert torch.allclose(packed(net, (5, 7, 9))(x), net(x), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_special_values_have_the_sign_of_training():
     net = nn.Sequential(binarized(nn.Linear(6, 4, bias=False)))
     x = torch.tensor([0.0, -0.0, float("nan"), float("inf"), float("-inf"), -1e-45]).view(

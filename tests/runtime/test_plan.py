@@ -74,6 +74,7 @@ def same(tensors) -> bool:
 
 
 class TestMemory:
+    @pytest.mark.slow
     @pytest.mark.parametrize("n", [1, 3])
     def test_signs_alone_go_back_and_forth_between_two_places(self, n):
         """The last layer's floats are written, all others' signs."""
@@ -127,6 +128,7 @@ class TestMemory:
         assert same(runs(plan, 2))
         assert plan.n_bytes == 2 * 2 * 3 * FLOATS
 
+    @pytest.mark.slow
     def test_what_a_view_shows_is_kept_for_it(self):
         class Net(nn.Module):
             def __init__(self):
@@ -174,6 +176,7 @@ class Returns(nn.Module):
         return y.permute(0, 2, 3, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "what",
     ["an image", "part of an image", "a constant", "an expanded constant", "a result", "a part",
@@ -211,6 +214,7 @@ class Several(nn.Module):
         return [x, early, late, made, *views, *constants, early, x, self.constant]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("passes", [FUSIONS, ()], ids=["fused", "plain"])
 @pytest.mark.parametrize("n", [0, 1, 3])
 def test_each_of_several_results_is_the_callers(n, passes):

@@ -23,6 +23,7 @@ from irbin.verbs import convert, open_network
 MakeNetwork = Callable[..., Network]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shortcut", ["none", "bireal"])
 def test_places_end_the_stages_of_a_cifar_resnet(shortcut: str) -> None:
     teacher = open_network("paper:resnet20").module
@@ -81,6 +82,7 @@ def test_a_watched_network_computes_the_same_and_passes_gradients(
     assert len(module.act._forward_hooks) == 1
 
 
+@pytest.mark.slow
 def test_compiled_it_hands_out_the_same(make_network: MakeNetwork) -> None:
     module, images = make_network().module.eval(), torch.randn(4, 3, 8, 8)
     watched = Watched(module, (Place("act", 0), Place("act", 1)))

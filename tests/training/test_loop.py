@@ -130,6 +130,7 @@ def test_a_teacher_of_another_width_is_refused(
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "knobs",
     [{"mixup": 0.5, "smoothing": 0.1}, {"reprob": 1.0}, {"clip_grad": 0.1}, {"amp": "bfloat16"},
@@ -252,6 +253,7 @@ def test_a_corrupt_image_stops_training_with_its_name(
         finetune(make_network(), spoiled, recipe, tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("split", "n_batches", "image"),
     [("train", 1, 3), ("val", 1, 3), ("train", 2, 3), ("train", 2, 5)],

@@ -364,6 +364,7 @@ def test_what_was_decided_is_kept_and_resumed(
     )
 
 
+@pytest.mark.slow
 def test_every_path_ends_near_the_same_loss(
     make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
 ) -> None:

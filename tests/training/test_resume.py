@@ -92,6 +92,7 @@ def test_a_run_of_an_earlier_version_goes_on_as_it_began(
     assert state(out) == state(tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("n_steps", [1, 5], ids=["first_step", "second_epoch"])
 def test_interrupted_and_resumed_equals_uninterrupted(
@@ -134,6 +135,7 @@ def test_every_number_of_workers_trains_the_same(
     assert weights(tmp_path / "0") == weights(tmp_path / "1") == weights(tmp_path / "2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opt", ["sgd", "adamw", "lion", "nadamw", "lookahead_adamw", "rmsproptf"])
 def test_every_optimizer_resumes_exactly(
     opt: str, make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
@@ -280,6 +282,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(values)
 def test_decode_is_the_inverse_of_encode(value: object) -> None:
     tensors: dict[str, torch.Tensor] = {}

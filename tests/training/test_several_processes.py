@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -60,6 +62,15 @@ def place(tmp_path_factory: pytest.TempPathFactory, image_folder: Path) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def two(place: Path, image_folder: Path) -> Path:
+    """A run of two processes; not to be changed."""
+    done = command([*torchrun(2), *finetune(image_folder, "two", 4, "--sync-bn")], place)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("run folder") == 1  # one of them reports
+    return place / "two"
+
+
 def environment(root: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
@@ -91,22 +102,22 @@ def losses(run: Path) -> list[tuple[float, float, float]]:
     ]
 
 
-def test_the_same_images_a_step_give_the_same_curve(place: Path, image_folder: Path) -> None:
-    """One process with batches of 8, two with 4 each, and one with two batches of 4 a step."""
+@pytest.mark.slow
+def test_the_same_images_a_step_give_the_same_curve(
+    place: Path, two: Path, image_folder: Path
+) -> None:
+    """One process with batches of 8, and two with 4 each."""
     one = command(finetune(image_folder, "one", 8), place)
     assert one.returncode == 0, one.stderr
-    two = command([*torchrun(2), *finetune(image_folder, "two", 4, "--sync-bn")], place)
-    assert two.returncode == 0, two.stderr
-    assert two.stdout.count("run folder") == 1  # one of them reports
-    for left, right in zip(losses(place / "one"), losses(place / "two"), strict=True):
+    for left, right in zip(losses(place / "one"), losses(two), strict=True):
         assert left == pytest.approx(right, abs=2e-4)
     left, right = (load_file(place / run / "last/model.safetensors") for run in ("one", "two"))
     for name in left:
         torch.testing.assert_close(left[name].float(), right[name].float(), rtol=0, atol=2e-3)
-    args = (place / "two" / "args.yaml").read_text()
-    assert "processes: 2" in args
+    assert "processes: 2" in (two / "args.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_every_validation_image_is_seen_once(place: Path, image_folder: Path) -> None:
     """15 images over 2 processes: one has 8, the other 7."""
     words = ["irbin", "eval", "converted", "--data-dir", str(image_folder), "-b", "4", "-j", "0"]
@@ -121,6 +132,7 @@ def test_every_validation_image_is_seen_once(place: Path, image_folder: Path) ->
     assert left["loss"] == pytest.approx(right["loss"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_several_networks_in_one_command(place: Path, image_folder: Path) -> None:
     """A trained and a packed one, by torchrun and as srun would: one group, one printer."""
     done = command(["irbin", "export", "converted", "-o", "packed"], place)
@@ -139,9 +151,7 @@ def test_several_networks_in_one_command(place: Path, image_folder: Path) -> Non
 
 def srun(words: list[str], root: Path) -> str:
     """What two tasks of a Slurm step print."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = str(listener.getsockname()[1])
+    port = str(free_port())
     found = []
     for rank in ("0", "1"):
         step = {
@@ -158,9 +168,20 @@ def srun(words: list[str], root: Path) -> str:
     return "".join(printed)
 
 
-def test_a_run_goes_on_with_another_number_of_processes(place: Path, image_folder: Path) -> None:
-    first = command([*torchrun(2), *finetune(image_folder, "grown", 4, "--sync-bn")], place)
-    assert first.returncode == 0, first.stderr
+def free_port() -> int:
+    """One that no other process is given by its system: those begin at 32768, or at 49152."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_another_number_of_processes(
+    place: Path, two: Path, image_folder: Path
+) -> None:
+    shutil.copytree(two, place / "grown", symlinks=True)
     state = json.loads((place / "grown/last/training.json").read_text())
     # as if it had ended after its first epoch
     kept = place / "grown/recent/epoch-1"
@@ -180,6 +201,7 @@ def test_a_run_goes_on_with_another_number_of_processes(place: Path, image_folde
     assert other.stderr.count("irbin: expected the options grown began with") == 1
 
 
+@pytest.mark.slow
 def test_killing_one_process_ends_all_with_one_message(place: Path, image_folder: Path) -> None:
     words = [
         sys.executable, "-m", *torchrun(2), *finetune(image_folder, "killed", 4, epochs=100_000)
@@ -197,6 +219,7 @@ def test_killing_one_process_ends_all_with_one_message(place: Path, image_folder
     assert (place / "killed/last/training.json").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_processes", [1, 2])
 def test_sigterm_to_all_processes_loses_nothing(
     n_processes: int, place: Path, image_folder: Path
@@ -209,6 +232,7 @@ def test_sigterm_to_all_processes_loses_nothing(
     check_stopped(place, out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_processes", [1, 2])
 def test_nor_do_many_at_any_moment(n_processes: int, place: Path, image_folder: Path) -> None:
     """As `scancel` sends it: to each, workers included, and torchrun passes it on.

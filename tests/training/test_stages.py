@@ -174,6 +174,7 @@ def test_the_average_is_evaluated_in_the_stage_of_its_network(
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 def test_a_stage_is_compiled_once(make_network: MakeNetwork) -> None:
     module = make_network().module.eval()
     phase, images = phase_of(module), torch.randn(4, 3, 8, 8)
@@ -211,6 +212,7 @@ def test_only_the_last_stage_counts(
     assert [math.isnan(share) for share in usable] == [True] + [False] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_steps", [2, 3, 4, 9, 10], ids="after_{}".format)
 def test_resuming_around_the_stages_ends_leaves_the_same_bytes(
     n_steps: int, make_network: MakeNetwork, data: DataOptions, staged: Recipe, tmp_path: Path

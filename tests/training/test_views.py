@@ -134,6 +134,7 @@ def _never(images: torch.Tensor) -> torch.Tensor:
     raise AssertionError("it was asked")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", ["ram", "off"])
 def test_the_teacher_is_asked_about_every_view_of_an_image_once(
     cache: str, make_network: MakeNetwork, data: DataOptions, repeating: Recipe, tmp_path: Path
@@ -156,6 +157,7 @@ def test_the_teacher_is_asked_about_every_view_of_an_image_once(
     assert 6 <= teacher.n_asked < 14
 
 
+@pytest.mark.slow
 def test_looked_up_trains_as_asked_does(
     make_network: MakeNetwork, data: DataOptions, repeating: Recipe, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -174,6 +176,7 @@ def test_looked_up_trains_as_asked_does(
     torch.testing.assert_close(table, asked, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_steps", [1, 3, 5, 7, 11])
 @pytest.mark.parametrize("cache", ["ram", "off"])
 def test_interrupted_and_resumed_equals_uninterrupted(
@@ -198,6 +201,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
         assert teacher.n_asked < 6, "what was asked before was read"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_steps", [2, 8])
 def test_a_table_that_is_ahead_of_the_weights_changes_nothing(
     n_steps: int, make_network: MakeNetwork, data: DataOptions, repeating: Recipe, tmp_path: Path
