@@ -85,6 +85,21 @@ class Encoder(nn.Module):
         return self.head(self.norm(self.encoder(self.patch(x).flatten(2).mT)).mean(1))
 
 
+class NormOverOneChannel(nn.Module):
+    """Attention over places with one channel (csatv2): behind the norm nothing is of the image."""
+
+    def __init__(self):
+        super().__init__()
+        self.squeeze, self.norm = nn.Conv2d(16, 1, 1), nn.LayerNorm(1)
+        self.grow, self.act, self.shrink = nn.Linear(1, 4), nn.GELU(), nn.Linear(4, 1)
+        nn.init.constant_(self.grow.bias, -1.0)
+
+    def forward(self, x):
+        one = self.squeeze(x).flatten(2).mT
+        one = one + self.shrink(self.act(self.grow(self.norm(one))))
+        return x + one.mT.unflatten(2, (12, 12))
+
+
 class Functional(Net):
     """ReLUs are functions and an argument is optional, so converting rewrites the forward."""
 
@@ -106,6 +121,7 @@ NETWORKS = {
     "pruned biases": prepared(lambda n: prune.l1_unstructured(n.stem, "bias", 0.5)),
     "instance norm": lambda: Net(nn.InstanceNorm2d(16, affine=True)),
     "instance norm without weights": lambda: Net(nn.InstanceNorm2d(16)),
+    "a norm over one channel": lambda: Net(NormOverOneChannel()),
     "group norm": lambda: Net(nn.GroupNorm(4, 16)),
     "softmax over channels": of(lambda x: x.softmax(1)),
     "minus its own mean": of(lambda x: x - x.mean((1, 2, 3), keepdim=True)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,7 @@ def calibrate(
 
     Raises:
         DataError: see `data`; also classes that are not the network's.
-        ConvertError: the input of a binary layer has one sign on all of them.
+        ConvertError: the input of a binary layer has one sign on all of them, and keeps it.
         TrainingError: see `reestimate_batch_norm`.
     """
     dataset = open_dataset(data, data.train_split, network.source.preprocessing, training=False)
@@ -48,9 +48,10 @@ def calibrate(
     loader = train_loader(dataset, replace(data, batch_size=min(data.n_batch, n_images)), seed=0)
     n_batches = max(n_images // loader.batch_size, 1)
     batches = counted_images(islice(loader, n_batches), n_images, report)
+    some = next(batches)
     with counting_signs(network.module) as counts:
-        n_seen = reestimate_batch_norm(network.module, batches)
-    check_signs(counts, n_seen)
+        n_seen = reestimate_batch_norm(network.module, chain([some], batches))
+    check_signs(network.module, counts, n_seen, some)
 
 
 def counted_images(

@@ -24,16 +24,14 @@ from irbin.records.plan import Plan
 from irbin.rewriting.network import Network
 from irbin.rewriting.private import check_latent_weights_are_private
 from irbin.tracing.observe import SignCount
+from irbin.tracing.probing import FAR, measure_norms, moved, randomize_zeros
 from irbin.tracing.recorder import Recorder
-from irbin.tracing.tracer import is_norm, untouched
+from irbin.tracing.tracer import untouched
 
 _log = logging.getLogger("irbin")
 
 _BATCH, _NORM_BATCH = 2, 4
 """Images; more before batch norm, which over two values gives ±1 and hence no gradient."""
-
-_OFFSETS = ("bias", "offset", "threshold")
-"""How parameters that are added, not multiplied, are named: zero is as good a value as any."""
 
 
 def check_runs(module: nn.Module, plan: Plan) -> None:
@@ -82,13 +80,8 @@ def _probe(module: nn.Module) -> nn.Module:
     that start at zero (last norm of a residual branch, layer scale) are random.
     """
     probe = copied(module).eval().requires_grad_(True)
-    generator = torch.Generator().manual_seed(0)
-    for m in probe.modules():
-        if isinstance(m, nn.modules.batchnorm._BatchNorm):
-            m.train()
-    for name, p in probe.named_parameters():
-        if not name.endswith(_OFFSETS) and not p.detach().any():
-            p.data = torch.randn(p.shape, generator=generator).to(p)
+    measure_norms(probe)
+    randomize_zeros(probe, offsets=False)  # of an offset, zero is as good a value as any
     return probe
 
 
@@ -138,7 +131,7 @@ def _check_signs(module: nn.Module, plan: Plan, watch: _SignWatch, x: Tensor) ->
     found = watch.always()
     if not found:
         return
-    moved = [_signs_moved_by(offset, module, plan, x) for offset in (-_FAR, _FAR)]
+    moved = [_signs_moved_by(offset, module, plan, x) for offset in (-FAR, FAR)]
     dead = [name for name in found if all(name in one for one in moved)]
     if dead:
         raise ConvertError(
@@ -153,19 +146,11 @@ def _check_signs(module: nn.Module, plan: Plan, watch: _SignWatch, x: Tensor) ->
         )  # fmt: skip
 
 
-_FAR = 3.0
-"""Standard deviations by which the outputs of norms are moved."""
-
-
 def _signs_moved_by(offset: float, module: nn.Module, plan: Plan, x: Tensor) -> dict[str, str]:
-    """Layers whose input has one sign where every norm adds an offset, in its own scale."""
+    """Layers whose input has one sign where everything that learns an offset adds this one."""
     probe = _probe(module)
     watch = _SignWatch(_binary_layers(probe, plan))
-    with torch.no_grad():
-        for m in probe.modules():
-            weight, bias = (m._parameters.get(p) for p in ("weight", "bias"))
-            if is_norm(m) and weight is not None and bias is not None:
-                bias.copy_(offset * weight.abs())
+    with torch.no_grad(), moved(probe, offset):
         probe(x)
     return watch.always()
 

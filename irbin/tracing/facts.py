@@ -1,46 +1,38 @@
 """What is known of each layer: from the traced graph where tracing sees it, else from runs.
 
-A layer that only the recorded run saw gets its place by the order in which layers ran, and two runs
-on random images tell whether its input can be negative (`observe.py`). Lost is what only data flow
-shows: which activation to replace, which 1×1 convolution is a shortcut.
+Of every layer, runs on random images tell whether its input can be negative and depends on the
+image at all (`observe.py`). One that only the recorded run saw gets its place by the order in which
+layers ran; lost is what only data flow shows: which activation to replace, which 1×1 convolution is
+a shortcut.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 
-from timm.layers import (
-    Conv2dSame,
-    ScaledStdConv2d,
-    ScaledStdConv2dSame,
-    StdConv2d,
-    StdConv2dSame,
-)
-from timm.layers import Linear as TimmLinear
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
 from irbin.binary.kin import has_gain, standardizes_weight
 from irbin.planning.plan import NEVER_RUNS
 from irbin.records.plan import LayerKind, LayerRecord
+from irbin.tracing.calling import cause
 from irbin.tracing.flow import Flow, shape
 from irbin.tracing.keeping_sign import activations_in_front
 from irbin.tracing.observe import Observed, observe
+from irbin.tracing.probing import has_plain_forward
 from irbin.tracing.recorder import Calls, Recording
 from irbin.tracing.signs import Sign, is_replaceable_function, signs
 from irbin.tracing.tracer import LAYERS, OTHER_LAYERS
 
-OBSERVED = "as seen in a run"
-"""Why the input of a layer that tracing does not see counts as having one sign."""
+_LOG = logging.getLogger("irbin")
 
-_CONV_FORWARDS = {
-    kind.forward
-    for kind in (
-        nn.Conv2d, Conv2dSame, StdConv2d, StdConv2dSame, ScaledStdConv2d, ScaledStdConv2dSame
-    )
-}  # fmt: skip
-_LINEAR_FORWARDS = {nn.Linear.forward, TimmLinear.forward}
+OBSERVED = "as seen in a run"
+"""Why the input of a layer counts as having one sign where tracing cannot tell."""
+
+_NOTHING = Observed()
 
 
 class Facts:
@@ -79,7 +71,7 @@ class Facts:
         calls = self._calls.get(name, Calls(0))
         tensors = record_tensors(layer)
         unseen = self._unseen(name)
-        sign = self._observed_sign(name) if unseen else self._input_sign(name)
+        sign = self._sign(name)
         return LayerRecord(
             name=name,
             kind=_kind(layer),
@@ -173,14 +165,15 @@ class Facts:
         hopeless = [s.fixed or "its input" for s in found if not s.replaceable]
         return Sign(bool(found), tuple(causes), hopeless[0] if hopeless else "", negative)
 
-    def _observed_sign(self, name: str) -> Sign:
-        always = self._always(name)
+    def _sign(self, name: str) -> Sign:
+        """What is known of the sign of a layer's input: by tracing, or from runs."""
+        seen = Sign() if self._unseen(name) else self._input_sign(name)
+        if seen.non_negative or seen.negative:
+            return seen
+        always = self._observed.get(name, _NOTHING).always
         if always == "negative":
             return Sign(negative=OBSERVED)
         return Sign(True, fixed=OBSERVED) if always == "never negative" else Sign()
-
-    def _always(self, name: str) -> str:
-        return self._observed[name].signs.always
 
     @cached_property
     def _tied(self) -> dict[str, tuple[str, ...]]:
@@ -194,8 +187,23 @@ class Facts:
 
     @cached_property
     def _observed(self) -> dict[str, Observed]:
-        names = [name for name in self._calls if self._unseen(name)]
-        return observe(self._module, names, self._input_size)
+        """What runs show of the layers that may become binary; nothing where none can be made."""
+        layers = {n: self._module.get_submodule(n) for n, c in self._calls.items() if c.n_calls}
+        names = [
+            n for n, m in layers.items()
+            if isinstance(m, nn.Conv2d | nn.Linear) and not _own_obstacle(m)
+        ]  # fmt: skip
+        traced = {n: self._input_sign(n) for n in names if not self._unseen(n)}
+        known = {n for n, sign in traced.items() if sign.non_negative or sign.negative}
+        try:
+            return observe(self._module, names, self._input_size, known)
+        except Exception as error:  # raises whatever the network's own code does
+            _LOG.warning(
+                "the network does not run on random images (%s), so which layers' inputs have one "
+                "sign, or do not depend on the image, is known only where tracing sees it",
+                cause(error),
+            )
+            return {}
 
     def _obstacle(self, name: str, layer: nn.Module, calls: Calls) -> str:
         """Why a layer cannot be binarized at all; '' if it can."""
@@ -210,10 +218,9 @@ class Facts:
         return _own_obstacle(layer) or self._input_obstacle(name)
 
     def _input_obstacle(self, name: str) -> str:
-        if self._unseen(name):
-            is_constant = self._observed[name].is_constant
-        else:
-            is_constant = any(n not in self._flow.sees_image for n in self._nodes[name])
+        nodes = [] if self._unseen(name) else self._nodes[name]
+        is_constant = any(n not in self._flow.sees_image for n in nodes)
+        is_constant = is_constant or self._observed.get(name, _NOTHING).is_constant
         return "its input does not depend on the image" if is_constant else ""
 
 
@@ -285,11 +292,4 @@ def _own_obstacle(layer: nn.Module) -> str:
         return "its weight is computed (weight norm or another parametrization)"
     if layer._forward_hooks or layer._forward_pre_hooks:
         return "it has forward hooks, which a binary layer would lose"
-    forward = type(layer).forward
-    if isinstance(layer, nn.Conv2d):
-        is_plain = forward in _CONV_FORWARDS and (
-            type(layer)._conv_forward is nn.Conv2d._conv_forward
-        )
-    else:
-        is_plain = forward in _LINEAR_FORWARDS
-    return "" if is_plain else f"`{kind}` has its own forward"
+    return "" if has_plain_forward(layer) else f"`{kind}` has its own forward"

@@ -205,3 +205,187 @@ def test_a_shared_weight_that_something_else_reads_is_an_obstacle_of_all_its_lay
     network[2].weight = network[1].weight
     layers = found(network)
     assert layers["1"].obstacle == layers["2"].obstacle == "its weight is also read by `conv2d`"
+
+
+CONSTANT = "its input does not depend on the image"
+
+
+class Around(nn.Module):
+    """A stem, a layer `fed` by whatever a case makes of images (batch, 4, 8, 8), and a head."""
+
+    def __init__(self, middle: nn.Module, channels: int = 4) -> None:
+        super().__init__()
+        self.stem, self.norm, self.middle = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), middle
+        self.fed, self.after = nn.Conv2d(channels, 4, 1), nn.BatchNorm2d(4)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.stem(x))
+        return self.head((x + self.after(self.fed(self.middle(x)))).mean((2, 3)))
+
+
+class Applied(nn.Module):
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+class OverOne(nn.Module):
+    """A norm over one number, which is its offset whatever the number (csatv2's at 64 pixels)."""
+
+    def __init__(self, norm: nn.Module, mean: float = 0.0) -> None:
+        super().__init__()
+        self.squeeze, self.norm, self.mean = nn.Conv2d(4, 1, 1), norm, mean
+        self.grow, self.act = nn.Linear(1, 4), nn.GELU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.squeeze(x).flatten(2).mT * 30 + self.mean
+        x = self.norm(x.flatten(0, 1)).view_as(x)
+        return self.act(self.grow(x)).mT.unflatten(2, (8, 8))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("norm", [nn.LayerNorm(1), nn.GroupNorm(1, 1)], ids=["layer", "group"])
+def test_what_a_norm_over_one_number_gives_does_not_depend_on_the_image(norm, seed: int) -> None:
+    """Group norm leaves a remainder of rounding, which is no image either."""
+    torch.manual_seed(seed)
+    layers = found(Around(OverOne(norm, mean=7.0)), (3, 8, 8))
+    constant = {n for n, r in layers.items() if r.obstacle == CONSTANT}
+    assert constant == {"middle.grow", "fed"}
+    assert not any(r.unseen for r in layers.values())
+
+
+def test_the_query_of_a_class_token_alone_is_constant_though_it_was_joined_to_the_image() -> None:
+    class Token(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.token, self.norm = nn.Parameter(torch.zeros(1, 1, 4)), nn.LayerNorm(4)
+            self.query, self.key = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            joined = torch.cat([self.token.expand(x.shape[0], -1, -1), x.flatten(2).mT], 1)
+            joined = self.norm(joined)
+            q, k = self.query(joined[:, :1]), self.key(joined)
+            return x + ((q @ k.mT).softmax(-1) @ joined).mT.unsqueeze(-1)
+
+    layers = found(Around(Token()), (3, 8, 8))
+    assert {n for n, r in layers.items() if r.obstacle == CONSTANT} == {"middle.query"}
+    assert not any(r.unseen for r in layers.values())
+
+
+@pytest.mark.parametrize(
+    "middle",
+    [
+        nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)),
+        nn.Sequential(*[nn.Conv2d(4, 4, 1) for _ in range(80)]),
+    ],
+    ids=["a norm that starts at zero", "no norms, where biases drown the image"],
+)
+def test_what_weights_hide_at_first_still_depends_on_the_image(middle) -> None:
+    with torch.no_grad():
+        for m in middle.modules():
+            if isinstance(m, nn.BatchNorm2d):
+                m.weight.zero_()
+    assert not any(r.obstacle for r in found(Around(middle), (3, 8, 8)).values())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_one_sign_that_tracing_does_not_know_of_is_seen_in_a_run(seed: int) -> None:
+    torch.manual_seed(seed)
+    reasons = {}
+    for name, function in {
+        "never": torch.cosh, "always": lambda x: -x.cosh(), "both": torch.sinh,
+        "behind a ReLU": lambda x: x.relu(),
+    }.items():  # fmt: skip
+        plan = make_plan(trace(Around(nn.Sequential(
+            nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), Applied(function)
+        )), (3, 8, 8)), PlanOptions())  # fmt: skip
+        reasons[name] = {d.layer.name: d.reason for d in plan.decisions}["fed"]
+    assert reasons == {
+        "never": "input never negative (as seen in a run)",
+        "always": "input always negative (as seen in a run)",
+        "both": "binary",
+        "behind a ReLU": "binary",
+    }
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    "in_front",
+    [
+        [nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)],
+        [nn.Conv2d(4, 4, 1), nn.GroupNorm(1, 4)],
+        [nn.Conv2d(4, 4, 1)],
+    ],
+    ids=["batch norm", "group norm", "no norm"],
+)
+@pytest.mark.parametrize("is_traced", [True, False], ids=["traced", "untraced"])
+def test_one_sign_by_the_chance_of_many_values_is_none(in_front, seed, is_traced) -> None:
+    """A maximum of 64: an offset that training learns makes it negative."""
+    torch.manual_seed(seed)
+    network = Around(nn.Sequential(*in_front, nn.MaxPool2d(15, 1, 7)))
+    for m in network.modules():
+        if isinstance(m, nn.Conv2d):
+            m.reset_parameters()
+    if not is_traced:
+        network = Chosen(network)
+    layers = found(network, (3, 8, 8))
+    assert not any(r.never_negative or r.always_negative for r in layers.values())
+    assert all(bool(r.unseen) is not is_traced for r in layers.values())
+
+
+class Chosen(nn.Sequential):
+    """Untraceable: looks at the image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if x.abs().sum() >= 0 else x
+
+
+def test_a_layer_that_random_images_do_not_reach_is_not_called_constant() -> None:
+    class OnBlack(Untraceable):
+        def __init__(self) -> None:
+            super().__init__()
+            self.black = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = super().forward(x)
+            return self.black(y) if x.abs().sum() == 0 else y
+
+    assert not found(OnBlack())["black"].obstacle
+
+
+def test_a_network_that_takes_no_random_images_is_planned_by_what_tracing_sees(caplog) -> None:
+    class OnlyBlack(Untraceable):
+        def forward(self, x: Tensor) -> Tensor:
+            if x.abs().sum() > 0:
+                raise ValueError("not black")
+            return super().forward(x)
+
+    layers = found(OnlyBlack())
+    assert not any(r.never_negative or r.obstacle for r in layers.values())
+    (told,) = caplog.messages
+    assert told.startswith("the network does not run on random images (ValueError: not black")
+
+
+def test_planning_draws_no_random_numbers_of_the_callers() -> None:
+    network = Around(Applied(lambda x: x + torch.rand_like(x)))
+    before = torch.get_rng_state()
+    found(network, (3, 8, 8))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_running_statistics_that_fit_nothing_hide_no_image() -> None:
+    """Those of an untrained network: behind twenty batch norms hardly anything of it is left."""
+    torch.manual_seed(0)
+    middle = nn.Sequential(
+        *(nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)) for _ in range(20))
+    )
+    with torch.no_grad():
+        for m in middle.modules():
+            if isinstance(m, nn.BatchNorm2d):
+                m.running_var.fill_(100.0)
+                m.bias.fill_(0.1)
+    assert not any(r.obstacle for r in found(Around(middle), (3, 8, 8)).values())

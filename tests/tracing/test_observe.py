@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from irbin.binary.anneal import EdePhase
-from irbin.binary.layers import BinaryLinear, Method
+from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method
 from irbin.errors import ConvertError
 from irbin.tracing.observe import SignCount, check_signs, counting_signs, observe
 
@@ -132,23 +134,55 @@ def test_one_sign_alone_is_refused(x: Tensor, always: str) -> None:
         "it; keep it float with --keep '0'$"
     )
     with pytest.raises(ConvertError, match=message):
-        check_signs(counted(x), 4)
+        check_signs(binary(), counted(x), 4, x)
 
 
 def test_too_few_signs_prove_nothing() -> None:
-    check_signs(counted(torch.ones(3, 64)), 3)
+    x = torch.ones(3, 64)
+    check_signs(binary(), counted(x), 3, x)
 
 
 def test_a_sign_that_hardly_ever_changes_is_warned_of(caplog) -> None:
     x = torch.ones(40, 64)
     x[0, 0] = -1
     with caplog.at_level(logging.WARNING, "irbin"):
-        check_signs(counted(x), 40)
+        check_signs(binary(), counted(x), 40, x)
     assert caplog.messages == [
         "`0`: only 0.039 % of its input on 40 calibration images has the other sign, so it learns "
         "little; consider `--keep '0'`"
     ]
     caplog.clear()
     x[0, :3] = -1
-    check_signs(counted(x), 40)
+    check_signs(binary(), counted(x), 40, x)
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize("n_images", [2, 3, 30])
+@pytest.mark.parametrize(
+    ("act", "is_refused"), [(nn.Identity(), False), (nn.Softplus(), True)], ids=["norm", "softplus"]
+)
+def test_one_sign_that_a_norm_can_move_is_not_refused_however_few_images(
+    act, is_refused: bool, n_images: int, caplog
+) -> None:
+    """A maximum of 225 values is never negative here, until the norm's offset makes it so."""
+    torch.manual_seed(0)
+    layer = BinaryConv2d.from_float(nn.Conv2d(3, 2, 1), Method(), EdePhase())
+    pooled = nn.MaxPool2d(15, 1, 7)
+    network, x = (
+        nn.Sequential(nn.BatchNorm2d(3), act, pooled, layer),
+        torch.randn(n_images, 3, 9, 9),
+    )
+    network.eval()
+    with counting_signs(network) as counts:
+        network(x)
+    before = copy.deepcopy(network.state_dict())
+    said = f"`3`: on {n_images} calibration images its input was never negative"
+    with pytest.raises(ConvertError, match=said) if is_refused else nullcontext():
+        check_signs(network, counts, n_images, x)
+    told = [] if is_refused else [
+        f"`3`: nothing of its input on {n_images} calibration images has the other sign, so it "
+        "learns little until training moves that; consider `--keep '3'`"
+    ]  # fmt: skip
+    assert caplog.messages == told
+    assert all(torch.equal(t, before[n]) for n, t in network.state_dict().items())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
