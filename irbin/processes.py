@@ -116,7 +116,7 @@ def joined(device: str) -> Iterator[Group]:
         _left_open = dist.is_initialized()
         raise UsageError(
             "expected the processes that were started together to find each other and their "
-            f"`--device {device}`, got: {reason(error)}"
+            f"`device={device!r}`, got: {reason(error)}"
         ) from error
     try:
         yield group
@@ -217,7 +217,7 @@ def _explain(error: RuntimeError) -> None:
         last = last_error(error)
         raise LostProcessError(
             "expected all processes of the run to stay, but one ended; what was saved before is "
-            "kept: look for its message, and go on with `--resume`"
+            "kept: look for its message, and go on with `resume=True`"
             + (f" (NCCL's: {last})" if last else "")
         ) from error
     if isinstance(error, dist.DistError):

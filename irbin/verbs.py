@@ -124,7 +124,7 @@ def convert(
     if calibrate < 0:
         raise UsageError(f"`calibrate`: expected a number of images ≥ 0, got {calibrate}")
     if calibrate and (data is None or not (data.data_dir or data.dataset)):
-        raise UsageError("`calibrate` needs images: give `--data-dir`")
+        raise UsageError("`calibrate` needs images: give `data_dir=`")
     request = asked(source, source_options, recipe=recipe, data=data)
     stage("reading the network", 0, 0)
     network = open_network(request.source, request.source_options)
@@ -196,7 +196,7 @@ def finetune(
         own = opened if network is not opened and isinstance(source, str | Path) else None
         chosen_teacher = teacher_of(network, teacher, source_options, own)
     elif teacher is not None:
-        raise UsageError("`teacher` was given but the recipe does not distill; add `--distill`")
+        raise UsageError("`teacher` was given but the recipe does not distill; add `distill=True`")
     inputs = {
         "source": name_of(source),
         "recipe": file.name or None,

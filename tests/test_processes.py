@@ -116,7 +116,7 @@ def test_after_an_error_the_group_stays_and_the_process_leaves(
 
 def test_nobody_is_lost_before_tensors_were_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeGroup(monkeypatch, GONE)
-    with pytest.raises(UsageError, match=r"`--device cuda`, got: socketProgress: Connection cl"):
+    with pytest.raises(UsageError, match=r"`device='cuda'`, got: socketProgress: Connection cl"):
         joined("cuda").__enter__()
 
 

@@ -91,7 +91,7 @@ def test_a_teacher_that_is_gone_is_told_with_what_to_do(
     shutil.copytree(journey / "float", tmp_path / "float")
     irbin.convert(tmp_path / "float", tmp_path / "converted")
     shutil.rmtree(tmp_path / "float")
-    with pytest.raises(SourceError, match=r"float network to distill from is gone .*`--teacher`"):
+    with pytest.raises(SourceError, match=r"float network to distill from is gone .*`teacher=`"):
         irbin.finetune(tmp_path / "converted", tmp_path / "run", data=data)
     assert not (tmp_path / "run").exists()
     irbin.finetune(
@@ -216,7 +216,7 @@ def test_evaluation_normalizes_where_it_computes(
 
 
 def test_evaluating_with_another_class_count_is_an_error(data: DataOptions) -> None:
-    with pytest.raises(irbin.IrbinError, match=r"expected 10 classes, .* got 3 .*classes 3`"):
+    with pytest.raises(irbin.IrbinError, match=r"expected 10 classes, .* got 3 .*`num_classes=3`"):
         irbin.evaluate(SPEC, data=data)
 
 
@@ -309,7 +309,9 @@ def test_a_checkpoint_file_in_the_output_folder_stays(own: Path) -> None:
 def test_a_converted_network_does_not_replace_a_float_one(own: Path) -> None:
     shutil.copytree(own / "float" / "best", own / "other")
     before = listing(own / "other")
-    with pytest.raises(UsageError, match="holds a float network, which `--overwrite` does not rep"):
+    with pytest.raises(
+        UsageError, match="holds a float network, which `overwrite=True` does not rep"
+    ):
         irbin.convert(own / "float", own / "other", overwrite=True)
     assert listing(own / "other") == before
     irbin.convert(own / "float", own / "converted", overwrite=True)

@@ -133,7 +133,7 @@ def _budget(asked: AnalysisOptions) -> Budget | None:
     }  # fmt: skip
     given = [Budget(kind, limit) for kind, limit in limits.items() if limit is not None]
     if len(given) > 1:
-        names = ", ".join(f"`--max-{budget.kind}`" for budget in given)
+        names = ", ".join(f"`max_{budget.kind}=`" for budget in given)
         raise UsageError(f"expected one budget, got {names}; give one of them")
     return given[0] if given else None
 
@@ -189,7 +189,7 @@ def _measure(
         else:
             least = base.top1 - measure(order[:1]).top1
             found.unmet = (
-                f"`--max-drop`: expected at least {least:.2f} points, which `{order[0]}` alone "
+                f"`max_drop=`: expected at least {least:.2f} points, which `{order[0]}` alone "
                 f"costs on the sample, got {budget.limit:g}"
             )
     _mark_front(found)

@@ -37,19 +37,19 @@ def check_reachable(budget: Budget, choices: Choices) -> None:
     """
     if budget.kind == "drop":
         if not budget.limit >= 0:
-            raise UsageError(f"`--max-drop`: expected points ≥ 0, got {budget.limit:g}")
+            raise UsageError(f"`max_drop=`: expected points ≥ 0, got {budget.limit:g}")
         return
     cost = cost_of(budget, choices)
     useful = useful_for(budget, choices)
     smallest = cost(useful) if useful else cost(())
     if not budget.limit >= smallest:
         raise UsageError(
-            f"`--max-{budget.kind}`: expected at least {_amount(budget, smallest, up=True)}, which "
+            f"`max_{budget.kind}=`: expected at least {_amount(budget, smallest, up=True)}, which "
             f"every useful layer binary gives, got {_amount(budget, budget.limit)}"
         )
     if cost(()) <= budget.limit:
         raise UsageError(
-            f"`--max-{budget.kind}`: expected less than {_amount(budget, cost(()))}, which the "
+            f"`max_{budget.kind}=`: expected less than {_amount(budget, cost(()))}, which the "
             f"float network has, got {_amount(budget, budget.limit)}: nothing needs to be binary"
         )
 

@@ -1,4 +1,4 @@
-"""The float network on other people's runtimes, each at its best, for `irbin bench --against`.
+"""The float network on other people's runtimes, each at its best, for `irbin bench`.
 
 Float32 everywhere, and beside it what a runtime computes faster with: bfloat16 where the processor
 has it, 8-bit integers (activations u8, weights s8 per channel) calibrated after training. Made for

@@ -206,7 +206,7 @@ def _timed(runs: dict[str, Run], n_runs: int, report: Stage) -> dict[str, list[d
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"expected a finite loss from the {name} network, got {loss} in step "
-                    f"{number + 1}; `--amp off` or a recipe with a smaller `lr` may help"
+                    f"{number + 1}; `amp='off'` or a recipe with a smaller `lr` may help"
                 )
             if number >= WARM_UP:
                 seconds[DATA] += watch.seconds[DATA]

@@ -220,10 +220,10 @@ def _hint(
     if "ede.t" in state and "ede.t" not in own:
         return "it belongs to a converted network: give its folder instead of the file"
     if not shapes and all(name in state for name in own):
-        return "it has all that the network has: `--ignore-extra` leaves the rest unread"
+        return "it has all that the network has: `ignore_extra=True` leaves the rest unread"
     heads = {state[n].shape[:1] for n in shapes if state[n].shape[1:] == own[n].shape[1:]}
     same_tail = all(state[n].shape[1:] == own[n].shape[1:] for n in shapes)
     if len(parts) == 1 and shapes and same_tail and len(heads) == 1:
         # only first axes differ, all by the same number: that is a classifier
-        return f"it may have {heads.pop()[0]} classes: give `--num-classes`"
-    return "wrong `--model`, or another class count (`--num-classes`)?"
+        return f"it may have {heads.pop()[0]} classes: give `num_classes=`"
+    return "wrong `model=`, or another class count (`num_classes=`)?"

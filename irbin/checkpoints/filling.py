@@ -130,7 +130,7 @@ def _matched(
         return match
     if not file.is_ordered:
         raise SourceError(
-            f"{where}: `--remap` needs tensors in the order in which they were saved, which "
+            f"{where}: `remap=True` needs tensors in the order in which they were saved, which "
             "safetensors and indices of shards do not keep; save the state dict with `torch.save`"
         )
     return by_order(own, rename(tensors), where, target.stem | target.head.names)
@@ -147,7 +147,7 @@ def _load_unmatched(target: Target, file: Checkpoint, where: str, rename: Rename
     return Match(named, f"after removing the prefix `{prefix}`" if prefix else "", outside)
 
 
-_REMAP_HINT = "its tensors have the same shapes in the same order: give `--remap`"
+_REMAP_HINT = "its tensors have the same shapes in the same order: give `remap=True`"
 
 
 def _varying(own: Mapping[str, Tensor], other: nn.Module) -> frozenset[str]:
@@ -227,7 +227,7 @@ def _refuse_lost_head(target: Target, match: Match, file: Checkpoint, where: str
         raise SourceError(
             f"{where}: has a head for {target.num_classes} classes in {names_of(sized)} that does "
             f"not fit {names_of(lacking)} of the network, and it is not replaced by a random one; "
-            "save the weights under the network's names, or give another `--num-classes`"
+            "save the weights under the network's names, or give another `num_classes=`"
         )
 
 

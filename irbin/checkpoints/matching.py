@@ -100,7 +100,7 @@ def by_name(
         first = next(iter(found)).removesuffix(".")
         raise SourceError(
             f"{where}: the network fits several times, under {names_of(found)}; "
-            f"choose with `--state-key {first}`"
+            f"choose with `state_key={first!r}`"
         )
     if found:
         return next(iter(found.values()))
@@ -149,10 +149,10 @@ def by_order(
     for n, (theirs, ours) in enumerate(pairs, 1):
         if _differ(own, tensors, theirs, ours, may_differ):
             raise SourceError(
-                f"{where}: `--remap` matches tensors by their order, and pair {n} of {len(pairs)} "
-                f"differs: {_described(theirs, tensors, 'the file')} for "
+                f"{where}: `remap=True` matches tensors by their order, and pair {n} of "
+                f"{len(pairs)} differs: {_described(theirs, tensors, 'the file')} for "
                 f"{_described(ours, own, 'the network')}; "
-                "give the `--model` and `--num-classes` that it was saved from"
+                "give the `model=` and `num_classes=` that it was saved from"
             )
     matched = {ours: tensors[theirs] for theirs, ours in pairs if ours and theirs}
     changed = next(((t, o) for t, o in pairs if t != o), None)

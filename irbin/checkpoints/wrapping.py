@@ -149,7 +149,7 @@ def _choose(parts: list[Part], where: str, use_ema: bool) -> Part:
     if use_ema and not pool:
         raise SourceError(
             f"{where}: expected averaged weights ({names_of(AVERAGED)}), found none; "
-            "leave out `--use-ema`"
+            "leave out `use_ema=True`"
         )
     pool = pool or parts  # nothing but averaged weights
     pool = [part for part in pool if _has_arrays(part)] or pool
@@ -158,7 +158,7 @@ def _choose(parts: list[Part], where: str, use_ema: bool) -> Part:
     if len(pool) > 1:
         raise SourceError(
             f"{where}: expected one state dict, found {_listed(pool)}; "
-            f"choose with `--state-key {pool[0].key}`"
+            f"choose with `state_key={pool[0].key!r}`"
         )
     return pool[0]
 
@@ -186,7 +186,7 @@ def _without_averaged_names(
     which = averaged[0].partition(".")[0]
     return kept, (
         f"{where}: took the weights as trained, left {len(averaged)} averaged tensors under "
-        f"`{which}.` (`--use-ema` takes them)",
+        f"`{which}.` (`use_ema=True` takes them)",
     )
 
 
@@ -220,7 +220,7 @@ def _selected(parts: list[Part], key: str, where: str) -> dict[str, Tensor]:
         found = _below(start, clean(_choose(parts, where, use_ema=False).state))
     if not found:
         raise SourceError(
-            f"{where}: expected tensors under `--state-key {key}`, found none; "
+            f"{where}: expected tensors under `state_key={key!r}`, found none; "
             f"it has {_listed(parts)}"
         )
     return found

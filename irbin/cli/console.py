@@ -19,6 +19,7 @@ from typing import Any, TextIO, cast
 from rich.console import Console
 from rich.text import Text
 
+from irbin.cli.spelling import as_typed
 from irbin.errors import LostProcessError, UsageError
 from irbin.files import check_place, write_file
 from irbin.launch import launched
@@ -182,8 +183,8 @@ def _console(stderr: bool, lasting: bool = False) -> Console:
 
 
 def say(console: Console, line: str, style: str = "") -> None:
-    """One line as it is: no markup, not wrapped, so that paths and commands can be copied."""
-    console.print(Text(line, style=style), soft_wrap=True)
+    """One line, options as they are typed: no markup, not wrapped, so that it can be copied."""
+    console.print(Text(as_typed(line), style=style), soft_wrap=True)
 
 
 @contextmanager

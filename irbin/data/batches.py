@@ -268,5 +268,5 @@ class Loader(ABC):
         if self.n_classes is not None and highest >= self.n_classes:
             raise DataError(
                 f"expected labels below the network's {self.n_classes} outputs, got {highest}: "
-                "another data set, or another `--num-classes`"
+                "another data set, or another `num_classes=`"
             )

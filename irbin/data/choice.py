@@ -49,7 +49,7 @@ def choose(
         DataError: an image that cannot be decoded.
     """
     if options.cache == "off":
-        return Choice(reason=" (`--cache off`)")
+        return Choice(reason=" (`cache='off'`)")
     obstacle = _obstacle(training) or _obstacle(validation)
     if obstacle:
         return refuse(options, obstacle)
@@ -87,8 +87,8 @@ def _fit(
     where = "device" if options.cache == "device" and on_cuda else "ram"
     if n_bytes > room[where]:
         raise UsageError(
-            f"`--cache {options.cache}`: expected room for {in_words(n_bytes)} of decoded images, "
-            f"got {in_words(room[where])}; `--cache off` streams them"
+            f"`cache={options.cache!r}`: expected room for {in_words(n_bytes)} of decoded images, "
+            f"got {in_words(room[where])}; `cache='off'` streams them"
         )
     return Choice(where, native)
 
@@ -102,8 +102,8 @@ def refuse(options: DataOptions, obstacle: str) -> Choice:
     if options.cache == "auto":
         return Choice(reason=f": {obstacle}")
     raise UsageError(
-        f"`--cache {options.cache}`: the images cannot be kept decoded: {obstacle}; "
-        "`--cache auto` streams them"
+        f"`cache={options.cache!r}`: the images cannot be kept decoded: {obstacle}; "
+        "`cache='auto'` streams them"
     )
 
 

@@ -49,15 +49,15 @@ _COUNTED = ("hfids", "wds", "tfds")
 """Streams, whose length may have to be told."""
 
 _ADVICE = {
-    "download=True": "no files there (`--dataset-download` fetches them)",
+    "download=True": "no files there (`dataset_download=True` fetches them)",
     "not found in info": (
         "no `_info.json` with the split `{split}`; without one, name the shards: "
-        "`--{kind}-split 'NAME-{{0000..0012}}.tar|N_IMAGES'`"
+        "`{kind}_split='NAME-{{0000..0012}}.tar|N_IMAGES'`"
     ),
     "num_samples not specified": (
-        "no number of images; `--{kind}-num-samples` or `|N_IMAGES` after the split says it"
+        "no number of images; `{kind}_num_samples=` or `|N_IMAGES` after the split says it"
     ),
-    "Dataset length is unknown": "no number of images; `--{kind}-num-samples` says it",
+    "Dataset length is unknown": "no number of images; `{kind}_num_samples=` says it",
 }
 """What to say instead of a message that holds the key."""
 
@@ -139,7 +139,7 @@ def _create(
     package = _PACKAGES.get(kind)
     if package is not None and importlib.util.find_spec(package) is None:
         raise DataError(
-            f"`--dataset {options.dataset}` needs the package `{package}`, which is not installed: "
+            f"`dataset={options.dataset!r}` needs the package `{package}`, which is not installed: "
             f"pip install {package}"
         )
     is_tar = root is not None and root.endswith(".tar") and not options.dataset
@@ -190,14 +190,14 @@ def _find_root(options: DataOptions, split: str, training: bool) -> str | None:
     """Folder or tar of the split; for named data sets what the user gave."""
     if options.class_map and Path(options.class_map).suffix != ".txt":
         raise UsageError(
-            "`--class-map`: expected a .txt file with one class name a line, "
+            "`class_map=`: expected a .txt file with one class name a line, "
             f"got {options.class_map}"
         )
     kind = _kind(options)
     by_folder = kind == "" or options.dataset.lower() in ("torch/image_folder", "torch/folder")
     if options.data_dir is None:
         if by_folder or kind in ("torch", "wds"):
-            raise UsageError("`--data-dir`: expected the folder of the data set, got none")
+            raise UsageError("`data_dir=`: expected the folder of the data set, got none")
         return None
     if not by_folder:
         return options.data_dir
@@ -231,9 +231,9 @@ def _find_split(root: Path, split: str, training: bool) -> Path:
     if there and not splits and not training:
         return root
     found = ", ".join(f"`{name}`" for name in (splits or there)[:8]) or "nothing"
-    option = "--train-split" if training else "--val-split"
+    option = "train_split" if training else "val_split"
     raise DataError(
-        f"expected a folder `{split}` in {root}, found {found}; `{option}` names another"
+        f"expected a folder `{split}` in {root}, found {found}; `{option}=` names another"
     )
 
 
@@ -274,7 +274,7 @@ def check_classes(source: SourceRecord, dataset: Images | Stream, by_map: bool =
     if found is not None and found != expected:
         raise DataError(
             f"expected {expected} classes, one for each output of the network, got {found} in "
-            f"{dataset.place}: another data set, or a network made with `--num-classes {found}`"
+            f"{dataset.place}: another data set, or a network made with `num_classes={found!r}`"
         )
     names = class_names(dataset)
     if names is not None and source.class_names is not None:
@@ -291,7 +291,7 @@ def _compare_names(source: SourceRecord, names: tuple[str, ...], place: str, by_
         first = next(i for i, name in enumerate(ours) if name != theirs[i])
         raise DataError(
             f"expected the classes of {place} in the order that the network learned, got "
-            f"`{names[first]}` as number {first} in the place of `{known[first]}`; `--class-map` "
+            f"`{names[first]}` as number {first} in the place of `{known[first]}`; `class_map=` "
             "fixes their numbers"
         )
     if not set(ours) & set(theirs) and (source.published_names or by_map):
@@ -304,7 +304,7 @@ def _compare_names(source: SourceRecord, names: tuple[str, ...], place: str, by_
     raise DataError(
         f"expected the classes that `{source.spec}` was trained on ({_some(known)}), got "
         f"{_some(odd)} in {place}: another data set, or the same classes under other names; then "
-        "`--class-map` with these names in the network's order says so"
+        "`class_map=` with these names in the network's order says so"
     )
 
 
@@ -332,5 +332,5 @@ def check_same_classes(training: Images | Stream, validation: Images | Stream) -
     named = ", ".join(f"`{name}`" for name in odd[:5])
     raise DataError(
         f"expected the same classes in {training.place} and {validation.place}, but {named} "
-        f"{'is' if len(odd) == 1 else 'are'} not in both; `--class-map` fixes their numbers"
+        f"{'is' if len(odd) == 1 else 'are'} not in both; `class_map=` fixes their numbers"
     )

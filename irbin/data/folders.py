@@ -158,7 +158,7 @@ def _check_map(root: str, n_images: Counter[str], numbers: Mapping[str, int]) ->
     rest = f" and {len(missing) - _N_NAMED} more" if len(missing) > _N_NAMED else ""
     n_lost = sum(n_images[name] for name in missing)
     raise DataError(
-        f"`--class-map`: expected a line for every class in {root}, {listed}{rest} of "
+        f"`class_map=`: expected a line for every class in {root}, {listed}{rest} of "
         f"{len(n_images)} have none ({n_lost:,} images); add them, or remove their folders"
     )
 

@@ -101,7 +101,7 @@ def _copy_float(out: Path) -> None:
 def _prepare(out: Path, overwrite: bool) -> None:
     if out.exists():
         if not overwrite:
-            raise UsageError(f"output folder {out} exists; give another one, or `--overwrite`")
+            raise UsageError(f"output folder {out} exists; give another one, or `overwrite=True`")
         own = {name for part in PARTS for name in traces(out / part)}
         foreign = sorted({p.name for p in out.iterdir()} - own) if out.is_dir() else [out]
         if foreign:

@@ -177,7 +177,7 @@ def _start(logits: Tensor, labels: Tensor) -> _Tally:
     if highest >= logits.shape[1]:
         raise DataError(
             f"expected labels below the network's {logits.shape[1]} outputs, got {highest}: "
-            "another data set, or another `--num-classes`"
+            "another data set, or another `num_classes=`"
         )
     return _Tally(logits.shape[1], logits.device)
 

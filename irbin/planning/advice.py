@@ -14,7 +14,7 @@ FEW_MACS = 0.5
 MOST_DEPTHWISE = 0.5
 """From here on nothing but another network helps."""
 LITTLE_SMALLER = 2.0
-"""So much `--float-dtype float16` saves too, without any training."""
+"""So much `float_dtype="float16"` saves too, without any training."""
 
 EXAMPLE = "a network with dense convolutions such as resnet18 gains 8×"
 """What there is to gain, measured in `docs/performance.md`."""
@@ -125,7 +125,7 @@ def _little_smaller(found: Estimate, plan: Plan) -> str:
     share = floats[largest] / max(plan.packed_bytes(), 1)
     return (
         f"hardly smaller ({times(found.shrinkage)}): {percent(share)} of the packed bytes are "
-        f"{largest}; `--float-dtype float16` halves what stays float"
+        f"{largest}; `float_dtype='float16'` halves what stays float"
     )
 
 

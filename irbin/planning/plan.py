@@ -59,13 +59,13 @@ def make_plan(graph: LayerGraph, options: PlanOptions) -> Plan:
 def _check_options(options: PlanOptions) -> None:
     if options.bits == "1w32a" and options.sign_threshold == "learned":
         raise PlanError(
-            '`sign_threshold="learned"`: expected binary activations, but at `1w32a` no sign of '
-            "an activation is taken; use `--bits 1w1a`, or leave the option out"
+            "`sign_threshold='learned'`: expected binary activations, but at `1w32a` no sign of "
+            "an activation is taken; use `bits='1w1a'`, or leave the option out"
         )
     if options.binarizer == "plain" and not BALANCES[options.balance].is_default:
         raise PlanError(
-            '`balance="median"`: expected Libra-PB, but `--binarizer plain` balances nothing; use '
-            "`--binarizer libra`, or leave the option out"
+            "`balance='median'`: expected Libra-PB, but `binarizer='plain'` balances nothing; use "
+            "`binarizer='libra'`, or leave the option out"
         )
 
 
@@ -113,12 +113,12 @@ def _decide(layer: LayerRecord, options: PlanOptions) -> Decision:
             raise PlanError(
                 f"`binarize` rule `{wanted}`: the input of `{layer.name}` is never negative "
                 f"({_why_never_negative(layer)}), so its sign would always "
-                "be +1; use `--bits 1w32a` or drop the rule"
+                "be +1; use `bits='1w32a'` or drop the rule"
             )
         if layer.always_negative and options.bits == "1w1a":
             raise PlanError(
                 f"`binarize` rule `{wanted}`: the input of `{layer.name}` is always negative "
-                f"({layer.always_negative}), so its sign would always be −1; use `--bits 1w32a` or "
+                f"({layer.always_negative}), so its sign would always be −1; use `bits='1w32a'` or "
                 "drop the rule"
             )
         return _binary(layer, f"binarized by rule '{wanted}'", options)
@@ -221,9 +221,9 @@ def _nothing_binary(decisions: tuple[Decision, ...]) -> str:
     if untraced:
         return (
             f"{start}{reasons}{tail}; tracing failed: {untraced[0]}; change that line, or take "
-            "`--bits 1w32a`, where no ReLU needs to be replaced"
+            "`bits='1w32a'`, where no ReLU needs to be replaced"
         )
-    return f"{start}{reasons}{tail}; change the rules or name layers with `--binarize`"
+    return f"{start}{reasons}{tail}; change the rules or name layers with `binarize=`"
 
 
 def _check_activations(decisions: tuple[Decision, ...], options: PlanOptions) -> None:
@@ -232,10 +232,11 @@ def _check_activations(decisions: tuple[Decision, ...], options: PlanOptions) ->
     fed = [d.layer for d in decisions if d.binary and d.layer.activations]
     if fed:
         first = fed[0]
+        others = [f"`{name}`" for name, kind in ACTIVATIONS.items() if kind.gives_both_signs]
         raise PlanError(
-            f"`activation` `keep` leaves `{first.name}` behind the ReLU `{first.activations[0]}`, "
-            f"whose sign is always +1 ({len(fed)} such layers); use `hardtanh`, `prelu` or "
-            "`rprelu`, or keep them float with `--keep`"
+            f"`activation` `{options.activation}` leaves `{first.name}` behind the ReLU "
+            f"`{first.activations[0]}`, whose sign is always +1 ({len(fed)} such layers); use "
+            f"{', '.join(others[:-1])} or {others[-1]}, or keep them float with `keep=`"
         )
 
 

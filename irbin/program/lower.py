@@ -195,8 +195,8 @@ def _refuse_autocast(exported: fx.GraphModule) -> None:
             kind, line = str(dtype).removeprefix("torch."), line_in(inside.graph)
             raise LowerError(
                 f"`torch.autocast` in the forward{line} computes in {kind}, but a "
-                "packed network computes in float32; take it out (`irbin finetune --amp "
-                f"{kind}` trains under one)"
+                "packed network computes in float32; take it out "
+                f"(`irbin.finetune(amp={kind!r})` trains under one)"
             )
         _refuse_autocast(inside)
 

@@ -110,7 +110,7 @@ class Together:
         if not self.distill:
             raise UsageError(
                 "`repeat_views`: expected a run that distills, whose teacher is then looked up; "
-                "add `--distill`, or leave it out"
+                "add `distill=True`, or leave it out"
             )
         if self.flip == "alternating" and self.repeat_views % 2:
             raise UsageError(

@@ -1,7 +1,7 @@
 """What a user can turn, declared once: a record's field carries its `Knob`.
 
 Flags and their help, `docs/cli.md`, the tables of `docs/python.md` and the lines of
-`irbin recipes show --resolved` are made from these declarations; nothing is typed again.
+`irbin recipes show` are made from these declarations; nothing is typed again.
 """
 
 from __future__ import annotations

@@ -257,7 +257,7 @@ class SourceRecord:
     preprocessing: Preprocessing
     """How images are fed to it."""
     model_kwargs: dict[str, JsonValue] = field(default_factory=dict)
-    """Further arguments of the factory, as given with `--model-kwargs`."""
+    """Further arguments of the factory, as `SourceOptions` gives them."""
     trained: bool = False
     """Weights were loaded; False means random initialisation, which is no teacher and no
     baseline."""

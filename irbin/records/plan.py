@@ -63,7 +63,7 @@ class LayerRecord:
     """Why it cannot be binarized at all (own forward, weight read from outside, never called …);
     '' if it can."""
     followed_by: str = ""
-    """Class or function name of the first thing that reads its output; shown with `--json`."""
+    """Class or function name of the first thing that reads its output; in JSON alone."""
     is_gate: bool = False
     """Part of a squeeze-excite gate: between a global pooling and the product it controls."""
     has_gain: bool = False
@@ -96,15 +96,15 @@ class LayerGraph:
     """Bytes those and the buffers beside them take in a packed folder at float32: a batch norm
     counts 2 vectors."""
     n_other_floats: int
-    """How many of the numbers behind `other_bytes` are floating, hence halved by `--float-dtype
-    float16`."""
+    """How many of the numbers behind `other_bytes` are floating, hence halved by
+    `float_dtype="float16"`."""
     activation_channels: dict[str, int] = field(default_factory=dict)
     """Channels of every activation named in `layers`; 1 where a slope per channel does not fit."""
     other_macs: int = 0
     """Multiply-adds per image of products of activations, as in attention: in no layer, never
     binary. 0 also in folders written before they were counted."""
     n_fusable: int = 0
-    """Layers that fusing multi-branch blocks would save (`--reparameterize`)."""
+    """Layers that fusing multi-branch blocks would save (`reparameterize`)."""
 
 
 @dataclass(frozen=True)

@@ -137,12 +137,12 @@ def _check_signs(module: nn.Module, plan: Plan, watch: _SignWatch, x: Tensor) ->
         raise ConvertError(
             f"`{dead[0]}`: its input was {found[dead[0]]} in a run on random images, as behind an "
             "activation that tracing did not see, so its output does not depend on it "
-            f"({len(dead)} such layers); keep it float with `--keep '{dead[0]}'`"
+            f"({len(dead)} such layers); keep it float with `keep={dead[:1]}`"
         )
     for name, always in found.items():
         _log.warning(
             "`%s`: its input was %s in a run on random images, as behind poolings of poolings; it "
-            "learns little until training moves that; consider `--keep '%s'`", name, always, name,
+            "learns little until training moves that; consider `keep=['%s']`", name, always, name,
         )  # fmt: skip
 
 
@@ -161,22 +161,22 @@ def _check_calls(recorder: Recorder, layers: dict[str, nn.Module]) -> None:
         if calls is not None and calls.read_by:
             raise ConvertError(
                 f"`{name}`: its weight is still used in float, by `{calls.read_by}` outside the "
-                f"binary layer; keep it float with `--keep '{name}'`"
+                f"binary layer; keep it float with `keep={[name]}`"
             )
         if calls is None or calls.n_calls == 0:
-            raise ConvertError(f"`{name}`: the binary layer never ran; `--keep '{name}'`")
+            raise ConvertError(f"`{name}`: the binary layer never ran; `keep={[name]}`")
 
 
 def _check_gradient(name: str, layer: nn.Module) -> None:
     gradient = layer.get_parameter("weight").grad
     if gradient is None:
-        raise ConvertError(f"`{name}`: its latent weight gets no gradient; `--keep '{name}'`")
+        raise ConvertError(f"`{name}`: its latent weight gets no gradient; `keep={[name]}`")
     if not bool(torch.isfinite(gradient).all()):
         raise ConvertError(f"`{name}`: the gradient of its latent weight is not finite")
     if not bool(gradient.any()):
         raise ConvertError(
             f"`{name}`: the gradient of its latent weight is zero everywhere, so it cannot learn; "
-            f"`--keep '{name}'`, or put a norm behind it"
+            f"`keep={[name]}`, or put a norm behind it"
         )
 
 

@@ -39,7 +39,7 @@ def average_downsamples(traced: fx.GraphModule) -> dict[str, str]:
     if not convs and not slices:
         raise ConvertError(
             '`downsample="avgpool"`: expected a shortcut with a stride, a 1×1 convolution or a '
-            "slice, but the network has none; use `downsample=keep`"
+            "slice, but the network has none; use `downsample='keep'`"
         )
     for node, stride in convs.items():
         pool = _pool(traced, node, stride)

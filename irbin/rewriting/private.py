@@ -64,8 +64,7 @@ def check_latent_weights_are_private(
             raise ConvertError(
                 f"`{readable[0]}`: {mode.words} its float weight is read past the binary layer, so "
                 f"the network would answer with float weights ({len(readable)} such layers); keep "
-                f"{'them' if len(readable) > 1 else 'it'} float with "
-                + " ".join(f"`--keep '{name}'`" for name in readable)
+                f"{'them' if len(readable) > 1 else 'it'} float with " + f"`keep={readable}`"
             )
 
 

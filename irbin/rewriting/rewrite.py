@@ -243,7 +243,7 @@ def _tell_what_went(module: nn.Module, traced: fx.GraphModule, edits: Edits) -> 
     if traced.meta["autocast"]:
         _log.warning(
             "the forward of `%s` is rewritten without its `torch.autocast` (%s); "
-            "`irbin finetune --amp` trains under one", type(module).__name__,
+            "`amp=` of `irbin.finetune()` trains under one", type(module).__name__,
             traced.meta["autocast"],
         )  # fmt: skip
     if traced.meta.get("in_evaluation"):

@@ -119,7 +119,7 @@ def _none_message(notes: dict[str, str]) -> str:
     name, note = next(iter(notes.items()))
     return (
         f'`shortcut="bireal"`: none of {len(notes)} binary convolutions can have a shortcut, '
-        f"`{name}`: {note.removeprefix(_NONE)}; use `shortcut=none`"
+        f"`{name}`: {note.removeprefix(_NONE)}; use `shortcut='none'`"
     )
 
 

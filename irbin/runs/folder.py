@@ -101,7 +101,7 @@ def refuse_existing_run(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(
             f"expected a new folder for the run, got {out}, which exists: "
-            "`--resume` goes on with it, `-o` names another"
+            "`resume=True` goes on with it, `out=` names another"
         )
 
 
@@ -127,7 +127,7 @@ def read_args(out: Path) -> tuple[Recipe, DataOptions]:
     if not file.is_file():
         raise TrainingError(
             f"expected a run folder to go on with, got {out}, which has no args.yaml: leave out "
-            "`--resume` to begin there"
+            "`resume=True` to begin there"
         )
     try:
         args = yaml.safe_load(file.read_text(encoding="utf-8"))

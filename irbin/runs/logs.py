@@ -86,7 +86,7 @@ class Log(ABC):
         except Exception as error:
             self.failed = True
             _log.warning(
-                "`--log %s` failed and is given up, training goes on: %s: %s",
+                "`log=['%s']` failed and is given up, training goes on: %s: %s",
                 self.name, type(error).__name__, one_line(error),
             )  # fmt: skip
 
@@ -134,7 +134,7 @@ class WandbLog(Log):
 
         online = wandb.setup().settings.mode == "online"
         if online and not wandb.login(prompt=False, verify=False):
-            raise UsageError("`--log wandb` has no account: `wandb login`, or WANDB_MODE=offline")
+            raise UsageError("`log=['wandb']` has no account: `wandb login`, or WANDB_MODE=offline")
         super().__init__(out)
         self.run: Any = None
 
@@ -167,7 +167,7 @@ class WandbLog(Log):
 
 
 LOGS: dict[str, type[Log]] = {log.name: log for log in (TensorBoardLog, WandbLog)}
-"""By the name that `--log` takes."""
+"""By the name that `Recipe.log` takes."""
 
 
 def open_log(kind: str, out: str | Path) -> Log:
@@ -181,7 +181,7 @@ def open_log(kind: str, out: str | Path) -> Log:
         UsageError: no such kind, or its package is not installed.
     """
     if kind not in LOGS:
-        raise UsageError(f"`--log`: expected {' or '.join(LOGS)}, got `{kind}`")
+        raise UsageError(f"`log=`: expected {' or '.join(LOGS)}, got `{kind}`")
     return LOGS[kind](Path(out))
 
 
@@ -199,7 +199,7 @@ def _need(kind: str, package: str) -> None:
     spec = find_spec(package)
     if spec is None or spec.origin is None:  # a folder of that name, as both leave them
         raise UsageError(
-            f"`--log {kind}` needs {package}, which is not installed: pip install 'irbin[{kind}]'"
+            f"`log={[kind]}` needs {package}, which is not installed: pip install 'irbin[{kind}]'"
         )
 
 

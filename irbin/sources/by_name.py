@@ -93,7 +93,7 @@ def _check_path(spec: str, path: Path) -> None:
         if file := weights_in(path):
             raise SourceError(
                 f"`{spec}`: expected a folder whose `config.json` says what it holds, found the "
-                f"weights `{file.name}` alone; give `--model NAME`"
+                f"weights `{file.name}` alone; give `model='NAME'`"
             )
         raise SourceError(
             f"`{spec}`: expected a folder with `config.json` (a network), `args.yaml` (a run) or "

@@ -83,10 +83,10 @@ def guess(source: SourceRecord) -> str:
     seen = source.preprocessing
     values = ", ".join(f"{name} {' '.join(f'{v:.6g}' for v in getattr(seen, name))}"
                        for name in missing)  # fmt: skip
-    flags = " and ".join(f"`--{name}`" for name in missing)
+    options = " and ".join(f"`{name}=`" for name in missing)
     return (
         f"nobody stated how `{source.spec}` was fed: {values} is a guess; if it was trained with "
-        f"other images, give {flags} (`--mean 0 --std 1/255` for pixels from 0 to 255)"
+        f"other images, give {options} (`mean=0, std=1/255` for pixels from 0 to 255)"
     )
 
 

@@ -58,7 +58,7 @@ def url_unreachable(name: str, url: str, error: Exception) -> SourceError:
     """The error for a plain URL: names it and torch's cache file."""
     places = f"`{url}` and the file `{cached_path(url)}`"
     reason = with_class(error)
-    return _unreachable(name, places, reason, "TORCH_HOME", "give `--no-pretrained`")
+    return _unreachable(name, places, reason, "TORCH_HOME", "give `pretrained=False`")
 
 
 def hub_unreachable(name: str, repository: str, error: Exception) -> SourceError:
@@ -69,7 +69,9 @@ def hub_unreachable(name: str, repository: str, error: Exception) -> SourceError
         reason = f"the host of {constants.ENDPOINT} cannot be resolved"
     # without its repository not even the architecture of an `hf-hub:` name is known
     is_registered = not name.startswith("hf-hub:")
-    way_out = "give `--no-pretrained`" if is_registered else "download it and name `local-dir:PATH`"
+    way_out = (
+        "give `pretrained=False`" if is_registered else "download it and name `local-dir:PATH`"
+    )
     return _unreachable(name, places, reason, "HF_HOME", way_out)
 
 

@@ -150,10 +150,10 @@ def refuse_existing(path: Path, overwrite: bool, kind: FolderKind = "network") -
     if not (path.exists() or path.is_symlink()):
         return
     if not overwrite:
-        raise UsageError(f"`{path}` exists; choose another folder, or give `--overwrite`")
+        raise UsageError(f"`{path}` exists; choose another folder, or give `overwrite=True`")
     if not path.is_dir() or (any(path.iterdir()) and folder_kind(path) != kind):
         raise UsageError(
-            f"`{path}` exists and is no {kind} folder, so `--overwrite` will not delete it; "
+            f"`{path}` exists and is no {kind} folder, so `overwrite=True` will not delete it; "
             "choose another folder"
         )
 
@@ -169,8 +169,8 @@ def refuse_float(path: Path) -> None:
     ours = (_read_config(path) or {}).get("irbin")
     if not isinstance(ours, Mapping) or ours.get("plan") is None:
         raise UsageError(
-            f"`{path}` holds a float network, which `--overwrite` does not replace by a converted "
-            "one; choose another folder"
+            f"`{path}` holds a float network, which `overwrite=True` does not replace by a "
+            "converted one; choose another folder"
         )
 
 

@@ -307,7 +307,7 @@ def _without_weights(found: TimmModel) -> str:
     close = nearest(found.architecture, [name.partition(".")[0] for name in tagged])
     return (
         f"timm has no pretrained weights for `{found.architecture}`{close}; "
-        "give `--no-pretrained` for random ones, or a checkpoint file with `--model`"
+        "give `pretrained=False` for random ones, or a checkpoint file with `model=`"
     )
 
 

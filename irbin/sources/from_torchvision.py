@@ -62,7 +62,7 @@ def load_torchvision(name: str, options: SourceOptions) -> Network:
         if weights is None:
             raise SourceError(
                 f"torchvision has no pretrained weights for `{architecture}`; "
-                "give `--no-pretrained` for random ones"
+                "give `pretrained=False` for random ones"
             )
         path = fetch_url(weights.url, f"torchvision:{architecture}.{weights.name}")
         target = Target(

@@ -160,7 +160,7 @@ def teacher_of(
         except SourceError as error:
             raise SourceError(
                 f"the float network to distill from is gone ({error}); "
-                "name it with `--teacher`, or give `--no-distill`"
+                "name it with `teacher=`, or give `distill=False`"
             ) from error
     else:
         found = open_network(teacher, options)

@@ -186,7 +186,7 @@ def _load_checkpoint(path: Path, options: SourceOptions) -> Network:
     architecture = options.model or checkpoint.architecture
     if architecture is None:
         raise SourceError(
-            f"`{path}` does not say which architecture it belongs to; give `--model NAME`"
+            f"`{path}` does not say which architecture it belongs to; give `model='NAME'`"
         )
     if is_checkpoint(architecture):
         raise UsageError(f"`model`: expected an architecture's name, got the file `{architecture}`")
@@ -257,7 +257,7 @@ def _with_stated(options: SourceOptions, checkpoint: Checkpoint) -> SourceOption
 
 
 def _stated_size(stated: dict[str, Any], channels: int) -> tuple[int, int, int] | None:
-    """(channels, height, width) as timm's `--input-size` or `--img-size` set it."""
+    """(channels, height, width) as timm's `input_size` or `img_size` set it."""
     if "input_size" in stated:
         channels, height, width = stated["input_size"]
         return channels, height, width

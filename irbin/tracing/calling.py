@@ -132,9 +132,8 @@ def _advice(module: nn.Module, size: tuple[int, ...], error: Exception) -> str:
             is_same_fault = line_of_error(raised) == line_of_error(error)
             depends = depends or (is_same_fault and str(raised) != str(error))
         else:
-            typed = " ".join(map(str, other))
-            return f"; it runs on images of {other}: give `--input-size {typed}`"
-    return "; if it expects another size, give it with `--input-size`" if depends else ""
+            return f"; it runs on images of {other}: give `input_size={other}`"
+    return "; if it expects another size, give it with `input_size=`" if depends else ""
 
 
 def _check_results(returned: Any, name: str) -> None:

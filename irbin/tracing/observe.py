@@ -265,18 +265,17 @@ def check_signs(
     constant = list(_lasting_in_binary(module, found, images))
     if constant:
         more = f" ({len(constant)} such layers)" if len(constant) > 1 else ""
-        flags = " ".join(f"--keep '{name}'" for name in constant)
         raise ConvertError(
             f"`{constant[0]}`: on {n_images} calibration images its input was "
             f"{found[constant[0]]}, so its output does not depend on it{more}; keep it float with "
-            f"{flags}"
+            f"`keep={constant}`"
         )
     for name, c in large.items():
         share = min(c.n_negative, c.n_signs - c.n_negative) / c.n_signs
         if share < FEW_NEGATIVE:
             _LOG.warning(
                 "`%s`: %s of its input on %d calibration images has the other sign, so it learns "
-                "little%s; consider `--keep '%s'`", name,
+                "little%s; consider `keep=['%s']`", name,
                 f"only {100 * share:.2g} %" if share else "nothing", n_images,
                 "" if share else " until training moves that", name,
             )  # fmt: skip

@@ -91,7 +91,7 @@ class Refusal:
         """Raises ConvertError."""
         raise ConvertError(
             f"`{self.path}.{self.method}()` would replace binary layers by float ones; fuse before "
-            "binarizing: `irbin convert --reparameterize`"
+            "binarizing: `irbin.convert(reparameterize=True)`"
         )
 
 

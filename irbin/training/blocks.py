@@ -87,7 +87,7 @@ def common_places(student: nn.Module, teacher: nn.Module, images: Tensor) -> tup
     if not last:
         raise UsageError(
             "`distill_blocks`: expected feature maps of the same name and shape in the network and "
-            "its teacher, found none; `--distill-blocks 0` compares none"
+            "its teacher, found none; `distill_blocks=0` compares none"
         )
     return tuple(last.values())
 

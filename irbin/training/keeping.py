@@ -98,7 +98,7 @@ class Keeper:
             if self._unsaved:
                 raise TrainingError(
                     f"the run is over, but its end could not be saved in {self.run.out}: "
-                    f"{self._unsaved}; make room, and `--resume` computes it again from what is "
+                    f"{self._unsaved}; make room, and `resume=True` computes it again from what is "
                     "there"
                 )
         return record

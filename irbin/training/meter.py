@@ -124,7 +124,7 @@ def not_finite(progress: Progress, n_steps: int, place: str | None) -> str:
     where = "" if place is None else f": {place}"
     return (
         f"the loss is no longer finite in epoch {progress.epoch} at step {progress.step} of "
-        f"{n_steps}{where}; what was saved before is kept: try a lower `--lr` or `--clip-grad 1`"
+        f"{n_steps}{where}; what was saved before is kept: try a lower `lr=` or `clip_grad=1`"
     )
 
 
@@ -146,7 +146,7 @@ def epoch_record(
     if evaluation is not None and not math.isfinite(evaluation.loss):
         raise TrainingError(
             f"the loss on the validation split is {evaluation.loss} after epoch {progress.epoch}; "
-            "what was saved before is kept: try a lower `--lr` or `--clip-grad 1`"
+            "what was saved before is kept: try a lower `lr=` or `clip_grad=1`"
         )
     return EpochRecord(
         epoch=progress.epoch,

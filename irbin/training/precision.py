@@ -183,7 +183,7 @@ def _refuse_or_tell(error: Exception, required: bool, what: str) -> None:
     first = first_line(error)
     if required:
         raise TrainingError(
-            f"`--compile`: torch.compile failed: {first}; `--no-compile` trains without it"
+            f"`compile=True`: torch.compile failed: {first}; `compile=False` trains without it"
         ) from error
     _log.warning("torch.compile failed (%s), so %s without it", first, what)
 
@@ -202,7 +202,7 @@ def _amp(
         name = "float32" if recipe.amp == "off" else recipe.amp
         return recipe.amp, f"{name} ({by})"
     if not _has_bfloat16(device):
-        narrow = "; float16, whose range is narrow, by `--amp float16` only"
+        narrow = "; float16, whose range is narrow, by `amp='float16'` only"
         where = narrow if device.type == "cuda" else ""
         return "off", f"float32 (no bfloat16 arithmetic here{where})"
     try:

@@ -145,7 +145,7 @@ def _views(
     if n_views and teacher is None:
         raise UsageError(
             "`repeat_views`: expected a teacher, whose answers are then looked up, got a network "
-            "whose source has no trained weights; name one with `--teacher`"
+            "whose source has no trained weights; name one with `teacher=`"
         )
     return taught_views(
         n_views, train, network.source.num_classes, group.device, n_processes=group.size

@@ -252,7 +252,7 @@ def encode(value: Any, path: str, tensors: dict[str, Tensor]) -> JsonValue:
         return {kind: [encode(item, f"{path}.{i}", tensors) for i, item in enumerate(value)]}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    raise TrainingError(f"cannot save `{path}` of type {type(value).__name__}: use another `--opt`")
+    raise TrainingError(f"cannot save `{path}` of type {type(value).__name__}: use another `opt=`")
 
 
 def decode(value: JsonValue, tensors: dict[str, Tensor]) -> Any:

@@ -38,7 +38,7 @@ class Waits(Iterator[tuple[Tensor, Tensor]]):
         if batch is None:
             raise DataError(
                 f"expected more images in {self._place}, which ended in the middle of an epoch: "
-                "`--train-num-samples` says how many there are"
+                "`train_num_samples=` says how many there are"
             )
         return batch
 

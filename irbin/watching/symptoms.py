@@ -176,7 +176,7 @@ def _diverges(seen: _Seen) -> str | None:
         what += f"{math.log(seen.n_classes):.3g}"
     else:
         return None
-    return f"the run diverges: the training loss {what}; try a tenth of `--lr`, or `--clip-grad 1`"
+    return f"the run diverges: the training loss {what}; try a tenth of `lr=`, or `clip_grad=1`"
 
 
 def _is_far_off(seen: _Seen) -> bool:
@@ -199,11 +199,11 @@ def _saturates(seen: _Seen) -> str | None:
     at = ""
     if any(seen.is_by_ede(name) for name in few):
         at = f" at t = {seen.now.t:.4g}"
-        advice = "a lower `--t-max` (10 is usual) and `--t-min` (0.1)"
+        advice = "a lower `t_max=` (10 is usual) and `t_min=` (0.1)"
     elif "activations" in few:
-        advice = "`--input-spread image`: the signs' inputs lie far from zero"
+        advice = "`input_spread='image'`: the signs' inputs lie far from zero"
     else:
-        advice = "`irbin convert` with `--weight-estimator identity`"
+        advice = "`irbin.convert()` with `weight_estimator='identity'`"
     return (
         f"the run saturates: {words} still have a usable gradient{at}, with {left} left; "
         f"try {advice}"
@@ -217,8 +217,8 @@ def _freezes(seen: _Seen) -> str | None:
         return None
     return (
         f"the signs freeze: {_percent(seen.now.flip_ratio)} of the weights flipped in the last "
-        f"epoch, at a learning rate of {seen.now.lr:.3g}; try ten times `--lr` or "
-        "`--latent-lr-scale 10`"
+        f"epoch, at a learning rate of {seen.now.lr:.3g}; try ten times `lr=` or "
+        "`latent_lr_scale=10`"
     )
 
 
@@ -229,8 +229,8 @@ def _churns(seen: _Seen) -> str | None:
         return None
     return (
         f"the signs do not settle: {_percent(seen.now.flip_ratio)} of the weights flipped in the "
-        "last epoch, where drawing them anew flips 50 %; try a tenth of `--lr`, "
-        "`--latent-lr-scale 0.1`, or less `--weight-decay`"
+        "last epoch, where drawing them anew flips 50 %; try a tenth of `lr=`, "
+        "`latent_lr_scale=0.1`, or less `weight_decay=`"
     )
 
 
@@ -243,7 +243,7 @@ def _guesses(seen: _Seen) -> str | None:
     return (
         f"nothing is learned: after {len(seen.epochs)} epochs the training accuracy is "
         f"{seen.now.train_top1:.3g} %, and guessing among {seen.n_classes} classes has "
-        f"{chance:.3g} %; try a tenth of `--lr`, or look whether labels and images belong together"
+        f"{chance:.3g} %; try a tenth of `lr=`, or look whether labels and images belong together"
     )
 
 
@@ -252,7 +252,7 @@ def _starves(seen: _Seen) -> str | None:
         return None
     return (
         f"the run starves: steps waited for images for {_percent(seen.now.waiting)} of their time; "
-        "try `--cache ram`, or more `--workers`"
+        "try `cache='ram'`, or more `workers=`"
     )
 
 
@@ -263,17 +263,18 @@ def _dies(seen: _Seen) -> str | None:
     worst = max(row.dead_channels for row in dead)
     return (
         f"inputs die: up to {_percent(worst)} of the input channels of {_names(dead)} have one "
-        f"sign everywhere, and tell nothing; try `irbin convert` with {_revived(seen.options)}"
-        "`--keep` and the layer's name"
+        f"sign everywhere, and tell nothing; try `irbin.convert()` with {_revived(seen.options)}"
+        "`keep=` and the layer's name"
     )
 
 
 def _revived(options: PlanOptions) -> str:
     """What may give dead inputs both signs, of what the network does not have."""
     if not ACTIVATIONS[options.activation].n_learned:
-        return "`--activation prelu`, or with "
+        learning = next(name for name, kind in ACTIVATIONS.items() if kind.n_learned)
+        return f"`activation={learning!r}`, or with "
     if options.sign_threshold == "zero":
-        return "`--sign-threshold learned`, or with "
+        return "`sign_threshold='learned'`, or with "
     return ""
 
 
@@ -285,8 +286,8 @@ def _drifts(seen: _Seen) -> str | None:
     return (
         f"batch norm lags behind: validation reached {seen.now.eval_top1:.1f} %, training "
         f"{seen.now.train_top1:.1f} %, and the mean of a batch behind `{worst.layer}` is "
-        f"{worst.statistics_gap:.1f} standard deviations from the running one; try a lower `--lr` "
-        "or a larger `--batch-size`"
+        f"{worst.statistics_gap:.1f} standard deviations from the running one; try a lower `lr=` "
+        "or a larger `batch_size=`"
     )
 
 
@@ -300,8 +301,8 @@ def _collapses(seen: _Seen) -> str | None:
         return None
     return (
         f"validation collapsed: {seen.now.eval_top1:.1f} %, after {best:.1f} % before, while "
-        f"training is at {seen.now.train_top1:.1f} %; `best` is kept; try a lower `--lr` or a "
-        "larger `--batch-size`"
+        f"training is at {seen.now.train_top1:.1f} %; `best` is kept; try a lower `lr=` or a "
+        "larger `batch_size=`"
     )
 
 

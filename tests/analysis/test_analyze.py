@@ -157,7 +157,7 @@ class TestDrop:
         assert found.proposal is None
         assert len(found.layers) == 6
         assert found.unmet == (
-            f"`--max-drop`: expected at least 7.00 points, which `{found.layers[0].name}` alone "
+            f"`max_drop=`: expected at least 7.00 points, which `{found.layers[0].name}` alone "
             "costs on the sample, got 1"
         )
 
@@ -176,15 +176,15 @@ def test_budgets_out_of_reach_are_told_before_anything_is_measured(network, data
     with pytest.raises(UsageError) as error:
         analyze(network, data, max_bytes=smallest - 1)
     assert str(error.value) == (
-        f"`--max-bytes`: expected at least {smallest:,} bytes, which every useful layer binary "
+        f"`max_bytes=`: expected at least {smallest:,} bytes, which every useful layer binary "
         f"gives, got {smallest - 1:,} bytes"
     )
     with pytest.raises(UsageError) as error:
         analyze(network, data, max_bytes=1, max_drop=1.0)
     assert str(error.value) == (
-        "expected one budget, got `--max-bytes`, `--max-drop`; give one of them"
+        "expected one budget, got `max_bytes=`, `max_drop=`; give one of them"
     )
-    with pytest.raises(UsageError, match="`--max-latency`: expected less than"):
+    with pytest.raises(UsageError, match="`max_latency=`: expected less than"):
         analyze(network, data, max_latency=1e6)
     assert measured == []
 

@@ -41,21 +41,21 @@ class TestReachable:
         [
             (
                 Budget("bytes", 1000),
-                "`--max-bytes`: expected at least 16,496 bytes, which every useful layer binary "
+                "`max_bytes=`: expected at least 16,496 bytes, which every useful layer binary "
                 "gives, got 1,000 bytes",
             ),
             (
                 Budget("bytes", math.nan),
-                "`--max-bytes`: expected at least 16,496 bytes, which every useful layer binary "
+                "`max_bytes=`: expected at least 16,496 bytes, which every useful layer binary "
                 "gives, got nan bytes",
             ),
             (
                 Budget("bytes", 10**9),
-                "`--max-bytes`: expected less than 114,592 bytes, which the float network has, "
+                "`max_bytes=`: expected less than 114,592 bytes, which the float network has, "
                 "got 1,000,000,000 bytes: nothing needs to be binary",
             ),
-            (Budget("drop", -1), "`--max-drop`: expected points ≥ 0, got -1"),
-            (Budget("drop", math.nan), "`--max-drop`: expected points ≥ 0, got nan"),
+            (Budget("drop", -1), "`max_drop=`: expected points ≥ 0, got -1"),
+            (Budget("drop", math.nan), "`max_drop=`: expected points ≥ 0, got nan"),
         ],
     )
     def test_a_budget_that_cannot_be_meant_is_told(self, space, budget, message):
@@ -77,7 +77,7 @@ class TestReachable:
 
 def test_time_is_not_saved_by_weights_alone(graph):
     space = choices(graph, PlanOptions(bits="1w32a"), "layer")
-    with pytest.raises(UsageError, match="`--max-latency`: expected at least"):
+    with pytest.raises(UsageError, match="`max_latency=`: expected at least"):
         check_reachable(Budget("latency", 1e3 * space.seconds(()) - 1e-6), space)
 
 

@@ -190,7 +190,7 @@ def test_a_loss_that_is_not_finite_ends_it(monkeypatch):
     )
     with pytest.raises(
         TrainingError,
-        match=r"^expected a finite loss from the binary network, got nan in step 1; `--amp off` "
+        match=r"^expected a finite loss from the binary network, got nan in step 1; `amp='off'` "
         r"or a recipe with a smaller `lr` may help$",
     ):
         benchmark_training(SOURCE, batch_size=2, overrides=PLAIN)

@@ -75,7 +75,9 @@ def test_averaged_weights_are_taken_on_request(tmp_path: Path, plain: str, avera
 
 def test_missing_averaged_weights_are_an_error(tmp_path: Path) -> None:
     torch.save({"state_dict": network().state_dict()}, tmp_path / "a.pth")
-    with pytest.raises(SourceError, match=r"`state_dict_ema`, `model_ema`.*leave out `--use-ema`"):
+    with pytest.raises(
+        SourceError, match=r"`state_dict_ema`, `model_ema`.*leave out `use_ema=True`"
+    ):
         read_checkpoint(tmp_path / "a.pth", use_ema=True)
 
 
@@ -235,7 +237,7 @@ def test_load_into_names_what_differs() -> None:
     state["backbone.weight"] = state.pop("0.weight")
     message = (
         r"`x` does not fit the network: missing `0.weight`; unexpected `backbone.weight`; "
-        r"wrong `--model`, or another class count"
+        r"wrong `model=`, or another class count"
     )
     with pytest.raises(SourceError, match=message):
         load_into(network(), state, "`x`")
@@ -251,7 +253,7 @@ def test_load_into_suggests_the_class_count() -> None:
         load_into(network(10), network(7).state_dict(), "`x`")
     assert str(caught.value) == (
         "`x` does not fit the network: `3.weight` (7, 4) instead of (10, 4), "
-        "`3.bias` (7,) instead of (10,); it may have 7 classes: give `--num-classes`"
+        "`3.bias` (7,) instead of (10,); it may have 7 classes: give `num_classes=`"
     )
 
 

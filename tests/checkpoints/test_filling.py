@@ -139,7 +139,7 @@ def other_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def test_remap_takes_other_names_in_the_same_order(tmp_path: Path, spec: str) -> None:
     model, path = network(spec), tmp_path / "a.pth"
     content = other_names(model.state_dict())
-    with pytest.raises(SourceError, match=r"same shapes in the same order: give `--remap`$"):
+    with pytest.raises(SourceError, match=r"same shapes in the same order: give `remap=True`$"):
         loaded(path, content, model=spec, num_classes=N)
     found = loaded(path, content, model=spec, num_classes=N, remap=True)
     assert same_logits(found.module, model)
@@ -161,12 +161,12 @@ def test_remap_needs_an_order(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save_file(other_names(network("test_resnet").state_dict()), path)
     message = (
-        f"`{path}`: `--remap` needs tensors in the order in which they were saved, which "
+        f"`{path}`: `remap=True` needs tensors in the order in which they were saved, which "
         "safetensors and indices of shards do not keep; save the state dict with `torch.save`"
     )
     with pytest.raises(SourceError, match=f"^{re.escape(message)}$"):
         loaded(path, model="test_resnet", num_classes=N, remap=True)
-    with pytest.raises(SourceError, match="wrong `--model`, or another class count"):
+    with pytest.raises(SourceError, match="wrong `model=`, or another class count"):
         loaded(path, model="test_resnet", num_classes=N)  # no advice that would be refused
 
 
@@ -174,7 +174,7 @@ def test_order_by_chance_is_no_advice() -> None:
     model = network("test_resnet")
     target = Target(model, N, 3, build=lambda *_: model)
     file = Checkpoint(other_names(model.state_dict()), is_ordered=False)
-    with pytest.raises(SourceError, match="wrong `--model`, or another class count"):
+    with pytest.raises(SourceError, match="wrong `model=`, or another class count"):
         fill(target, file, "`x`")
 
 
@@ -235,7 +235,7 @@ def test_a_head_that_is_half_there_is_not_replaced(tmp_path: Path) -> None:
 
 def test_another_class_count_has_to_be_asked_for(tmp_path: Path) -> None:
     state = network("resnet10t").state_dict()
-    with pytest.raises(SourceError, match=r"\(1000,\); it may have 4 classes: give `--num-class"):
+    with pytest.raises(SourceError, match=r"\(1000,\); it may have 4 classes: give `num_class"):
         loaded(tmp_path / "a.pth", state, model="resnet10t")
     prefixed = {f"net.{n}": t for n, t in state.items()}
     with pytest.raises(SourceError, match="it may have 4 classes"):

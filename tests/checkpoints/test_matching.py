@@ -109,7 +109,7 @@ def test_a_head_covers_its_modules() -> None:
 def test_two_prefixes_that_fit_are_an_error() -> None:
     message = (
         "`x`: the network fits several times, under `student.net.`, `teacher.net.`; "
-        "choose with `--state-key student.net`"
+        "choose with `state_key='student.net'`"
     )
     with pytest.raises(SourceError, match=f"^{re.escape(message)}$"):
         by_name(own(), prefixed("student.net.") | prefixed("teacher.net."), "`x`")
@@ -148,8 +148,8 @@ def test_order_names_the_first_pair_that_differs() -> None:
     file = foreign()
     file["l6.weight"] = torch.ones(7, 4)
     message = (
-        "`x`: `--remap` matches tensors by their order, and pair 6 of 7 differs: `l6.weight` "
-        "(7, 4) for `fc.weight` (5, 4); give the `--model` and `--num-classes` that it was saved "
+        "`x`: `remap=True` matches tensors by their order, and pair 6 of 7 differs: `l6.weight` "
+        "(7, 4) for `fc.weight` (5, 4); give the `model=` and `num_classes=` that it was saved "
         "from"
     )
     with pytest.raises(SourceError, match=f"^{re.escape(message)}$"):

@@ -80,7 +80,7 @@ def test_several_networks_are_listed_and_one_can_be_chosen() -> None:
     content = {"student": state(1), "teacher": {"backbone": state(2)}, "epoch": 3}
     message = (
         "`x`: expected one state dict, found `student` (2 tensors), `teacher.backbone` "
-        "(2 tensors); choose with `--state-key student`"
+        "(2 tensors); choose with `state_key='student'`"
     )
     with pytest.raises(SourceError, match=f"^{re.escape(message)}$"):
         unwrap(content, "`x`")
@@ -104,7 +104,7 @@ def test_a_state_key_may_be_a_prefix_of_names() -> None:
 
 def test_a_state_key_that_is_not_there() -> None:
     message = (
-        "`x`: expected tensors under `--state-key pupil`, found none; it has `model` (2 tensors)"
+        "`x`: expected tensors under `state_key='pupil'`, found none; it has `model` (2 tensors)"
     )
     with pytest.raises(SourceError, match=f"^{re.escape(message)}$"):
         unwrap({"model": state()}, "`x`", state_key="pupil")

@@ -82,10 +82,10 @@ def test_split_names_that_timm_takes_for_each_other(
 
 def test_a_missing_split_names_what_is_there(root: Path) -> None:
     # timm would read train and val together as one split
-    message = r"^expected a folder `test` in .*, found `train`, `val`; `--val-split` names another$"
+    message = r"^expected a folder `test` in .*, found `train`, `val`; `val_split=` names another$"
     with pytest.raises(DataError, match=message):
         open_dataset(options(root), "test", RGB)
-    with pytest.raises(DataError, match=r"expected a folder `fit`.*`--train-split` names another"):
+    with pytest.raises(DataError, match=r"expected a folder `fit`.*`train_split=` names another"):
         open_dataset(options(root), "fit", RGB, training=True)
 
 
@@ -101,7 +101,7 @@ def test_missing_empty_and_unreadable_folders(
 ) -> None:
     with pytest.raises(DataError, match=r"expected a data folder, got .*nowhere, which does not"):
         open_dataset(options(tmp_path / "nowhere"), "validation", RGB)
-    with pytest.raises(DataError, match=r"found nothing; `--val-split` names another"):
+    with pytest.raises(DataError, match=r"found nothing; `val_split=` names another"):
         open_dataset(options(tmp_path), "validation", RGB)
     (tmp_path / "val" / "ant").mkdir(parents=True)
     with pytest.raises(DataError, match=r"expected a data set at .*val.*got: Found 0 images"):
@@ -109,7 +109,7 @@ def test_missing_empty_and_unreadable_folders(
     (tmp_path / "note.txt").write_text("")
     with pytest.raises(DataError, match=r"expected a folder or a \.tar of images, got the file"):
         open_dataset(options(tmp_path / "note.txt"), "validation", RGB)
-    with pytest.raises(UsageError, match="`--data-dir`: expected the folder"):
+    with pytest.raises(UsageError, match="`data_dir=`: expected the folder"):
         open_dataset(options(None), "validation", RGB)
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(DataError, match="permission denied"):
@@ -199,12 +199,12 @@ def test_torchvision_data_sets_are_read_gray_and_untouched(tmp_path: Path) -> No
 
 
 def test_data_sets_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match=r"no files there \(`--dataset-download` fetches them\)"):
+    with pytest.raises(DataError, match=r"no files there \(`dataset_download=True` fetches them\)"):
         open_dataset(options(tmp_path, dataset="torch/cifar10"), "validation", RGB)
     with pytest.raises(DataError, match=r"expected a data set at torch/nonsense .*Unknown"):
         open_dataset(options(tmp_path, dataset="torch/nonsense"), "validation", RGB)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(DataError, match=r"`--dataset wds/x` needs the package `webdataset`"):
+    with pytest.raises(DataError, match=r"`dataset='wds/x'` needs the package `webdataset`"):
         open_dataset(options(tmp_path, dataset="wds/x"), "validation", RGB)
 
 
@@ -215,7 +215,7 @@ def test_class_maps_fix_the_numbers(root: Path) -> None:
     assert class_names(dataset) == ("cat", "bee", "ant")
     labels = [int(x) for _, batch in eval_loader(dataset, data) for x in batch]
     assert labels == [2, 2, 1, 1, 0, 0]
-    with pytest.raises(UsageError, match=r"`--class-map`: expected a \.txt file.*got map\.pkl"):
+    with pytest.raises(UsageError, match=r"`class_map=`: expected a \.txt file.*got map\.pkl"):
         open_dataset(options(root, class_map="map.pkl"), "validation", RGB)
 
 
@@ -223,7 +223,7 @@ def test_class_maps_fix_the_numbers(root: Path) -> None:
 def test_another_number_of_classes_than_the_network_has(n_outputs: int, root: Path) -> None:
     dataset = open_dataset(options(root), "validation", RGB)
     check_classes(SourceRecord("x", "x", 3, RGB), dataset)
-    message = rf"expected {n_outputs} classes.*got 3 in .*val.*`--num-classes 3`$"
+    message = rf"expected {n_outputs} classes.*got 3 in .*val.*`num_classes=3`$"
     with pytest.raises(DataError, match=message):
         check_classes(SourceRecord("x", "x", n_outputs, RGB), dataset)
 
@@ -233,7 +233,7 @@ def test_splits_with_different_classes_are_refused(root: Path) -> None:
     check_same_classes(train, val)
     make_split(root / "short", ("ant", "cat", "dog"))
     other = open_dataset(options(root), "short", RGB)
-    with pytest.raises(DataError, match=r"`bee`, `dog` are not in both; `--class-map`"):
+    with pytest.raises(DataError, match=r"`bee`, `dog` are not in both; `class_map=`"):
         check_same_classes(train, other)
 
 

@@ -106,7 +106,7 @@ def test_an_image_beside_the_class_folders(root: Path) -> None:
 def test_a_short_class_map_loses_no_image_in_silence(root: Path) -> None:
     (root / "map.txt").write_text("cat\n\n")
     message = (
-        r"^`--class-map`: expected a line for every class in .*val, `ant`, `bee` of 3 have none "
+        r"^`class_map=`: expected a line for every class in .*val, `ant`, `bee` of 3 have none "
         r"\(4 images\); add them, or remove their folders$"
     )
     with pytest.raises(DataError, match=message):

@@ -45,7 +45,7 @@ def test_cache_off_streams_the_same_batches(make_folder: MakeFolder) -> None:
     cached, _ = loaders(options)
     streamed, val = loaders(replace(options, cache="off"))
     assert isinstance(streamed, StreamedLoader)
-    assert streamed.why == val.why == "images: streamed by this process (`--cache off`)"
+    assert streamed.why == val.why == "images: streamed by this process (`cache='off'`)"
     for loader in (cached, streamed):
         loader.set_epoch(3)
     for (left, _), (right, _) in zip(cached, streamed, strict=True):
@@ -70,7 +70,7 @@ def test_what_works_image_by_image_is_streamed(case: str, make_folder: MakeFolde
     with pytest.raises(UsageError) as caught:
         loaders(replace(options, cache="ram"), knobs)
     assert str(caught.value) == (
-        f"`--cache ram`: the images cannot be kept decoded: {reason}; `--cache auto` streams them"
+        f"`cache='ram'`: the images cannot be kept decoded: {reason}; `cache='auto'` streams them"
     )
 
 
@@ -91,7 +91,7 @@ def test_random_resized_crops_of_uneven_images_are_streamed(
     assert train.why.endswith(
         ": they differ in size and are cropped at random before they are resized"
     )
-    with pytest.raises(UsageError, match=r"^`--cache device`: the images cannot be kept decoded"):
+    with pytest.raises(UsageError, match=r"^`cache='device'`: the images cannot be kept decoded"):
         loaders(replace(options, cache="device"), knobs)
 
 
@@ -117,6 +117,6 @@ def test_auto_takes_at_most_a_quarter_of_the_free_memory(
     with pytest.raises(UsageError) as caught:
         loaders(replace(options, cache="ram"))
     assert str(caught.value) == (
-        "`--cache ram`: expected room for 0 MB of decoded images, got 0 MB; `--cache off` streams "
+        "`cache='ram'`: expected room for 0 MB of decoded images, got 0 MB; `cache='off'` streams "
         "them"
     )

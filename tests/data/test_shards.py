@@ -214,7 +214,7 @@ def test_splits_without_an_info_file(wds_root: Path, tmp_path: Path) -> None:
     options = DataOptions(data_dir=str(tmp_path), dataset="wds/x", batch_size=4, workers=0)
     message = (
         r"^expected a data set at wds/x .* \(train\), got: no `_info.json` with the split "
-        r"`train`; without one, name the shards: `--train-split 'NAME-\{0000\.\.0012\}\.tar\|"
+        r"`train`; without one, name the shards: `train_split='NAME-\{0000\.\.0012\}\.tar\|"
         r"N_IMAGES'`$"
     )
     with pytest.raises(DataError, match=message):
@@ -224,14 +224,14 @@ def test_splits_without_an_info_file(wds_root: Path, tmp_path: Path) -> None:
     assert dataset.n_images == 0
     assert len(shown_by(eval_loader(dataset, named))) == N_VAL
     train = replace(options, train_split="train-{0000..0003}.tar")
-    with pytest.raises(DataError, match=r"got: no number of images; `--train-num-samples` or `\|N"):
+    with pytest.raises(DataError, match=r"got: no number of images; `train_num_samples=` or `\|N"):
         open_stream(train, train.train_split, training=True)
     counted = replace(train, train_num_samples=N_TRAIN)
     assert open_stream(counted, train.train_split, training=True).n_images == N_TRAIN
     missing = "train-{0003..0004}.tar|20"
     with pytest.raises(DataError, match=r"^expected the shard .*train-0004\.tar of .* not exist$"):
         open_stream(options, missing, training=True)
-    with pytest.raises(UsageError, match="`--data-dir`: expected the folder"):
+    with pytest.raises(UsageError, match="`data_dir=`: expected the folder"):
         open_stream(replace(options, data_dir=None), "train")
 
 
@@ -280,6 +280,6 @@ def test_hugging_face_tables_have_random_access(hf_root: Path) -> None:
 
 def test_a_hugging_face_stream_must_be_counted(hf_root: Path) -> None:
     options = DataOptions(data_dir=str(hf_root / "c"), dataset=f"hfids/{hf_root}", workers=0)
-    message = r"got: no number of images; `--val-num-samples` says it$"
+    message = r"got: no number of images; `val_num_samples=` says it$"
     with pytest.raises(DataError, match=message):
         open_dataset(options, "validation", TINY)

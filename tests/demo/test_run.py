@@ -51,7 +51,7 @@ def test_the_packed_row_comes_from_the_packed_file(tmp_path: Path) -> None:
 
 def test_an_existing_folder_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(UsageError, match="exists; give another one, or `--overwrite`"):
+    with pytest.raises(UsageError, match="exists; give another one, or `overwrite=True`"):
         run_demo(tmp_path)
     with pytest.raises(UsageError, match=r"is not a demo's folder \(it has `mine\.txt`\), so"):
         run_demo(tmp_path, overwrite=True)

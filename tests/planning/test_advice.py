@@ -129,11 +129,11 @@ def test_no_size_names_the_largest_part() -> None:
     last = decision("fc", "last layer", 1, packed_bytes=360)
     assert advice(found, plan_of(BODY, last)) == (
         "hardly smaller (1.99×): 90 % of the packed bytes are `fc` (last layer); "
-        "`--float-dtype float16` halves what stays float",
+        "`float_dtype='float16'` halves what stays float",
     )
     assert advice(found, plan_of(BODY)) == (
         "hardly smaller (1.99×): 100 % of the packed bytes are norms, embeddings and the like; "
-        "`--float-dtype float16` halves what stays float",
+        "`float_dtype='float16'` halves what stays float",
     )
     assert not advice(estimate_of(shrinkage=2.0), plan_of(BODY, last))
 

@@ -152,9 +152,9 @@ def test_a_layer_with_an_obstacle_cannot_be_asked_for() -> None:
 
 
 def test_a_sign_that_is_always_positive_cannot_be_asked_for() -> None:
-    with pytest.raises(PlanError, match=r"`x` is never negative \(softmax\).*use `--bits 1w32a`"):
+    with pytest.raises(PlanError, match=r"`x` is never negative \(softmax\).*use `bits='1w32a'`"):
         decide(layer("x", never_negative="softmax"), binarize=("x",))
-    with pytest.raises(PlanError, match=r"`x` is always negative \(seen\).*use `--bits 1w32a`"):
+    with pytest.raises(PlanError, match=r"`x` is always negative \(seen\).*use `bits='1w32a'`"):
         decide(layer("x", always_negative="seen"), binarize=("x",))
 
 
@@ -227,13 +227,13 @@ def test_learned_vectors_are_counted(
 CONTRADICTIONS = {
     "no sign of an activation": (
         {"bits": "1w32a", "sign_threshold": "learned"},
-        '`sign_threshold="learned"`: expected binary activations, but at `1w32a` no sign of an '
-        "activation is taken; use `--bits 1w1a`, or leave the option out",
+        "`sign_threshold='learned'`: expected binary activations, but at `1w32a` no sign of an "
+        "activation is taken; use `bits='1w1a'`, or leave the option out",
     ),
     "no balance": (
         {"binarizer": "plain", "balance": "median"},
-        '`balance="median"`: expected Libra-PB, but `--binarizer plain` balances nothing; use '
-        "`--binarizer libra`, or leave the option out",
+        "`balance='median'`: expected Libra-PB, but `binarizer='plain'` balances nothing; use "
+        "`binarizer='libra'`, or leave the option out",
     ),
 }
 
@@ -275,7 +275,7 @@ def test_where_tracing_failed_the_plan_says_so_and_what_it_costs() -> None:
     with pytest.raises(PlanError) as caught:
         make_plan(graph(first, blind, last), PlanOptions())
     assert "tracing failed here, so no ReLU before it can be replaced" in str(caught.value)
-    assert f"; tracing failed: {why}; change that line, or take `--bits 1w32a`" in str(caught.value)
+    assert f"; tracing failed: {why}; change that line, or take `bits='1w32a'`" in str(caught.value)
     assert "--binarize" not in str(caught.value)
     with pytest.raises(PlanError, match=r"never negative \(as seen in a run; tracing failed here"):
         make_plan(graph(first, blind, layer("b"), last), PlanOptions(binarize=("a",)))

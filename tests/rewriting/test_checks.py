@@ -97,7 +97,7 @@ def test_an_input_that_is_never_negative_is_found() -> None:
         def body(self, x: Tensor) -> Tensor:
             return super().body(x.relu())
 
-    refused(broken(Hidden), "`conv`: its input was never negative.*--keep 'conv'")
+    refused(broken(Hidden), r"`conv`: its input was never negative.*`keep=\['conv'\]`")
 
 
 def test_an_output_that_is_not_finite_is_found() -> None:

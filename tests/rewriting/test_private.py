@@ -66,7 +66,7 @@ def test_a_weight_read_in_one_mode_only_is_found(mode: str) -> None:
         check(Reads(CONDITIONS[mode]).eval())
     assert str(caught.value) == (
         f"`second`: {mode} its float weight is read past the binary layer, so the network would "
-        "answer with float weights (1 such layers); keep it float with `--keep 'second'`"
+        "answer with float weights (1 such layers); keep it float with `keep=['second']`"
     )
 
 
@@ -77,7 +77,9 @@ def test_layers_with_one_latent_weight_pass_and_are_found_together() -> None:
     check(network)
     assert bool(torch.isfinite(network.first.weight).all())
     network.condition = lambda m: m.training
-    with pytest.raises(ConvertError, match=r"^`first`: in training .* `--keep 'second'`$"):
+    with pytest.raises(
+        ConvertError, match=r"^`first`: in training .* `keep=\['first', 'second'\]`$"
+    ):
         check(network)
 
 

@@ -382,7 +382,8 @@ def test_an_autocast_that_a_rewritten_forward_leaves_out_is_told(
     assert len(told) == 1
     assert re.match(
         r"the forward of `Autocast` is rewritten without its `torch.autocast` "
-        r"\(rewriting/test_rewrite.py:\d+\); `irbin finetune --amp` trains under one$", told[0]
+        r"\(rewriting/test_rewrite.py:\d+\); `amp=` of `irbin.finetune\(\)` trains under one$",
+        told[0],
     )  # fmt: skip
     assert module.eval()(torch.zeros(1, 3, 8, 8)).dtype == torch.float32
 

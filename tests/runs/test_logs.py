@@ -89,7 +89,7 @@ def test_a_log_that_fails_is_given_up_with_one_warning(
     assert len(log.lines) == n_lines
     assert log.code is None
     assert caplog.messages == [
-        f"`--log notebook` failed and is given up, training goes on: {message}"
+        f"`log=['notebook']` failed and is given up, training goes on: {message}"
     ]
     assert caplog.records[0].levelno == logging.WARNING
 
@@ -118,7 +118,7 @@ def test_listeners_are_told_in_turn() -> None:
 def test_a_kind_that_is_none_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as error:
         open_log("mlflow", tmp_path)
-    assert str(error.value) == "`--log`: expected tensorboard or wandb, got `mlflow`"
+    assert str(error.value) == "`log=`: expected tensorboard or wandb, got `mlflow`"
 
 
 @pytest.mark.parametrize("kind", list(LOGS))
@@ -130,7 +130,7 @@ def test_a_missing_package_is_told(
     with pytest.raises(UsageError) as error:
         open_log(kind, tmp_path)
     assert str(error.value) == (
-        f"`--log {kind}` needs {kind}, which is not installed: pip install 'irbin[{kind}]'"
+        f"`log={[kind]}` needs {kind}, which is not installed: pip install 'irbin[{kind}]'"
     )
 
 
@@ -179,7 +179,7 @@ class TestTensorBoard:
         with open_log("tensorboard", tmp_path) as log:
             train(log, 0, 1)
         assert len(caplog.messages) == 1
-        assert caplog.messages[0].startswith("`--log tensorboard` failed and is given up")
+        assert caplog.messages[0].startswith("`log=['tensorboard']` failed and is given up")
 
 
 class FakeRun:
@@ -264,7 +264,7 @@ class TestWandb:
         with pytest.raises(UsageError) as error:
             open_log("wandb", tmp_path)
         assert str(error.value) == (
-            "`--log wandb` has no account: `wandb login`, or WANDB_MODE=offline"
+            "`log=['wandb']` has no account: `wandb login`, or WANDB_MODE=offline"
         )
         fake.mode = "offline"
         assert open_log("wandb", tmp_path)

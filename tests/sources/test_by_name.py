@@ -155,7 +155,7 @@ def test_a_folder_that_does_not_say_its_architecture(tmp_path: Path, config: str
     state = timm.create_model("test_resnet", num_classes=3).state_dict()
     torch.save({f"resnet.{n}": t for n, t in state.items()}, tmp_path / "pytorch_model.bin")
     if config is None:
-        with pytest.raises(SourceError, match=r"weights `pytorch_model\.bin` alone; give `--model"):
+        with pytest.raises(SourceError, match=r"weights `pytorch_model\.bin` alone; give `model="):
             open_network(str(tmp_path), SourceOptions())
     else:
         (tmp_path / "config.json").write_text(config)
@@ -169,7 +169,9 @@ def test_extra_tensors_are_left_on_request_and_listed(tmp_path: Path) -> None:
     more = {**state, "proj.weight": torch.ones(2), "queue": torch.ones(3)}
     torch.save(more, tmp_path / "w.pth")
     options = SourceOptions(model="test_resnet", num_classes=3)
-    with pytest.raises(SourceError, match=r"unexpected `proj\.weight`, `queue`; .*-extra`"):
+    with pytest.raises(
+        SourceError, match=r"unexpected `proj\.weight`, `queue`; .*`ignore_extra=True`"
+    ):
         open_network(str(tmp_path / "w.pth"), options)
     options = replace(options, ignore_extra=True)
     network = open_network(str(tmp_path / "w.pth"), options)
@@ -191,7 +193,7 @@ def test_averaged_weights_beside_the_others_by_name(tmp_path: Path) -> None:
     options = SourceOptions(model="test_resnet", num_classes=3)
     network = open_network(str(tmp_path / "w.pth"), options)
     assert torch.equal(network.module.fc.weight, state["fc.weight"])
-    assert "averaged tensors under `ema.` (`--use-ema` takes them)" in network.notes[0]
+    assert "averaged tensors under `ema.` (`use_ema=True` takes them)" in network.notes[0]
     network = open_network(str(tmp_path / "w.pth"), replace(options, use_ema=True))
     assert torch.equal(network.module.fc.weight, averaged["fc.weight"])
     torch.save({n: t for n, t in both.items() if n.startswith("ema")}, tmp_path / "w.pth")

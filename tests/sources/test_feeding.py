@@ -66,7 +66,7 @@ def test_what_cannot_be_meant(options: SourceOptions, message: str) -> None:
 def test_a_guess_is_told_of_trained_networks_alone() -> None:
     by = {"mean": "a", "interpolation": "b"}
     assert "std 0.229 0.224 0.225 is a guess" in guess(replace(RECORD, stated_by=by))
-    assert "`--mean` and `--std`" in guess(replace(RECORD, stated_by={}))
+    assert "`mean=` and `std=`" in guess(replace(RECORD, stated_by={}))
     for silent in (RECORD, replace(RECORD, trained=False, stated_by={}),
                    replace(RECORD, stated_by=None)):  # fmt: skip
         assert guess(silent) == ""

@@ -104,7 +104,7 @@ def test_existing_output_is_refused_and_left_alone(tmp_path: Path, network: Netw
     save_folder(network, tmp_path / "out")
     before = (tmp_path / "out" / "config.json").stat().st_mtime_ns
     with pytest.raises(
-        UsageError, match=r"out` exists; choose another folder, or give `--overwrite`"
+        UsageError, match=r"out` exists; choose another folder, or give `overwrite=True`"
     ):
         save_folder(network, tmp_path / "out")
     assert (tmp_path / "out" / "config.json").stat().st_mtime_ns == before
@@ -126,7 +126,7 @@ def test_overwrite_never_deletes_something_else(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "empty").mkdir()
     for name in ("photos", "file"):
-        with pytest.raises(UsageError, match="`--overwrite` will not delete it"):
+        with pytest.raises(UsageError, match="`overwrite=True` will not delete it"):
             refuse_existing(tmp_path / name, overwrite=True)
     refuse_existing(tmp_path / "empty", overwrite=True)
     refuse_existing(tmp_path / "new", overwrite=False)

@@ -191,7 +191,7 @@ def test_hub_weights_out_of_reach_name_repository_cache_and_way_out(offline: Pat
     message = str(caught.value)
     assert "`resnet18.a1_in1k` cannot be fetched: looked for `timm/resnet18.a1_in1k`" in message
     assert f"`{offline / 'hf'}`" in message
-    assert "`--no-pretrained`" in message
+    assert "`pretrained=False`" in message
     assert "\n" not in message
 
 
@@ -228,7 +228,7 @@ def test_url_weights_out_of_reach_name_url_and_cache_file(
 
 def test_timm_model_without_weights_says_so() -> None:
     with pytest.raises(
-        SourceError, match=r"no pretrained weights for `botnet50ts_256`.*no-pretrained"
+        SourceError, match=r"no pretrained weights for `botnet50ts_256`.*pretrained=False"
     ):
         load_source("botnet50ts_256", SourceOptions())
 
@@ -429,7 +429,7 @@ def test_safetensors_with_model(tmp_path: Path) -> None:
 
 def test_checkpoint_without_architecture_asks_for_model(tmp_path: Path) -> None:
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "a.pth")
-    with pytest.raises(SourceError, match=r"does not say which architecture.*give `--model NAME`"):
+    with pytest.raises(SourceError, match=r"does not say which architecture.*give `model='NAME'`"):
         load_source(str(tmp_path / "a.pth"), SourceOptions())
 
 
@@ -445,7 +445,7 @@ def test_checkpoint_of_another_model(tmp_path: Path) -> None:
 def test_checkpoint_of_another_class_count(tmp_path: Path) -> None:
     model = timm.create_model(TINY, num_classes=3)
     save_file(model.state_dict(), tmp_path / "a.safetensors")
-    with pytest.raises(SourceError, match="it may have 3 classes: give `--num-classes`"):
+    with pytest.raises(SourceError, match="it may have 3 classes: give `num_classes=`"):
         load_source(str(tmp_path / "a.safetensors"), SourceOptions(model=TINY))
 
 

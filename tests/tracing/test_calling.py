@@ -149,16 +149,16 @@ def test_a_fault_of_the_code_is_told_with_its_line_and_no_word_of_the_size(
 
 def test_a_size_that_the_network_runs_at_is_told() -> None:
     assert refusal(Net(in_channels=1)).endswith(
-        "; it runs on images of (1, 8, 8): give `--input-size 1 8 8`"
+        "; it runs on images of (1, 8, 8): give `input_size=(1, 8, 8)`"
     )
 
     class Flat(Net):
         def forward(self, x: Tensor) -> Tensor:
             return self.head(self.stem(x).flatten(1))
 
-    assert refusal(Flat(in_features=4 * 28 * 28)).endswith("give `--input-size 3 28 28`")
+    assert refusal(Flat(in_features=4 * 28 * 28)).endswith("give `input_size=(3, 28, 28)`")
     assert refusal(Flat(in_features=4 * 17 * 17)).endswith(
-        "; if it expects another size, give it with `--input-size`"
+        "; if it expects another size, give it with `input_size=`"
     )
 
 

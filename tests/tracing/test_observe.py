@@ -131,7 +131,7 @@ def test_layers_with_float_activations_are_not_counted() -> None:
 def test_one_sign_alone_is_refused(x: Tensor, always: str) -> None:
     message = (
         f"^`0`: on 4 calibration images its input was {always}, so its output does not depend on "
-        "it; keep it float with --keep '0'$"
+        r"it; keep it float with `keep=\['0'\]`$"
     )
     with pytest.raises(ConvertError, match=message):
         check_signs(binary(), counted(x), 4, x)
@@ -149,7 +149,7 @@ def test_a_sign_that_hardly_ever_changes_is_warned_of(caplog) -> None:
         check_signs(binary(), counted(x), 40, x)
     assert caplog.messages == [
         "`0`: only 0.039 % of its input on 40 calibration images has the other sign, so it learns "
-        "little; consider `--keep '0'`"
+        "little; consider `keep=['0']`"
     ]
     caplog.clear()
     x[0, :3] = -1

@@ -127,7 +127,7 @@ def test_one_image_keeps_windows_together(shape, expected) -> None:
 
 def test_wrong_input_size_is_an_error_that_says_so() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(10, 2))
-    with pytest.raises(TraceError, match=r"does not run on .*mat1 and mat2.*`--input-size`"):
+    with pytest.raises(TraceError, match=r"does not run on .*mat1 and mat2.*`input_size=`"):
         record(network, ["1"], (3, 8, 8))
 
 

@@ -67,7 +67,7 @@ def test_a_converted_network_refuses_to_be_fused_and_keeps_its_layers() -> None:
     n_binary = len(binary_layers(converted))
     message = (
         r"^`stages\.0\.0\.reparameterize\(\)` would replace binary layers by float ones; fuse "
-        "before binarizing: `irbin convert --reparameterize`$"
+        r"before binarizing: `irbin.convert\(reparameterize=True\)`$"
     )
     with pytest.raises(ConvertError, match=message):
         reparameterize_model(converted)

@@ -60,7 +60,7 @@ def test_networks_with_nothing_in_common_are_refused(
         finetune(make_network(), data, knobs, tmp_path / "run", teacher=teacher)
     assert str(caught.value) == (
         "`distill_blocks`: expected feature maps of the same name and shape in the network and its "
-        "teacher, found none; `--distill-blocks 0` compares none"
+        "teacher, found none; `distill_blocks=0` compares none"
     )
 
 

@@ -189,7 +189,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_what_was_saved(
         with torch.no_grad():
             network.module.fc.weight.fill_(math.nan)
 
-    with pytest.raises(TrainingError, match=r"epoch 1 at step 0 of 3: .*`fc\.weight`.*--lr"):
+    with pytest.raises(TrainingError, match=r"epoch 1 at step 0 of 3: .*`fc\.weight`.*`lr=`"):
         finetune(network, data, recipe, out, listener=Listener(on_epoch=spoil))
     again = make_network()
     record = finetune(again, data, recipe, out, resume=True)

@@ -75,7 +75,10 @@ def test_a_gpu_without_bfloat16_is_told_of_float16(
     """T4 and V100."""
     set_machine(monkeypatch, bfloat16=False, compiler="")
     _, why = decide(auto, make_network().module, SHAPE, 10, torch.device("cuda"))
-    assert "float32 (no bfloat16 arithmetic here; float16, whose range is narrow, by `--amp" in why
+    assert (
+        "float32 (no bfloat16 arithmetic here; float16, whose range is narrow, by `amp='float16'`"
+        in why
+    )
 
 
 @pytest.mark.parametrize(
@@ -166,7 +169,7 @@ def test_a_compiler_that_fails_is_told_or_an_error(
         "torch.compile failed (no backend), so the network is trained without it"
     ]
     with pytest.raises(
-        TrainingError, match=r"^`--compile`: torch.compile failed: no backend; `--no"
+        TrainingError, match=r"^`compile=True`: torch.compile failed: no backend; `compile=False"
     ):
         compiled(module, settled, (4, *SHAPE), CPU, required=True)
 
@@ -218,7 +221,7 @@ def test_a_teacher_that_cannot_be_compiled_answers_without(
     assert caplog.messages == [
         "torch.compile failed (no backend), so the teacher answers without it"
     ]
-    with pytest.raises(TrainingError, match=r"^`--compile`: torch.compile failed: no backend"):
+    with pytest.raises(TrainingError, match=r"^`compile=True`: torch.compile failed: no backend"):
         compiled_teacher(teacher, settled, (4, *SHAPE), CPU, required=True)
 
 
@@ -324,7 +327,7 @@ def test_a_compiled_run_goes_on_where_there_is_no_compiler(
     finetune(make_network(), data, now, tmp_path / "run", resume=True, listener=told)
     assert lines[0].endswith(f"channels-last (as the run began), not compiled ({why})")
     now = replace(auto, compile=True)
-    with pytest.raises(TrainingError, match=r"`--no-compile` trains without it"):
+    with pytest.raises(TrainingError, match=r"`compile=False` trains without it"):
         finetune(make_network(), data, now, tmp_path / "run", resume=True)
 
 

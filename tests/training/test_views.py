@@ -226,7 +226,7 @@ def test_a_table_that_is_ahead_of_the_weights_changes_nothing(
 def test_without_a_teacher_there_is_nothing_to_look_up(
     make_network: MakeNetwork, data: DataOptions, repeating: Recipe, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match=r"^`repeat_views`: expected a teacher, .*`--teacher`$"):
+    with pytest.raises(UsageError, match=r"^`repeat_views`: expected a teacher, .*`teacher=`$"):
         finetune(make_network(), data, repeating, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -238,7 +238,7 @@ def test_without_a_teacher_there_is_nothing_to_look_up(
         ({"cutmix": 1.0}, r"expected `cutmix` 0 beside it, got 1\.0$"),
         ({"reprob": 0.1}, r"expected `reprob` 0 beside it, got 0\.1$"),
         ({"distill_blocks": 1.0}, r"expected `distill_blocks` 0 beside it, got 1\.0$"),
-        ({"distill": False}, r"expected a run that distills, .*`--distill`, or leave it out$"),
+        ({"distill": False}, r"expected a run that distills, .*`distill=True`, or leave it out$"),
         ({"repeat_views": 3, "flip": "alternating"}, r"expected an even number .*, got 3$"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",

@@ -91,7 +91,7 @@ def test_a_loss_that_rises_is_told() -> None:
     assert told(epochs[:4]) == []
     assert sentence(epochs) == (
         "the run diverges: the training loss rose 3 epochs in a row, to 1.11 from 1; try a tenth "
-        "of `--lr`, or `--clip-grad 1`"
+        "of `lr=`, or `clip_grad=1`"
     )
     assert told([*epochs, epoch(5, train_loss=1.1)]) == []
 
@@ -111,7 +111,7 @@ def test_a_loss_far_above_guessing_is_told() -> None:
     assert told([first, epoch(1, train_loss=9.0, train_top1=20.1)]) == []
     assert sentence([first, epoch(1, train_loss=9.0, train_top1=20.0)]) == (
         "the run diverges: the training loss is 9, where guessing among 10 classes has 2.3; try a "
-        "tenth of `--lr`, or `--clip-grad 1`"
+        "tenth of `lr=`, or `clip_grad=1`"
     )
     assert told([epoch(0, train_loss=7e30, train_top1=9.1)]) == ["diverges"]
 
@@ -120,8 +120,8 @@ def test_gradients_that_vanish_early_are_told() -> None:
     epochs = run(5, t=1000.0, activation_gradient=0.0035, weight_gradient=0.00014)
     assert sentence(epochs) == (
         "the run saturates: 0.35 % of the activations and 0.014 % of the weights still have a "
-        "usable gradient at t = 1000, with 3 epochs left; try a lower `--t-max` (10 is usual) and "
-        "`--t-min` (0.1)"
+        "usable gradient at t = 1000, with 3 epochs left; try a lower `t_max=` (10 is usual) and "
+        "`t_min=` (0.1)"
     )
     activations = sentence(run(7, activation_gradient=0.049))
     assert "4.9 % of the activations still have" in activations
@@ -131,9 +131,9 @@ def test_gradients_that_vanish_early_are_told() -> None:
 @pytest.mark.parametrize(
     ("options", "figure", "wanted"),
     [
-        (PlanOptions(estimator="ste"), "activation_gradient", "try `--input-spread image`: the "),
+        (PlanOptions(estimator="ste"), "activation_gradient", "try `input_spread='image'`: the "),
         (PlanOptions(weight_estimator="triangle"), "weight_gradient",
-         "try `irbin convert` with `--weight-estimator identity`"),
+         "try `irbin.convert()` with `weight_estimator='identity'`"),
         (PlanOptions(weight_estimator="triangle"), "activation_gradient", "at t = 1, with "),
         (PlanOptions(estimator="ste", weight_estimator="ede"), "weight_gradient", "at t = 1, with"),
     ],
@@ -144,7 +144,7 @@ def test_t_is_blamed_only_where_it_counts(options: PlanOptions, figure: str, wan
     (symptom,) = symptoms(epochs, (), 10, N_EPOCHS, options)
     assert symptom.name == "saturates"
     assert wanted in symptom.sentence
-    assert ("--t-max" in symptom.sentence) == ("at t" in wanted)
+    assert ("t_max=" in symptom.sentence) == ("at t" in wanted)
 
 
 def test_gradients_may_vanish_at_the_end() -> None:
@@ -161,7 +161,7 @@ def test_signs_that_freeze_are_told() -> None:
     assert told(run(1, flip_ratio=0.0)) == []
     assert sentence(run(3, flip_ratio=0.00004)) == (
         "the signs freeze: 0.004 % of the weights flipped in the last epoch, at a learning rate of "
-        "0.0691; try ten times `--lr` or `--latent-lr-scale 10`"
+        "0.0691; try ten times `lr=` or `latent_lr_scale=10`"
     )
     assert told([epoch(0), epoch(1), epoch(2, flip_ratio=0.0)]) == []
 
@@ -174,8 +174,8 @@ def test_signs_may_rest_when_the_learning_rate_is_low_or_the_run_ends() -> None:
 def test_signs_that_are_drawn_anew_are_told() -> None:
     assert sentence(run(1, flip_ratio=0.49)) == (
         "the signs do not settle: 49 % of the weights flipped in the last epoch, where drawing "
-        "them anew flips 50 %; try a tenth of `--lr`, `--latent-lr-scale 0.1`, or less "
-        "`--weight-decay`"
+        "them anew flips 50 %; try a tenth of `lr=`, `latent_lr_scale=0.1`, or less "
+        "`weight_decay=`"
     )
     assert told(run(1, flip_ratio=0.42)) == []  # a first epoch from random weights
     assert told(run(2, flip_ratio=0.42)) == []
@@ -186,7 +186,7 @@ def test_learning_nothing_is_told_after_three_epochs() -> None:
     assert told(run(2, train_top1=10.0)) == []
     assert sentence(run(3, train_top1=11.6)) == (
         "nothing is learned: after 3 epochs the training accuracy is 11.6 %, and guessing among "
-        "10 classes has 10 %; try a tenth of `--lr`, or look whether labels and images belong "
+        "10 classes has 10 %; try a tenth of `lr=`, or look whether labels and images belong "
         "together"
     )
     assert told(run(3, train_top1=13.1)) == []
@@ -197,8 +197,8 @@ def test_learning_nothing_is_told_after_three_epochs() -> None:
 def test_waiting_for_images_is_told() -> None:
     assert told(run(1, waiting=0.1)) == []
     assert sentence(run(1, waiting=0.456)) == (
-        "the run starves: steps waited for images for 46 % of their time; try `--cache ram`, or "
-        "more `--workers`"
+        "the run starves: steps waited for images for 46 % of their time; try `cache='ram'`, or "
+        "more `workers=`"
     )
 
 
@@ -207,8 +207,8 @@ def test_dead_inputs_are_told_with_their_layers() -> None:
     dead = [layer(f"layer{i}.conv", dead_channels=0.3 + i / 100) for i in range(5)]
     assert sentence(run(2), layer(), *dead) == (
         "inputs die: up to 34 % of the input channels of `layer0.conv`, `layer1.conv`, "
-        "`layer2.conv` and 2 more have one sign everywhere, and tell nothing; try `irbin convert` "
-        "with `--activation prelu`, or with `--keep` and the layer's name"
+        "`layer2.conv` and 2 more have one sign everywhere, and tell nothing; try "
+        "`irbin.convert()` with `activation='prelu'`, or with `keep=` and the layer's name"
     )
     assert "of `layer0.conv` have" in sentence(run(2), *dead[:1])
 
@@ -216,13 +216,13 @@ def test_dead_inputs_are_told_with_their_layers() -> None:
 @pytest.mark.parametrize(
     ("activation", "sign_threshold", "advice"),
     [
-        ("hardtanh", "zero", "`--activation prelu`, or with `--keep`"),
-        ("hardtanh", "learned", "`--activation prelu`, or with `--keep`"),
-        ("keep", "zero", "`--activation prelu`, or with `--keep`"),
-        ("prelu", "zero", "`--sign-threshold learned`, or with `--keep`"),
-        ("rprelu", "zero", "`--sign-threshold learned`, or with `--keep`"),
-        ("prelu", "learned", "`--keep`"),
-        ("rprelu", "learned", "`--keep`"),
+        ("hardtanh", "zero", "`activation='prelu'`, or with `keep=`"),
+        ("hardtanh", "learned", "`activation='prelu'`, or with `keep=`"),
+        ("keep", "zero", "`activation='prelu'`, or with `keep=`"),
+        ("prelu", "zero", "`sign_threshold='learned'`, or with `keep=`"),
+        ("rprelu", "zero", "`sign_threshold='learned'`, or with `keep=`"),
+        ("prelu", "learned", "`keep=`"),
+        ("rprelu", "learned", "`keep=`"),
     ],
 )
 def test_dead_inputs_are_not_told_to_try_what_they_have(
@@ -230,7 +230,7 @@ def test_dead_inputs_are_not_told_to_try_what_they_have(
 ) -> None:
     options = PlanOptions(activation=activation, sign_threshold=sign_threshold)
     (dies,) = symptoms(run(2), [layer(dead_channels=1.0)], 10, N_EPOCHS, options)
-    assert dies.sentence.endswith(f"try `irbin convert` with {advice} and the layer's name")
+    assert dies.sentence.endswith(f"try `irbin.convert()` with {advice} and the layer's name")
 
 
 def test_batch_norm_that_lags_behind_is_told() -> None:
@@ -240,7 +240,7 @@ def test_batch_norm_that_lags_behind_is_told() -> None:
     assert sentence([epoch(0), epoch(1, train_top1=60.0, eval_top1=12.0)], layer(), far) == (
         "batch norm lags behind: validation reached 12.0 %, training 60.0 %, and the mean of a "
         "batch behind `layer3.1.conv2` is 1.2 standard deviations from the running one; try a "
-        "lower `--lr` or a larger `--batch-size`"
+        "lower `lr=` or a larger `batch_size=`"
     )
 
 
@@ -248,7 +248,7 @@ def test_a_validation_that_collapses_is_told() -> None:
     fallen = epoch(6, eval_top1=11.0)
     assert sentence([*run(6), fallen], layer()) == (
         "validation collapsed: 11.0 %, after 25.0 % before, while training is at 23.2 %; `best` is "
-        "kept; try a lower `--lr` or a larger `--batch-size`"
+        "kept; try a lower `lr=` or a larger `batch_size=`"
     )
     assert told([*run(6), replace(fallen, train_top1=12.0)], layer()) == []  # so did training
     assert told([*run(6), replace(fallen, eval_top1=NOTHING)], layer()) == []
@@ -282,7 +282,8 @@ def test_news_of_a_cause_make_effects_old() -> None:
 
 def test_every_flag_that_is_named_exists() -> None:
     known = set(re.findall(r"`(--[a-z-]+)`", reference()))
-    named = set(re.findall(r"`(?:irbin \w+ )?(--[a-z-]+)", Path(module.__file__).read_text()))
+    options = re.findall(r"`([a-z_]+)=", Path(module.__file__).read_text())
+    named = {"--" + name.replace("_", "-") for name in options}
     assert len(named) >= 10
     assert named <= known
 

@@ -1,0 +1,77 @@
+"""Options in messages as they are typed: irbin's errors and notes name them as Python does.
+
+`data_dir=` becomes `--data-dir`, `bits='1w32a'` `--bits 1w32a`, `keep=['conv1']` `--keep 'conv1'`,
+`irbin.convert(reparameterize=True)` `irbin convert --reparameterize`. Only what stands in backticks
+and names flags of a command is changed.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from functools import cache
+
+_CODE = re.compile(r"`(irbin\.\w+\([^`]*\)|[a-z]\w*=(?!=)[^`]*)`")
+"""A call of a public function, or keyword arguments."""
+
+
+def as_typed(text: str) -> str:
+    """A message whose options are those of the command line."""
+    return _CODE.sub(lambda code: f"`{_command_line(code[1])}`", text)
+
+
+def _command_line(code: str) -> str:
+    """What is typed for a piece of Python; the piece itself where nothing is."""
+    flags, commands = known()
+    if code.endswith("=") and code[:-1] in flags:
+        return flags[code[:-1]][0]
+    call = code if code.startswith("irbin.") else f"irbin.none({code})"
+    try:
+        parsed = ast.parse(call, mode="eval").body
+    except SyntaxError:
+        return code
+    if not isinstance(parsed, ast.Call) or not isinstance(parsed.func, ast.Attribute):
+        return code
+    words = []
+    if parsed.func.attr in commands:
+        words.append(f"irbin {commands[parsed.func.attr]}")
+    elif call is code:
+        return code
+    for keyword in parsed.keywords:
+        if keyword.arg not in flags or not (typed := _typed(flags[keyword.arg], keyword, call)):
+            return code
+        words.append(typed)
+    return code if parsed.args else " ".join(words)
+
+
+def _typed(names: tuple[str, str], keyword: ast.keyword, call: str) -> str:
+    """A flag with its value; '' where a switch has no name that turns it off."""
+    on, off = names
+    try:
+        value = ast.literal_eval(keyword.value)
+    except ValueError:  # `1/255`
+        return f"{on} {ast.get_source_segment(call, keyword.value)}"
+    if isinstance(value, bool):
+        return on if value else off
+    if isinstance(value, list):
+        return " ".join(f"{on} '{item}'" for item in value)
+    parts = value if isinstance(value, tuple) else (value,)
+    return " ".join([on, *(shlex.quote(str(part)) for part in parts)])
+
+
+@cache
+def known() -> tuple[dict[str, tuple[str, str]], dict[str, str]]:
+    """Parameters → the flags that set them and turn them off; public functions → their commands."""
+    import typer
+
+    from irbin.cli.app import COMMANDS, app  # which itself prints messages
+
+    flags: dict[str, tuple[str, str]] = {}
+    for command in typer.main.get_command(app).commands.values():  # type: ignore[attr-defined]
+        for option in command.params:
+            if option.opts[0].startswith("--"):
+                off = option.secondary_opts[0] if option.secondary_opts else ""
+                on, known_off = flags.get(option.name, (option.opts[0], off))
+                flags[option.name] = (on, known_off or off)
+    return flags, {command.__name__: name for name, command in COMMANDS.items()}
