@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
+from functools import cache, wraps
+from inspect import signature
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 
 import irbin
 from irbin.cli.app import main
+from irbin.recipes.recipe import Recipe
 from irbin.records.options import Preprocessing, SourceRecord
 from irbin.records.plan import Decision, LayerRecord, Plan, PlanOptions
 from irbin.records.results import Agreement, Evaluation, ExportRecord, LayerAgreement
@@ -28,11 +32,54 @@ STEP = StepRecord(0, 1, 1, 2, 1000.0, 1.5, 50.0, 0.1, 0.316, 3.16, 10.0)
 KINDS = {"float": "float", "run": "binary", "run2": "binary", "packed": "packed"}
 
 
+FIELDS = {field.name for record in (PlanOptions, Recipe) for field in fields(record)}
+"""What functions take as `**options` or `**overrides`."""
+
+
+def as_real(module: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Makes a fake refuse to be called as the function of its name in `module` would."""
+
+    def decorate(fake: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(fake)
+        def called(*args: Any, **kwargs: Any) -> Any:
+            real = signature(real_module(module).__dict__[fake.__name__])
+            given = args[1:] if "self" in signature(fake).parameters else args
+            bound = real.bind(*given, **kwargs)
+            for parameter in real.parameters.values():
+                if parameter.kind is parameter.VAR_KEYWORD:
+                    assert set(bound.arguments.get(parameter.name, ())) <= FIELDS
+            return fake(*args, **kwargs)
+
+        return called
+
+    return decorate
+
+
+@cache
+def real_module(name: str) -> ModuleType:
+    """A module; asked for before anything stands in for it."""
+    return importlib.import_module(name)
+
+
+@pytest.fixture(name="as_real", scope="session")
+def as_real_fixture() -> Callable[..., Any]:
+    """For fakes of other modules, before they stand in for them."""
+
+    def of(module: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        real_module(module)
+        return as_real(module)
+
+    return of
+
+
+VERBS = "irbin.verbs"
+
+
 class FakeVerbs(ModuleType):
     """Every verb returns a small record; `calls` holds (verb, positional, keyword)."""
 
     def __init__(self) -> None:
-        super().__init__("irbin.verbs")
+        super().__init__(VERBS)
         self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
         self.raises: BaseException | None = None
         self.interrupted = False
@@ -50,24 +97,29 @@ class FakeVerbs(ModuleType):
     def keywords(self) -> dict[str, Any]:
         return self.calls[-1][2]
 
+    @as_real(VERBS)
     def plan(self, *args: Any, **kwargs: Any) -> Plan:
         self._called("plan", *args, **kwargs)
         return PLAN
 
+    @as_real(VERBS)
     def inspect(self, *args: Any, stage: Any = None, **kwargs: Any) -> tuple[Plan, SourceRecord]:
         self._called("inspect", *args, **kwargs)
         return PLAN, SOURCE
 
+    @as_real(VERBS)
     def program_text(self, *args: Any) -> str:
         self._called("program_text", *args)
         return "%1 = aten.relu(%x)  # float32 (N, 64, 8, 8) [bold]" + " long" * 60
 
+    @as_real(VERBS)
     def convert(self, *args: Any, stage: Callable[[str, int, int], None], **kwargs: Any) -> Any:
         stage("calibrating", 5, 10)
         self._called("convert", *args, **kwargs)
         source = replace(SOURCE, num_classes=self.num_classes)
         return SimpleNamespace(plan=PLAN, source=source, module=SimpleNamespace())
 
+    @as_real(VERBS)
     def finetune(
         self, *args: Any, report: Any, on_epoch: Any, say: Any, stage: Any, **kwargs: Any
     ) -> RunRecord:
@@ -78,6 +130,7 @@ class FakeVerbs(ModuleType):
         self._called("finetune", *args, **kwargs)
         return RunRecord(str(args[1]), (EPOCH,), 0, 60.0, self.interrupted)
 
+    @as_real(VERBS)
     def evaluate(self, *args: Any, report: Callable[[int, int], None], **kwargs: Any) -> Evaluation:
         report(10, 10)
         self._called("evaluate", *args, **kwargs)
@@ -87,10 +140,12 @@ class FakeVerbs(ModuleType):
             Preprocessing(),
         )  # type: ignore[arg-type]  # a Literal out of a dict  # fmt: skip
 
+    @as_real(VERBS)
     def compare(self, *args: Any, report: Callable[[int, int], None], **kwargs: Any) -> Agreement:
         self._called("compare", *args, **kwargs)
         return AGREEMENT
 
+    @as_real(VERBS)
     def export(self, *args: Any, stage: Any = None, **kwargs: Any) -> ExportRecord:
         self._called("export", *args, **kwargs)
         return ExportRecord(str(args[1]), 4672, 4672, 5000, 147456, 1, 7, kwargs["float_dtype"])
@@ -99,8 +154,9 @@ class FakeVerbs(ModuleType):
 @pytest.fixture
 def verbs(monkeypatch: pytest.MonkeyPatch) -> FakeVerbs:
     """`irbin.verbs` replaced for one test."""
+    real_module(VERBS)
     fake = FakeVerbs()
-    monkeypatch.setitem(sys.modules, "irbin.verbs", fake)
+    monkeypatch.setitem(sys.modules, VERBS, fake)
     monkeypatch.setattr(irbin, "verbs", fake, raising=False)
     return fake
 

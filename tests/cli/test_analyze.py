@@ -39,8 +39,9 @@ class FakeSensitivity(ModuleType):
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> FakeSensitivity:
+def fake(monkeypatch: pytest.MonkeyPatch, as_real) -> FakeSensitivity:
     module = FakeSensitivity()
+    module.analyze = as_real("irbin.analysis.analyze")(module.analyze)
     monkeypatch.setitem(sys.modules, "irbin.analysis.analyze", module)
     return module
 

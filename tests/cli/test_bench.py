@@ -39,7 +39,7 @@ TRAINED = TrainBenchRecord(
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, dict[str, Any]]]:
+def calls(monkeypatch: pytest.MonkeyPatch, as_real) -> list[tuple[Any, dict[str, Any]]]:
     fake = ModuleType("irbin.bench.inference")
     made: list[tuple[Any, dict[str, Any]]] = []
 
@@ -50,7 +50,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, dict[str, Any]]]:
             raise UsageError("`against`: no")
         return RECORD
 
-    fake.benchmark = benchmark  # type: ignore[attr-defined]
+    fake.benchmark = as_real("irbin.bench.inference")(benchmark)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "irbin.bench.inference", fake)
     return made
 
@@ -86,7 +86,7 @@ def test_errors_are_one_line(run, calls) -> None:
 
 
 @pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, dict[str, Any]]]:
+def steps(monkeypatch: pytest.MonkeyPatch, as_real) -> list[tuple[Any, dict[str, Any]]]:
     fake = ModuleType("irbin.bench.training")
     made: list[tuple[Any, dict[str, Any]]] = []
 
@@ -95,7 +95,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, dict[str, Any]]]:
         made.append((source, kwargs))
         return TRAINED
 
-    fake.benchmark_training = benchmark_training  # type: ignore[attr-defined]
+    fake.benchmark_training = as_real("irbin.bench.training")(benchmark_training)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "irbin.bench.training", fake)
     return made
 

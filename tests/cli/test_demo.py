@@ -32,7 +32,7 @@ RECORD = DemoRecord(
 
 
 @pytest.fixture
-def calls(monkeypatch) -> list[dict[str, Any]]:
+def calls(monkeypatch, as_real) -> list[dict[str, Any]]:
     seen: list[dict[str, Any]] = []
     fake = ModuleType("irbin.demo.run")
 
@@ -44,7 +44,7 @@ def calls(monkeypatch) -> list[dict[str, Any]]:
         on_epoch(EpochRecord(0, 1.5, 50.0, 1.25, 60.0, 90.0, 0.1, 0.316, 3.16, 1000.0, 12.0))
         return RECORD
 
-    fake.run_demo = run_demo  # type: ignore[attr-defined]  # a module made here
+    fake.run_demo = as_real("irbin.demo.run")(run_demo)  # type: ignore[attr-defined]  # a module made here
     monkeypatch.setitem(sys.modules, "irbin.demo.run", fake)
     monkeypatch.setattr(irbin.demo, "run", fake, raising=False)
     return seen

@@ -79,7 +79,7 @@ def test_a_packed_folder_shows_its_program(run, verbs, packed: Path) -> None:
     done = run("inspect", str(packed))
     assert verbs.calls == [("program_text", (str(packed),), {})]
     first = done.out.splitlines()[0]
-    assert first == verbs.program_text()  # neither wrapped nor read as markup
+    assert first == verbs.program_text("packed")  # neither wrapped nor read as markup
     assert done.out.rstrip().endswith("3 files, 1.03 kB")
 
 
@@ -96,7 +96,7 @@ def test_plan_options_on_a_packed_folder_are_refused(run, verbs, packed: Path) -
 
 
 def test_what_it_gains_is_told_last(run, verbs, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan, source = verbs.inspect()
+    plan, source = verbs.inspect("net")
     plan = replace(plan, options=PlanOptions(bits="1w32a"))
     monkeypatch.setattr(verbs, "inspect", lambda *_, **__: (plan, source))
     found = estimate(plan)
