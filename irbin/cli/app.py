@@ -35,6 +35,7 @@ from irbin.cli.inspect import inspect
 from irbin.cli.kernels import kernels
 from irbin.cli.plot import plot
 from irbin.cli.recipes import recipes
+from irbin.cli.spelling import speak_for
 from irbin.cli.warned import own_warnings_as_notes
 from irbin.cli.zoo import zoo
 from irbin.errors import IrbinError
@@ -76,6 +77,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 for _name, _command in COMMANDS.items():
     app.command(name=_name, cls=Command, help=reflow(docstring(_command)))(_command)
+speak_for(app, {command.__name__: name for name, command in COMMANDS.items()})
 
 
 def _print_version(wanted: bool) -> None:

@@ -10,7 +10,10 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+from collections.abc import Mapping
 from functools import cache
+
+import typer
 
 _CODE = re.compile(r"`(irbin\.\w+\([^`]*\)|[a-z]\w*=(?!=)[^`]*)`")
 """A call of a public function, or keyword arguments."""
@@ -23,9 +26,9 @@ def as_typed(text: str) -> str:
 
 def _command_line(code: str) -> str:
     """What is typed for a piece of Python; the piece itself where nothing is."""
-    flags, commands = known()
-    if code.endswith("=") and code[:-1] in flags:
-        return flags[code[:-1]][0]
+    known, commands = flags(), _Program.commands
+    if code.endswith("=") and code[:-1] in known:
+        return known[code[:-1]][0]
     call = code if code.startswith("irbin.") else f"irbin.none({code})"
     try:
         parsed = ast.parse(call, mode="eval").body
@@ -39,7 +42,7 @@ def _command_line(code: str) -> str:
     elif call is code:
         return code
     for keyword in parsed.keywords:
-        if keyword.arg not in flags or not (typed := _typed(flags[keyword.arg], keyword, call)):
+        if keyword.arg not in known or not (typed := _typed(known[keyword.arg], keyword, call)):
             return code
         words.append(typed)
     return code if parsed.args else " ".join(words)
@@ -60,18 +63,34 @@ def _typed(names: tuple[str, str], keyword: ast.keyword, call: str) -> str:
     return " ".join([on, *(shlex.quote(str(part)) for part in parts)])
 
 
+class _Program:
+    app: typer.Typer | None = None
+    """Whose flags are spoken of; None until there is one."""
+    commands: Mapping[str, str] = {}
+    """Public functions → their commands."""
+
+
+def speak_for(app: typer.Typer, commands: Mapping[str, str]) -> None:
+    """Says which program's flags messages name.
+
+    Args:
+        app: its commands are read when a message first names an option.
+        commands: names of public functions → names of their commands.
+    """
+    _Program.app, _Program.commands = app, commands
+    flags.cache_clear()
+
+
 @cache
-def known() -> tuple[dict[str, tuple[str, str]], dict[str, str]]:
-    """Parameters → the flags that set them and turn them off; public functions → their commands."""
-    import typer
-
-    from irbin.cli.app import COMMANDS, app  # which itself prints messages
-
-    flags: dict[str, tuple[str, str]] = {}
-    for command in typer.main.get_command(app).commands.values():  # type: ignore[attr-defined]
+def flags() -> dict[str, tuple[str, str]]:
+    """Parameters → the flags that set them and turn them off, the latter '' where there is none."""
+    found: dict[str, tuple[str, str]] = {}
+    if _Program.app is None:
+        return found
+    for command in typer.main.get_command(_Program.app).commands.values():  # type: ignore[attr-defined]
         for option in command.params:
             if option.opts[0].startswith("--"):
                 off = option.secondary_opts[0] if option.secondary_opts else ""
-                on, known_off = flags.get(option.name, (option.opts[0], off))
-                flags[option.name] = (on, known_off or off)
-    return flags, {command.__name__: name for name, command in COMMANDS.items()}
+                on, known_off = found.get(option.name, (option.opts[0], off))
+                found[option.name] = (on, known_off or off)
+    return found

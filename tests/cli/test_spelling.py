@@ -10,7 +10,7 @@ import pytest
 
 import irbin
 from irbin.cli.app import main
-from irbin.cli.spelling import as_typed, known
+from irbin.cli.spelling import as_typed, flags
 
 ROOT = Path(irbin.__file__).parent
 OF_THE_COMMAND_LINE = {"cli", "report"}
@@ -72,7 +72,6 @@ def test_flags_are_spelled_on_the_command_line_alone() -> None:
 
 
 def test_every_option_that_a_message_names_is_a_flag() -> None:
-    flags, _ = known()
     named = {
         (where, name)
         for where, text in _strings()
@@ -80,7 +79,7 @@ def test_every_option_that_a_message_names_is_a_flag() -> None:
         if name not in OF_LIBRARIES
     }
     assert len(named) > 40
-    assert {(where, name) for where, name in named if name not in flags} == set()
+    assert {(where, name) for where, name in named if name not in flags()} == set()
 
 
 def test_python_and_the_command_line_each_speak_their_own(
