@@ -1,6 +1,6 @@
 """Why there is no extension module, and the command that builds one.
 
-pip keeps wheels that it built: without `cache_dir=False` and `force_reinstall=` it says that all is
+pip keeps wheels that it built: without `--no-cache-dir` and `--force-reinstall` it says that all is
 there, or installs once more the one without kernels, whatever compiler came since.
 """
 

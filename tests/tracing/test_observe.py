@@ -181,7 +181,7 @@ def test_one_sign_that_a_norm_can_move_is_not_refused_however_few_images(
         check_signs(network, counts, n_images, x)
     told = [] if is_refused else [
         f"`3`: nothing of its input on {n_images} calibration images has the other sign, so it "
-        "learns little until training moves that; consider `--keep '3'`"
+        "learns little until training moves that; consider `keep=['3']`"
     ]  # fmt: skip
     assert caplog.messages == told
     assert all(torch.equal(t, before[n]) for n, t in network.state_dict().items())
