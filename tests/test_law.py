@@ -45,6 +45,12 @@ def prepared(prepare):
     return make
 
 
+def with_compiled_parts():
+    net = Net()
+    net.conv1 = torch.compile(net.conv1, backend="eager")
+    return net
+
+
 def with_compiled_modules():
     net = Net()
     net.conv1.compile(backend="eager")
@@ -133,12 +139,14 @@ NETWORKS = {
     "double": lambda: Net().double(),
     "compiled": lambda: torch.compile(Net(), backend="eager"),
     "modules that are compiled in place": with_compiled_modules,
+    "modules in a compiled wrapper": with_compiled_parts,
     "modules whose weights come with the first images": lazy,
 }
 
 FACTORIES = {
     "module:tests.test_law:half": "its weights were float16",
     "module:tests.test_law:with_compiled_modules": "`compile()`",
+    "module:tests.test_law:with_compiled_parts": "the parts behind `torch.compile`",
     "module:tests.test_law:lazy": "",
 }
 

@@ -93,8 +93,8 @@ def unwrap(
             return tensors, (*told, *_told(parts, chosen, where, use_ema=False))
     if chosen is None or not tensors:
         raise SourceError(
-            f"{where}: expected a state dict of tensors, found none under "
-            f"{names_of(map(str, content))}"
+            f"{where}: expected a state dict of tensors, found none"
+            + (f" under {names_of(map(str, content))}" if content else "")
         )
     return tensors, _told(parts, chosen, where, use_ema)
 

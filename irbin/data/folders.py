@@ -19,6 +19,7 @@ from timm.data.readers.reader_image_folder import ReaderImageFolder
 from timm.utils.misc import natural_key
 
 from irbin.errors import DataError
+from irbin.messages import first_line
 
 _HIDDEN = (".", "__MACOSX")
 """Beginnings of names that are passed over."""
@@ -106,8 +107,20 @@ def tidy_tar(reader: Any, place: str, class_map: str) -> None:
 
 
 def _read_map(class_map: str, place: str) -> dict[str, int]:
-    """Class → number; an empty line is no class."""
-    return {name: number for name, number in load_class_map(class_map, place).items() if name}
+    """Class → number; an empty line is no class.
+
+    Raises:
+        DataError: the file is not there, or holds no text.
+    """
+    try:
+        numbers = load_class_map(class_map, place)
+    except (OSError, AssertionError, UnicodeDecodeError) as error:
+        is_there = any(path.exists() for path in (Path(class_map), Path(place) / class_map))
+        got = first_line(error) if is_there else "no such file"
+        raise DataError(
+            f"`--class-map`: expected a file with one class name a line, got {class_map}: {got}"
+        ) from error
+    return {name: number for name, number in numbers.items() if name}
 
 
 _FLAT = (

@@ -17,12 +17,13 @@ from torch.utils._pytree import tree_leaves
 
 from irbin.binary.layers import BinaryLayer
 from irbin.copies import copied
-from irbin.errors import ConvertError, TraceError, UsageError
+from irbin.errors import ConvertError, IrbinError, TraceError, UsageError
 from irbin.messages import first_line
 from irbin.records.options import SourceOptions
 from irbin.records.plan import Plan
 from irbin.rewriting.network import Network
 from irbin.rewriting.private import check_latent_weights_are_private
+from irbin.tracing.calling import cause
 from irbin.tracing.observe import SignCount
 from irbin.tracing.probing import FAR, measure_norms, moved, randomize_zeros
 from irbin.tracing.recorder import Recorder
@@ -65,9 +66,11 @@ def check_runs(module: nn.Module, plan: Plan) -> None:
             if not all(bool(torch.isfinite(out).all()) for out in outputs):
                 raise ConvertError("the converted network gives an output that is not finite")
             loss.backward()  # type: ignore[no-untyped-call]
-        except RuntimeError as error:
-            why = first_line(error)
-            raise ConvertError(f"the converted network does not train: {why}") from error
+        except IrbinError:
+            raise
+        except Exception as error:  # the network's own code may raise anything
+            why = f"the converted network does not train: {first_line(error)}"
+            raise ConvertError(_bound_to_batch(probe, x, error) or why) from error
     for name, layer in layers.items():
         _check_gradient(name, layer)
     check_latent_weights_are_private(probe, layers, x, answers)
@@ -191,18 +194,56 @@ def check_same_answers(module: nn.Module, traced: fx.GraphModule, plan: Plan) ->
 
     Raises:
         TraceError: they differ, so the graph must not take the network's place.
+        ConvertError: the network does not run on as many images, or is never the same twice.
     """
     x = _random_input(module, plan)
     with untouched(module), untouched(traced), torch.no_grad():
-        expected, got = module.eval()(x), traced.eval()(x)
+        try:
+            expected = _seeded(module.eval(), x)
+        except Exception as error:  # the network's own code may raise anything
+            why = _bound_to_batch(module, x, error) or f"the network does not run: {cause(error)}"
+            raise ConvertError(why) from error
+        got, again = _seeded(traced.eval(), x), module(x)
     # an autocast of the network's own is not in the graph: bfloat16 has 8 bits
-    error = 0.05 if traced.meta["autocast"] else 1e-3
-    if not _are_close(_floating_tensors(expected), _floating_tensors(got), error):
+    apart = 0.05 if traced.meta["autocast"] else 1e-3
+    if not _are_close(_floating_tensors(expected), _floating_tensors(got), apart):
+        if not _are_close(_floating_tensors(expected), _floating_tensors(again), apart):
+            raise ConvertError(
+                f"`{type(module).__name__}` never gives the same answer twice in evaluation mode: "
+                "it draws random numbers there too, or changes its own state; write "
+                "`F.dropout(x, p, self.training)`"
+            )
         raise TraceError(
             f"the traced graph of `{type(module).__name__}` gives other answers than the network "
             "in evaluation mode (its forward depends on `self.training` in a way tracing cannot "
             "keep), so functional activations cannot be replaced and shortcuts cannot be added"
         )
+
+
+def _seeded(module: nn.Module, x: Tensor) -> Any:
+    """What a network answers; what is random in it is the same each time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return module(x)
+
+
+def _bound_to_batch(module: nn.Module, x: Tensor, error: Exception) -> str:
+    """What to say of a network that runs on two images, as it was opened, and not on `x`; or ''."""
+    if len(x) == _BATCH or _runs(module, x) or not _runs(module, x[:_BATCH]):
+        return ""
+    return (
+        f"expected a network for any number of images, got one that runs on {_BATCH} and not on "
+        f"{len(x)}: {cause(error)}"
+    )
+
+
+def _runs(module: nn.Module, x: Tensor) -> bool:
+    try:
+        with torch.no_grad():
+            module(x)
+    except Exception:  # the network's own code may raise anything
+        return False
+    return True
 
 
 def _are_close(expected: Sequence[Tensor], got: Sequence[Tensor], error: float) -> bool:

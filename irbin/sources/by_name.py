@@ -12,6 +12,7 @@ from irbin.records.options import SourceOptions, SourceRecord
 from irbin.rewriting.network import Network
 from irbin.sources.feeding import as_asked
 from irbin.sources.folder import folder_kind, load_folder, network_folder
+from irbin.sources.from_timm import is_timm_name
 from irbin.sources.spec import check_options, is_checkpoint, load_source, reload
 from irbin.tracing.calling import count_classes
 from irbin.zoo.entries import is_entry, located
@@ -48,7 +49,7 @@ def open_network(spec: str, options: SourceOptions) -> Network:
         return load_source(str(file), options)
     if kind == "timm":
         return load_source(f"local-dir:{path.absolute()}", options)
-    if _is_path(spec):
+    if _is_path(spec) or (path.is_dir() and not is_timm_name(spec)):
         _check_path(spec, path)
     return load_source(spec, options)
 

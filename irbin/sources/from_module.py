@@ -63,6 +63,8 @@ def build_module(name: str, kwargs: Mapping[str, Any]) -> nn.Module:
     try:
         with _working_directory_first():
             module = factory(**kwargs)
+    except SystemExit as error:
+        raise SourceError(_ended(name, "calling it", error)) from error
     except Exception as error:  # the user's code may raise anything
         raise SourceError(f"`module:{name}` raised {with_class(error)}") from error
     if not isinstance(module, nn.Module):
@@ -83,6 +85,15 @@ def plain_module(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
     if isinstance(module, OptimizedModule):
         module = module._orig_mod
         notes.append("the network behind `torch.compile` was taken; compile the converted one anew")
+    compiled = [part for part in module.modules() if isinstance(part, OptimizedModule)]
+    if compiled:
+        behind: dict[int, Any] = {}
+        for part in compiled:  # wherever its owner keeps it
+            behind[id(part)] = copied(part._orig_mod, behind)
+        module = copied(module, behind)
+        notes.append(
+            "the parts behind `torch.compile` were taken; compile the converted network anew"
+        )
     if any(part._compiled_call_impl is not None for part in module.modules()):
         module = copied(module)  # which leaves compiled calls behind
         notes.append(
@@ -105,6 +116,13 @@ def plain_module(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
     return module, tuple(notes)
 
 
+def _ended(name: str, what: str, error: SystemExit) -> str:
+    return (
+        f"`module:{name}`: {what} ended the program ({with_class(error)}), as code that reads the "
+        'command line does; put that under `if __name__ == "__main__":`'
+    )
+
+
 def _factory(name: str) -> Callable[..., Any]:
     module_name, colon, attribute = name.partition(":")
     if not (module_name and colon and attribute):
@@ -112,6 +130,8 @@ def _factory(name: str) -> Callable[..., Any]:
     try:
         with _working_directory_first():
             code = importlib.import_module(module_name)
+    except SystemExit as error:
+        raise SourceError(_ended(name, f"importing `{module_name}`", error)) from error
     except Exception as error:  # the user's code may raise anything
         raise SourceError(
             f"`module:{name}`: `{module_name}` cannot be imported "

@@ -139,6 +139,11 @@ def _find(name: str) -> TimmModel:
     return _find_registered(name)
 
 
+def is_timm_name(name: str) -> bool:
+    """Whether timm has, or had, a model of this name, with or without a tag."""
+    return name in timm.models.get_deprecated_models() or timm.is_model(name.partition(".")[0])
+
+
 def _find_registered(name: str) -> TimmModel:
     deprecated = timm.models.get_deprecated_models()
     if name in deprecated:

@@ -130,7 +130,8 @@ def _advice(module: nn.Module, size: tuple[int, ...], error: Exception) -> str:
                 _answer(module, other)
         except Exception as raised:
             is_same_fault = line_of_error(raised) == line_of_error(error)
-            depends = depends or (is_same_fault and str(raised) != str(error))
+            is_size = other[0] == size[0]  # other channels fail for a reason of their own
+            depends = depends or (is_size and is_same_fault and str(raised) != str(error))
         else:
             return f"; it runs on images of {other}: give `input_size={other}`"
     return "; if it expects another size, give it with `input_size=`" if depends else ""

@@ -191,6 +191,9 @@ def test_no_tensors(tmp_path: Path) -> None:
     torch.save({"epoch": 3, "lr": 0.1}, tmp_path / "a.pth")
     with pytest.raises(SourceError, match="of tensors, found none under `epoch`, `lr`"):
         read_checkpoint(tmp_path / "a.pth")
+    torch.save({}, tmp_path / "a.pth")
+    with pytest.raises(SourceError, match=r"of tensors, found none$"):
+        read_checkpoint(tmp_path / "a.pth")
 
 
 def test_not_a_mapping(tmp_path: Path) -> None:

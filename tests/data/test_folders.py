@@ -118,3 +118,17 @@ def test_a_longer_class_map_is_taken(root: Path) -> None:
     dataset = opened(root, class_map=str(root / "map.txt"))
     assert class_names(dataset) == ("dog", "cat", "bee", "ant")
     assert [label for _, label in dataset.base.reader.samples] == [3, 3, 2, 2, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(None, "no such file"), (b"\xff\xfe", "'utf-8' codec can't decode byte 0xff")],
+    ids=["missing", "no text"],
+)
+def test_a_class_map_that_cannot_be_read_is_named(
+    root: Path, content: bytes | None, why: str
+) -> None:
+    if content is not None:
+        (root / "map.txt").write_bytes(content)
+    with pytest.raises(DataError, match=rf"^`--class-map`: expected a file .*map\.txt: {why}"):
+        opened(root, class_map=str(root / "map.txt"))

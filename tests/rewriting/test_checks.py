@@ -175,3 +175,52 @@ def test_small_inputs_may_be_non_negative_by_chance() -> None:
 def test_all_binary_layers_share_the_phase_of_the_root() -> None:
     module = broken(Small)
     assert {layer.phase for layer in binary_layers(module).values()} == {module.ede}
+
+
+class Fixed(Small):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.reshape(2, 3, 8, 8))
+
+
+class FixedFunctional(Fixed):
+    def body(self, x: Tensor) -> Tensor:
+        return super().body(F.relu(x))
+
+
+class Says(Small):
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > 2:
+            raise ValueError("no more than two")
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        (Fixed, r"RuntimeError: shape .*invalid for input of size"),
+        (FixedFunctional, r"RuntimeError: shape .*invalid for input of size"),
+        (Says, "ValueError: no more than two"),
+    ],
+)
+def test_a_network_for_two_images_alone_is_told_so(kind: type[Small], why: str) -> None:
+    module = kind()
+    plan = make_plan(trace(module, (3, 8, 8)), PlanOptions())
+    message = (
+        rf"^expected a network for any number of .* on 2 and not on 4: {why}.* \(.*\.py:\d+\)$"
+    )
+    with pytest.raises(ConvertError, match=message):
+        rewrite(Network(module, SOURCE), plan)
+
+
+def test_a_network_that_is_never_the_same_twice_is_told_so() -> None:
+    class AlwaysDrops(Small):
+        def body(self, x: Tensor) -> Tensor:
+            return super().body(F.relu(F.dropout(x, 0.5, True)))
+
+    module = AlwaysDrops()
+    plan = make_plan(trace(module, (3, 8, 8)), PlanOptions())
+    message = (
+        r"^`AlwaysDrops` never gives the same answer twice .*`F.dropout\(x, p, self.training\)`$"
+    )
+    with pytest.raises(ConvertError, match=message):
+        rewrite(Network(module, SOURCE), plan)

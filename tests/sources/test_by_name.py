@@ -199,3 +199,18 @@ def test_averaged_weights_beside_the_others_by_name(tmp_path: Path) -> None:
     torch.save({n: t for n, t in both.items() if n.startswith("ema")}, tmp_path / "w.pth")
     network = open_network(str(tmp_path / "w.pth"), options)
     assert torch.equal(network.module.fc.weight, averaged["fc.weight"])
+
+
+def test_a_folder_without_configuration_is_no_unknown_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("empty", "weights", "resnet18"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "weights" / "model.safetensors").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError, match=r"^`empty`: expected a folder with `config.json`"):
+        open_network("empty", SourceOptions())
+    with pytest.raises(SourceError, match=r"the weights `model.safetensors` alone; give `--model"):
+        open_network("weights", SourceOptions())
+    network = open_network("resnet18", SourceOptions(pretrained=False))
+    assert network.source.architecture == "timm:resnet18"

@@ -1,4 +1,5 @@
 import argparse
+import sys
 from pathlib import Path
 
 import pytest
@@ -183,6 +184,25 @@ def test_module_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.M
         SourceError, match="`module:my_own_nets:fails` raised RuntimeError: out of luck"
     ):
         load_source("module:my_own_nets:fails", SourceOptions())
+
+
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [
+        ("import sys\nsys.exit('no arguments')\n", "importing `ending_net`"),
+        ("def make(): raise SystemExit('no arguments')\n", "calling it"),
+    ],
+    ids=["imported", "called"],
+)
+def test_code_that_ends_the_program_is_told_so(
+    code: str, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ending_net.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "ending_net", raising=False)
+    message = rf"{what} ended the program \(SystemExit: no arguments\), .*__main__"
+    with pytest.raises(SourceError, match=message):
+        load_source("module:ending_net:make", SourceOptions())
 
 
 def test_hub_weights_out_of_reach_name_repository_cache_and_way_out(offline: Path) -> None:

@@ -124,6 +124,11 @@ class Doubles(Net):
         return self.run(x.double())
 
 
+class Shapes(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        raise RuntimeError(f"got {(*x.shape[:2], 8, 8)}")
+
+
 class Silent(Net):
     def forward(self, x: Tensor) -> Tensor:
         raise AssertionError
@@ -134,10 +139,11 @@ class Silent(Net):
     [
         (Checks(), "ValueError: my own check"),
         (Forgets(), "KeyError: 'missing'"),
+        (Shapes(), r"RuntimeError: got \(\d, \d, 8, 8\)"),
         (Doubles(), r"RuntimeError: Input type \(double\) and bias type \(float\).*"),
         (Silent(), "AssertionError"),
     ],
-    ids=["ValueError", "KeyError", "dtype", "no message"],
+    ids=["ValueError", "KeyError", "shape", "dtype", "no message"],
 )
 def test_a_fault_of_the_code_is_told_with_its_line_and_no_word_of_the_size(
     net: nn.Module, why: str
