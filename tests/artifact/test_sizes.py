@@ -1,5 +1,7 @@
 """Real networks through trace, plan, rewrite, lower, write and read: sizes as in the paper."""
 
+from functools import cache
+
 import pytest
 import timm
 import torch
@@ -11,8 +13,9 @@ from irbin.evaluation.agreement import compare
 from irbin.kernels import native
 from irbin.planning.plan import make_plan
 from irbin.program.lower import lower
+from irbin.program.lowered import Lowered
 from irbin.records.options import Preprocessing, SourceRecord
-from irbin.records.plan import PlanOptions
+from irbin.records.plan import Plan, PlanOptions
 from irbin.rewriting.network import Network
 from irbin.rewriting.rewrite import rewrite
 from irbin.runtime.model import PackedModel, load
@@ -20,6 +23,7 @@ from irbin.sources.paper import CifarResNet
 from irbin.tracing.trace import trace
 
 SOURCE = SourceRecord("resnet18", "timm:resnet18", 1000, Preprocessing())
+SMALL = SourceRecord("small", "module:x:y", 5, Preprocessing((3, 13, 12)))
 
 
 @pytest.fixture(scope="module")
@@ -105,23 +109,27 @@ def train(module: nn.Module) -> None:
             norm.weight.data[:3], norm.bias.data[:2] = 0.0, -0.0
 
 
+@cache
+def trained_and_lowered(switches: tuple[str, ...]) -> tuple[nn.Module, Plan, Lowered]:
+    torch.manual_seed(0)
+    names = ("bits", "activation", "sign_threshold", "shortcut", "downsample", "balance")
+    options = PlanOptions(**dict(zip(names, switches, strict=False)))
+    module = CifarResNet((8, 16, 33), 1, switches[-1], True, 5, 3)
+    plan = make_plan(trace(module, SMALL.preprocessing.input_size), options)
+    converted = rewrite(Network(module, SMALL), plan).module
+    train(converted)
+    return converted.eval(), plan, lower(converted, SMALL.preprocessing.input_size)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("switches", SWITCHES, ids="-".join)
 @pytest.mark.parametrize("float_dtype", ["float32", "float16"])
 def test_every_two_switches_go_the_whole_way(tmp_path, switches, float_dtype):
-    torch.manual_seed(0)
-    size = (3, 13, 12)
-    source = SourceRecord("small", "module:x:y", 5, Preprocessing(size))
-    names = ("bits", "activation", "sign_threshold", "shortcut", "downsample", "balance")
-    options = PlanOptions(**dict(zip(names, switches, strict=False)))
-    module = CifarResNet((8, 16, 33), 1, switches[-1], True, 5, 3)
-    plan = make_plan(trace(module, size), options)
-    converted = rewrite(Network(module, source), plan).module
-    train(converted)
-    converted.eval()
-    record = write_artifact(lower(converted, size), source, plan, tmp_path / "p", float_dtype)
+    converted, plan, lowered = trained_and_lowered(switches)
+    record = write_artifact(lowered, SMALL, plan, tmp_path / "p", float_dtype)
     assert record.tensor_bytes == record.predicted_bytes
-    artifact, x = read_artifact(tmp_path / "p"), torch.randn(7, *size)
+    torch.manual_seed(1)
+    artifact, x = read_artifact(tmp_path / "p"), torch.randn(7, *SMALL.preprocessing.input_size)
     assert artifact.manifest.plan == plan
     model = PackedModel(artifact, float_convs=True)
     found = model(x)
@@ -132,4 +140,4 @@ def test_every_two_switches_go_the_whole_way(tmp_path, switches, float_dtype):
         assert agreement.equal_top1 == 100
         assert agreement.max_difference < 1e-4 * max(1, found.abs().max())
         assert [layer.n_flipped for layer in agreement.layers] == [0] * len(agreement.layers)
-        assert len(agreement.layers) == (6 if options.bits == "1w1a" else 0)
+        assert len(agreement.layers) == (6 if switches[0] == "1w1a" else 0)

@@ -77,6 +77,7 @@ def test_what_mixes_images_is_refused_with_its_line(function):
     assert "program/test_batch.py:" in message or "bound to the batch" in message
 
 
+@pytest.mark.slow
 def test_the_message_names_operator_module_and_way():
     net = nn.Sequential(nn.ReLU(), nn.BatchNorm2d(4, track_running_stats=False))
     message = (

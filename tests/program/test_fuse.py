@@ -606,6 +606,7 @@ def recorded(items, predicate) -> list[Fused]:
 
 
 class TestTrainedNetwork:
+    @pytest.mark.slow
     @pytest.mark.parametrize("passes", SUBSETS, ids="+".join)
     def test_every_node_is_done_once(self, program, passes):
         items = fuse(program, program.nodes, passes)

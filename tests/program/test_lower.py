@@ -210,6 +210,7 @@ COMPUTED = {
 
 
 class TestComputedWeights:
+    @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated:FutureWarning")
     @pytest.mark.parametrize("compute", COMPUTED.values(), ids=COMPUTED)
     @pytest.mark.parametrize("has_run", [False, True], ids=["fresh", "after a step"])
@@ -394,6 +395,7 @@ class TestRefusals:
         assert "\n" not in message
         assert capfd.readouterr() == ("", "")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "drop",
         [lambda x: F.dropout(x), lambda x: x + torch.randn_like(x), lambda x: x * torch.rand(())],
@@ -415,6 +417,7 @@ class TestRefusals:
 
         assert ops(lower(Never(), (3, 4, 4)))[-1] == "add"
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("odd", "words"),
         [("size", "4"), ("none", "None"), ("number", "0.5"), ("batch", "a size")],

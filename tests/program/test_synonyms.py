@@ -10,6 +10,7 @@ from irbin.errors import LowerError
 from irbin.program.lower import lower
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("act", "op", "settings"),
     [

@@ -105,6 +105,7 @@ def steps(lowered) -> list[tuple[str, object]]:
     return [(n.op, n.type) for n in lowered.program.nodes if n.op != "aten.sym_size.int"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tried", REWRITTEN.values(), ids=REWRITTEN)
 def test_the_program_is_the_same(tried: Callable[[Tensor], Tensor]) -> None:
     torch.manual_seed(0)
@@ -117,6 +118,7 @@ def test_the_program_is_the_same(tried: Callable[[Tensor], Tensor]) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tried", REWRITTEN.values(), ids=REWRITTEN)
 def test_what_is_computed_is_the_same(tried: Callable[[Tensor], Tensor]) -> None:
     torch.manual_seed(0)
@@ -133,6 +135,7 @@ def lowering_is_mutable(node: torch.fx.Node) -> bool:
     return getattr(node.target, "_schema", None) is not None and node.target._schema.is_mutable
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tried", LEFT.values(), ids=LEFT)
 def test_what_is_not_plain_is_left_to_torch(tried: Callable[[Tensor], Tensor]) -> None:
     program = exported(Net(tried).eval())
@@ -141,6 +144,7 @@ def test_what_is_not_plain_is_left_to_torch(tried: Callable[[Tensor], Tensor]) -
     assert str(program.graph) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_convnext"])
 def test_networks_are_proven_without_decomposing(
     name: str, monkeypatch: pytest.MonkeyPatch

@@ -96,6 +96,7 @@ def test_single_images_and_values_that_are_not_finite_are_refused() -> None:
         reestimate_batch_norm(network(), [torch.full((2, 2, 4, 4), math.nan)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_images", "n_batches"), [(1, 1), (9, 2), (1000, 3)])
 @pytest.mark.parametrize("model_ema", [False, True])
 def test_a_run_ends_with_statistics_of_its_last_weights(

@@ -77,6 +77,7 @@ def figures(run: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if k not in timed} for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_one_command_gives_the_bytes_of_two(
     tmp_path: Path, recipe: str, data: DataOptions, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -87,6 +88,7 @@ def test_one_command_gives_the_bytes_of_two(
     assert_same_bytes(tmp_path / "one", tmp_path / "two")
 
 
+@pytest.mark.slow
 def test_the_float_source_is_the_teacher_in_both_ways(
     tmp_path: Path, recipe: str, data: DataOptions
 ) -> None:
@@ -101,6 +103,7 @@ def test_the_float_source_is_the_teacher_in_both_ways(
     assert figures(tmp_path / "alone") != figures(tmp_path / "one")
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_ends_as_one_that_never_stopped(
     tmp_path: Path, recipe: str, data: DataOptions
 ) -> None:
@@ -124,6 +127,7 @@ def test_a_run_that_goes_on_ends_as_one_that_never_stopped(
     assert_same_bytes(tmp_path / "cut", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_run_remembers_its_conversion_and_can_be_a_recipe(
     tmp_path: Path, recipe: str, data: DataOptions
 ) -> None:
@@ -136,6 +140,7 @@ def test_a_run_remembers_its_conversion_and_can_be_a_recipe(
     assert_same_bytes(tmp_path / "again", tmp_path / "one")
 
 
+@pytest.mark.slow
 def test_options_win_over_the_recipe_and_its_seed_is_the_default(
     tmp_path: Path, recipe: str
 ) -> None:
@@ -159,6 +164,7 @@ def test_a_recipe_without_a_conversion_trains_the_float_network(
     assert yaml.safe_load((tmp_path / "run/args.yaml").read_text())["command"]["convert"] is None
 
 
+@pytest.mark.slow
 def test_a_network_converted_otherwise_is_noted_and_trained(
     tmp_path: Path, recipe: str, data: DataOptions, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -208,6 +214,7 @@ def test_an_existing_run_is_refused_before_anything_is_converted(
     assert stages == []
 
 
+@pytest.mark.slow
 def test_the_checkpoint_that_is_converted_and_then_teaches_is_read_once(
     tmp_path: Path, data: DataOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -215,6 +215,7 @@ def test_a_step_that_is_computed_is_left_alone() -> None:
         average_downsamples(traced)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shortcut", ["none", "bireal"])
 def test_resnet20_averages_in_front_of_the_padded_channels(shortcut: str) -> None:
     torch.manual_seed(0)
@@ -247,6 +248,7 @@ def test_timms_resnets_whose_shortcuts_pool_already() -> None:
         converted(timm.create_model("resnet10t", num_classes=4), (3, 64, 64))
 
 
+@pytest.mark.slow
 def test_timms_resnets() -> None:
     torch.manual_seed(0)
     module = converted(timm.create_model("resnet18", num_classes=4), (3, 64, 64), shortcut="bireal")
@@ -268,6 +270,7 @@ def test_a_binary_shortcut_is_pooled_in_front_of_its_sign() -> None:
     torch.testing.assert_close(module(image()), expected)
 
 
+@pytest.mark.slow
 def test_sizes_and_multiply_adds_stay_those_of_the_plan() -> None:
     torch.manual_seed(0)
     source = build_paper("resnet18", num_classes=4)

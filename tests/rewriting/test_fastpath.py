@@ -42,6 +42,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kwargs", KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize("bits", ["1w1a", "1w32a"])
 def test_transformers_of_torch_use_their_binary_weights_in_every_mode(
@@ -64,6 +65,7 @@ def test_transformers_of_torch_use_their_binary_weights_in_every_mode(
     torch.testing.assert_close(irbin.load(tmp_path / "packed")(x), wanted, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_masked_tokens_of_a_converted_encoder_run() -> None:
     torch.manual_seed(0)
     network = irbin.convert(

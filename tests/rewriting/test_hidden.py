@@ -51,6 +51,7 @@ def again(module):
     return pickle.loads(pickle.dumps(copy.deepcopy(module)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [unchanged, again])
 def test_the_places_of_a_sequential_are_the_sources(network, way):
     module = way(network)
@@ -110,6 +111,7 @@ def test_added_activations_and_bypasses_are_no_children(activation):
     assert ("activation_relu.weight" in names) == (activation == "prelu")
 
 
+@pytest.mark.slow
 def test_a_sequential_is_compiled_and_trained(network):
     x = torch.randn(4, *SIZE)
     compiled = torch.compile(copy.deepcopy(network), backend="eager", fullgraph=True)
@@ -118,6 +120,7 @@ def test_a_sequential_is_compiled_and_trained(network):
     assert network[3].weight.grad is not None
 
 
+@pytest.mark.slow
 def test_a_folder_of_a_sequential_network_has_the_keys_it_had(tmp_path):
     network = converted(sequential())
     state = network.module.state_dict()

@@ -73,6 +73,7 @@ WAYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize("shortcut", ["none", "bireal"])
 def test_a_rewritten_network_answers_the_same_afterwards(way, shortcut):
@@ -103,6 +104,7 @@ def _answer(module, x, queue):
         queue.put(module(x).tolist())
 
 
+@pytest.mark.slow
 def test_spawned_workers_get_it():
     module, x = converted(Functional()), torch.ones(1, *SIZE)
     context = multiprocessing.get_context("spawn")
@@ -168,6 +170,7 @@ def equal(one, other):
     return all(torch.equal(a, b) for a, b in zip(tree_leaves(one), tree_leaves(other), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("args", "kwargs"), CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize("way", [lambda m: m, *WAYS.values()], ids=["as made", *WAYS])
 def test_further_arguments_mean_what_they_mean_in_the_source(args, kwargs, way):
@@ -179,6 +182,7 @@ def test_further_arguments_mean_what_they_mean_in_the_source(args, kwargs, way):
     assert equal(module(images=x), module(x))
 
 
+@pytest.mark.slow
 def test_a_graph_serves_other_tensors_and_other_weights_and_gradients_flow():
     module, x = converted(Optional()).train(), torch.randn(4, *SIZE)
     module(x, torch.zeros(4))
@@ -231,6 +235,7 @@ def test_what_the_source_can_do_and_a_forward_with_shortcuts_cannot_is_told(capl
         module(torch.randn(2, *SIZE), MORE)
 
 
+@pytest.mark.slow
 def test_a_network_with_further_arguments_is_exported_and_compiled(tmp_path):
     how = SourceOptions(input_size=SIZE, mean=(0.5,) * 3, std=(0.5,) * 3)
     network, x = irbin.convert(Optional(), source_options=how), torch.randn(3, *SIZE)

@@ -74,6 +74,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", NETWORKS.values(), ids=NETWORKS)
 def test_a_converted_network_trains_copies_and_exports(build) -> None:
     torch.manual_seed(0)

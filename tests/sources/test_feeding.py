@@ -119,6 +119,7 @@ def data(pictures28: Path) -> DataOptions:
     return DataOptions(data_dir=str(pictures28), batch_size=9, workers=0)
 
 
+@pytest.mark.slow
 def test_a_network_of_pixels_from_0_to_255_goes_all_the_way(
     data: DataOptions, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

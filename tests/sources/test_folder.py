@@ -274,6 +274,7 @@ def converted(spec: str, **options: object) -> Network:
     return rewrite(network, plan)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"shortcut": "bireal"}, {"activation": "prelu"}], ids=str)
 def test_converted_folder_gives_the_same_network(tmp_path: Path, options: dict[str, str]) -> None:
     torch.manual_seed(0)

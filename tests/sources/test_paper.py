@@ -49,6 +49,7 @@ def test_resnet20_has_1504_batch_norm_parameters() -> None:
     assert sum(m.weight.numel() + m.bias.numel() for m in norms) == 1_504
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAPER_NETWORKS)
 @pytest.mark.parametrize(("num_classes", "in_chans"), [(10, 3), (3, 1)])
 def test_maps_images_to_logits(name: str, num_classes: int, in_chans: int) -> None:
@@ -156,6 +157,7 @@ def test_resnet20_converted_with_hardtanh_and_bireal_is_the_authors_network() ->
     torch.testing.assert_close(converted(x), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "depths"),
     [("resnet18-imagenet", (2, 2, 2, 2)), ("resnet34-imagenet", (3, 4, 6, 3))],
@@ -204,6 +206,7 @@ def test_imagenet_convolutions_begin_as_the_authors_do() -> None:
             assert float(module.weight.detach().std()) == pytest.approx(wanted, rel=0.05), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "binary", "ends", "shortcuts"), COUNTS, ids=lambda v: str(v))
 def test_default_plan_binarizes_what_the_authors_do(
     name: str, binary: int, ends: int, shortcuts: int

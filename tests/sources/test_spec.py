@@ -286,6 +286,7 @@ def test_torchvision_weights_with_other_classes_get_a_new_head(offline: Path) ->
     assert all(torch.equal(own[k], theirs[k]) for k in own if not k.startswith("classifier"))
 
 
+@pytest.mark.slow
 def test_torchvision_old_densenet_names(offline: Path) -> None:
     model = torchvision_cache(offline, "densenet121")
     (path,) = (offline / "torch" / "hub" / "checkpoints").iterdir()

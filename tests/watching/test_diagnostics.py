@@ -158,6 +158,7 @@ def walk(module: nn.Module, seed: int) -> None:
             layer.weight += 0.3 * torch.randn_like(layer.weight)
 
 
+@pytest.mark.slow
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 3))
 def test_a_run_that_goes_on_has_the_records_of_one_that_never_stopped(
     n_in: int, n_out: int, cut: int

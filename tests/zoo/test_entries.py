@@ -182,6 +182,7 @@ def test_a_float_entry_can_be_opened_again_from_its_record(name: str) -> None:
     assert {t.dtype for t in state.values() if t.is_floating_point()} == {torch.float32}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FLOAT)
 def test_a_float_entry_is_converted_and_remembered(name: str, tmp_path: Path) -> None:
     irbin.convert(f"zoo:{name}", tmp_path / "converted")
