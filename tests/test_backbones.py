@@ -130,6 +130,7 @@ def test_a_folder_holds_a_backbone(name: str, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet", "vit", "pooled convnext"])
 def test_gradients_reach_every_binary_layer_of_a_backbone(name: str) -> None:
     network = converted(name)
@@ -141,6 +142,7 @@ def test_gradients_reach_every_binary_layer_of_a_backbone(name: str) -> None:
     network.module.zero_grad()
 
 
+@pytest.mark.slow
 def test_a_backbone_is_planned_as_the_body_of_its_classifier() -> None:
     size = SourceOptions(pretrained=False, input_size=SMALL)
     whole = irbin.plan("test_resnet", source_options=size)

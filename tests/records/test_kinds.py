@@ -81,6 +81,7 @@ def _extreme(of):
     return lambda a, b: of(torch.as_tensor(a, dtype=torch.float), torch.as_tensor(b))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n, kind in ACTIVATIONS.items() if kind.gives_both_signs])
 def test_an_activation_becomes_its_steps_in_a_kernel(name: Activation, tmp_path) -> None:
     torch.manual_seed(0)
@@ -176,6 +177,7 @@ def test_no_binarizer_is_left_out() -> None:
     assert named == set(BINARIZERS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "name"),
     [*(("shortcut", s) for s in SHORTCUTS), *(("downsample", d) for d in DOWNSAMPLES)],

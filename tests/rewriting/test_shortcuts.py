@@ -60,6 +60,7 @@ def bireal_resnet20(module: nn.Module, x: Tensor) -> Tensor:
     return module.linear(x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 def test_paper_resnet20_becomes_the_authors_bireal_network(training: bool) -> None:
     torch.manual_seed(0)
@@ -146,6 +147,7 @@ def test_what_has_a_shortcut_already_gets_no_second_one() -> None:
     torch.testing.assert_close(module(image(2)), without(image(2)))
 
 
+@pytest.mark.slow
 def test_a_binary_downsample_is_a_shortcut_itself() -> None:
     module = bireal(build_paper("resnet18"), (3, 16, 16), binarize=("*.shortcut.0",))
     assert module.irbin_shortcuts["layer2.0.shortcut.0"] == "it is a shortcut itself"

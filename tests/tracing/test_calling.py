@@ -241,6 +241,7 @@ def test_a_cause_without_words_is_its_class() -> None:
     assert cause(ValueError("\n")) == "ValueError"
 
 
+@pytest.mark.slow
 def test_any_number_of_arguments_goes_the_whole_way(tmp_path: Any) -> None:
     class Whole(nn.Module):
         def __init__(self) -> None:

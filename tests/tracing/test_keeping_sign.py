@@ -85,6 +85,7 @@ def check_sees_the_input(
     return network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("act", LOSING.values(), ids=LOSING)
 def test_a_binary_layer_sees_the_sign_in_front_of_the_activation(
     act: nn.Module, tmp_path: Path
