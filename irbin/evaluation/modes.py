@@ -35,19 +35,71 @@ def exact_float32() -> Iterator[None]:
     Left alone, convolutions on Ampere and later round their inputs to 10 bits of mantissa (TF32),
     which turns signs over: the packed network would no longer give the trained one's answers.
     `torch.set_float32_matmul_precision` allows the like on CPUs too.
+
+    torch keeps this twice: older words (`allow_tf32`, `set_float32_matmul_precision`) have flags
+    of their own beside the precision of each operation, and reading them raises where the two
+    disagree. So both are set, and all of them can be read within. Not all comes back as it was
+    made: what the default says of convolutions stands for itself afterwards, as if `allow_tf32`
+    had been set to what it was.
     """
-    cudnn: Any = torch.backends.cudnn  # torch gives its parts no types
-    mkldnn: Any = torch.backends.mkldnn
-    settings: list[Any] = [torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn]
-    settings += [mkldnn.matmul, mkldnn.conv, mkldnn.rnn]
-    before = [setting.fp32_precision for setting in settings]
+    backends: Any = torch.backends  # torch gives its parts no types
+    parts: list[Any] = [backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul]
+    parts += [backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn]
+    # what says nothing of its own follows these, and goes on doing so
+    wholes: list[Any] = [backends, backends.cudnn]
+    before, before_of_wholes = _each(parts), _each(wholes)
+    allowed, precision = _older_words(parts)
     try:
-        for setting in settings:
-            setting.fp32_precision = "ieee"
+        _set_older_words(False, "highest", allowed, precision)
+        for some in (wholes, parts):
+            _set_each(some, ["ieee"] * len(some))
         yield
     finally:
-        for setting, value in zip(settings, before, strict=True):
-            setting.fp32_precision = value
+        _set_each(wholes, before_of_wholes)
+        _set_older_words(allowed, precision, False, "highest")
+        _set_each(parts, before)
+
+
+def _older_words(parts: list[Any]) -> tuple[bool, str]:
+    """`cudnn.allow_tf32` and the precision of products, by torch's older flags.
+
+    Where they cannot be read, `parts` are changed until they can.
+    """
+    cudnn: Any = torch.backends.cudnn
+    convolutions, recurrences, *products = parts[:4]
+    try:
+        allowed = bool(cudnn.allow_tf32)
+    except RuntimeError:
+        _set_each([convolutions, recurrences], ["tf32"] * 2)
+        try:
+            allowed = bool(cudnn.allow_tf32)
+        except RuntimeError:
+            allowed = False
+    try:
+        return allowed, torch.get_float32_matmul_precision()
+    except RuntimeError:
+        _set_each(products, ["ieee"] * 2)
+        return allowed, torch.get_float32_matmul_precision()
+
+
+def _set_older_words(allowed: bool, precision: str, allowed_now: bool, precision_now: str) -> None:
+    """Sets those that change: each sets the precision of its operations as well."""
+    cudnn: Any = torch.backends.cudnn
+    if allowed != allowed_now:
+        cudnn.allow_tf32 = allowed
+    if precision != precision_now:
+        torch.set_float32_matmul_precision(precision)
+
+
+def _each(parts: list[Any]) -> list[str]:
+    return [part.fp32_precision for part in parts]
+
+
+def _set_each(parts: list[Any], words: list[str]) -> None:
+    """Sets the precision of those operations that have another."""
+    for part, word in zip(parts, words, strict=True):
+        if part.fp32_precision != word:
+            part.fp32_precision = word
 
 
 @contextlib.contextmanager
