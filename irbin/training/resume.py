@@ -202,6 +202,8 @@ def lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
     Files hold plain ones. A fused optimizer reads a parameter and its state as rows of numbers
     without looking at strides, so channels-last weights would be moved by others' averages.
     """
+    # timm's Lookahead keeps what it wraps, and all state there; its own is empty
+    optimizer = getattr(optimizer, "_base_optimizer", optimizer)
     for parameter, values in optimizer.state.items():
         for name, value in values.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from irbin import interrupt
 from irbin.errors import TrainingError
 from irbin.recipes.recipe import Recipe
 from irbin.records.options import DataOptions
@@ -23,7 +24,7 @@ from irbin.records.training import StepRecord
 from irbin.rewriting.calibrate import reestimate_batch_norm
 from irbin.rewriting.network import Network
 from irbin.runs.listener import Listener
-from irbin.training import interrupt, norms
+from irbin.training import norms
 from irbin.training.loop import finetune
 from irbin.training.resume import decode, encode, lay_out_as_parameters
 
@@ -304,12 +305,13 @@ def test_tensors_are_filed_by_path_and_nan_survives() -> None:
         encode({"f": len}, "optimizer", {})
 
 
+@pytest.mark.parametrize("opt", ["adamw", "lookahead_adamw"])
 def test_a_fused_optimizer_of_channels_last_weights_resumes_exactly(
-    make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
+    opt: str, make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
 ) -> None:
     """It reads its averages as rows of numbers, whatever their strides are."""
     short = replace(
-        recipe, epochs=2, opt="adamw", opt_kwargs={"fused": True}, channels_last=True, lr=0.05
+        recipe, epochs=2, opt=opt, opt_kwargs={"fused": True}, channels_last=True, lr=0.05
     )
     finetune(make_network(), data, short, tmp_path / "whole")
     finetune(make_network(), data, short, tmp_path / "cut", listener=Listener(report=stop_after(2)))
