@@ -164,7 +164,7 @@ def _loader(
     return random_loader(
         source.preprocessing, source.num_classes, Augmentation(**knobs), batch_size,
         seed=recipe.seed, device=group.device, accumulation=recipe.grad_accum_steps,
-        channels_last=uses_channels_last(recipe, network.module),
+        channels_last=uses_channels_last(recipe, network.module, group.device),
     )  # fmt: skip
 
 

@@ -48,15 +48,15 @@ def decide(
     """
     asked = recipe if asked is None else asked
     amp, why_amp = _amp(recipe, module, image_shape, device, _by_whom(asked.amp))
-    last, why_last = _channels_last(recipe, module, _by_whom(asked.channels_last))
+    last, why_last = _channels_last(recipe, module, device, _by_whom(asked.channels_last))
     compiled, why_compile = _compile(recipe, n_steps, device, _by_whom(asked.compile))
     chosen = replace(recipe, amp=amp, channels_last=last, compile=compiled)
     return chosen, f"training in {why_amp}, {why_last}, {why_compile}"
 
 
-def uses_channels_last(recipe: Recipe, module: nn.Module) -> bool:
+def uses_channels_last(recipe: Recipe, module: nn.Module, device: torch.device) -> bool:
     """The memory format that `decide` will choose; it depends on nothing else."""
-    return _channels_last(recipe, module)[0]
+    return _channels_last(recipe, module, device)[0]
 
 
 def _by_whom(asked: bool | str) -> str:
@@ -225,13 +225,23 @@ def _has_bfloat16(device: torch.device) -> bool:
     return False
 
 
-def _channels_last(recipe: Recipe, module: nn.Module, by: str = _ASKED) -> tuple[bool, str]:
+def _channels_last(
+    recipe: Recipe, module: nn.Module, device: torch.device, by: str = _ASKED
+) -> tuple[bool, str]:
+    on_mps = device.type == "mps"
     if recipe.channels_last != "auto":
         word = "channels-last" if recipe.channels_last else "channels-first"
-        return recipe.channels_last, f"{word} ({by})"
+        errs = f"; {_MPS_ERRS}" if on_mps and recipe.channels_last else ""
+        return recipe.channels_last, f"{word} ({by}{errs})"
+    if on_mps:
+        return False, f"channels-first ({_MPS_ERRS})"
     if any(isinstance(part, nn.Conv2d) for part in module.modules()):
         return True, "channels-last"
     return False, "channels-first (no convolutions)"
+
+
+_MPS_ERRS = "on mps gradients may be wrong in channels-last: pytorch#175189"
+"""Batch norm's, silently or with a crash, up to about torch 2.13; pooling crashes (175190)."""
 
 
 def _compile(

@@ -78,7 +78,8 @@ def open_loaders(
     check_same_classes(train_set, val_set)
     train, val = make_loaders(
         train_set, val_set, data, seed=recipe.seed, device=group.device,
-        n_classes=source.num_classes, channels_last=uses_channels_last(recipe, network.module),
+        n_classes=source.num_classes,
+        channels_last=uses_channels_last(recipe, network.module, group.device),
         rank=group.rank, world_size=group.size, accumulation=recipe.grad_accum_steps,
         report=partial(stage, "decoding images"),
     )  # fmt: skip

@@ -27,6 +27,7 @@ from irbin.training.precision import (
     compiled_teacher,
     decide,
     keep_gradients_channels_last,
+    uses_channels_last,
 )
 from irbin.training.prepare import make_run, open_loaders
 
@@ -79,6 +80,24 @@ def test_a_gpu_without_bfloat16_is_told_of_float16(
         "float32 (no bfloat16 arithmetic here; float16, whose range is narrow, by `amp='float16'`"
         in why
     )
+
+
+def test_apples_gpus_get_no_channels_last_by_themselves(
+    auto: Recipe, make_network: MakeNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch's batch norm gave wrong gradients there; who asks for it is told."""
+    set_machine(monkeypatch, bfloat16=False, compiler="not tried")
+    mps, network = torch.device("mps"), make_network().module
+    chosen, why = decide(auto, network, SHAPE, 10, mps)
+    assert chosen.channels_last is False
+    assert not uses_channels_last(auto, network, mps)
+    assert "channels-first (on mps gradients may be wrong in channels-last: pytorch#175189)" in why
+    asked = replace(auto, channels_last=True)
+    chosen, why = decide(asked, network, SHAPE, 10, mps)
+    assert chosen.channels_last is True
+    assert "channels-last (asked for; on mps gradients may be wrong" in why
+    _, why = decide(replace(auto, channels_last=False), network, SHAPE, 10, mps)
+    assert "channels-first (asked for)," in why
 
 
 @pytest.mark.parametrize(
