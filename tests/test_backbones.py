@@ -192,6 +192,7 @@ def test_what_makes_no_backbone_is_told() -> None:
 
 
 class TestWithoutAClassifier:
+    @pytest.mark.slow
     def test_accuracy_and_labels_are_refused(self, pictures28: Path, tmp_path: Path) -> None:
         data = DataOptions(data_dir=str(pictures28), workers=0)
         network, packed = converted("resnet"), PackedModel(artifact("resnet"))

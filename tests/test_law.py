@@ -181,6 +181,7 @@ def test_what_converts_trains_and_is_exported_and_answers_alike(make, tmp_path):
     assert torch.allclose(torch.cat([packed(one[None]) for one in x]), packed(x), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spec", "words"), FACTORIES.items())
 def test_what_a_factory_makes_is_taken_as_a_live_network_is(spec, words, tmp_path, caplog):
     torch.manual_seed(0)
@@ -195,6 +196,7 @@ def test_what_a_factory_makes_is_taken_as_a_live_network_is(spec, words, tmp_pat
     assert torch.allclose(irbin.load(tmp_path / "packed")(x), wanted, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "words"), REFUSED.values(), ids=REFUSED)
 def test_what_cannot_be_exported_is_refused_before_it_trains(make, words, capfd):
     with pytest.raises(irbin.IrbinError) as caught:
@@ -212,6 +214,7 @@ def test_one_dimensional_convolutions_are_refused_in_one_line():
         irbin.convert(net, source_options=SourceOptions(input_size=(3, 64)))
 
 
+@pytest.mark.slow
 def test_images_that_meet_are_told_of_at_conversion_and_refused_at_export(tmp_path, caplog):
     norm = nn.BatchNorm2d(16, track_running_stats=False)
     network = irbin.convert(Net(norm), source_options=HOW)

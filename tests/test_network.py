@@ -38,6 +38,7 @@ def test_what_lay_in_the_old_place_is_what_lies_in_the_new_one(module: str) -> N
         assert pickle.loads(stored) is kind
 
 
+@pytest.mark.slow
 def test_a_network_saved_by_an_earlier_version_gives_its_answers() -> None:
     torch.manual_seed(0)
     untrained = SourceOptions(pretrained=False, num_classes=3)

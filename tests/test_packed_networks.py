@@ -88,6 +88,7 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(N_NETWORKS))
 def test_packed_answers_as_trained(seed: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(seed)

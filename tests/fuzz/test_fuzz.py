@@ -13,6 +13,7 @@ from . import pool, values
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="mutants are tried in forked children")
 def test_no_mutant_ends_a_process_or_gives_another_answer():
     done = subprocess.run(

@@ -3,8 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
 CONVOLVE = """
 import sys
+
+import pytest
 import numpy as np
 from irbin.kernels import native, reference
 from irbin.kernels.ops import bconv2d
@@ -64,6 +68,7 @@ except MemoryError:
     assert done.stdout == "told True\n", done.stderr
 
 
+@pytest.mark.slow
 def test_a_child_of_a_process_with_torch_computes_after_use():
     code = """
 import os, torch
@@ -96,6 +101,7 @@ print(results == [True] * 6)
     assert run(code).stdout == "True\n"
 
 
+@pytest.mark.slow
 def test_with_torch_its_openmp_library_is_shared():
     done = run("import torch; print(same(2), native.thread_pool())")
     shown = done.stdout.split()

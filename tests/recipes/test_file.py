@@ -28,6 +28,7 @@ def test_every_recipe_says_what_it_is_for(name: str) -> None:
         assert file.knobs["epochs"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONVERTING)
 def test_every_conversion_works_on_its_own_network(name: str) -> None:
     file = read_recipe(name)

@@ -162,6 +162,7 @@ class Calls(Net):
         return self.head(self.norm2(y).mean((2, 3)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", CALLED.values(), ids=CALLED)
 def test_so_does_one_behind_a_function(
     call: Callable[[Tensor], Tensor], tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -185,6 +186,7 @@ class HardSwish(nn.Module):
         return x * (self.relu(x + 3) / 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("act", [HardSwish(), GammaAct("gelu"), GammaAct("silu", inplace=True)])
 def test_and_one_behind_an_activation_made_of_several(act: nn.Module, tmp_path: Path) -> None:
     network = check_sees_the_input(Net(act), tmp_path)

@@ -62,6 +62,7 @@ def test_the_source_option_fuses_and_its_record_rebuilds_the_fused_form() -> Non
     assert len(plain.module.state_dict()) > len(network.module.state_dict())
 
 
+@pytest.mark.slow
 def test_a_converted_network_refuses_to_be_fused_and_keeps_its_layers() -> None:
     converted = verbs.convert(load_source("repvgg_a0", OPTIONS)).module
     n_binary = len(binary_layers(converted))

@@ -66,6 +66,7 @@ def test_what_torchscript_compiled_is_named(how: str) -> None:
         trace(inner, (3, 8, 8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", REAL.values(), ids=REAL)
 def test_every_parameter_is_counted_once_and_first_and_last_are_single(build) -> None:
     with torch.device("meta"):
@@ -107,6 +108,7 @@ def test_depthwise_and_gates_of_a_mobile_network() -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_densely_connected_layer_is_fed_by_its_own_relu() -> None:
     with torch.device("meta"):
         network = torchvision.models.densenet121()
