@@ -146,7 +146,7 @@ def is_fast_at_floats() -> bool:
 
     Not where each fused multiply-add is a function's call (`portable`) or several of NumPy's.
     """
-    return active() not in (REFERENCE, "portable")
+    return any(one.active and one.needs for one in implementations())
 
 
 def has_bfloat16() -> bool:

@@ -93,8 +93,7 @@ struct V {
         _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(than, v))));
   }
   static uint32_t less(const Ints& v, const Ints& than) {
-    return less_half(v.low, than.low) |
-           less_half(v.high, than.high) << kHalf;
+    return less_half(v.low, than.low) | less_half(v.high, than.high) << kHalf;
   }
   static void gather_signs(const float* x, int64_t plane, int n_bits, int n, uint32_t* words) {
     __m256i low = _mm256_setzero_si256(), high = low;
@@ -123,9 +122,9 @@ struct N {
     __m256i table, nibble;
   };
   static Setting set() {
-    return {_mm256_broadcastsi128_si256(
-                _mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4)),
-            _mm256_set1_epi8(15)};
+    return {
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4)),
+        _mm256_set1_epi8(15)};
   }
   static Bytes zero() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
   static void store(int32_t* to, __m256i v) {
@@ -183,11 +182,13 @@ int64_t register_loop(int64_t n_rounds) {
 
 }  // namespace
 
-const Implementation avx2{
-    "avx2", "popcount by byte shuffle, 256 bits at once", kAvx2, disagreements, finish_counts,
-    finish_thresholds, nullptr,
-    products, nullptr, finish_floats, maximum, pack_planes, register_loop,
-    float_register_loop};
+const Implementation avx2{"avx2",        "popcount by byte shuffle, 256 bits at once",
+                          kAvx2,         disagreements,
+                          finish_counts, finish_thresholds,
+                          nullptr,       products,
+                          nullptr,       finish_floats,
+                          maximum,       pack_planes,
+                          register_loop, float_register_loop};
 
 }  // namespace irbin
 

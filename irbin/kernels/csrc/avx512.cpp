@@ -72,11 +72,13 @@ int64_t register_loop(int64_t n_rounds) {
 
 }  // namespace
 
-const Implementation avx512{
-    "avx512", "popcount by byte shuffle, 512 bits at once", kAvx512, disagreements,
-    finish_counts, finish_thresholds, nullptr,
-    products, finished_products, finish_floats, maximum, pack_planes, register_loop,
-    float_register_loop};
+const Implementation avx512{"avx512",          "popcount by byte shuffle, 512 bits at once",
+                            kAvx512,           disagreements,
+                            finish_counts,     finish_thresholds,
+                            nullptr,           products,
+                            finished_products, finish_floats,
+                            maximum,           pack_planes,
+                            register_loop,     float_register_loop};
 
 }  // namespace irbin
 

@@ -65,7 +65,8 @@ void narrow(const float* x, int64_t n, uint16_t* to) {
   }
   if (i < n) {
     const __mmask16 left = V::first(static_cast<int>(n - i));
-    const auto y = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(left, x + i)));
+    const auto y =
+        reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(left, x + i)));
     _mm256_mask_storeu_epi16(to + i, left, y);
   }
 }

@@ -50,12 +50,13 @@ struct FloatTile {
     for (const Step* step = steps.rest; step < steps.end; ++step)
       is_written = take(*step, channel, out) || is_written;
     if (!is_written) write(channel, out);
-    if (out.bits != nullptr)
+    if (out.bits != nullptr) {
       EACH_PIXEL {
         uint32_t mask[B];
         EACH_BLOCK mask[b] = V::negative(at[p][b]);
         store_masks<B>(mask, out.bits + channel / 8 + p * out.bits_stride);
       }
+    }
   }
 
   [[gnu::always_inline]] static inline void load(__m512 (&to)[B], const float* from) {
@@ -139,7 +140,7 @@ struct Multiplying {
 };
 
 [[maybe_unused]] void finished_products(const Patches& patches, int n_pixels, const float* weights,
-                       int64_t block_stride, int n_blocks, int64_t channel, const TileSteps& steps,
-                       const Output& out) {
+                                        int64_t block_stride, int n_blocks, int64_t channel,
+                                        const TileSteps& steps, const Output& out) {
   run_tile(n_pixels, n_blocks, Multiplying{patches, weights, block_stride, channel, steps, out});
 }

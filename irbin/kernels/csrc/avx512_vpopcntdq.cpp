@@ -31,8 +31,8 @@ struct Counts {
         EACH_BLOCK weight[b] = _mm512_loadu_si512(weights + b * block_stride);
         EACH_PIXEL {
           const __m512i word = _mm512_set1_epi32(static_cast<int>(segment[p * stride + j]));
-          EACH_BLOCK total[p][b] = _mm512_add_epi32(
-              total[p][b], _mm512_popcnt_epi32(_mm512_xor_si512(word, weight[b])));
+          EACH_BLOCK total[p][b] =
+              _mm512_add_epi32(total[p][b], _mm512_popcnt_epi32(_mm512_xor_si512(word, weight[b])));
         }
       }
   }
@@ -134,11 +134,20 @@ int64_t register_loop(int64_t n_rounds) {
 
 }  // namespace
 
-const Implementation avx512_vpopcntdq{
-    "avx512_vpopcntdq", "xor and popcount of 512 bits an instruction each",
-    kAvx512 | kVpopcntdq, disagreements, finish_counts, finish_thresholds, finished_tile,
-    products, finished_products, finish_floats, maximum, pack_planes, register_loop,
-    float_register_loop};
+const Implementation avx512_vpopcntdq{"avx512_vpopcntdq",
+                                      "xor and popcount of 512 bits an instruction each",
+                                      kAvx512 | kVpopcntdq,
+                                      disagreements,
+                                      finish_counts,
+                                      finish_thresholds,
+                                      finished_tile,
+                                      products,
+                                      finished_products,
+                                      finish_floats,
+                                      maximum,
+                                      pack_planes,
+                                      register_loop,
+                                      float_register_loop};
 
 }  // namespace irbin
 

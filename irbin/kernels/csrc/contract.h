@@ -26,7 +26,19 @@ struct Patches {
 };
 
 // What a processor can do, and its system allows.
-enum Feature : uint32_t { kAvx2 = 1, kAvx512 = 2, kVpopcntdq = 4, kNeon = 8, kBf16 = 16 };  // AVX2 with FMA
+enum Feature : uint32_t { kAvx2 = 1, kAvx512 = 2, kVpopcntdq = 4, kNeon = 8, kBf16 = 16 };
+
+struct FeatureName {
+  Feature feature;
+  const char* name;
+};
+constexpr FeatureName kFeatureNames[] = {
+    {kAvx2, "AVX2"},  // and FMA, without which it is not taken
+    {kAvx512, "AVX-512 F, BW, DQ, VL"},
+    {kVpopcntdq, "AVX-512 VPOPCNTDQ"},
+    {kNeon, "NEON"},
+    {kBf16, "AVX-512 BF16"},
+};
 
 enum class StepKind : int32_t { multiply, add, residual, clamp, prelu, write };
 
@@ -72,8 +84,8 @@ struct Implementation {
 
   // counts[p * n_blocks * 16 + channel] = popcount(activations xor weights).
   // weights: (block, word, 16), blocks block_stride words apart. At most 2^24 bits a product.
-  void (*disagreements)(const Patches&, int n_pixels, const uint32_t* weights,
-                        int64_t block_stride, int n_blocks, int32_t* counts);
+  void (*disagreements)(const Patches&, int n_pixels, const uint32_t* weights, int64_t block_stride,
+                        int n_blocks, int32_t* counts);
 
   // dot = correction − 2·count, then the steps, on channels [channel, channel + n_channels) of pixels
   // whose counts stand n_blocks * 16 apart. correction points at channel 0 of a row of numbers.
@@ -88,10 +100,9 @@ struct Implementation {
   // Counts a tile and finishes it while the counts are in registers: the same results as
   // `disagreements` and `finish_counts` or `finish_thresholds`, for whole blocks only. Without
   // steps, thresholds are used; correction[p] points at channel 0. Null where it would gain nothing.
-  void (*finished_tile)(const Patches&, int n_pixels, const uint32_t* weights,
-                        int64_t block_stride, int n_blocks, const int32_t* const* correction,
-                        int64_t channel, const TileSteps* steps, const Thresholds* thresholds,
-                        const Output&);
+  void (*finished_tile)(const Patches&, int n_pixels, const uint32_t* weights, int64_t block_stride,
+                        int n_blocks, const int32_t* const* correction, int64_t channel,
+                        const TileSteps* steps, const Thresholds* thresholds, const Output&);
 
   // sums[p * n_blocks * 16 + channel] = the words as floats times the weights, summed in order from 0,
   // each product and sum rounded once (fused multiply-add).

@@ -23,9 +23,9 @@ namespace {
 
 constexpr int64_t kStripPixels = 64;
 constexpr int64_t kPieceBytes = 32 * 1024;  // of activations, what a first cache holds
-constexpr int64_t kLargePieceBytes = 256 * 1024;  // where weights are larger than that: they are read
-                                                  // once a piece, from far away
-constexpr int64_t kSlackBytes = 64;         // that copying by 8 bytes may write beyond an end
+// Where weights are larger than that: they are read once a piece, from far away.
+constexpr int64_t kLargePieceBytes = 256 * 1024;
+constexpr int64_t kSlackBytes = 64;  // that copying by 8 bytes may write beyond an end
 constexpr int64_t kWordBytes = 4;
 constexpr int64_t kCacheLine = 64;
 
@@ -107,7 +107,7 @@ struct Conv::Call {
   const float* const* residuals;
   float* y;
   uint8_t* y_bits;
-  int64_t height, width;      // of the input; a pointwise call is one long row
+  int64_t height, width;  // of the input; a pointwise call is one long row
   int64_t out_height, out_width, strip_pixels, strips_a_row;
   bool in_place, planes;
   int64_t y_origin = 0;  // the output pixel that y starts with
@@ -143,11 +143,17 @@ struct Conv::Piece {
 // Where the results from some pixel on go.
 struct Conv::Target {
   Target(const Conv& conv, const Call& call, int64_t pixel)
-      : residuals(call.residuals, conv.transform_.n_residuals(), pixel, conv.geometry_.out_channels) {
+      : residuals(call.residuals, conv.transform_.n_residuals(), pixel,
+                  conv.geometry_.out_channels) {
     const int64_t n = conv.geometry_.out_channels, bits_stride = (n + 7) / 8;
-    out = {conv.transform_.data(), conv.transform_.size(), residuals.data(), n,
-           call.y == nullptr ? nullptr : call.y + (pixel - call.y_origin) * n, n,
-           call.y_bits == nullptr ? nullptr : call.y_bits + pixel * bits_stride, bits_stride};
+    out = {conv.transform_.data(),
+           conv.transform_.size(),
+           residuals.data(),
+           n,
+           call.y == nullptr ? nullptr : call.y + (pixel - call.y_origin) * n,
+           n,
+           call.y_bits == nullptr ? nullptr : call.y_bits + pixel * bits_stride,
+           bits_stride};
   }
   Target(const Target&) = delete;  // out points into residuals
 
@@ -156,15 +162,15 @@ struct Conv::Target {
 };
 
 Conv::Conv(const Geometry& geometry, const uint8_t* weight_bits, Transform transform,
-                       const int32_t* lower, const uint8_t* flips)
+           const int32_t* lower, const uint8_t* flips)
     : geometry_(geometry), transform_(std::move(transform)) {
   tile_steps_ = transform_.for_tiles(geometry.out_channels);
   geometry_.bfloats = geometry.bfloats && geometry.can_use_bfloats();
-  const bool whole_words = geometry.groups == 1 && geometry.x.dilation == 1 &&
-                           geometry.group_bytes() % kWordBytes == 0;
+  const bool whole_words =
+      geometry.groups == 1 && geometry.x.dilation == 1 && geometry.group_bytes() % kWordBytes == 0;
   const Axis &y = geometry.y, &x = geometry.x;
   const bool bordered = y.before + y.after + x.before + x.after > 0;
-  reading_ = !whole_words                     ? Reading::gathered
+  reading_ = !whole_words                    ? Reading::gathered
              : bordered || geometry_.bfloats ? Reading::padded
                                              : Reading::in_place;
   pack_weights(weight_bits);
@@ -209,7 +215,8 @@ void Conv::pack_weights(const uint8_t* weight_bits) {
   const int64_t n_words = geometry_.groups * n_blocks_ * patch_words_ * kLanes;
   weight_memory_.assign(static_cast<size_t>(n_words + line_words), 0);
   const auto address = reinterpret_cast<uintptr_t>(weight_memory_.data());
-  uint32_t* to = weight_memory_.data() + (kCacheLine - address % kCacheLine) % kCacheLine / kWordBytes;
+  uint32_t* to =
+      weight_memory_.data() + (kCacheLine - address % kCacheLine) % kCacheLine / kWordBytes;
   weights_ = to;
   for (int64_t c = 0; c < geometry_.out_channels; ++c) {
     const int64_t block = c / n_group * n_blocks_ + c % n_group / kLanes;
@@ -255,9 +262,8 @@ void Conv::count_padding(const uint8_t* weight_bits) {
   }
   for (size_t row = 0; row < rows.size(); ++row)
     for (int32_t column : column_class)
-      correction_of_.push_back(
-          correction_.data() +
-          (static_cast<int64_t>(row * columns.size()) + column) * stride);
+      correction_of_.push_back(correction_.data() +
+                               (static_cast<int64_t>(row * columns.size()) + column) * stride);
   if (is_pointwise())  // a row of any length
     correction_of_.assign(kMaxPixels, correction_.data());
 }
@@ -273,8 +279,9 @@ Conv::Call Conv::start(const Implementation& implementation, const uint8_t* x,
                        const float* const* residuals, float* y, uint8_t* y_bits,
                        bool planes) const {
   const Axis &rows = geometry_.y, &columns = geometry_.x;
-  Call call{implementation, x, residuals, y, y_bits, rows.size, columns.size,
-            rows.out_size(), columns.out_size(), 0, 0, false, planes};
+  Call call{
+      implementation,     x, residuals, y,     y_bits, rows.size, columns.size, rows.out_size(),
+      columns.out_size(), 0, 0,         false, planes};
   const bool aligned = reinterpret_cast<uintptr_t>(x) % kWordBytes == 0;
   call.in_place = reading_ == Reading::in_place && aligned && !planes;
   return call;
@@ -305,7 +312,8 @@ void Conv::run(const Implementation& implementation, const uint8_t* x, int64_t n
   // cut along whichever of strips and channel blocks splits more evenly
   const int64_t n_strips = n_images * call.out_height * call.strips_a_row;
   const int64_t n_pairs = ceil_div(n_blocks_, kMaxBlocks);
-  const int64_t macs = n_strips * call.strip_pixels * geometry_.out_channels * patch_words_ * kWordBits;
+  const int64_t macs =
+      n_strips * call.strip_pixels * geometry_.out_channels * patch_words_ * kWordBits;
   const int64_t n_parts = useful_threads(macs, n_threads);
   const auto evenness = [&](int64_t n) {
     return static_cast<double>(n) / static_cast<double>(ceil_div(n, n_parts) * n_parts);
@@ -314,14 +322,14 @@ void Conv::run(const Implementation& implementation, const uint8_t* x, int64_t n
   const int64_t n = by_strip ? n_strips : n_pairs;
   parallel(static_cast<int>(n_parts), [&](int part) {
     const int64_t first = n * part / n_parts, last = n * (part + 1) / n_parts;
-    by_strip ? run_part(call, first, last, 0, n_blocks_)
-             : run_part(call, 0, n_strips, first * kMaxBlocks,
-                        std::min(last * kMaxBlocks, n_blocks_));
+    by_strip
+        ? run_part(call, first, last, 0, n_blocks_)
+        : run_part(call, 0, n_strips, first * kMaxBlocks, std::min(last * kMaxBlocks, n_blocks_));
   });
 }
 
-void Conv::run_part(const Call& call, int64_t first_strip, int64_t last_strip,
-                          int64_t first_block, int64_t last_block) const {
+void Conv::run_part(const Call& call, int64_t first_strip, int64_t last_strip, int64_t first_block,
+                    int64_t last_block) const {
   if (first_block >= last_block) return;
   for (int64_t group = 0; group < geometry_.groups; ++group)
     for (int64_t begin = first_strip; begin < last_strip;) {
@@ -332,8 +340,8 @@ void Conv::run_part(const Call& call, int64_t first_strip, int64_t last_strip,
         for (int64_t s = begin; s < end; ++s) {
           const Strip strip(call, s);
           Patches patches = piece.patches;
-          patches.first += piece.row_words * (strip.y - piece.y) +
-                           patches.pixel_stride * (strip.x - piece.x);
+          patches.first +=
+              piece.row_words * (strip.y - piece.y) + patches.pixel_stride * (strip.x - piece.x);
           run_strip(call, patches, strip, group, block, n_blocks);
         }
       }
@@ -354,14 +362,12 @@ void Conv::run_strip(const Call& call, const Patches& patches, const Strip& stri
   const int64_t channel = group * n_group + block * kLanes;
   const int64_t n_channels = std::min<int64_t>(n_blocks * kLanes, n_group - block * kLanes);
   const Thresholds thresholds{lower_.data(), flips_.data()};
-  const bool can_finish =
-      geometry_.floats ? geometry_.bfloats || how.finished_products != nullptr
-                       : how.finished_tile != nullptr;
+  const bool can_finish = geometry_.floats ? geometry_.bfloats || how.finished_products != nullptr
+                                           : how.finished_tile != nullptr;
   const bool in_registers = can_finish && n_channels == n_blocks * kLanes;
   const bool pointwise = is_pointwise();
   const int32_t* const* correction = correction_of_.data();
-  if (!pointwise)
-    correction += row_class_[static_cast<size_t>(strip.y)] * call.out_width + strip.x;
+  if (!pointwise) correction += row_class_[static_cast<size_t>(strip.y)] * call.out_width + strip.x;
   const int64_t first = (strip.image * call.out_height + strip.y) * call.out_width + strip.x;
 
   alignas(kCacheLine) int32_t counts[kStripPixels * kMaxBlocks * kLanes];
@@ -401,10 +407,10 @@ void Conv::run_strip(const Call& call, const Patches& patches, const Strip& stri
     const Target target(*this, call, first + p);
     const int32_t* from = counts + p * n_blocks * kLanes;
     const int32_t* shared = correction[pointwise ? 0 : p];
-    has_thresholds() ? how.finish_thresholds(from, n_blocks, shared, end - p, channel, n_channels,
-                                             thresholds, target.out)
-                     : how.finish_counts(from, n_blocks, shared, end - p, channel, n_channels,
-                                         target.out);
+    has_thresholds()
+        ? how.finish_thresholds(from, n_blocks, shared, end - p, channel, n_channels, thresholds,
+                                target.out)
+        : how.finish_counts(from, n_blocks, shared, end - p, channel, n_channels, target.out);
     p = end;
   }
 }
@@ -423,7 +429,7 @@ int64_t Conv::piece_end(const Call& call, int64_t first, int64_t last) const {
 }
 
 Conv::Piece Conv::prepare(const Call& call, int64_t group, int64_t first_strip,
-                                      int64_t last_strip) const {
+                          int64_t last_strip) const {
   const Strip first(call, first_strip), last(call, last_strip - 1);
   const Axis &y = geometry_.y, &x = geometry_.x;
   const int64_t pixel_bytes = geometry_.pixel_bytes(), pixel_words = pixel_bytes / kWordBytes;
@@ -518,14 +524,13 @@ void Conv::interleave(const Call& call, int64_t image, int64_t row, int64_t begi
     return;
   }
   for (int64_t c = 0; c < n; ++c) {
-    const float* plane = reinterpret_cast<const float*>(call.x) +
-                         ((image * n + c) * call.height + row) * call.width;
+    const float* plane =
+        reinterpret_cast<const float*>(call.x) + ((image * n + c) * call.height + row) * call.width;
     for (int64_t x = begin; x < end; ++x) pixel[(x - begin) * n + c] = plane[x];
   }
 }
 
-void Conv::gather(const Piece& piece, int64_t group, const uint8_t* rows,
-                        uint8_t* to) const {
+void Conv::gather(const Piece& piece, int64_t group, const uint8_t* rows, uint8_t* to) const {
   const Axis &y = geometry_.y, &x = geometry_.x;
   const int64_t pixel_bytes = geometry_.pixel_bytes(), group_bytes = geometry_.group_bytes();
   const int64_t row_bytes = ceil_div(piece.columns(x) * pixel_bytes, kWordBytes) * kWordBytes;

@@ -32,7 +32,8 @@ struct Geometry {
   // Whether this processor has them, blocks are whole and pixels start on words.
   bool can_use_bfloats() const;
   int64_t n_macs() const {  // an image
-    return y.out_size() * x.out_size() * out_channels * (in_channels / groups) * y.kernel * x.kernel;
+    return y.out_size() * x.out_size() * out_channels * (in_channels / groups) * y.kernel *
+           x.kernel;
   }
 };
 
@@ -46,9 +47,8 @@ class Conv {
 
   // x: (n_images, height, width, pixel_bytes). y: (n_images, out_height, out_width, out_channels) or null; y_bits likewise with ⌈out_channels / 8⌉ bytes. Residuals have y's shape. With
   // `planes`, x is (n_images, in_channels, height, width) floats.
-  void run(const Implementation&, const uint8_t* x, int64_t n_images,
-           const float* const* residuals, float* y, uint8_t* y_bits, int n_threads,
-           bool planes = false) const;
+  void run(const Implementation&, const uint8_t* x, int64_t n_images, const float* const* residuals,
+           float* y, uint8_t* y_bits, int n_threads, bool planes = false) const;
 
   // Rows [first, last) of one image's output, on this thread, to y, which starts with row `first`.
   void run_rows(const Implementation&, const uint8_t* image, int64_t first, int64_t last, float* y,
@@ -92,8 +92,8 @@ class Conv {
   int64_t patch_words_ = 0;  // of one product, a whole number of words
   int64_t n_blocks_ = 0;     // of one group
   std::vector<uint32_t> weight_memory_;
-  const uint32_t* weights_ = nullptr;  // (group, block, word, 16), on a cache line
-  std::vector<int32_t> correction_;    // (class of row and column, out_channels + 16)
+  const uint32_t* weights_ = nullptr;          // (group, block, word, 16), on a cache line
+  std::vector<int32_t> correction_;            // (class of row and column, out_channels + 16)
   std::vector<const int32_t*> correction_of_;  // (class of row, out_width), into correction_
   std::vector<int32_t> row_class_;
   std::vector<int32_t> lower_;

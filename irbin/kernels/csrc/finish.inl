@@ -203,7 +203,7 @@ void pack_planes(const float* x, int64_t plane, int64_t n_pixels, int64_t n_chan
 
 // Fused multiply-adds on registers alone.
 int64_t float_register_loop(int64_t n_rounds) {
-  constexpr int n_totals = 6;  // enough for the latency, few enough for 16 registers of 8 lanes
+  constexpr int n_totals = 6;     // enough for the latency, few enough for 16 registers of 8 lanes
   volatile float unknown = 0.5f;  // lanes that the compiler cannot know to be equal
   float start[kLanes];
   for (float& lane : start) lane = unknown;

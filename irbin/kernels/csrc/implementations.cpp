@@ -10,7 +10,9 @@ namespace irbin {
 const std::vector<const Implementation*>& implementations() {
   static const std::vector<const Implementation*> all{
 #if defined(IRBIN_X86)
-      &avx512_vpopcntdq, &avx512, &avx2,
+      &avx512_vpopcntdq,
+      &avx512,
+      &avx2,
 #elif defined(__aarch64__)
       &neon,
 #endif
@@ -39,11 +41,11 @@ uint64_t saved_states() {
 }
 
 uint32_t detect() {
-  constexpr uint32_t osxsave = 1u << 27, fma = 1u << 12;                 // leaf 1, ECX
-  constexpr uint32_t avx2_bit = 1u << 5;                                 // leaf 7, EBX
+  constexpr uint32_t osxsave = 1u << 27, fma = 1u << 12;                       // leaf 1, ECX
+  constexpr uint32_t avx2_bit = 1u << 5;                                       // leaf 7, EBX
   constexpr uint32_t avx512_bits = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;  // F, DQ, BW, VL
-  constexpr uint32_t vpopcntdq_bit = 1u << 14;                           // leaf 7, ECX
-  constexpr uint32_t bf16_bit = 1u << 5;                                 // leaf 7.1, EAX
+  constexpr uint32_t vpopcntdq_bit = 1u << 14;                                 // leaf 7, ECX
+  constexpr uint32_t bf16_bit = 1u << 5;                                       // leaf 7.1, EAX
   constexpr uint64_t ymm = 0x6, zmm = 0xe6;  // SSE and AVX; opmask and both halves of ZMM too
   uint32_t a = 0, b = 0, c = 0, d = 0, found = 0;
   if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & osxsave)) return 0;

@@ -1,5 +1,5 @@
-// The one file that knows Python. Addresses are checked by `irbin/kernels/native.py`, which alone
-// calls this; here the global interpreter lock is let go and sizes are passed on.
+// The one file that knows Python. Addresses are checked by the Python files of `irbin/kernels`, which
+// alone call this; here the global interpreter lock is let go and sizes are passed on.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -72,10 +72,8 @@ void activate(const std::string& name) {
 
 std::vector<std::string> needs(const Implementation& one) {
   std::vector<std::string> names;
-  if (one.needs & kAvx2) names.emplace_back("AVX2");
-  if (one.needs & kAvx512) names.emplace_back("AVX-512 F, BW, DQ, VL");
-  if (one.needs & kVpopcntdq) names.emplace_back("AVX-512 VPOPCNTDQ");
-  if (one.needs & kNeon) names.emplace_back("NEON");
+  for (const FeatureName& known : kFeatureNames)
+    if (one.needs & known.feature) names.emplace_back(known.name);
   return names;
 }
 
@@ -117,9 +115,10 @@ Transform make_transform(const std::vector<StepTuple>& steps, int64_t n_channels
     need(!has_values || values.has_value(), "a step lacks its values");
     if (values && static_cast<int64_t>(values->shape(0)) != n_channels)
       throw std::invalid_argument("a step has another number of channels");
-    if (residual < 0 || residual >= kMaxResiduals) throw std::invalid_argument("too many residuals");
-    made.append(static_cast<StepKind>(kind), residual, low, high,
-                values ? values->data() : nullptr, n_channels);
+    if (residual < 0 || residual >= kMaxResiduals)
+      throw std::invalid_argument("too many residuals");
+    made.append(static_cast<StepKind>(kind), residual, low, high, values ? values->data() : nullptr,
+                n_channels);
   }
   return made;
 }
@@ -142,8 +141,10 @@ std::unique_ptr<Conv> make_conv(
     const std::optional<std::tuple<Array<int32_t, 1>, Array<uint8_t, 1>>>& thresholds) {
   for (const int64_t n : {in_channels, out_channels, groups})
     need(n > 0 && n <= kMaxSize, "expected channels and groups of at least 1");
-  need(in_channels % groups == 0 && out_channels % groups == 0, "groups do not divide the channels");
-  const Geometry geometry{make_axis(y), make_axis(x), in_channels, out_channels, groups, floats, bfloats};
+  need(in_channels % groups == 0 && out_channels % groups == 0,
+       "groups do not divide the channels");
+  const Geometry geometry{make_axis(y), make_axis(x), in_channels, out_channels,
+                          groups,       floats,       bfloats};
   if (static_cast<int64_t>(weights.size()) !=
       out_channels * geometry.y.kernel * geometry.x.kernel * geometry.group_bytes())
     throw std::invalid_argument("the weight has another size");
@@ -157,8 +158,8 @@ std::unique_ptr<Conv> make_conv(
     lower = bounds.data();
     flips = signs.data();
   }
-  return std::make_unique<Conv>(geometry, weights.data(),
-                                      make_transform(steps, out_channels), lower, flips);
+  return std::make_unique<Conv>(geometry, weights.data(), make_transform(steps, out_channels),
+                                lower, flips);
 }
 
 std::unique_ptr<MaxPool> make_pool(const AxisTuple& y, const AxisTuple& x, int64_t n_channels,
@@ -251,9 +252,9 @@ NB_MODULE(_native, m) {
   nb::class_<MaxPool>(m, "MaxPool").def("run", run_pool);
   nb::class_<Rows>(m, "Rows").def("run", run_rows);
   m.def("conv", make_conv, nb::arg("y"), nb::arg("x"), nb::arg("in_channels"),
-        nb::arg("out_channels"), nb::arg("groups"), nb::arg("floats"), nb::arg("bfloats"), nb::arg("weights"), nb::arg("steps"),
-        nb::arg("thresholds").none());
-  m.def("max_pool", make_pool, nb::arg("y"), nb::arg("x"), nb::arg("n_channels"),
-        nb::arg("before"), nb::arg("after"), nb::arg("producer").none(), nb::keep_alive<0, 6>());
+        nb::arg("out_channels"), nb::arg("groups"), nb::arg("floats"), nb::arg("bfloats"),
+        nb::arg("weights"), nb::arg("steps"), nb::arg("thresholds").none());
+  m.def("max_pool", make_pool, nb::arg("y"), nb::arg("x"), nb::arg("n_channels"), nb::arg("before"),
+        nb::arg("after"), nb::arg("producer").none(), nb::keep_alive<0, 6>());
   m.def("rows", make_rows);
 }

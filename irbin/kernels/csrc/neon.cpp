@@ -88,8 +88,7 @@ struct V {
   }
   static uint32_t less(const Ints& v, const Ints& than) {
     uint32_t found = 0;
-    for (int i = 0; i < kQuarters; ++i)
-      found |= mask(vcltq_s32(v.q[i], than.q[i]), i);
+    for (int i = 0; i < kQuarters; ++i) found |= mask(vcltq_s32(v.q[i], than.q[i]), i);
     return found;
   }
   static void gather_signs(const float* x, int64_t plane, int n_bits, int n, uint32_t* words) {
@@ -153,11 +152,13 @@ int64_t register_loop(int64_t n_rounds) {
 
 }  // namespace
 
-const Implementation neon{
-    "neon", "bits of 128 counted by byte", kNeon, disagreements, finish_counts, finish_thresholds, nullptr,
-    products, nullptr,
-    finish_floats, maximum, pack_planes, register_loop,
-    float_register_loop};
+const Implementation neon{"neon",        "bits of 128 counted by byte",
+                          kNeon,         disagreements,
+                          finish_counts, finish_thresholds,
+                          nullptr,       products,
+                          nullptr,       finish_floats,
+                          maximum,       pack_planes,
+                          register_loop, float_register_loop};
 
 }  // namespace irbin
 

@@ -127,10 +127,9 @@ int64_t register_loop(int64_t n_rounds) {
 
 }  // namespace
 
-const Implementation portable{
-    "portable", "plain C++", 0, disagreements, finish_counts, finish_thresholds, nullptr,
-    products, nullptr, finish_floats,
-    maximum, pack_planes, register_loop,
-    float_register_loop};
+const Implementation portable{"portable",    "plain C++",        0,       disagreements,
+                              finish_counts, finish_thresholds,  nullptr, products,
+                              nullptr,       finish_floats,      maximum, pack_planes,
+                              register_loop, float_register_loop};
 
 }  // namespace irbin

@@ -160,12 +160,13 @@ class Pool {
 };
 
 #if defined(__unix__) || defined(__APPLE__)
-[[maybe_unused]] const int watching = pthread_atfork([] { shared.lock(); }, [] { shared.unlock(); },
-                                    [] {
-                                      own_pool = nullptr;
-                                      is_forked.store(true, std::memory_order_relaxed);
-                                      shared.unlock();
-                                    });
+[[maybe_unused]] const int watching =
+    pthread_atfork([] { shared.lock(); }, [] { shared.unlock(); },
+                   [] {
+                     own_pool = nullptr;
+                     is_forked.store(true, std::memory_order_relaxed);
+                     shared.unlock();
+                   });
 #endif
 
 }  // namespace

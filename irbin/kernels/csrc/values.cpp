@@ -31,8 +31,7 @@ void transform(const Implementation& how, const Transform& steps, const float* x
 
 void pack_planes(const Implementation& how, const float* x, int64_t n_images, int64_t n_channels,
                  int64_t n_pixels, uint8_t* bits, int n_threads) {
-  const int64_t n_parts =
-      useful_threads(n_images * n_pixels * n_channels * kMacsAFloat, n_threads);
+  const int64_t n_parts = useful_threads(n_images * n_pixels * n_channels * kMacsAFloat, n_threads);
   const int64_t bits_stride = (n_channels + 7) / 8;
   constexpr int64_t n_strip = 64;  // pixels of a plane read one after the other
   const int64_t strips = (n_pixels + n_strip - 1) / n_strip, n = n_images * strips;
@@ -51,7 +50,9 @@ struct MaxPool::Rows {
   static constexpr int64_t kBatch = 4;  // rows computed at once
 
   Rows(const Implementation& implementation, const MaxPool& pool, bool from_planes)
-      : how(implementation), pool_(pool), planes(from_planes),
+      : how(implementation),
+        pool_(pool),
+        planes(from_planes),
         row_floats(pool.x_.size * pool.n_channels_) {
     if (!is_computed()) return;
     const int64_t reach = std::min((pool.y_.kernel - 1) * pool.y_.dilation + 1, pool.y_.size);
@@ -131,8 +132,8 @@ void MaxPool::run(const Implementation& how, const uint8_t* x, int64_t n_images,
     image_bytes = made_by.y.size * made_by.x.size * made_by.pixel_bytes();
     work += made_by.n_macs() * (made_by.floats ? kWordBits : 1);
   }
-  const int64_t n_parts = std::min<int64_t>(useful_threads(n_images * work, n_threads),
-                                            std::max<int64_t>(n_rows, 1));
+  const int64_t n_parts =
+      std::min<int64_t>(useful_threads(n_images * work, n_threads), std::max<int64_t>(n_rows, 1));
   parallel(static_cast<int>(n_parts), [&](int part) {
     Rows rows(how, *this, planes);
     std::vector<float> line(static_cast<size_t>(out_width * n_channels_));

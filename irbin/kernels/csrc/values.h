@@ -27,13 +27,16 @@ class MaxPool {
   // The producer must outlive this, add no residual, and there is none or no `before`.
   MaxPool(const Axis& y, const Axis& x, int64_t n_channels, Transform before, Transform after,
           const Conv* producer)
-      : y_(y), x_(x), n_channels_(n_channels), before_(std::move(before)),
-        after_(std::move(after)), producer_(producer) {}
+      : y_(y),
+        x_(x),
+        n_channels_(n_channels),
+        before_(std::move(before)),
+        after_(std::move(after)),
+        producer_(producer) {}
 
   // x: (n_images, height, width, n_channels), or what the producer reads; the rest as in Conv::run.
-  void run(const Implementation&, const uint8_t* x, int64_t n_images,
-           const float* const* residuals, float* y, uint8_t* y_bits, int n_threads,
-           bool planes = false) const;
+  void run(const Implementation&, const uint8_t* x, int64_t n_images, const float* const* residuals,
+           float* y, uint8_t* y_bits, int n_threads, bool planes = false) const;
 
   const Axis& y() const { return y_; }
   const Axis& x() const { return x_; }

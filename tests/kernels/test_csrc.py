@@ -1,0 +1,46 @@
+"""The C++ is laid out as `.clang-format` says."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted(
+    path
+    for path in (ROOT / "irbin" / "kernels" / "csrc").iterdir()
+    if path.suffix in {".cpp", ".h", ".inl"}
+)
+EXTRAS = (ROOT / "pyproject.toml").read_text("utf-8")
+
+
+def _formatter() -> str | None:
+    """clang-format of the version that `irbin[test]` brings: others lay out otherwise."""
+    path, wanted = shutil.which("clang-format"), re.search(r"clang-format==([\d.]+)", EXTRAS)
+    if path is None or wanted is None:
+        return None
+    told = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
+    return path if wanted[1] in told else None
+
+
+def test_the_sources_are_there() -> None:
+    assert len(SOURCES) > 20
+    assert "clang-format==" in EXTRAS
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
+def test_a_source_is_laid_out_as_said(source: Path) -> None:
+    formatter = _formatter()
+    if formatter is None:
+        pytest.skip("no clang-format of the version in pyproject.toml")
+    done = subprocess.run(
+        [formatter, "--style=file", "--dry-run", "-Werror", str(source)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
