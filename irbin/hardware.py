@@ -57,9 +57,13 @@ def _said(*command: str) -> str:
     """What a program of the system prints; '' where there is none or it fails."""
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=10,
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
             env={**os.environ, "LC_ALL": "C"},
-        )  # fmt: skip
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

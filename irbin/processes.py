@@ -288,10 +288,16 @@ def _is_lost(error: RuntimeError) -> bool:
 
 
 _WORDS_OF_LOSS = (
-    "Connection closed by peer", "Connection reset", "Broken pipe", "pair closure", "Socket closed",
-    "Timed out waiting", "ncclRemoteError", "Connection closed by remote peer",
+    "Connection closed by peer",
+    "Connection reset",
+    "Broken pipe",
+    "pair closure",
+    "Socket closed",
+    "Timed out waiting",
+    "ncclRemoteError",
+    "Connection closed by remote peer",
     "Watchdog caught collective operation timeout",
-)  # fmt: skip
+)
 """gloo's, then NCCL's, which may call a lost process an internal error (NVIDIA/nccl issue 795).
 
 What else NCCL may report is no loss: a lack of memory, two processes on one GPU.

@@ -71,9 +71,12 @@ def plan(source: Source, *, source_options: SourceOptions | None = None, **optio
 
 
 def inspect(
-    source: Source, *, source_options: SourceOptions | None = None, stage: Stage = ignore,
+    source: Source,
+    *,
+    source_options: SourceOptions | None = None,
+    stage: Stage = ignore,
     **options: Any,
-) -> tuple[Plan, SourceRecord]:  # fmt: skip
+) -> tuple[Plan, SourceRecord]:
     """As `plan`, with the record of the network; `stage` is told what is being done."""
     stage("reading the network", 0, 0)
     network = open_network(source, source_options)
@@ -208,9 +211,16 @@ def finetune(
         if group.is_first and network is not opened and network.plan:
             listener.say(conversion_line(network.plan, file.name))
         return finetune_network(
-            network, data, settings, Path(out), teacher=chosen_teacher, resume=resume, group=group,
-            listener=listener, inputs=inputs,
-        )  # fmt: skip
+            network,
+            data,
+            settings,
+            Path(out),
+            teacher=chosen_teacher,
+            resume=resume,
+            group=group,
+            listener=listener,
+            inputs=inputs,
+        )
 
 
 def evaluate(
@@ -248,9 +258,14 @@ def evaluate(
     if kind == "packed":  # it runs on the CPU, in float32
         device, amp = "cpu", None
     subject = Subject(
-        name_of(source), kind, class_names(dataset), param_count(network),
-        size_bytes(source, network), record.preprocessing, record.stated_by,
-    )  # fmt: skip
+        name_of(source),
+        kind,
+        class_names(dataset),
+        param_count(network),
+        size_bytes(source, network),
+        record.preprocessing,
+        record.stated_by,
+    )
     with joined(device) as group:
         found = evaluate_model(
             module.to(group.device),

@@ -95,6 +95,18 @@ def test_files_hold_one_idea_and_stay_short() -> None:
     assert not too_long
 
 
+def test_the_formatter_lays_out_everything() -> None:
+    root = Path(__file__).parents[1]
+    own = [
+        f"{path.relative_to(root)}: {line.strip()}"
+        for folder in ("irbin", "docs")
+        for path in sources(root / folder)
+        for line in path.read_text("utf-8").splitlines()
+        if re.search(r"# fmt: (skip|off)", line)
+    ]
+    assert own == []
+
+
 def test_functions_stay_under_sixty_lines() -> None:
     too_long = {}
     for path in SOURCES:

@@ -166,9 +166,14 @@ def standing(task: Task, runs: Path) -> Standing:
     n_left = max(0, n_epochs - len(done))
     left = n_left * mean(seconds[-RECENT:]) / 3600
     return Standing(
-        "begun" if n_left else "finished", len(done), n_epochs, sum(seconds) / 3600, left, True,
+        "begun" if n_left else "finished",
+        len(done),
+        n_epochs,
+        sum(seconds) / 3600,
+        left,
+        True,
         tops[-1] if tops else None,
-    )  # fmt: skip
+    )
 
 
 def nothing_saved(out: Path) -> bool:

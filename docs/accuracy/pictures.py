@@ -26,9 +26,10 @@ def draw(axes: Any, chosen: list[Experiment], points: list[Row]) -> None:
     for experiment, color in zip(chosen, line_colors(len(chosen)), strict=True):
         for seed in experiment.seeds:
             mine = [
-                point for point in points
+                point
+                for point in points
                 if (point["experiment"], point["seed"]) == (experiment.name, str(seed))
-            ]  # fmt: skip
+            ]
             label = experiment.label if seed == experiment.seeds[0] else None
             epochs = [int(point["epoch"]) + 1 for point in mine]
             axes.plot(epochs, [float(point["top1"]) for point in mine], color=color, label=label)

@@ -31,8 +31,17 @@ from irbin.errors import IrbinError
 from irbin.files import remove, write_file
 
 from experiments import (  # isort: skip
-    HERE, Task, experiments, folder, nothing_saved, place, standing, start, tasks, waits_for,
-)  # fmt: skip
+    HERE,
+    Task,
+    experiments,
+    folder,
+    nothing_saved,
+    place,
+    standing,
+    start,
+    tasks,
+    waits_for,
+)
 from queueing import BusyError, Ender, Log, locked, side_by_side, status  # isort: skip
 
 if TYPE_CHECKING:
@@ -78,9 +87,13 @@ def run(task: Task, where: Where, log: Log) -> bool:
         if not source.exists():
             log(f"{task.name}: converts {begins_with}")
             irbin.convert(
-                begins_with, source, data=data, calibrate=1024,
-                source_options=SourceOptions(seed=task.seed), **experiment.convert,
-            )  # fmt: skip
+                begins_with,
+                source,
+                data=data,
+                calibrate=1024,
+                source_options=SourceOptions(seed=task.seed),
+                **experiment.convert,
+            )
     settings = resolve_recipe(experiment.recipe, experiment.set, experiment.convert is not None)
     teacher = None
     if settings.distill and experiment.teacher is not None:
@@ -95,11 +108,19 @@ def run(task: Task, where: Where, log: Log) -> bool:
             raise KeyboardInterrupt
 
     record = irbin.finetune(
-        source, out, data=data, source_options=SourceOptions(seed=task.seed),
-        recipe=experiment.recipe, overrides={**experiment.set, "seed": task.seed},
-        resume=out.exists(), teacher=teacher, device=where.device, report=report,
-        on_epoch=heart.epoch, say=lambda line: log(f"{task.name}: {line}"),
-    )  # fmt: skip
+        source,
+        out,
+        data=data,
+        source_options=SourceOptions(seed=task.seed),
+        recipe=experiment.recipe,
+        overrides={**experiment.set, "seed": task.seed},
+        resume=out.exists(),
+        teacher=teacher,
+        device=where.device,
+        report=report,
+        on_epoch=heart.epoch,
+        say=lambda line: log(f"{task.name}: {line}"),
+    )
     return not record.interrupted
 
 

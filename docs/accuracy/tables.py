@@ -31,9 +31,22 @@ PAGE = HERE.parent / "accuracy.md"
 RESULTS, CURVES = HERE / "results.csv", HERE / "curves.csv"
 PUBLISHED = HERE / "published.yaml"
 COLUMNS = (
-    "experiment", "seed", "epochs", "batch_size", "top1", "packed_top1", "packed_images",
-    "signs_kept", "hours", "threads", "processor", "started", "torch", "git", "source",
-)  # fmt: skip
+    "experiment",
+    "seed",
+    "epochs",
+    "batch_size",
+    "top1",
+    "packed_top1",
+    "packed_images",
+    "signs_kept",
+    "hours",
+    "threads",
+    "processor",
+    "started",
+    "torch",
+    "git",
+    "source",
+)
 
 Row = dict[str, str]
 
@@ -134,11 +147,13 @@ def _signs_kept(out: Path, runs: Path) -> str:
         return ""
     before, after = (irbin.open_network(place) for place in (converted, out / "last"))
     assert before.plan is not None
-    same = torch.cat([
-        (before.module.get_submodule(name).binary_weight() > 0).flatten()
-        == (after.module.get_submodule(name).binary_weight() > 0).flatten()
-        for name in before.plan.binary_names
-    ])  # fmt: skip
+    same = torch.cat(
+        [
+            (before.module.get_submodule(name).binary_weight() > 0).flatten()
+            == (after.module.get_submodule(name).binary_weight() > 0).flatten()
+            for name in before.plan.binary_names
+        ]
+    )
     return f"{100 * same.float().mean().item():.1f}"
 
 

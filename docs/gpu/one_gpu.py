@@ -122,14 +122,23 @@ class Checks:
         self.heard.notes.clear()
         interval = max(1, min(20, last // 2)) if last else 20
         overrides = {
-            "epochs": 1, "distill": False, "log_interval": interval, "seed": 1, "warmup_epochs": 0,
+            "epochs": 1,
+            "distill": False,
+            "log_interval": interval,
+            "seed": 1,
+            "warmup_epochs": 0,
             **knobs,
-        }  # fmt: skip
+        }
         record = irbin.finetune(
-            self.out / "conv", self.out / name, data=self.data, overrides=overrides, resume=resume,
-            teacher="paper:resnet20" if overrides["distill"] else None, device=self.device,
+            self.out / "conv",
+            self.out / name,
+            data=self.data,
+            overrides=overrides,
+            resume=resume,
+            teacher="paper:resnet20" if overrides["distill"] else None,
+            device=self.device,
             report=report,
-        )  # fmt: skip
+        )
         if not clock:
             raise RuntimeError(f"{name}: no step was reported; had the run ended before?")
         begin, end = clock[len(clock) // 2], clock[-1]
@@ -217,11 +226,17 @@ class Checks:
         ways: dict[str, dict[str, Any]] = {
             "half": {"amp": "float16" if self.on_gpu else "bfloat16", "clip_grad": 1.0},
             "blocks": {"distill": True, "distill_blocks": 1.0, "compile": True},
-            "mixed": {"model_ema": True, "mixup": 0.2, "cutmix": 1.0, "reprob": 0.3,
-                      "color_jitter": 0.4, "compile": True},
+            "mixed": {
+                "model_ema": True,
+                "mixup": 0.2,
+                "cutmix": 1.0,
+                "reprob": 0.3,
+                "color_jitter": 0.4,
+                "compile": True,
+            },
             "stages": {"epochs": 2, "float_epochs": 1, "compile": True},
             "accum": {"grad_accum_steps": 2, "compile": True},
-        }  # fmt: skip
+        }
         for name, knobs in ways.items():
             run = self.train(name, **knobs)
             self.say(not self.heard.fell_back, f"{name}: loss {run.losses[-1]:.3f}")
@@ -241,8 +256,14 @@ class Checks:
     def all(self) -> list[Callable[[], None]]:
         """In order; later ones use what earlier ones trained."""
         return [
-            self.graphs, self.slope, self.crops, self.waits, self.resume, self.paths, self.answers,
-        ]  # fmt: skip
+            self.graphs,
+            self.slope,
+            self.crops,
+            self.waits,
+            self.resume,
+            self.paths,
+            self.answers,
+        ]
 
 
 def gradient(net: Callable[[Tensor], Tensor], module: nn.Module, images: Tensor) -> Tensor:

@@ -297,11 +297,17 @@ def _line(row: Row) -> str:
     size = f"{row.float_bytes / row.packed_bytes:.1f}×" if row.packed_bytes else ""
     star = "*" if row.unseen else ""
     cells = (
-        row.family, f"`{row.source.removeprefix('torchvision:')}`", str(row.input_size),
-        f"{row.n_binary} / {row.n_layers}{star}", f"{row.macs_share:.1f} %", size,
-        f"{row.packed_bytes:,}", f"{row.speed_up:.1f}×", _mark(row.agreement_1w1a),
+        row.family,
+        f"`{row.source.removeprefix('torchvision:')}`",
+        str(row.input_size),
+        f"{row.n_binary} / {row.n_layers}{star}",
+        f"{row.macs_share:.1f} %",
+        size,
+        f"{row.packed_bytes:,}",
+        f"{row.speed_up:.1f}×",
+        _mark(row.agreement_1w1a),
         _mark(row.agreement_1w32a),
-    )  # fmt: skip
+    )
     return "| " + " | ".join(cells) + " |"
 
 

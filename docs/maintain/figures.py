@@ -26,9 +26,18 @@ LONG = 300
 N_SHOWN = 10
 """Files and tests that are named."""
 _NESTING = (
-    ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match, ast.AsyncFor, ast.AsyncWith,
-    ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef,
-)  # fmt: skip
+    ast.If,
+    ast.For,
+    ast.While,
+    ast.With,
+    ast.Try,
+    ast.Match,
+    ast.AsyncFor,
+    ast.AsyncWith,
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.ClassDef,
+)
 _MARKS = {
     "fmt: skip": re.compile(r"#\s*fmt: skip"),
     "type: ignore": re.compile(r"#\s*type: ignore"),
@@ -169,9 +178,11 @@ def room_lines(root: Path) -> list[str]:
     floors = list(dict.fromkeys(room.name for room in rooms(page)))
     loose = [room for room in out if (package / f"{room}.py").is_file()]
     against = [
-        f"{one} → {other}" for one, others in sorted(out.items()) for other in sorted(others)
+        f"{one} → {other}"
+        for one, others in sorted(out.items())
+        for other in sorted(others)
         if one in floors and other in floors and floors.index(one) < floors.index(other)
-    ]  # fmt: skip
+    ]
     unlisted = sorted(set(out) - set(floors) - {"__init__", "__main__"})
     lines = [
         f"rooms: {len(out)}, of which loose files: {len(loose)}",
@@ -211,9 +222,10 @@ def time_lines(report: Path) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit code."""
     parser = argparse.ArgumentParser(
-        "python -m docs.maintain.figures", description=__doc__,
+        "python -m docs.maintain.figures",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     parser.add_argument("checkout", nargs="?", type=Path, default=ROOT)
     parser.add_argument("--junit", type=Path, help="what `pytest --junitxml` wrote")
     given = parser.parse_args(arguments)

@@ -129,8 +129,10 @@ def _check(asked: AnalysisOptions) -> None:
 
 def _budget(asked: AnalysisOptions) -> Budget | None:
     limits: dict[BudgetKind, float | None] = {
-        "bytes": asked.max_bytes, "latency": asked.max_latency, "drop": asked.max_drop,
-    }  # fmt: skip
+        "bytes": asked.max_bytes,
+        "latency": asked.max_latency,
+        "drop": asked.max_drop,
+    }
     given = [Budget(kind, limit) for kind, limit in limits.items() if limit is not None]
     if len(given) > 1:
         names = ", ".join(f"`max_{budget.kind}=`" for budget in given)
@@ -213,16 +215,25 @@ def _within(
 def _sensitivity(space: Choices, name: str, measured: Measured, base: Measured) -> LayerSensitivity:
     increase, error = measured.increase(base)
     return LayerSensitivity(
-        name, space.groups[name], measured.loss, measured.top1, increase, error,
-        space.bytes_saved(name), space.seconds_saved(name),
-    )  # fmt: skip
+        name,
+        space.groups[name],
+        measured.loss,
+        measured.top1,
+        increase,
+        error,
+        space.bytes_saved(name),
+        space.seconds_saved(name),
+    )
 
 
 def _point(space: Choices, names: Collection[str], measured: Measured) -> PathPoint:
     return PathPoint(
-        len(space.layers(names)), space.packed_bytes(names), space.seconds(names), measured.loss,
+        len(space.layers(names)),
+        space.packed_bytes(names),
+        space.seconds(names),
+        measured.loss,
         measured.top1,
-    )  # fmt: skip
+    )
 
 
 def _proposal(
@@ -230,9 +241,12 @@ def _proposal(
 ) -> Proposal:
     options = space.options(names)
     return Proposal(
-        budget, options, options.keep[len(space.full.options.keep) :], space.layers(names),
+        budget,
+        options,
+        options.keep[len(space.full.options.keep) :],
+        space.layers(names),
         _point(space, names, measured),
-    )  # fmt: skip
+    )
 
 
 def _mark_front(found: _Findings) -> None:

@@ -141,9 +141,15 @@ def _onnxruntime(network: nn.Module, images: Tensor, n_threads: int, _: list[str
     with TemporaryDirectory() as folder:
         plain, quantized = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
         torch.onnx.export(
-            network, (images,), plain, input_names=[INPUT], opset_version=18,
-            dynamo=True, external_data=False, verbose=False,
-        )  # fmt: skip
+            network,
+            (images,),
+            plain,
+            input_names=[INPUT],
+            opset_version=18,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
         _quantize_onnx(plain, quantized, images)
         yield "onnxruntime fp32", "onnxruntime", _session(plain, n_threads)
         yield "onnxruntime int8", "onnxruntime", _session(quantized, n_threads)
@@ -158,10 +164,15 @@ def _quantize_onnx(plain: Path, quantized: Path, images: Tensor) -> None:
     quant_pre_process(plain, fused)
     feeds = iter([{INPUT: batch} for batch in _calibration(images)])
     quantize_static(
-        fused, quantized, SimpleNamespace(get_next=lambda: next(feeds, None)),
-        quant_format=QuantFormat.QDQ, calibrate_method=CalibrationMethod.MinMax,
-        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, per_channel=True,
-    )  # fmt: skip
+        fused,
+        quantized,
+        SimpleNamespace(get_next=lambda: next(feeds, None)),
+        quant_format=QuantFormat.QDQ,
+        calibrate_method=CalibrationMethod.MinMax,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+    )
 
 
 def _session(path: Path, n_threads: int) -> Run:

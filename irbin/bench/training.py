@@ -153,25 +153,37 @@ def _networks(network: Network, recipe: RecipeFile, options: dict[str, Any]) -> 
 
 
 def _loader(
-    network: Network, recipe: Recipe, data: DataOptions | None, batch_size: int, group: Group,
+    network: Network,
+    recipe: Recipe,
+    data: DataOptions | None,
+    batch_size: int,
+    group: Group,
     report: Stage,
-) -> Loader:  # fmt: skip
+) -> Loader:
     """Training batches as the loop gets them."""
     if data is not None:
         return open_loaders(network, data, recipe, group, report)[0]
     source = network.source
     knobs = {field.name: getattr(recipe, field.name) for field in fields(Augmentation)}
     return random_loader(
-        source.preprocessing, source.num_classes, Augmentation(**knobs), batch_size,
-        seed=recipe.seed, device=group.device, accumulation=recipe.grad_accum_steps,
+        source.preprocessing,
+        source.num_classes,
+        Augmentation(**knobs),
+        batch_size,
+        seed=recipe.seed,
+        device=group.device,
+        accumulation=recipe.grad_accum_steps,
         channels_last=uses_channels_last(recipe, network.module, group.device),
-    )  # fmt: skip
+    )
 
 
 def _runs(
-    networks: dict[str, Network], recipe: Recipe, train: Loader, group: Group,
+    networks: dict[str, Network],
+    recipe: Recipe,
+    train: Loader,
+    group: Group,
     report: Stage,
-) -> tuple[dict[str, Run], str]:  # fmt: skip
+) -> tuple[dict[str, Run], str]:
     """Both networks ready to train, and how they will, in words."""
     shape = networks[BINARY].source.preprocessing.input_size
     module = networks[BINARY].module.to(group.device)
@@ -183,9 +195,14 @@ def _runs(
             report(f"compiling the {name} network", 0, 0)
         network.module.to(group.device)
         runs[name] = make_run(  # one process, neither saved nor evaluated
-            network, recipe, Path(), group, (train, train), n_steps=WORTH_COMPILING,
+            network,
+            recipe,
+            Path(),
+            group,
+            (train, train),
+            n_steps=WORTH_COMPILING,
             must_compile=must_compile,
-        )  # fmt: skip
+        )
         runs[name].module.train()
     return runs, path
 

@@ -113,8 +113,11 @@ def ede_sign(x: Tensor, t: Tensor, k: Tensor, r: Tensor | None = None) -> Tensor
 
 
 def ste_sign(
-    x: Tensor, t: Tensor, k: Tensor, r: Tensor | None = None,  # noqa: ARG001 - as all have
-) -> Tensor:  # fmt: skip
+    x: Tensor,
+    t: Tensor,  # noqa: ARG001
+    k: Tensor,  # noqa: ARG001
+    r: Tensor | None = None,
+) -> Tensor:
     """sign with the clipped straight-through gradient (Hubara et al., NeurIPS 2016, eq. 4).
 
     Forward:   y = sign(x)
@@ -134,8 +137,11 @@ def ste_sign(
 
 
 def triangle_sign(
-    x: Tensor, t: Tensor, k: Tensor, r: Tensor | None = None,  # noqa: ARG001 - as all have
-) -> Tensor:  # fmt: skip
+    x: Tensor,
+    t: Tensor,  # noqa: ARG001
+    k: Tensor,  # noqa: ARG001
+    r: Tensor | None = None,
+) -> Tensor:
     """sign with a slope that falls to both sides (Bi-Real Net, Liu et al., ECCV 2018, ApproxSign).
 
     Forward:   y = sign(x)
@@ -157,8 +163,11 @@ def triangle_sign(
 
 
 def identity_sign(
-    x: Tensor, t: Tensor, k: Tensor, r: Tensor | None = None,  # noqa: ARG001 - as all have
-) -> Tensor:  # fmt: skip
+    x: Tensor,
+    t: Tensor,  # noqa: ARG001
+    k: Tensor,  # noqa: ARG001
+    r: Tensor | None = None,  # noqa: ARG001 - as all have
+) -> Tensor:
     """sign with the unclipped straight-through gradient; for weights only.
 
     Forward:   y = sign(x)

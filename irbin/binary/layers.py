@@ -239,11 +239,17 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):
     def from_float(cls, layer: nn.Conv2d, method: Method, phase: EdePhase) -> BinaryConv2d:
         """A binary layer that takes over `layer`'s parameters (shared, not copied) and settings."""
         new = cls(
-            layer.in_channels, layer.out_channels, cast("tuple[int, int]", layer.kernel_size),
-            cast("tuple[int, int]", layer.stride), cast("tuple[int, int] | str", layer.padding),
-            cast("tuple[int, int]", layer.dilation), layer.groups, layer.bias is not None,
-            layer.padding_mode, device="meta",
-        )  # fmt: skip
+            layer.in_channels,
+            layer.out_channels,
+            cast("tuple[int, int]", layer.kernel_size),
+            cast("tuple[int, int]", layer.stride),
+            cast("tuple[int, int] | str", layer.padding),
+            cast("tuple[int, int]", layer.dilation),
+            layer.groups,
+            layer.bias is not None,
+            layer.padding_mode,
+            device="meta",
+        )
         new.weight, new.bias = layer.weight, layer.bias
         new.padding_rule = "same" if pads_by_input_size(layer) else "fixed"
         new._set_method(method, phase, gain_of(layer), layer.in_channels)

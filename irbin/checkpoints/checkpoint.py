@@ -193,9 +193,12 @@ def _refuse_integers(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], w
 
 
 def _mismatch(
-    own: Mapping[str, Tensor], state: Mapping[str, Tensor], where: str, error: Exception,
+    own: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    where: str,
+    error: Exception,
     hint: str | None,
-) -> str:  # fmt: skip
+) -> str:
     missing = [name for name in own if name not in state]
     unexpected = [name for name in state if name not in own]
     shapes = [n for n in own if n in state and own[n].shape != state[n].shape]

@@ -83,9 +83,14 @@ class Filled:
 
 
 def fill(
-    target: Target, file: Checkpoint, where: str, *, remap: bool = False, rename: Rename = as_is,
+    target: Target,
+    file: Checkpoint,
+    where: str,
+    *,
+    remap: bool = False,
+    rename: Rename = as_is,
     ignore_extra: bool = False,
-) -> Filled:  # fmt: skip
+) -> Filled:
     """Copies a file's tensors into the network, in place.
 
     Args:
@@ -186,10 +191,10 @@ def _with_head(
     """`tensors` with the network's own random head where the file's has other classes or none."""
     own = target.own
     amiss = [
-        n for n in own
-        if not n.endswith(COUNTER)
-        and (n not in tensors or own[n].shape != tensors[n].shape)
-    ]  # fmt: skip
+        n
+        for n in own
+        if not n.endswith(COUNTER) and (n not in tensors or own[n].shape != tensors[n].shape)
+    ]
     if not amiss or not all(name in target.head for name in amiss):
         return tensors, []  # complete, or what differs is not the head's
     shapes = [(tensors[n].shape, own[n].shape) for n in amiss if n in tensors]

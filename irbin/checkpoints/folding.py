@@ -29,9 +29,10 @@ class Folded(NamedTuple):
 def weight_norm(size: Tensor, direction: Tensor) -> Tensor:
     """g · v / ‖v‖ (Salimans and Kingma, 2016); the norm over the axes along which `size` is 1."""
     axes = [
-        axis for axis in range(direction.dim())
+        axis
+        for axis in range(direction.dim())
         if size.dim() != direction.dim() or size.shape[axis] == 1
-    ]  # fmt: skip
+    ]
     length: Tensor = torch.linalg.vector_norm(direction, dim=axes, keepdim=True)
     return direction * (size / length)
 
@@ -59,14 +60,24 @@ class _Kind(NamedTuple):
 
 
 _KINDS = (
-    _Kind("weight_norm", ("{0}parametrizations.{1}.original0", "{0}parametrizations.{1}.original1"),
-          weight_norm),
+    _Kind(
+        "weight_norm",
+        ("{0}parametrizations.{1}.original0", "{0}parametrizations.{1}.original1"),
+        weight_norm,
+    ),
     _Kind("weight_norm", ("{0}{1}_g", "{0}{1}_v"), weight_norm),
-    _Kind("spectral_norm", ("{0}parametrizations.{1}.original", "{0}parametrizations.{1}.0._u",
-                            "{0}parametrizations.{1}.0._v"), spectral_norm),
+    _Kind(
+        "spectral_norm",
+        (
+            "{0}parametrizations.{1}.original",
+            "{0}parametrizations.{1}.0._u",
+            "{0}parametrizations.{1}.0._v",
+        ),
+        spectral_norm,
+    ),
     _Kind("spectral_norm", ("{0}{1}_orig", "{0}{1}_u", "{0}{1}_v"), spectral_norm),
     _Kind("pruning", ("{0}{1}_orig", "{0}{1}_mask"), pruned),
-)  # fmt: skip
+)
 
 _FIRST_PART = re.compile(
     r"(?P<layer>(?:.*\.)?)(?:parametrizations\.(?P<new>\w+)\.original0?|(?P<old>\w+?)_(?:g|orig))"
@@ -100,6 +111,8 @@ def folded(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Folded:
                     del kept[part]
                 kept[plain] = weight
                 made.setdefault(kind.name, []).append(plain)
-    notes = tuple(f"computed {names_of(names)} from the parts that {kind} leaves"
-                  for kind, names in made.items())  # fmt: skip
+    notes = tuple(
+        f"computed {names_of(names)} from the parts that {kind} leaves"
+        for kind, names in made.items()
+    )
     return Folded(kept if made else tensors, notes)

@@ -17,14 +17,30 @@ from irbin.errors import SourceError
 from irbin.messages import N_NAMED, names_of
 
 AVERAGED = (
-    "state_dict_ema", "model_ema", "ema", "ema_state_dict", "module_ema", "ema_model", "params_ema",
-)  # fmt: skip
+    "state_dict_ema",
+    "model_ema",
+    "ema",
+    "ema_state_dict",
+    "module_ema",
+    "ema_model",
+    "params_ema",
+)
 """Where training programs put averaged weights: timm, torchvision, and others."""
 
 PLAIN = (
-    "state_dict", "model", "model_state_dict", "model_state", "module", "net", "network",
-    "checkpoint", "weights", "params", "backbone", "encoder",
-)  # fmt: skip
+    "state_dict",
+    "model",
+    "model_state_dict",
+    "model_state",
+    "module",
+    "net",
+    "network",
+    "checkpoint",
+    "weights",
+    "params",
+    "backbone",
+    "encoder",
+)
 """Where they put the weights as trained."""
 
 _NO_WEIGHTS = ("optim", "sched", "scaler", "args", "hyper_parameters", "callbacks", "loops")
@@ -194,9 +210,10 @@ def _told(parts: list[Part], chosen: Part, where: str, use_ema: bool) -> tuple[s
     if chosen.is_averaged and not use_ema:
         return (f"{where}: took the averaged weights under `{chosen.key}`, it has no others",)
     left = [
-        part for part in parts
+        part
+        for part in parts
         if part is not chosen and part.is_averaged == use_ema and _has_arrays(part)
-    ]  # fmt: skip
+    ]
     if not left:
         return ()
     taken = f"under `{chosen.key}`" if chosen.path else "at its top level"

@@ -76,9 +76,13 @@ def analyze(
 
     with json_alone(json_to), counting(f"analyzing {spec}") as report:
         record = measure(
-            spec, data=options, source_options=network.options(source),
-            device=pick_device(device), report=report, **asked,
-        )  # fmt: skip
+            spec,
+            data=options,
+            source_options=network.options(source),
+            device=pick_device(device),
+            report=report,
+            **asked,
+        )
     _print(record, json_to)
     if record.proposal is not None:
         named = ([] if source is None else [source]) + words(network)

@@ -90,14 +90,15 @@ def _print_version(wanted: bool) -> None:
 def top(
     version: Annotated[  # its callback prints
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True,
-                     help="Print the version and leave."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and leave."
+        ),
     ] = False,
     with_traceback: Annotated[  # `main` takes it out of the command line
         bool,
         typer.Option(TRACEBACK_FLAG, help="Show where an error came from; works in any position."),
     ] = False,
-) -> None:  # fmt: skip
+) -> None:
     """Options of the program itself; the commands have theirs."""
 
 

@@ -50,9 +50,13 @@ class TimingFlags(Flags, record=TimingOptions):
 
 
 class TrainFlags(
-    Flags, record=Recipe, defaults="hidden", only=("amp", "channels_last", "compile"),
-    panel=TRAINING, shown="the recipe's",
-):  # fmt: skip
+    Flags,
+    record=Recipe,
+    defaults="hidden",
+    only=("amp", "channels_last", "compile"),
+    panel=TRAINING,
+    shown="the recipe's",
+):
     """How a step is trained; None where nothing was given."""
 
     recipe: Annotated[str | None, elsewhere(RecipeName, TRAINING, "default")] = None
@@ -127,9 +131,13 @@ def bench(
 
     with json_alone(json_to), stages() as report:
         record = benchmark(
-            spec, batch_size=batch_size or BATCH_SIZE, against=peers, float_math=float_math,
-            report=report, **common,
-        )  # fmt: skip
+            spec,
+            batch_size=batch_size or BATCH_SIZE,
+            against=peers,
+            float_math=float_math,
+            report=report,
+            **common,
+        )
     _show(record, json_to)
 
 
@@ -162,9 +170,15 @@ def _bench_training(
 
     with json_alone(json_to), stages() as report:
         record = benchmark_training(
-            spec, data=data, batch_size=batch_size, recipe=training.recipe,
-            overrides=training.overrides(), device=device, report=report, **common,
-        )  # fmt: skip
+            spec,
+            data=data,
+            batch_size=batch_size,
+            recipe=training.recipe,
+            overrides=training.overrides(),
+            device=device,
+            report=report,
+            **common,
+        )
     _show_training(record, json_to)
 
 

@@ -177,9 +177,11 @@ def _console(stderr: bool, lasting: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     bound = (stream is not None and stream.isatty()) or "COLUMNS" in os.environ
     return Console(
-        file=stream if lasting else None, stderr=stderr, width=None if bound else UNBOUND_WIDTH,
+        file=stream if lasting else None,
+        stderr=stderr,
+        width=None if bound else UNBOUND_WIDTH,
         highlight=False,
-    )  # fmt: skip
+    )
 
 
 def say(console: Console, line: str, style: str = "") -> None:

@@ -35,8 +35,13 @@ def convert(
     source: Source = None,
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", "-c", metavar="NAME|FILE", autocompletion=complete_recipe,
-                     help="Recipe that sets defaults for all this, and may name the SOURCE."),
+        typer.Option(
+            "--recipe",
+            "-c",
+            metavar="NAME|FILE",
+            autocompletion=complete_recipe,
+            help="Recipe that sets defaults for all this, and may name the SOURCE.",
+        ),
     ] = None,
     calibrate: Annotated[
         int | None,
@@ -50,11 +55,15 @@ def convert(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, metavar="N", show_default=f"the recipe's, else {DEFAULT_SEED}",
-                     help="Decides weights that are not loaded."),
+        typer.Option(
+            min=0,
+            metavar="N",
+            show_default=f"the recipe's, else {DEFAULT_SEED}",
+            help="Decides weights that are not loaded.",
+        ),
     ] = None,
     overwrite: Overwrite = False,
-) -> None:  # fmt: skip
+) -> None:
     """Turn a float network into a binary one, ready to fine-tune.
 
     Writes a folder that timm users know (config.json, model.safetensors). With --data-dir,

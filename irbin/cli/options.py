@@ -31,14 +31,23 @@ Overwrite = Annotated[
 ]
 Device = Annotated[
     str,
-    typer.Option(metavar="NAME", rich_help_panel=RUN,
-                 help="Where to compute: auto (cuda if there is one), cpu, cuda, cuda:1 …"),
-]  # fmt: skip
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=RUN,
+        help="Where to compute: auto (cuda if there is one), cpu, cuda, cuda:1 …",
+    ),
+]
 Amp = Annotated[
     Literal["bfloat16", "float16"] | None,
-    typer.Option("--amp", "--amp-dtype", show_default="float32", rich_help_panel=RUN,
-                 metavar="TYPE", help="Compute in mixed precision: bfloat16 or float16."),
-]  # fmt: skip
+    typer.Option(
+        "--amp",
+        "--amp-dtype",
+        show_default="float32",
+        rich_help_panel=RUN,
+        metavar="TYPE",
+        help="Compute in mixed precision: bfloat16 or float16.",
+    ),
+]
 ChannelsLast = Annotated[bool | None, elsewhere(flag_of(Recipe, "channels_last"), RUN, False)]
 FloatDtypeFlag = Annotated[
     FloatDtype, typer.Option("--float-dtype", help="Storage of everything that is not bits.")

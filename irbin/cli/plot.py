@@ -111,7 +111,7 @@ def _panels(runs: Runs, wanted: Sequence[str] | None) -> list[str]:
 
 def _layer_rows(
     runs: Sequence[Path], column: str, metric: Sequence[str] | None
-) -> list[LayerDiagnostics]:  # fmt: skip
+) -> list[LayerDiagnostics]:
     """What the heat map shows.
 
     Raises:

@@ -25,10 +25,16 @@ def complete_recipe(incomplete: str) -> Iterator[str]:
 
 RecipeName = Annotated[
     str | None,
-    typer.Option("--recipe", "--config", "-c", metavar="NAME|FILE", autocompletion=complete_recipe,
-                 show_default="default, or float for an unconverted network",
-                 help="Recipe or YAML file that sets defaults; flags override it."),
-]  # fmt: skip
+    typer.Option(
+        "--recipe",
+        "--config",
+        "-c",
+        metavar="NAME|FILE",
+        autocompletion=complete_recipe,
+        show_default="default, or float for an unconverted network",
+        help="Recipe or YAML file that sets defaults; flags override it.",
+    ),
+]
 
 
 class RecipeFlags(Flags, record=Recipe, defaults="hidden"):

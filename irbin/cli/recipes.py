@@ -38,15 +38,19 @@ def recipes(
     ] = None,
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", autocompletion=complete_recipe, show_default=False,
-                       help="Which: a name of the list, or a YAML file."),
+        typer.Argument(
+            metavar="NAME",
+            autocompletion=complete_recipe,
+            show_default=False,
+            help="Which: a name of the list, or a YAML file.",
+        ),
     ] = None,
     resolved: Annotated[
         bool,
         typer.Option("--resolved", help="Print every option and knob with the value it gets."),
     ] = False,
     json_to: Json = None,
-) -> None:  # fmt: skip
+) -> None:
     """List the recipes of irbin finetune and convert, or print one to copy.
 
     A recipe is a YAML file of training knobs that may also name the network it trains and how that

@@ -51,9 +51,14 @@ class Flags:
         def __getattr__(self, name: str) -> Any: ...
 
     def __init_subclass__(
-        cls, *, record: type[Any], defaults: Defaults = "set", only: Sequence[str] | None = None,
-        panel: str | None = None, shown: str = "",
-    ) -> None:  # fmt: skip
+        cls,
+        *,
+        record: type[Any],
+        defaults: Defaults = "set",
+        only: Sequence[str] | None = None,
+        panel: str | None = None,
+        shown: str = "",
+    ) -> None:
         """Makes the subclass a frozen dataclass, a field a flag.
 
         Args:

@@ -19,9 +19,12 @@ class SourceFlags(Flags, record=SourceOptions):
     model: FROM_RECORD
     checkpoint: Annotated[
         str | None,
-        typer.Option(metavar="FILE", rich_help_panel=NETWORK,
-                     help="Weights to load; SOURCE or --model is then their architecture."),
-    ] = None  # fmt: skip
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=NETWORK,
+            help="Weights to load; SOURCE or --model is then their architecture.",
+        ),
+    ] = None
 
     def named(self, source: str | None) -> str:
         """The spec to open: the checkpoint if one is given, else SOURCE, else the model's name.

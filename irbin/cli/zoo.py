@@ -24,11 +24,14 @@ def complete_entry(incomplete: str) -> list[str]:
 def zoo(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="Entry to tell of, with or without zoo:.",
-                       autocompletion=complete_entry),
+        typer.Argument(
+            metavar="[NAME]",
+            help="Entry to tell of, with or without zoo:.",
+            autocompletion=complete_entry,
+        ),
     ] = None,
     json_to: Json = None,
-) -> None:  # fmt: skip
+) -> None:
     """List the networks that come with irbin, or tell how one was made.
 
     zoo:NAME is a SOURCE: a packed one of eval, inspect and bench, and irbin.load("zoo:NAME") runs

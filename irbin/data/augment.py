@@ -77,9 +77,12 @@ class BatchAugmentation:
             images = padded_crop(images, self._padding, offsets, flip_y, flip_x)
         else:
             boxes, filters = draw_boxes(
-                crop, images.shape[2:], self._knobs.scale, self._knobs.ratio,
+                crop,
+                images.shape[2:],
+                self._knobs.scale,
+                self._knobs.ratio,
                 FILTERS[self._knobs.train_interpolation],
-            )  # fmt: skip
+            )
             images = resized_crop(images, boxes, filters, self._size, flip_y, flip_x)
         if not self._jitters:
             return images
@@ -183,6 +186,8 @@ def _blend(start: Tensor, images: Tensor, factor: Tensor) -> Tensor:
 
 
 _CHANGES: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
-    adjust_brightness, adjust_contrast, adjust_saturation,
-)  # fmt: skip
+    adjust_brightness,
+    adjust_contrast,
+    adjust_saturation,
+)
 _ORDERS = np.array([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]])

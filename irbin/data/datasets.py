@@ -41,8 +41,11 @@ _SYNONYMS = {
 _SPLIT_NAMES = (*_SYNONYMS["train"], *_SYNONYMS["validation"], "test", "testing")
 
 _PACKAGES = {
-    "hfds": "datasets", "hfids": "datasets", "wds": "webdataset", "tfds": "tensorflow_datasets",
-}  # fmt: skip
+    "hfds": "datasets",
+    "hfids": "datasets",
+    "wds": "webdataset",
+    "tfds": "tensorflow_datasets",
+}
 """What a data-set prefix needs installed."""
 
 _COUNTED = ("hfids", "wds", "tfds")
@@ -156,12 +159,10 @@ def _create(
             reader = FolderReader(root, options.class_map)
             return ImageDataset(root, reader=reader, input_img_mode=mode)
         class_map = "" if is_tar else options.class_map
-        base = create_dataset(
-            options.dataset, root=root, split=split, search_split=False, is_training=training,
-            class_map=class_map or None, download=options.dataset_download,
-            batch_size=options.n_batch,
-            seed=seed, input_img_mode=mode, **settings,
-        )  # fmt: skip
+        settings |= {"root": root, "split": split, "search_split": False, "is_training": training}
+        settings |= {"class_map": class_map or None, "download": options.dataset_download}
+        settings |= {"batch_size": options.n_batch, "seed": seed, "input_img_mode": mode}
+        base = create_dataset(options.dataset, **settings)
         if is_tar:
             tidy_tar(base.reader, str(root), options.class_map)
         return base
@@ -297,8 +298,11 @@ def _compare_names(source: SourceRecord, names: tuple[str, ...], place: str, by_
     if not set(ours) & set(theirs) and (source.published_names or by_map):
         _log.warning(
             "%s calls its classes %s, %s calls them %s: equal numbers are taken for equal classes",
-            source.spec, _some(known), place, _some(names),
-        )  # fmt: skip
+            source.spec,
+            _some(known),
+            place,
+            _some(names),
+        )
         return
     odd = [name for name, plain in zip(names, theirs, strict=True) if plain not in ours]
     raise DataError(

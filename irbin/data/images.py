@@ -136,10 +136,13 @@ class _Fit:
     def __init__(self, preprocessing: Preprocessing) -> None:
         _, height, width = preprocessing.input_size
         whole = create_transform(
-            preprocessing.input_size, interpolation=preprocessing.interpolation,
-            crop_pct=preprocessing.crop_pct, crop_mode=preprocessing.crop_mode,
-            mean=preprocessing.mean, use_prefetcher=True,  # `border` fills with the mean
-        )  # fmt: skip
+            preprocessing.input_size,
+            interpolation=preprocessing.interpolation,
+            crop_pct=preprocessing.crop_pct,
+            crop_mode=preprocessing.crop_mode,
+            mean=preprocessing.mean,
+            use_prefetcher=True,  # `border` fills with the mean
+        )
         self.resize = transforms.Compose(whole.transforms[:-1])  # without the tensor at the end
         self.size = (width, height)
         self.passes = preprocessing.is_small and preprocessing.small_as_is
@@ -191,13 +194,19 @@ def native_transform() -> Transform:
 def train_transform(preprocessing: Preprocessing, augmentation: Augmentation) -> Transform:
     """Random crop, flips, color jitter and policy, in timm's order; `alternating` flips follow."""
     crop, policy, _ = create_transform(
-        preprocessing.input_size, is_training=True, separate=True,
-        scale=augmentation.scale, ratio=augmentation.ratio,
+        preprocessing.input_size,
+        is_training=True,
+        separate=True,
+        scale=augmentation.scale,
+        ratio=augmentation.ratio,
         hflip=augmentation.hflip if augmentation.flip == "random" else 0.0,
-        vflip=augmentation.vflip, color_jitter=augmentation.color_jitter,
-        auto_augment=augmentation.aa, interpolation=augmentation.train_interpolation,
-        mean=preprocessing.mean, std=preprocessing.std,
-    )  # fmt: skip
+        vflip=augmentation.vflip,
+        color_jitter=augmentation.color_jitter,
+        auto_augment=augmentation.aa,
+        interpolation=augmentation.train_interpolation,
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+    )
     first: list[Any] = list(crop.transforms)
     padding = padding_of(augmentation, preprocessing)
     if padding > 0:

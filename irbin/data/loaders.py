@@ -40,9 +40,14 @@ def eval_loader(
         world_size: processes that share the images.
     """
     return StreamedLoader(
-        dataset, options, device=device, n_classes=n_classes, channels_last=channels_last,
-        rank=rank, world_size=world_size,
-    )  # fmt: skip
+        dataset,
+        options,
+        device=device,
+        n_classes=n_classes,
+        channels_last=channels_last,
+        rank=rank,
+        world_size=world_size,
+    )
 
 
 def train_loader(
@@ -71,9 +76,17 @@ def train_loader(
         accumulation: batches in a global step of one process.
     """
     return StreamedLoader(
-        dataset, options, training=True, seed=seed, device=device, n_classes=n_classes,
-        channels_last=channels_last, rank=rank, world_size=world_size, accumulation=accumulation,
-    )  # fmt: skip
+        dataset,
+        options,
+        training=True,
+        seed=seed,
+        device=device,
+        n_classes=n_classes,
+        channels_last=channels_last,
+        rank=rank,
+        world_size=world_size,
+        accumulation=accumulation,
+    )
 
 
 def make_loaders(
@@ -111,9 +124,12 @@ def make_loaders(
     """
     place = torch.device(device)
     common: dict[str, Any] = {
-        "device": place, "n_classes": n_classes, "channels_last": channels_last,
-        "rank": rank, "world_size": world_size,
-    }  # fmt: skip
+        "device": place,
+        "n_classes": n_classes,
+        "channels_last": channels_last,
+        "rank": rank,
+        "world_size": world_size,
+    }
     own: dict[str, Any] = {"training": True, "seed": seed, "accumulation": accumulation}
     choice = choose(training, validation, options, place, world_size)
     if choice.where:

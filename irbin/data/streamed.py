@@ -119,12 +119,16 @@ class StreamedLoader(Loader):
         super().__init__(dataset, batch_size, device, n_classes, channels_last)
         self.why = f"images: streamed by {workers_in_words(workers)}"
         self._loader: DataLoader[Any] = DataLoader(
-            dataset, num_workers=workers, collate_fn=_collate, worker_init_fn=ignore_stops,
-            pin_memory=self.device.type == "cuda", generator=self._generator,
+            dataset,
+            num_workers=workers,
+            collate_fn=_collate,
+            worker_init_fn=ignore_stops,
+            pin_memory=self.device.type == "cuda",
+            generator=self._generator,
             # a stream's shuffle begins anew with its workers, so that an epoch can be met again
             persistent_workers=workers > 0 and not (training and isinstance(dataset, Stream)),
             **batching,
-        )  # fmt: skip
+        )
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Makes the next pass be `epoch`'s, from batch `start` on; a stream skips what it read."""
@@ -196,9 +200,12 @@ def common_size(dataset: Images, transform: Transform, n_workers: int) -> tuple[
     few = Subset(plain, range(0, len(dataset), max(1, len(dataset) // _N_PROBES)))
     # not in this process: an archive opened here would be shared by all workers to come
     loader: DataLoader[Any] = DataLoader(
-        few, len(few), num_workers=min(1, n_workers), collate_fn=_collate,
+        few,
+        len(few),
+        num_workers=min(1, n_workers),
+        collate_fn=_collate,
         worker_init_fn=ignore_stops,
-    )  # fmt: skip
+    )
     (batch,) = batches_of(loader)
     if isinstance(batch, Damaged):
         raise damaged_error(dataset, batch, n_workers)
@@ -234,9 +241,12 @@ def damaged_error(dataset: Images | Stream, found: Damaged, workers: int) -> Dat
     if len(few) > _MANY:
         _log.warning("an image cannot be decoded (%s); looking for others", found.image)
     loader: DataLoader[Any] = DataLoader(
-        Subset(_Looked(dataset), few), batch_size=64, num_workers=workers, collate_fn=list,
+        Subset(_Looked(dataset), few),
+        batch_size=64,
+        num_workers=workers,
+        collate_fn=list,
         worker_init_fn=ignore_stops,
-    )  # fmt: skip
+    )
     all_found = [image for batch in batches_of(loader) for image in batch if image]
     if found.image not in all_found:
         all_found.append(found.image)

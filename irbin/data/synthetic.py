@@ -53,9 +53,15 @@ def random_loader(
         range(n), eval_transform(preprocessing), preprocessing, seed, "random images", augmentation
     )
     loader = CachedLoader(
-        dataset, Pixels(pixels.to(memory_format=torch.channels_last), labels).to(device),
-        DataOptions(batch_size=batch_size), training=True, seed=seed, device=device,
-        n_classes=n_classes, channels_last=channels_last, accumulation=accumulation,
-    )  # fmt: skip
+        dataset,
+        Pixels(pixels.to(memory_format=torch.channels_last), labels).to(device),
+        DataOptions(batch_size=batch_size),
+        training=True,
+        seed=seed,
+        device=device,
+        n_classes=n_classes,
+        channels_last=channels_last,
+        accumulation=accumulation,
+    )
     loader.why = "images: random, augmented in batches"
     return loader

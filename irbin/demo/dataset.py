@@ -19,9 +19,17 @@ from irbin.errors import DataError
 from irbin.files import whole_folder
 
 CLASSES = (
-    "t-shirt", "trouser", "pullover", "dress", "coat",
-    "sandal", "shirt", "sneaker", "bag", "ankle-boot",
-)  # fmt: skip
+    "t-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle-boot",
+)
 N_PER_CLASS = {"train": 600, "val": 100}
 _IDX_PREFIX = {"train": "train", "val": "t10k"}
 _FILE = "fashion-mnist-subset.npz"

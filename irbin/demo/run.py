@@ -73,9 +73,14 @@ def run_demo(
 
     on_stage("fine-tuning with EDE, the float network as teacher")
     verbs.finetune(
-        out / "converted", out / "run", data=data, recipe=recipe, overrides=overrides,
-        report=report, on_epoch=on_epoch,
-    )  # fmt: skip
+        out / "converted",
+        out / "run",
+        data=data,
+        recipe=recipe,
+        overrides=overrides,
+        report=report,
+        on_epoch=on_epoch,
+    )
 
     on_stage("exporting to packed bits, and evaluating float, binary and packed")
     exported = verbs.export(out / "run", out / "packed")

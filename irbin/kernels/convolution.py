@@ -82,9 +82,17 @@ class ConvKernel(Kernel):
     def _make(self) -> Any:
         y, x = self.geometry.axes()
         return native.module().conv(
-            y, x, self.in_channels, len(self.weight_bits), self.groups, False, False,
-            self.weight_bits, step_tuples(self.steps), self.thresholds,
-        )  # fmt: skip
+            y,
+            x,
+            self.in_channels,
+            len(self.weight_bits),
+            self.groups,
+            False,
+            False,
+            self.weight_bits,
+            step_tuples(self.steps),
+            self.thresholds,
+        )
 
     def _check_input(self, x: NDArray[Any]) -> int:
         pixel = self.groups * packed_bytes(self.in_channels // self.groups)

@@ -84,10 +84,13 @@ class Kernel(ABC):
             check_array("y_bits", y_bits, np.uint8, bits_shape, written=True)
         if native.is_native():
             self.run(
-                address(x), n, [address(r) for r in residuals],
-                0 if y is None else address(y), 0 if y_bits is None else address(y_bits),
+                address(x),
+                n,
+                [address(r) for r in residuals],
+                0 if y is None else address(y),
+                0 if y_bits is None else address(y_bits),
                 n_threads,
-            )  # fmt: skip
+            )
         else:
             self.define(x, residuals, y, y_bits)
 

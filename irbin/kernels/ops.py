@@ -81,9 +81,12 @@ def bconv2d(
     if bits.ndim != 4 or weight_bits.ndim != 4:
         raise UsageError(f"expected 4 axes, got bits {bits.shape}, weight {weight_bits.shape}")
     geometry = Geometry(
-        (bits.shape[1], bits.shape[2]), (weight_bits.shape[1], weight_bits.shape[2]),
-        stride, border, dilation,
-    )  # fmt: skip
+        (bits.shape[1], bits.shape[2]),
+        (weight_bits.shape[1], weight_bits.shape[2]),
+        stride,
+        border,
+        dilation,
+    )
     steps = dot_steps(scale_log2, bias)
     kernel = ConvKernel(weight_bits, geometry, in_channels, groups, steps)
     y = np.empty((len(bits), *kernel.geometry.out_size, len(weight_bits)), np.float32)

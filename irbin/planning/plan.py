@@ -49,10 +49,17 @@ def make_plan(graph: LayerGraph, options: PlanOptions) -> Plan:
         raise PlanError(_nothing_binary(decisions))
     _check_activations(decisions, options)
     plan = Plan(
-        options, decisions, graph.input_size, graph.n_other_params, graph.other_bytes,
-        graph.n_other_floats, graph.activation_channels, graph.other_macs,
-        graph.n_fusable, keeps_called_signs=True,
-    )  # fmt: skip
+        options,
+        decisions,
+        graph.input_size,
+        graph.n_other_params,
+        graph.other_bytes,
+        graph.n_other_floats,
+        graph.activation_channels,
+        graph.other_macs,
+        graph.n_fusable,
+        keeps_called_signs=True,
+    )
     return _with_learned_vectors(plan)
 
 

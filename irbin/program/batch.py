@@ -115,9 +115,20 @@ _RULES: dict[str, mixing.Rule] = {
     **{
         f"aten.{name}": mixing.along()
         for name in (
-            "amax.default", "amin.default", "cumsum.default", "glu.default",
-            "linalg_vector_norm.default", "log_softmax.int", "max.dim", "mean.dim", "softmax.int",
-            "std.dim", "sum.dim_IntList", "var.correction", "var.dim", "var_mean.correction",
+            "amax.default",
+            "amin.default",
+            "cumsum.default",
+            "glu.default",
+            "linalg_vector_norm.default",
+            "log_softmax.int",
+            "max.dim",
+            "mean.dim",
+            "softmax.int",
+            "std.dim",
+            "sum.dim_IntList",
+            "var.correction",
+            "var.dim",
+            "var_mean.correction",
         )
     },
     **{f"aten.{name}": mixing.along(dims="dims") for name in ("flip.default", "roll.default")},
@@ -127,15 +138,20 @@ _RULES: dict[str, mixing.Rule] = {
     **{
         f"aten.{name}": mixing.last(2)
         for name in (
-            "adaptive_avg_pool2d.default", "adaptive_max_pool2d.default", "avg_pool2d.default",
+            "adaptive_avg_pool2d.default",
+            "adaptive_max_pool2d.default",
+            "avg_pool2d.default",
             "max_pool2d.default",
         )
     },
     **{
         f"aten.{name}": mixing.last(2, "input")
         for name in (
-            "_upsample_bicubic2d_aa.vec", "_upsample_bilinear2d_aa.vec", "upsample_bicubic2d.vec",
-            "upsample_bilinear2d.vec", "upsample_nearest2d.vec",
+            "_upsample_bicubic2d_aa.vec",
+            "_upsample_bilinear2d_aa.vec",
+            "upsample_bicubic2d.vec",
+            "upsample_bilinear2d.vec",
+            "upsample_nearest2d.vec",
         )
     },
     **{f"aten.pixel_{name}.default": mixing.last(3) for name in ("shuffle", "unshuffle")},
@@ -144,7 +160,9 @@ _RULES: dict[str, mixing.Rule] = {
     **{
         f"aten.{name}": mixing.pad
         for name in (
-            "constant_pad_nd.default", "pad.default", "reflection_pad2d.default",
+            "constant_pad_nd.default",
+            "pad.default",
+            "reflection_pad2d.default",
             "replication_pad2d.default",
         )
     },
@@ -182,4 +200,4 @@ _RULES: dict[str, mixing.Rule] = {
     "bconv2d": mixing.all_but(0, "bits"),
     "bgemm": mixing.last(1, "bits"),
     "bitpack": mixing.along("x", "channel_axis"),
-}  # fmt: skip
+}

@@ -20,9 +20,17 @@ from irbin.program.types import INT, Node, TensorType, ValueType
 from irbin.program.vocabulary import OWN_OPERATORS, signatures
 
 BYTES = {
-    "float32": 4, "float64": 8, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2,
-    "int8": 1, "uint8": 1, "bool": 1,
-}  # fmt: skip
+    "float32": 4,
+    "float64": 8,
+    "float16": 2,
+    "bfloat16": 2,
+    "int64": 8,
+    "int32": 4,
+    "int16": 2,
+    "int8": 1,
+    "uint8": 1,
+    "bool": 1,
+}
 """Of an element."""
 
 

@@ -138,9 +138,16 @@ class PackedConv2d(PackedLayer):
         x, border = pad(self.shifted(x), self.geometry)
         _, _, stride, dilation, groups = self.geometry
         y: Tensor = torch.ops.irbin.bconv2d(
-            torch.ops.irbin.bitpack(x, 1, groups), self.bits, self.scale_log2, self.integer_bias(),
-            self.in_channels, list(stride), list(border), list(dilation), groups,
-        )  # fmt: skip
+            torch.ops.irbin.bitpack(x, 1, groups),
+            self.bits,
+            self.scale_log2,
+            self.integer_bias(),
+            self.in_channels,
+            list(stride),
+            list(border),
+            list(dilation),
+            groups,
+        )
         return self.transformed(y)
 
 
@@ -231,9 +238,16 @@ def _fake_bitpack(x: Tensor, channel_axis: int, groups: int) -> Tensor:
 
 
 def _fake_bconv2d(
-    bits: Tensor, weight_bits: Tensor, scale_log2: Tensor | None, bias: Tensor | None,  # noqa: ARG001
-    in_channels: int, stride: list[int], border: list[int], dilation: list[int], groups: int,  # noqa: ARG001
-) -> Tensor:  # fmt: skip
+    bits: Tensor,
+    weight_bits: Tensor,
+    scale_log2: Tensor | None,  # noqa: ARG001
+    bias: Tensor | None,  # noqa: ARG001
+    in_channels: int,  # noqa: ARG001
+    stride: list[int],
+    border: list[int],
+    dilation: list[int],
+    groups: int,  # noqa: ARG001
+) -> Tensor:
     sizes = []
     for axis, padding in ((0, border[2] + border[3]), (1, border[0] + border[1])):
         reach = (weight_bits.shape[1 + axis] - 1) * dilation[axis] + 1
@@ -243,9 +257,12 @@ def _fake_bconv2d(
 
 
 def _fake_bgemm(
-    bits: Tensor, weight_bits: Tensor, scale_log2: Tensor | None, bias: Tensor | None,  # noqa: ARG001
+    bits: Tensor,
+    weight_bits: Tensor,
+    scale_log2: Tensor | None,  # noqa: ARG001
+    bias: Tensor | None,  # noqa: ARG001
     in_features: int,  # noqa: ARG001
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     return bits.new_empty([*bits.shape[:-1], weight_bits.shape[0]], dtype=torch.float32)
 
 

@@ -138,9 +138,19 @@ def _start(graph: _Graph, *, with_pools: bool, with_convs: bool) -> None:
 
 def _record(root: Node, source: str, channel_axis: int, *, is_root: bool = True) -> Fused:
     return Fused(
-        root, is_root, source, channel_axis, None, (), one_tensor(root.type), root.name, None, None,
-        threshold=False, absorbed=(root.name,),
-    )  # fmt: skip
+        root,
+        is_root,
+        source,
+        channel_axis,
+        None,
+        (),
+        one_tensor(root.type),
+        root.name,
+        None,
+        None,
+        threshold=False,
+        absorbed=(root.name,),
+    )
 
 
 def _absorb_behind(graph: _Graph) -> None:

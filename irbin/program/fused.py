@@ -70,9 +70,11 @@ class Fused:
         if not self.is_root:
             return "rows"
         kinds: dict[str, Kind] = {
-            "bconv2d": "dot", "bgemm": "dot",
-            "aten.conv2d.default": "conv", "aten.max_pool2d.default": "pool",
-        }  # fmt: skip
+            "bconv2d": "dot",
+            "bgemm": "dot",
+            "aten.conv2d.default": "conv",
+            "aten.max_pool2d.default": "pool",
+        }
         return kinds[self.root.op]
 
     @property

@@ -8,7 +8,7 @@ fill any memory, before anything runs: here, for one batch size, without torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from irbin.bounds import MAX_ELEMENTS, MAX_PRODUCTS
@@ -250,41 +250,51 @@ def _lstm(call: Call) -> None:
     bounded(call, math.prod(x[:2]) * hidden * (1 + both), MAX_ELEMENTS, "elements")
 
 
-def _by_name(names: Sequence[str], rule: Callable[[Call], Shape | None]) -> dict[str, Any]:
-    return dict.fromkeys(names, rule)
+def _by_name(names: str, rule: Callable[[Call], Shape | None]) -> dict[str, Any]:
+    return dict.fromkeys(names.split(), rule)
 
 
 _RULES: dict[str, Callable[[Call], Shape | None]] = {
     **_by_name(
-        (
-            "add", "addcmul", "bitwise_and", "bitwise_or", "clamp.Tensor", "div", "eq", "ge", "gt",
-            "le", "lt", "ne", "floor_divide", "logical_and", "logical_or", "masked_fill", "maximum",
-            "minimum", "mul", "pow", "rsub", "sub", "where",
-        ),
+        "add addcmul bitwise_and bitwise_or clamp.Tensor div eq ge gt le lt ne floor_divide "
+        "logical_and logical_or masked_fill maximum minimum mul pow rsub sub where",
         _elementwise,
     ),
-    **_by_name(("full", "zeros", "ones", "new_zeros"), _sized),
-    **_by_name(("repeat", "tile"), _repeat),
-    **_by_name(("constant_pad_nd", "pad", "reflection_pad2d", "replication_pad2d"), _pad),
-    **_by_name(("adaptive_avg_pool1d", "upsample_linear1d"), _resized(1)),
+    **_by_name("full zeros ones new_zeros", _sized),
+    **_by_name("repeat tile", _repeat),
+    **_by_name("constant_pad_nd pad reflection_pad2d replication_pad2d", _pad),
+    **_by_name("adaptive_avg_pool1d upsample_linear1d", _resized(1)),
     **_by_name(
-        (
-            "adaptive_avg_pool2d", "adaptive_max_pool2d", "upsample_bicubic2d",
-            "upsample_bilinear2d", "upsample_nearest2d", "_upsample_bicubic2d_aa",
-            "_upsample_bilinear2d_aa",
-        ),
+        "adaptive_avg_pool2d adaptive_max_pool2d upsample_bicubic2d upsample_bilinear2d "
+        "upsample_nearest2d _upsample_bicubic2d_aa _upsample_bilinear2d_aa",
         _resized(2),
     ),
-    **_by_name(("matmul", "mm", "bmm"), _matmul),
-    "arange": _arange, "eye": _eye, "one_hot": _one_hot, "expand": _expand,
+    **_by_name("matmul mm bmm", _matmul),
+    "arange": _arange,
+    "eye": _eye,
+    "one_hot": _one_hot,
+    "expand": _expand,
     "linspace": lambda call: (call.number("steps"),),
     "repeat_interleave": _interleave,
-    "conv1d": sliding.conv(1), "conv2d": sliding.conv(2), "conv3d": sliding.conv(3),
+    "conv1d": sliding.conv(1),
+    "conv2d": sliding.conv(2),
+    "conv3d": sliding.conv(3),
     "conv_transpose2d": sliding.transposed,
-    "avg_pool1d": sliding.pool(1), "avg_pool2d": sliding.pool(2), "avg_pool3d": sliding.pool(3),
-    "max_pool2d": sliding.pool(2), "im2col": sliding.im2col, "col2im": sliding.col2im,
-    "unfold": sliding.unfold, "cat": _cat, "stack": _stack,
-    "meshgrid": _meshgrid, "embedding": _embedding, "index": _index, "linear": _linear,
-    "addmm": _addmm, "einsum": _einsum, "lstm": _lstm,
+    "avg_pool1d": sliding.pool(1),
+    "avg_pool2d": sliding.pool(2),
+    "avg_pool3d": sliding.pool(3),
+    "max_pool2d": sliding.pool(2),
+    "im2col": sliding.im2col,
+    "col2im": sliding.col2im,
+    "unfold": sliding.unfold,
+    "cat": _cat,
+    "stack": _stack,
+    "meshgrid": _meshgrid,
+    "embedding": _embedding,
+    "index": _index,
+    "linear": _linear,
+    "addmm": _addmm,
+    "einsum": _einsum,
+    "lstm": _lstm,
     "scaled_dot_product_attention": _attention,
-}  # fmt: skip
+}

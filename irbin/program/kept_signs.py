@@ -13,12 +13,23 @@ from irbin.binary.activations import LEAST
 _MOVES = {
     f"aten.{name}"
     for name in (
-        "view.default", "_unsafe_view.default", "reshape.default", "permute.default",
-        "transpose.int", "clone.default", "alias.default", "detach.default", "contiguous.default",
-        "dropout.default", "flatten.using_ints", "unsqueeze.default", "squeeze.dim", "slice.Tensor",
+        "view.default",
+        "_unsafe_view.default",
+        "reshape.default",
+        "permute.default",
+        "transpose.int",
+        "clone.default",
+        "alias.default",
+        "detach.default",
+        "contiguous.default",
+        "dropout.default",
+        "flatten.using_ints",
+        "unsqueeze.default",
+        "squeeze.dim",
+        "slice.Tensor",
         "select.int",
     )
-}  # fmt: skip
+}
 """Operators whose results are numbers of their first argument."""
 
 

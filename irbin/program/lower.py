@@ -33,10 +33,18 @@ from irbin.program.undecomposed import in_program_operators
 
 READ_BY_NETWORKS = frozenset(
     {
-        "in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups",
-        "padding_mode", "in_features", "out_features",
+        "in_channels",
+        "out_channels",
+        "kernel_size",
+        "stride",
+        "padding",
+        "dilation",
+        "groups",
+        "padding_mode",
+        "in_features",
+        "out_features",
     }
-)  # fmt: skip
+)
 """Settings of a layer that some networks' code looks at (davit reads `kernel_size`)."""
 
 

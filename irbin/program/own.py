@@ -86,8 +86,11 @@ class BitUnpack(_Own):
 
 
 OWN: dict[str, type[BitPack | BConv2d | BGemm | BitUnpack]] = {
-    "bitpack": BitPack, "bconv2d": BConv2d, "bgemm": BGemm, "bitunpack": BitUnpack,
-}  # fmt: skip
+    "bitpack": BitPack,
+    "bconv2d": BConv2d,
+    "bgemm": BGemm,
+    "bitunpack": BitUnpack,
+}
 
 
 def inner_product(node: Node) -> BConv2d | BGemm | None:

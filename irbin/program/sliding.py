@@ -78,10 +78,13 @@ def transposed(call: Call) -> Shape:
     names = (("stride", 1), ("padding", 0), ("dilation", 1), ("output_padding", 0))
     stride, padding, dilation, extra = (call.numbers(name, 2, d) for name, d in names)
     inner = [
-        (image[-2 + i] - 1) * stride[i] - 2 * padding[i] + dilation[i] * (weight[2 + i] - 1)
-        + extra[i] + 1
+        (image[-2 + i] - 1) * stride[i]
+        - 2 * padding[i]
+        + dilation[i] * (weight[2 + i] - 1)
+        + extra[i]
+        + 1
         for i in range(2)
-    ]  # fmt: skip
+    ]
     found = (*image[:-3], weight[1] * groups, *inner)
     bounded(call, math.prod(image) * math.prod(weight[1:]), MAX_PRODUCTS, "multiply-adds")
     columns = math.prod(weight[1:]) * groups * math.prod(image[-2:])  # that torch lays out

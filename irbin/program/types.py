@@ -15,9 +15,17 @@ BATCH = "N"
 """The one symbol in shapes: how many images."""
 
 DTYPES = (
-    "float32", "float64", "float16", "bfloat16",
-    "int64", "int32", "int16", "int8", "uint8", "bool",
-)  # fmt: skip
+    "float32",
+    "float64",
+    "float16",
+    "bfloat16",
+    "int64",
+    "int32",
+    "int16",
+    "int8",
+    "uint8",
+    "bool",
+)
 """Element types of tensors, named as in torch and NumPy."""
 
 INT = "int"

@@ -18,11 +18,17 @@ from irbin.program.vocabulary import signatures
 
 _MAKING = frozenset(
     {
-        "aten.batch_norm.default", "aten.conv1d.default", "aten.conv2d.default",
-        "aten.conv2d.padding", "aten.group_norm.default", "aten.layer_norm.default",
-        "aten.linear.default", "aten.max_pool2d.default", "aten.adaptive_avg_pool2d.default",
+        "aten.batch_norm.default",
+        "aten.conv1d.default",
+        "aten.conv2d.default",
+        "aten.conv2d.padding",
+        "aten.group_norm.default",
+        "aten.layer_norm.default",
+        "aten.linear.default",
+        "aten.max_pool2d.default",
+        "aten.adaptive_avg_pool2d.default",
     }
-)  # fmt: skip
+)
 """Operators that torch makes of others, whose result is always memory of its own."""
 
 _TRAINING = 5

@@ -169,8 +169,10 @@ def _warmed_up(
     if not quietly:
         _log.warning(
             "%g epochs are too few for the recipe's warm-up of %g; it takes %g instead",
-            shortest, knobs["warmup_epochs"], shortest / 2,
-        )  # fmt: skip
+            shortest,
+            knobs["warmup_epochs"],
+            shortest / 2,
+        )
     return knobs | {"warmup_epochs": shortest / 2}
 
 

@@ -14,10 +14,8 @@ class TimingOptions:
 
     n_threads: Annotated[
         int | None,
-        Knob(
-            None, "Threads of every runtime.", "N", shown="torch's", least=1, named="threads"
-        ),
-    ] = None  # fmt: skip
+        Knob(None, "Threads of every runtime.", "N", shown="torch's", least=1, named="threads"),
+    ] = None
     n_runs: Annotated[
         int, Knob(None, "Counted runs of each, interleaved.", "N", least=2, named="runs")
     ] = 30

@@ -43,13 +43,13 @@ ACTIVATIONS: dict[Activation, ActivationKind] = {
     "hardtanh": ActivationKind("max(−1, min(1, x))", "torch.nn:Hardtanh", 0, ("clamp",)),
     "prelu": ActivationKind("max(0, x) + w·min(0, x)", "torch.nn:PReLU", 1, ("prelu",)),
     "rprelu": ActivationKind(
-        "max(0, x − γ) + w·min(0, x − γ) + ζ", "irbin.binary.activations:RPReLU", 3,
+        "max(0, x − γ) + w·min(0, x − γ) + ζ",
+        "irbin.binary.activations:RPReLU",
+        3,
         ("subtract", "prelu", "add"),
     ),
-    "keep": ActivationKind(
-        "max(0, x)", "torch.nn:ReLU", 0, ("clamp",), gives_both_signs=False
-    ),
-}  # fmt: skip
+    "keep": ActivationKind("max(0, x)", "torch.nn:ReLU", 0, ("clamp",), gives_both_signs=False),
+}
 """`keep` leaves each activation as it is, which is a ReLU or kin."""
 
 
@@ -87,14 +87,17 @@ ESTIMATORS: dict[str, EstimatorKind] = {
         "[|x| ≤ 1]", "irbin.binary.estimator:ste_sign", lambda _u, _t, _k: CLIP_VALUE
     ),
     "triangle": EstimatorKind(
-        "max(0, 2 − 2·|x|)", "irbin.binary.estimator:triangle_sign",
+        "max(0, 2 − 2·|x|)",
+        "irbin.binary.estimator:triangle_sign",
         lambda u, _t, _k: CLIP_VALUE - u / 2,
     ),
     "identity": EstimatorKind(
-        "1", "irbin.binary.estimator:identity_sign", lambda _u, _t, _k: math.inf,
+        "1",
+        "irbin.binary.estimator:identity_sign",
+        lambda _u, _t, _k: math.inf,
         is_for_activations=False,
     ),
-}  # fmt: skip
+}
 """`same`, which weights may be told, names no rule of its own."""
 
 

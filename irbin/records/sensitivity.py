@@ -31,10 +31,12 @@ class AnalysisOptions:
     max_bytes: Annotated[
         int | None,
         Knob(
-            BUDGET, "Propose layers for at most this packed size: 4MB, 300kB, 250000.", "SIZE",
+            BUDGET,
+            "Propose layers for at most this packed size: 4MB, 300kB, 250000.",
+            "SIZE",
             typed=str,
         ),
-    ] = None  # fmt: skip
+    ] = None
     """Predicted tensor bytes of the packed folder."""
     max_latency: Annotated[
         float | None,

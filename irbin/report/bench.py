@@ -56,10 +56,13 @@ def entries_table(record: BenchRecord, width: int) -> Table:
         for entry in record.entries
     ]
     return fitting_table(
-        ("network", *numbers, "run by"), rows, width,
+        ("network", *numbers, "run by"),
+        rows,
+        width,
         left_out=("run by", "p90", "p10", "peak memory", "images/s"),
-        numbers=numbers, wrapped=("run by",),
-    )  # fmt: skip
+        numbers=numbers,
+        wrapped=("run by",),
+    )
 
 
 def nodes_table(record: BenchRecord, width: int) -> Table:
@@ -75,25 +78,31 @@ def nodes_table(record: BenchRecord, width: int) -> Table:
         if node.median_us < SMALL_SHARE * total and not node.binary_macs:
             small.append(node)
             continue
-        rows.append((
-            node.layer,
-            node.kernel,
-            " ".join(node.steps),
-            shape(node.shape) or DASH,
-            digits(node.median_us),
-            digits(100 * node.median_us / total),
-            *_rate(node, record),
-        ))  # fmt: skip
+        rows.append(
+            (
+                node.layer,
+                node.kernel,
+                " ".join(node.steps),
+                shape(node.shape) or DASH,
+                digits(node.median_us),
+                digits(100 * node.median_us / total),
+                *_rate(node, record),
+            )
+        )
     if small:
         took = sum(node.median_us for node in small)
         rows.append(
             (f"{len(small)} more", "", "", "", digits(took), digits(100 * took / total), "", "")
         )
     return fitting_table(
-        ("node", "computed by", "fused into it", *numbers), rows, width,
+        ("node", "computed by", "fused into it", *numbers),
+        rows,
+        width,
         left_out=("fused into it", "output", "computed by", "of limit %", "GMAC/s"),
-        numbers=numbers, wrapped=("fused into it",), dim=[len(rows) - 1] if small else (),
-    )  # fmt: skip
+        numbers=numbers,
+        wrapped=("fused into it",),
+        dim=[len(rows) - 1] if small else (),
+    )
 
 
 def limit_line(record: BenchRecord) -> str:
@@ -179,9 +188,11 @@ def _rate(node: NodeTiming, record: BenchRecord) -> tuple[str, str]:
     n_macs = node.binary_macs + node.float_macs
     if not n_macs:
         return "", ""
-    least_us = record.batch_size * (
-        node.binary_macs / record.register_gmacs + node.float_macs / record.float_register_gmacs
-    ) / 1e3  # fmt: skip
+    least_us = (
+        record.batch_size
+        * (node.binary_macs / record.register_gmacs + node.float_macs / record.float_register_gmacs)
+        / 1e3
+    )
     return digits(_gmacs(node, record)), digits(100 * least_us / node.median_us)
 
 

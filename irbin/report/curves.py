@@ -18,9 +18,17 @@ THIN, USUAL, THICK = {"linewidth": 0.9, "alpha": 0.7}, {"linewidth": 1.6}, {"lin
 DASHED = {"linewidth": 1.4, "linestyle": "--"}
 
 _COLORS = (
-    "#1f5fa8", "#c77700", "#2a8a3e", "#c0232c", "#7a4fa3", "#1a9c9c", "#8a5a3b", "#d1559b",
-    "#6b6b6b", "#a3a300",
-)  # fmt: skip
+    "#1f5fa8",
+    "#c77700",
+    "#2a8a3e",
+    "#c0232c",
+    "#7a4fa3",
+    "#1a9c9c",
+    "#8a5a3b",
+    "#d1559b",
+    "#6b6b6b",
+    "#a3a300",
+)
 _LONGEST_NAME = 40
 _PANEL = (4.8, 2.7)
 """(width, height), inches."""
@@ -66,18 +74,22 @@ PANELS: dict[str, Panel] = {
     "never-flipped": Panel("weights never flipped, %", (Line("never_flipped", USUAL),), factor=100),
     "gradient": Panel(
         "usable gradient, %",
-        (Line("weight_gradient", USUAL, "weights"),
-         Line("activation_gradient", DASHED, "activations")),
+        (
+            Line("weight_gradient", USUAL, "weights"),
+            Line("activation_gradient", DASHED, "activations"),
+        ),
         factor=100,
     ),
     "entropy": Panel(
         "entropy of signs, bits",
-        (Line("weight_entropy", USUAL, "weights"),
-         Line("activation_entropy", DASHED, "activations")),
+        (
+            Line("weight_entropy", USUAL, "weights"),
+            Line("activation_entropy", DASHED, "activations"),
+        ),
     ),
     "dead-channels": Panel("dead input channels, %", (Line("dead_channels", USUAL),), factor=100),
     "statistics-gap": Panel("batch norm's gap, deviations", (Line("statistics_gap", USUAL),)),
-}  # fmt: skip
+}
 """By the name that `--metric` takes, in the order they are drawn."""
 
 DEFAULT_PANELS = ("loss", "accuracy", "lr", "ede", "flips", "speed")
@@ -159,15 +171,17 @@ def _has_figures(panel: Panel, runs: Runs) -> bool:
     return any(_points(epochs, line.field) for epochs in runs.values() for line in panel.lines)
 
 
-def _plot(
-    axes: Any, epochs: Sequence[EpochRecord], line: Line, factor: float, color: str
-) -> None:  # fmt: skip
+def _plot(axes: Any, epochs: Sequence[EpochRecord], line: Line, factor: float, color: str) -> None:
     points = _points(epochs, line.field)
     mark = "o" if len(points) == 1 else None  # a line of one point is not seen
     axes.plot(
-        [x for x, _ in points], [factor * y for _, y in points], color=color, marker=mark,
-        markersize=4, **line.style,
-    )  # fmt: skip
+        [x for x, _ in points],
+        [factor * y for _, y in points],
+        color=color,
+        marker=mark,
+        markersize=4,
+        **line.style,
+    )
 
 
 def _dress(axes: Any, panel: Panel) -> None:
@@ -196,9 +210,12 @@ def _name_runs(figure: Any, runs: Runs, colors: Sequence[str], n_columns: int) -
         for (name, epochs), color in zip(runs.items(), colors, strict=True)
     ]
     figure.legend(
-        handles=handles, loc="outside upper left", ncols=min(n_columns, len(handles)),
-        frameon=False, labelcolor=INK,
-    )  # fmt: skip
+        handles=handles,
+        loc="outside upper left",
+        ncols=min(n_columns, len(handles)),
+        frameon=False,
+        labelcolor=INK,
+    )
 
 
 def _title(name: str, epochs: Sequence[EpochRecord]) -> str:

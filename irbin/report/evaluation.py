@@ -35,17 +35,27 @@ def accuracy_table(evaluations: Sequence[Evaluation], width: int) -> Table:
     baseline = next((e.size_bytes for e in evaluations if e.kind == "float"), None)
     rows = [
         [
-            e.name, e.kind, bare_percent(e.top1), bare_percent(e.top5), f"{e.loss:.4f}",
-            byte_size(e.size_bytes), ratio(baseline or 4 * e.param_count, e.size_bytes),
-            count(e.images_per_second), *([f"{e.n_images:,}"] if title is None else ()),
+            e.name,
+            e.kind,
+            bare_percent(e.top1),
+            bare_percent(e.top5),
+            f"{e.loss:.4f}",
+            byte_size(e.size_bytes),
+            ratio(baseline or 4 * e.param_count, e.size_bytes),
+            count(e.images_per_second),
+            *([f"{e.n_images:,}"] if title is None else ()),
         ]
         for e in evaluations
-    ]  # fmt: skip
+    ]
     gone_first = ("images/s", "ratio", "loss", "top-5 %", "size", "images", "form")
     return fitting_table(
-        ("network", "form", *numbers), rows, width, numbers=numbers, title=title,
+        ("network", "form", *numbers),
+        rows,
+        width,
+        numbers=numbers,
+        title=title,
         left_out=[head for head in gone_first if head in ("form", *numbers)],
-    )  # fmt: skip
+    )
 
 
 def feeding_lines(evaluations: Sequence[Evaluation]) -> list[str]:
@@ -137,9 +147,13 @@ def flips_table(agreement: Agreement, width: int) -> Table | None:
         for layer in flipped
     ]
     return fitting_table(
-        ("layer", *numbers), rows, width, numbers=numbers, title="flipped signs by layer",
+        ("layer", *numbers),
+        rows,
+        width,
+        numbers=numbers,
+        title="flipped signs by layer",
         left_out=("signs", "largest |x| flipped"),
-    )  # fmt: skip
+    )
 
 
 def disagreement_table(agreement: Agreement, width: int) -> Table | None:
@@ -150,15 +164,23 @@ def disagreement_table(agreement: Agreement, width: int) -> Table | None:
     shown = agreement.disagreements[:MAX_DISAGREEMENTS]
     rows = [
         [
-            f"{d.index:,}", str(d.binary_class), str(d.packed_class), number(d.margin),
+            f"{d.index:,}",
+            str(d.binary_class),
+            str(d.packed_class),
+            number(d.margin),
             d.explanation,
         ]
         for d in shown
-    ]  # fmt: skip
+    ]
     if n_all > len(shown):
         rows.append(["…", "", "", "", f"{n_all - len(shown):,} more; all are in the JSON"])
     numbers = ("image", "binary", "packed", "margin")
     return fitting_table(
-        (*numbers, "why"), rows, width, numbers=numbers, wrapped=("why",), left_out=("margin",),
+        (*numbers, "why"),
+        rows,
+        width,
+        numbers=numbers,
+        wrapped=("why",),
+        left_out=("margin",),
         title="images whose top-1 differs",
-    )  # fmt: skip
+    )

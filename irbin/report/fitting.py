@@ -19,9 +19,15 @@ BETWEEN = 2
 def plain_table(title: str | None = None) -> Table:
     """The look that all of irbin's tables share: a rule under the head and nothing else."""
     return Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
-        padding=(0, 1, 0, 0), show_edge=False, header_style="bold",
-    )  # fmt: skip
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
+        header_style="bold",
+    )
 
 
 def fitting_table(

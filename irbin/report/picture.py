@@ -96,9 +96,7 @@ def _draw(axes: Any, record: Sensitivity) -> None:
     axes.plot(*place(best), color=_LINE, linewidth=1.6, zorder=2, label="Pareto front")
     for point in record.path[1:]:
         face = _LINE if point.on_front else "white"
-        axes.plot(
-            *place([point]), "o", color=_LINE, markerfacecolor=face, markersize=6, zorder=3
-        )  # fmt: skip
+        axes.plot(*place([point]), "o", color=_LINE, markerfacecolor=face, markersize=6, zorder=3)
     _name(axes, record.path[0], place, "s", _FLOAT, "float", (-12, 0), "right")
     if len(record.path) > 1 and not record.interrupted:
         _name(axes, record.path[-1], place, "D", _BINARY, "all binary", (12, -2), "left")
@@ -125,19 +123,30 @@ def _name(
     (x,), (y,) = place([point])
     axes.plot(x, y, mark, color=color, markersize=8.5, zorder=4)
     axes.annotate(
-        f"{name}, {bare_percent(point.top1)} %", (x, y), offset, textcoords="offset points",
-        ha=side, va="center", color=color,
-    )  # fmt: skip
+        f"{name}, {bare_percent(point.top1)} %",
+        (x, y),
+        offset,
+        textcoords="offset points",
+        ha=side,
+        va="center",
+        color=color,
+    )
 
 
 def _mark(axes: Any, proposal: Proposal, base: PathPoint, place: Place, divisor: float) -> None:
     """The proposal, and its budget where it is one of the axes."""
     point, budget = proposal.point, proposal.budget
     axes.plot(
-        *place([point]), "*", color=_CHOSEN, markersize=17, markeredgecolor="white",
-        markeredgewidth=0.8, zorder=5, linestyle="none",
+        *place([point]),
+        "*",
+        color=_CHOSEN,
+        markersize=17,
+        markeredgecolor="white",
+        markeredgewidth=0.8,
+        zorder=5,
+        linestyle="none",
         label=f"proposed: {byte_size(point.packed_bytes)}, {bare_percent(point.top1)} %",
-    )  # fmt: skip
+    )
     line = {"color": _CHOSEN, "linewidth": 1, "linestyle": (0, (4, 4)), "zorder": 1}
     if budget.kind == "bytes":
         axes.axvline(budget.limit / divisor, label=f"budget: {byte_size(budget.limit)}", **line)
@@ -151,8 +160,10 @@ def _dress(axes: Any, record: Sensitivity, unit: str) -> None:
     name = Path(record.source).name or record.source
     axes.set_title(
         f"{name} at {record.options.bits}: accuracy against size, before any training",
-        loc="left", fontsize=11, color=INK,
-    )  # fmt: skip
+        loc="left",
+        fontsize=11,
+        color=INK,
+    )
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     plain_axes(axes)

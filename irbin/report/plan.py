@@ -45,14 +45,17 @@ def layer_table(plan: Plan, width: int) -> Table:
     """
     narrow = width < NARROW
     facts = ("shape", "MACs", "float", "packed")
-    heads = ("layer", *facts, "decision") if narrow else (
-        "layer", "kind", *facts, "decision", "reason"
-    )  # fmt: skip
+    heads = (
+        ("layer", *facts, "decision") if narrow else ("layer", "kind", *facts, "decision", "reason")
+    )
     return fitting_table(
-        heads, [_layer_row(decision, narrow) for decision in plan.decisions], width,
+        heads,
+        [_layer_row(decision, narrow) for decision in plan.decisions],
+        width,
         left_out=[head for head in ("kind", "MACs", "float", "packed", "shape") if head in heads],
-        numbers=facts[1:], wrapped=heads[-1:],
-    )  # fmt: skip
+        numbers=facts[1:],
+        wrapped=heads[-1:],
+    )
 
 
 def _layer_row(decision: Decision, narrow: bool) -> list[Cell]:
@@ -88,19 +91,36 @@ def totals_table(plan: Plan, float_dtype: FloatDtype = "float32") -> Table:
         before = sum(d.float_bytes for d in chosen)
         after = sum(d.packed_bytes for d in chosen)
         table.add_row(
-            word, str(len(chosen)), count(layer_macs), _share(layer_macs, macs),
-            byte_size(before), byte_size(after), ratio(before, after),
-        )  # fmt: skip
+            word,
+            str(len(chosen)),
+            count(layer_macs),
+            _share(layer_macs, macs),
+            byte_size(before),
+            byte_size(after),
+            ratio(before, after),
+        )
     other = 4 * plan.n_other_params
     table.add_row(
-        "norms and the rest", "", "", "", byte_size(other), byte_size(plan.other_bytes),
-        ratio(other, plan.other_bytes), end_section=True,
-    )  # fmt: skip
+        "norms and the rest",
+        "",
+        "",
+        "",
+        byte_size(other),
+        byte_size(plan.other_bytes),
+        ratio(other, plan.other_bytes),
+        end_section=True,
+    )
     packed = plan.packed_bytes(float_dtype)
     table.add_row(
-        "network", str(len(plan.decisions)), count(macs), "", byte_size(plan.float_bytes),
-        byte_size(packed), ratio(plan.float_bytes, packed), style="bold",
-    )  # fmt: skip
+        "network",
+        str(len(plan.decisions)),
+        count(macs),
+        "",
+        byte_size(plan.float_bytes),
+        byte_size(packed),
+        ratio(plan.float_bytes, packed),
+        style="bold",
+    )
     return table
 
 

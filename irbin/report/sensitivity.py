@@ -42,9 +42,12 @@ def ranking_table(record: Sensitivity, width: int) -> Table:
     largest = max([0.0, *finite])
     rows = [_ranking_row(layer, largest, record) for layer in record.layers]
     return fitting_table(
-        (record.by, "loss", "±", "", "top-1 %", "saves", rate, *planned), rows, width,
-        left_out=("±", "", "saves", "top-1 %", rate, *planned), numbers=numbers,
-    )  # fmt: skip
+        (record.by, "loss", "±", "", "top-1 %", "saves", rate, *planned),
+        rows,
+        width,
+        left_out=("±", "", "saves", "top-1 %", rate, *planned),
+        numbers=numbers,
+    )
 
 
 def _ranking_row(layer: LayerSensitivity, largest: float, record: Sensitivity) -> list[Cell]:
@@ -87,10 +90,13 @@ def path_table(record: Sensitivity, width: int) -> Table:
         points.append((record.proposal.point, "proposed"))
     numbers = ("binary layers", "size", "≈ ms", "top-1 %", "loss")
     return fitting_table(
-        (*numbers, "front", ""), [[*_path_row(point), said] for point, said in points], width,
-        left_out=("front", "≈ ms", "loss"), numbers=numbers,
+        (*numbers, "front", ""),
+        [[*_path_row(point), said] for point, said in points],
+        width,
+        left_out=("front", "≈ ms", "loss"),
+        numbers=numbers,
         bold=() if record.proposal is None else (len(record.path),),
-    )  # fmt: skip
+    )
 
 
 def _path_row(point: PathPoint) -> list[str]:

@@ -13,8 +13,18 @@ from irbin.report.sparkline import sparkline
 from irbin.report.units import DASH, bare_percent, count, digits, duration, number, percent
 
 _EPOCH_HEADS = (
-    "epoch", "loss", "top-1", "val loss", "val top-1", "top-5", "lr", "t", "flips", "img/s", "time",
-)  # fmt: skip
+    "epoch",
+    "loss",
+    "top-1",
+    "val loss",
+    "val top-1",
+    "top-5",
+    "lr",
+    "t",
+    "flips",
+    "img/s",
+    "time",
+)
 _EPOCH_WIDTHS = (5, 6, 6, 8, 9, 6, 7, 5, 5, 5, 7)
 _WORTH_SAYING = 0.01
 """Share of the time spent waiting for images from which it is shown."""

@@ -24,17 +24,24 @@ def zoo_table(records: Sequence[ZooRecord], width: int) -> Table:
     heads = ["name", "network", "bits", "size", "top-1 %", "epochs", "hours", "machine"]
     rows = [
         [
-            record.name, record.network, record.bits or "float", byte_size(record.size_bytes),
-            bare_percent(record.top1), epochs(record), f"{record.hours:.1f}",
+            record.name,
+            record.network,
+            record.bits or "float",
+            byte_size(record.size_bytes),
+            bare_percent(record.top1),
+            epochs(record),
+            f"{record.hours:.1f}",
             machine_name(record.runs[-1]),
         ]
         for record in records
-    ]  # fmt: skip
+    ]
     return fitting_table(
-        heads, rows, width,
+        heads,
+        rows,
+        width,
         left_out=("machine", "hours", "epochs", "network", "bits", "size", "top-1 %"),
         numbers=("size", "top-1 %", "epochs", "hours"),
-    )  # fmt: skip
+    )
 
 
 def epochs(record: ZooRecord) -> str:
@@ -73,12 +80,15 @@ def _facts(record: ZooRecord) -> list[tuple[str, str]]:
     return [
         *facts,
         ("size", _size(record)),
-        ("training", f"{epochs(record)} epochs, {record.hours:.1f} hours, recipe {run.recipe}, "
-                     f"seed {run.seed}"),
+        (
+            "training",
+            f"{epochs(record)} epochs, {record.hours:.1f} hours, recipe {run.recipe}, "
+            f"seed {run.seed}",
+        ),
         ("machine", machine_name(run)),
         ("started", run.started),
         ("versions", ", ".join(f"{name} {version}" for name, version in run.versions.items())),
-    ]  # fmt: skip
+    ]
 
 
 def _kept(record: ZooRecord) -> str:

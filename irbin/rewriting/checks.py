@@ -145,8 +145,11 @@ def _check_signs(module: nn.Module, plan: Plan, watch: _SignWatch, x: Tensor) ->
     for name, always in found.items():
         _log.warning(
             "`%s`: its input was %s in a run on random images, as behind poolings of poolings; it "
-            "learns little until training moves that; consider `keep=['%s']`", name, always, name,
-        )  # fmt: skip
+            "learns little until training moves that; consider `keep=['%s']`",
+            name,
+            always,
+            name,
+        )
 
 
 def _signs_moved_by(offset: float, module: nn.Module, plan: Plan, x: Tensor) -> dict[str, str]:

@@ -111,8 +111,9 @@ def _note_differences(plan: Plan, wanted: PlanOptions, recipe: str) -> None:
     if different:
         _log.warning(
             "the recipe `%s` is made for another conversion: this network has %s",
-            recipe, ", ".join(different),
-        )  # fmt: skip
+            recipe,
+            ", ".join(different),
+        )
 
 
 def _worded(value: object) -> str:

@@ -64,8 +64,10 @@ def graph_to_edit(module: nn.Module, plan: Plan, check: bool) -> tuple[fx.GraphM
         why = f"the forward of `{type(module).__name__}` {lost}"
     _log.warning(
         "%s stay as they are called, so a sign behind them is +1 where they round to zero far "
-        "below zero: %s", ", ".join(f"`{name}`" for name in _called(plan.sign_keeping)), why,
-    )  # fmt: skip
+        "below zero: %s",
+        ", ".join(f"`{name}`" for name in _called(plan.sign_keeping)),
+        why,
+    )
     return None, _without_called_signs(plan)
 
 

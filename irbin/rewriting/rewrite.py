@@ -238,19 +238,23 @@ def _tell_what_went(module: nn.Module, traced: fx.GraphModule, edits: Edits) -> 
     if further and edits.why_not:
         _log.warning(
             "`%s`, %s, takes the images alone: %s, optional in the source, cannot be given",
-            type(module).__name__, edits.why_not, ", ".join(f"`{name}`" for name in further),
-        )  # fmt: skip
+            type(module).__name__,
+            edits.why_not,
+            ", ".join(f"`{name}`" for name in further),
+        )
     if traced.meta["autocast"]:
         _log.warning(
             "the forward of `%s` is rewritten without its `torch.autocast` (%s); "
-            "`amp=` of `irbin.finetune()` trains under one", type(module).__name__,
+            "`amp=` of `irbin.finetune()` trains under one",
+            type(module).__name__,
             traced.meta["autocast"],
-        )  # fmt: skip
+        )
     if traced.meta.get("in_evaluation"):
         _log.warning(
             "the forward of `%s` is rewritten and returns in training what it returns in "
-            "evaluation: what it adds in training (auxiliary heads) is gone", type(module).__name__,
-        )  # fmt: skip
+            "evaluation: what it adds in training (auxiliary heads) is gone",
+            type(module).__name__,
+        )
 
 
 def install(module: nn.Module, traced: fx.GraphModule, edits: Edits) -> None:

@@ -43,16 +43,26 @@ A compiled step differs by rounding alone, and a machine may have no compiler.
 """
 
 _FIXED_DATA = (
-    "dataset", "train_split", "val_split", "class_map", "train_num_samples", "val_num_samples",
-)  # fmt: skip
+    "dataset",
+    "train_split",
+    "val_split",
+    "class_map",
+    "train_num_samples",
+    "val_num_samples",
+)
 """What may not; the folder may move and the number of workers change."""
 
 
 def begin_run(
-    out: Path, recipe: Recipe, data: DataOptions, source: SourceRecord, group: Group,
-    inputs: Mapping[str, JsonValue] | None, fingerprint: str,
+    out: Path,
+    recipe: Recipe,
+    data: DataOptions,
+    source: SourceRecord,
+    group: Group,
+    inputs: Mapping[str, JsonValue] | None,
+    fingerprint: str,
     asked: Recipe | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Makes the run folder and writes args.yaml: all that is needed to repeat the run.
 
     Args:
@@ -107,9 +117,12 @@ def refuse_existing_run(out: Path) -> None:
 
 def _versions() -> dict[str, str]:
     return {
-        "irbin": __version__, "torch": str(torch.__version__), "timm": timm.__version__,
-        "numpy": np.__version__, "python": platform.python_version(),
-    }  # fmt: skip
+        "irbin": __version__,
+        "torch": str(torch.__version__),
+        "timm": timm.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
 
 
 def _n_processes(out: Path) -> int:

@@ -87,8 +87,10 @@ class Log(ABC):
             self.failed = True
             _log.warning(
                 "`log=['%s']` failed and is given up, training goes on: %s: %s",
-                self.name, type(error).__name__, one_line(error),
-            )  # fmt: skip
+                self.name,
+                type(error).__name__,
+                one_line(error),
+            )
 
 
 class TensorBoardLog(Log):
@@ -148,9 +150,13 @@ class WandbLog(Log):
         import wandb
 
         run = wandb.init(
-            id=self._identity(), resume="allow", dir=str(self.out), name=self.out.resolve().name,
-            config=_args(self.out), settings=wandb.Settings(console="off", quiet=True),
-        )  # fmt: skip
+            id=self._identity(),
+            resume="allow",
+            dir=str(self.out),
+            name=self.out.resolve().name,
+            config=_args(self.out),
+            settings=wandb.Settings(console="off", quiet=True),
+        )
         for group in ("step", "epoch"):
             run.define_metric(f"{group}/*", step_metric=group)
         return run

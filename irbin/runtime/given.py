@@ -45,9 +45,15 @@ def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def compare_state(
-    own: Mapping[str, Tensor], state: Mapping[str, Tensor], prefix: str, _: Any, strict: bool,
-    missing: list[str], unexpected: list[str], messages: list[str],
-) -> None:  # fmt: skip
+    own: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    prefix: str,
+    _: Any,
+    strict: bool,
+    missing: list[str],
+    unexpected: list[str],
+    messages: list[str],
+) -> None:
     """Takes a state dict of the tensors that are there already: others are another folder.
 
     Args:

@@ -81,8 +81,9 @@ def guess(source: SourceRecord) -> str:
     if not missing:
         return ""
     seen = source.preprocessing
-    values = ", ".join(f"{name} {' '.join(f'{v:.6g}' for v in getattr(seen, name))}"
-                       for name in missing)  # fmt: skip
+    values = ", ".join(
+        f"{name} {' '.join(f'{v:.6g}' for v in getattr(seen, name))}" for name in missing
+    )
     options = " and ".join(f"`{name}=`" for name in missing)
     return (
         f"nobody stated how `{source.spec}` was fed: {values} is a guess; if it was trained with "

@@ -249,11 +249,15 @@ def _refuse_hooks(module: nn.Module, architecture: str) -> None:
 
 
 def _create(
-    found: TimmModel, in_chans: int, num_classes: int, kwargs: dict[str, Any], pretrained: bool,
+    found: TimmModel,
+    in_chans: int,
+    num_classes: int,
+    kwargs: dict[str, Any],
+    pretrained: bool,
     file: Checkpoint | None = None,
-) -> nn.Module:  # fmt: skip
+) -> nn.Module:
     """Builds the network, with its weights if `pretrained`: those of `file`, or timm's."""
-    cfg = dict(found.cfg)
+    cfg, sizes = dict(found.cfg), {"num_classes": num_classes, "in_chans": in_chans}
     if file is not None:
         cfg.update(state_dict=file.tensors, source=None, file=None, custom_load=False)
     elif pretrained and not any(cfg.get(key) for key in ("url", "file", "hf_hub_id")):
@@ -261,9 +265,8 @@ def _create(
     try:
         with asking_the_hub() if pretrained else nullcontext():
             module: nn.Module = timm.create_model(
-                found.architecture, pretrained=pretrained, pretrained_cfg=cfg,
-                num_classes=num_classes, in_chans=in_chans, **kwargs,
-            )  # fmt: skip
+                found.architecture, pretrained=pretrained, pretrained_cfg=cfg, **sizes, **kwargs
+            )
     except IrbinError:
         raise
     except Exception as error:  # whatever the hub, its transport or the model's code raises
@@ -277,9 +280,13 @@ def _create(
 
 
 def _create_filled(
-    found: TimmModel, in_chans: int, num_classes: int, kwargs: dict[str, Any], pretrained: bool,
+    found: TimmModel,
+    in_chans: int,
+    num_classes: int,
+    kwargs: dict[str, Any],
+    pretrained: bool,
     file: Checkpoint | None,
-) -> tuple[nn.Module, Checkpoint | None]:  # fmt: skip
+) -> tuple[nn.Module, Checkpoint | None]:
     """As `_create`; a folder's names may have a prefix too many, as transformers write them."""
     try:
         return _create(found, in_chans, num_classes, kwargs, pretrained, file), file
@@ -287,8 +294,7 @@ def _create_filled(
         if file is None:
             raise
         # with the file's own head, which timm then replaces where another is asked for
-        theirs = int(found.cfg["num_classes"])
-        bare = _create(found, in_chans, theirs, kwargs, False)
+        bare = _create(found, in_chans, int(found.cfg["num_classes"]), kwargs, False)
         match = by_name(bare.state_dict(), file.tensors, f"`{found.weights}`")
         if match is None or not match.how:
             raise
@@ -299,8 +305,7 @@ def _create_filled(
 
 def _folder_weights(folder: Path) -> Checkpoint:
     """The weights of a timm folder, by the file that timm itself would take."""
-    file = weights_in(folder)
-    if file is not None:
+    if (file := weights_in(folder)) is not None:
         return read_checkpoint(file)
     raise SourceError(
         f"`{folder}`: expected `model.safetensors` or another weights file, found none"
@@ -317,9 +322,12 @@ def _without_weights(found: TimmModel) -> str:
 
 
 def _explain(
-    found: TimmModel, cfg: Mapping[str, Any], kwargs: dict[str, Any], pretrained: bool,
+    found: TimmModel,
+    cfg: Mapping[str, Any],
+    kwargs: dict[str, Any],
+    pretrained: bool,
     error: Exception,
-) -> IrbinError:  # fmt: skip
+) -> IrbinError:
     """The error to raise when timm could not build a network."""
     if isinstance(error, TypeError) and "unexpected keyword" in str(error):
         return UsageError(f"`{found.architecture}`: {first_line(error)}; given {sorted(kwargs)}")

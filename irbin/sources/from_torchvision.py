@@ -66,10 +66,13 @@ def load_torchvision(name: str, options: SourceOptions) -> Network:
             )
         path = fetch_url(weights.url, f"torchvision:{architecture}.{weights.name}")
         target = Target(
-            module, num_classes, channels,
+            module,
+            num_classes,
+            channels,
             build=lambda n, chans: _create(architecture, n, kwargs, chans),
-            other_classes=num_classes != n_pretrained, other_channels=channels != 3,
-        )  # fmt: skip
+            other_classes=num_classes != n_pretrained,
+            other_channels=channels != 3,
+        )
         rename = partial(modernized, architecture)
         filled = fill(target, read_checkpoint(path), f"`{path}`", rename=rename)
     known_names = weights is not None and pretrained and num_classes == n_pretrained

@@ -121,9 +121,11 @@ def reload(source: SourceRecord) -> Network:
     file = read_checkpoint(Path(source.spec), use_ema, source.state_key)
     network = Network(_build(source), source)
     options = SourceOptions(
-        num_classes=source.num_classes, input_size=source.preprocessing.input_size,
-        remap=source.remap, ignore_extra=source.ignore_extra,
-    )  # fmt: skip
+        num_classes=source.num_classes,
+        input_size=source.preprocessing.input_size,
+        remap=source.remap,
+        ignore_extra=source.ignore_extra,
+    )
     _fill(network, file, source.spec, options)
     return _fused(network)
 
@@ -212,19 +214,25 @@ def _fill(network: Network, file: Checkpoint, path: str, options: SourceOptions)
     """Loads `file` into the network, in place; head and stem follow what the options ask for."""
     source = network.source
     target = Target(
-        network.module, source.num_classes, source.preprocessing.input_size[0],
+        network.module,
+        source.num_classes,
+        source.preprocessing.input_size[0],
         build=partial(_variant, source),
         other_classes=options.num_classes is not None,
         other_channels=options.in_chans is not None or options.input_size is not None,
-    )  # fmt: skip
+    )
     kind, name = _split(source.architecture)
     rename = partial(modernized, name) if kind == "torchvision" else as_is
     if kind == "timm" and source.model_kwargs.get("features_only"):
         rename = partial(as_backbone, network.module)
     return fill(
-        target, file, f"`{path}`", remap=options.remap, rename=rename,
+        target,
+        file,
+        f"`{path}`",
+        remap=options.remap,
+        rename=rename,
         ignore_extra=options.ignore_extra,
-    )  # fmt: skip
+    )
 
 
 def _variant(source: SourceRecord, num_classes: int, in_chans: int) -> nn.Module:

@@ -190,9 +190,10 @@ class Facts:
         """What runs show of the layers that may become binary; nothing where none can be made."""
         layers = {n: self._module.get_submodule(n) for n, c in self._calls.items() if c.n_calls}
         names = [
-            n for n, m in layers.items()
+            n
+            for n, m in layers.items()
             if isinstance(m, nn.Conv2d | nn.Linear) and not _own_obstacle(m)
-        ]  # fmt: skip
+        ]
         traced = {n: self._input_sign(n) for n in names if not self._unseen(n)}
         known = {n for n, sign in traced.items() if sign.non_negative or sign.negative}
         try:

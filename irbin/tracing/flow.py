@@ -28,10 +28,11 @@ _POOLINGS = {
 }
 
 
-_LOOKING = {
-    "size", "dim", "ndimension", "numel", "nelement", "stride", "get_device", "zeros_like",
-    "ones_like", "empty_like", "new_zeros", "new_ones", "new_empty", "rand_like", "randn_like",
-}  # fmt: skip
+_LOOKING = """
+size dim ndimension numel nelement stride get_device
+zeros_like ones_like empty_like new_zeros new_ones new_empty rand_like randn_like
+"""
+_LOOKING_FUNCTIONS = set(_LOOKING.split())
 _LOOKING_ATTRIBUTES = {"shape", "ndim", "device", "dtype", "layout", "is_cuda", "itemsize"}
 
 
@@ -257,7 +258,7 @@ def only_looking(node: fx.Node) -> bool:
     """Whether a node takes of its inputs nothing but shape, type or place."""
     if node.op == "call_function" and node.target is getattr:
         return node.args[1] in _LOOKING_ATTRIBUTES
-    return function_name(node) in _LOOKING
+    return function_name(node) in _LOOKING_FUNCTIONS
 
 
 def shape(node: fx.Node) -> tuple[int, ...]:

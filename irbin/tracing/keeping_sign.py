@@ -17,8 +17,10 @@ from irbin.tracing.loses_sign import loses_sign
 from irbin.tracing.signs import function_name, moves_values, works_in_place
 
 _MODULES: dict[str, type[nn.Module]] = {
-    "silu": nn.SiLU, "mish": nn.Mish, "hardswish": nn.Hardswish,
-}  # fmt: skip
+    "silu": nn.SiLU,
+    "mish": nn.Mish,
+    "hardswish": nn.Hardswish,
+}
 _SCALING = {"mul", "imul", "multiply", "div", "truediv"}
 
 

@@ -23,11 +23,12 @@ def whole_activations(module: nn.Module) -> set[nn.Module]:
     Not those of torch, which are leaves by themselves.
     """
     return {
-        m for m in module.modules()
+        m
+        for m in module.modules()
         if not type(m).__module__.startswith("torch.nn.")
         and not isinstance(m, SignKept)
         and loses_sign(m)
-    }  # fmt: skip
+    }
 
 
 def loses_sign(module: nn.Module) -> bool:

@@ -160,9 +160,10 @@ class _Watch:
         return {
             name
             for name, (one, other) in self._inputs.items()
-            if one and len(one) == len(other)
+            if one
+            and len(one) == len(other)
             and all(_is_same(a, b, tolerance) for a, b in zip(one, other, strict=True))
-        }  # fmt: skip
+        }
 
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
         def note(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:  # noqa: ARG001 - a hook's
@@ -275,10 +276,13 @@ def check_signs(
         if share < FEW_NEGATIVE:
             _LOG.warning(
                 "`%s`: %s of its input on %d calibration images has the other sign, so it learns "
-                "little%s; consider `keep=['%s']`", name,
-                f"only {100 * share:.2g} %" if share else "nothing", n_images,
-                "" if share else " until training moves that", name,
-            )  # fmt: skip
+                "little%s; consider `keep=['%s']`",
+                name,
+                f"only {100 * share:.2g} %" if share else "nothing",
+                n_images,
+                "" if share else " until training moves that",
+                name,
+            )
 
 
 def _lasting_in_binary(module: nn.Module, always: dict[str, str], images: Tensor) -> dict[str, str]:

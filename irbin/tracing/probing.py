@@ -31,9 +31,14 @@ FAR = 3.0
 _CONV_FORWARDS = {
     kind.forward
     for kind in (
-        nn.Conv2d, Conv2dSame, StdConv2d, StdConv2dSame, ScaledStdConv2d, ScaledStdConv2dSame
+        nn.Conv2d,
+        Conv2dSame,
+        StdConv2d,
+        StdConv2dSame,
+        ScaledStdConv2d,
+        ScaledStdConv2dSame,
     )
-}  # fmt: skip
+}
 _LINEAR_FORWARDS = {nn.Linear.forward, TimmLinear.forward}
 
 _OFFSETS = ("bias", "offset", "threshold")
@@ -74,10 +79,11 @@ def drop_biases(network: nn.Module) -> list[nn.Module]:
     Without norms a signal fades beside them, layer by layer; without them it keeps its share.
     """
     layers = [
-        m for m in network.modules()
+        m
+        for m in network.modules()
         if isinstance(m._parameters.get("bias"), Tensor)
         and (isinstance(m, BinaryLayer) or has_plain_forward(m))
-    ]  # fmt: skip
+    ]
     with torch.no_grad():
         for layer in layers:
             layer.get_parameter("bias").zero_()

@@ -30,23 +30,46 @@ class Sign(NamedTuple):
 UNKNOWN = Sign()
 
 _FIXED_MODULES = {
-    "Sigmoid": "sigmoid", "Hardsigmoid": "hardsigmoid", "HardSigmoid": "hardsigmoid",
-    "HardSigmoidMe": "hardsigmoid", "Softmax": "softmax", "Softmax2d": "softmax",
+    "Sigmoid": "sigmoid",
+    "Hardsigmoid": "hardsigmoid",
+    "HardSigmoid": "hardsigmoid",
+    "HardSigmoidMe": "hardsigmoid",
+    "Softmax": "softmax",
+    "Softmax2d": "softmax",
     "Softplus": "softplus",
-}  # fmt: skip
+}
 _PASSING_BASES = (
-    nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd,
-    nn.modules.pooling._AdaptiveMaxPoolNd, nn.modules.pooling._AdaptiveAvgPoolNd,
-    nn.modules.dropout._DropoutNd, nn.Identity, nn.Flatten, nn.Unflatten, nn.Upsample,
-    nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle, nn.ZeroPad2d, nn.ReflectionPad2d,
+    nn.modules.pooling._MaxPoolNd,
+    nn.modules.pooling._AvgPoolNd,
+    nn.modules.pooling._AdaptiveMaxPoolNd,
+    nn.modules.pooling._AdaptiveAvgPoolNd,
+    nn.modules.dropout._DropoutNd,
+    nn.Identity,
+    nn.Flatten,
+    nn.Unflatten,
+    nn.Upsample,
+    nn.PixelShuffle,
+    nn.PixelUnshuffle,
+    nn.ChannelShuffle,
+    nn.ZeroPad2d,
+    nn.ReflectionPad2d,
     nn.ReplicationPad2d,
-)  # fmt: skip
+)
 _PASSING_NAMES = {"DropPath", "StochasticDepth", "DropBlock2d", "BlurPool2d"}
 
 _SLOPED_MODULES = (
-    nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.Threshold, nn.Hardtanh,
-    nn.LogSigmoid, nn.Softshrink, nn.Hardshrink,
-)  # fmt: skip
+    nn.LeakyReLU,
+    nn.PReLU,
+    nn.RReLU,
+    nn.ELU,
+    nn.CELU,
+    nn.SELU,
+    nn.Threshold,
+    nn.Hardtanh,
+    nn.LogSigmoid,
+    nn.Softshrink,
+    nn.Hardshrink,
+)
 """Activations whose settings say which signs they give."""
 _SLOPED_FUNCTIONS = {
     "leaky_relu",
@@ -63,21 +86,28 @@ _RELU_FUNCTIONS = {"relu", "relu6"}
 _LOWER_BOUND = {"clamp": ("min", 1), "clip": ("min", 1), "clamp_min": ("min", 1)}
 _LOWER_BOUND |= {"hardtanh": ("min_val", 1)}
 _FIXED_FUNCTIONS = {"sigmoid", "hardsigmoid", "softmax", "softplus", "abs", "square", "exp", "norm"}
-_PASSING_FUNCTIONS = {
-    "max_pool2d", "max_pool2d_with_indices", "avg_pool2d", "adaptive_avg_pool2d",
-    "adaptive_max_pool2d", "dropout", "dropout2d", "feature_dropout", "drop_path",
-    "stochastic_depth", "flatten", "reshape", "view", "permute", "transpose", "t", "contiguous",
-    "getitem", "chunk", "split", "tensor_split", "unbind", "squeeze", "unsqueeze",
-    "expand", "repeat", "mean", "sum", "amax", "amin", "max", "interpolate", "pad", "pad_same",
-    "clone", "detach", "to", "float", "half", "type_as", "roll", "flip", "narrow", "select",
-    "index_select", "movedim", "swapaxes", "sqrt", "pixel_shuffle", "pixel_unshuffle",
-}  # fmt: skip
+_PASSING = """
+max_pool2d max_pool2d_with_indices avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d dropout
+dropout2d feature_dropout drop_path stochastic_depth flatten reshape view permute transpose t
+contiguous getitem chunk split tensor_split unbind squeeze unsqueeze expand repeat mean sum amax
+amin max interpolate pad pad_same clone detach to float half type_as roll flip narrow select
+index_select movedim swapaxes sqrt pixel_shuffle pixel_unshuffle
+"""
+_PASSING_FUNCTIONS = set(_PASSING.split())
 _ARITHMETIC = {"add", "iadd", "mul", "imul", "multiply", "truediv", "div"}
 _JOINING_FUNCTIONS = {"cat", "concat", "concatenate", "stack"}
-_ALL_OPERANDS = _ARITHMETIC | _JOINING_FUNCTIONS | {
-    "conv2d", "linear", "matmul", "bmm", "maximum",
-    "minimum",
-}  # fmt: skip
+_ALL_OPERANDS = (
+    _ARITHMETIC
+    | _JOINING_FUNCTIONS
+    | {
+        "conv2d",
+        "linear",
+        "matmul",
+        "bmm",
+        "maximum",
+        "minimum",
+    }
+)
 
 
 def signs(traced: fx.GraphModule) -> dict[fx.Node, dict[fx.Node, Sign]]:

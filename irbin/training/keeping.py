@@ -138,8 +138,10 @@ class Keeper:
                 self._unsaved = reason
             _log.warning(
                 "cannot write %s in %s (%s); training goes on, and what was there before stays",
-                what, self.run.out, reason,
-            )  # fmt: skip
+                what,
+                self.run.out,
+                reason,
+            )
             return False
         return True
 

@@ -90,9 +90,7 @@ def finetune(
     if resume:
         recipe, data = same_run(out, recipe, data, group)
         check_same_images(out, network.source)
-    run, lines = _prepare(
-        network, data, recipe, out, teacher, group, listener, asked=asked
-    )  # fmt: skip
+    run, lines = _prepare(network, data, recipe, out, teacher, group, listener, asked=asked)
     if resume:
         progress = load_last(run)
         if progress.epoch >= run.n_epochs:
@@ -129,9 +127,16 @@ def finetune(
 
 
 def _prepare(
-    network: Network, data: DataOptions, recipe: Recipe, out: Path, teacher: nn.Module | None,
-    group: Group, listener: Listener, *, asked: Recipe,
-) -> tuple[Run, tuple[str, ...]]:  # fmt: skip
+    network: Network,
+    data: DataOptions,
+    recipe: Recipe,
+    out: Path,
+    teacher: nn.Module | None,
+    group: Group,
+    listener: Listener,
+    *,
+    asked: Recipe,
+) -> tuple[Run, tuple[str, ...]]:
     """Everything the loop works with, and how it will compute, in words."""
     shape = network.source.preprocessing.input_size
     train, val = open_loaders(network, data, recipe, group, listener.stage)
@@ -142,9 +147,16 @@ def _prepare(
         recipe, network.module, shape, n_steps * recipe.epochs, group.device, asked
     )
     run = make_run(
-        network, recipe, out, group, (train, val), n_steps=n_steps,
-        must_compile=asked.compile is True, teacher=teacher, listener=listener,
-    )  # fmt: skip
+        network,
+        recipe,
+        out,
+        group,
+        (train, val),
+        n_steps=n_steps,
+        must_compile=asked.compile is True,
+        teacher=teacher,
+        listener=listener,
+    )
     if recipe.compile and not run.recipe.compile:
         path = path.rpartition(", ")[0] + ", not compiled (torch.compile failed)"
     return run, (path, train.why, *([run.views.why] if run.views is not None else []))
@@ -284,15 +296,24 @@ def _validate(run: Run, progress: Progress, keeper: Keeper, stop: Stop) -> Evalu
     module = run.averaged.module
     n_params = sum(parameter.numel() for parameter in module.parameters())
     subject = Subject(
-        str(run.out), "float" if run.phase is None else "binary", class_names(run.val.dataset),
-        n_params, 4 * n_params, run.network.source.preprocessing,
-    )  # fmt: skip
+        str(run.out),
+        "float" if run.phase is None else "binary",
+        class_names(run.val.dataset),
+        n_params,
+        4 * n_params,
+        run.network.source.preprocessing,
+    )
     begin = time.perf_counter()
     try:
         evaluation = evaluate(
-            module, run.val, subject,
-            device=run.group.device, amp_dtype=amp, report=watch, group=run.group,
-        )  # fmt: skip
+            module,
+            run.val,
+            subject,
+            device=run.group.device,
+            amp_dtype=amp,
+            report=watch,
+            group=run.group,
+        )
     except KeyboardInterrupt:
         stop.request()
         return None

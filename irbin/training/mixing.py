@@ -45,10 +45,13 @@ def make_mix(recipe: Recipe, n_classes: int, batch_size: int, device: torch.devi
         if batch_size % 2:
             raise UsageError(f"`batch_size`: mixup and cutmix need an even one, got {batch_size}")
         mixup = Mixup(
-            recipe.mixup, recipe.cutmix, prob=recipe.mixup_prob,
-            switch_prob=recipe.mixup_switch_prob, label_smoothing=recipe.smoothing,
+            recipe.mixup,
+            recipe.cutmix,
+            prob=recipe.mixup_prob,
+            switch_prob=recipe.mixup_switch_prob,
+            label_smoothing=recipe.smoothing,
             num_classes=n_classes,
-        )  # fmt: skip
+        )
 
     def mix(images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         if erase is not None:

@@ -96,9 +96,13 @@ def make_optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         )
     try:
         optimizer = create_optimizer_v2(
-            groups, opt=recipe.opt, lr=recipe.lr, weight_decay=recipe.weight_decay,
-            momentum=recipe.momentum, **recipe.opt_kwargs,
-        )  # fmt: skip
+            groups,
+            opt=recipe.opt,
+            lr=recipe.lr,
+            weight_decay=recipe.weight_decay,
+            momentum=recipe.momentum,
+            **recipe.opt_kwargs,
+        )
     except (TypeError, ValueError, ImportError) as error:
         raise UsageError(f"`opt`: `{recipe.opt}` cannot be made: {error}") from error
     made: torch.optim.Optimizer = optimizer
@@ -115,11 +119,18 @@ def make_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, n_steps: in
     """
     try:
         scheduler, _ = create_scheduler_v2(
-            optimizer, sched=recipe.sched, num_epochs=recipe.epochs,
-            warmup_epochs=recipe.warmup_epochs, warmup_lr=recipe.warmup_lr, min_lr=recipe.min_lr,
-            decay_epochs=recipe.decay_epochs, decay_milestones=list(recipe.decay_milestones),
-            decay_rate=recipe.decay_rate, step_on_epochs=False, updates_per_epoch=n_steps,
-        )  # fmt: skip
+            optimizer,
+            sched=recipe.sched,
+            num_epochs=recipe.epochs,
+            warmup_epochs=recipe.warmup_epochs,
+            warmup_lr=recipe.warmup_lr,
+            min_lr=recipe.min_lr,
+            decay_epochs=recipe.decay_epochs,
+            decay_milestones=list(recipe.decay_milestones),
+            decay_rate=recipe.decay_rate,
+            step_on_epochs=False,
+            updates_per_epoch=n_steps,
+        )
     except ValueError as error:
         raise UsageError(f"`sched`: {error}") from error
     return scheduler

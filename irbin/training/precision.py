@@ -33,9 +33,13 @@ WORTH_COMPILING = 1000
 
 
 def decide(
-    recipe: Recipe, module: nn.Module, image_shape: tuple[int, ...], n_steps: int,
-    device: torch.device, asked: Recipe | None = None,
-) -> tuple[Recipe, str]:  # fmt: skip
+    recipe: Recipe,
+    module: nn.Module,
+    image_shape: tuple[int, ...],
+    n_steps: int,
+    device: torch.device,
+    asked: Recipe | None = None,
+) -> tuple[Recipe, str]:
     """The recipe without `auto`, and the sentence that says which path runs and why.
 
     Args:
@@ -107,9 +111,12 @@ def tried_convolutions(device: torch.device) -> Iterator[None]:
 
 
 def compiled(
-    module: nn.Module, recipe: Recipe, batch_shape: tuple[int, ...], device: torch.device,
+    module: nn.Module,
+    recipe: Recipe,
+    batch_shape: tuple[int, ...],
+    device: torch.device,
     required: bool,
-) -> Callable[..., Any]:  # fmt: skip
+) -> Callable[..., Any]:
     """`torch.compile` of the network, made to compile now, forward and backward.
 
     Parameters and buffers are left as they are.
@@ -157,9 +164,12 @@ def compiled(
 
 
 def compiled_teacher(
-    teacher: nn.Module, recipe: Recipe, batch_shape: tuple[int, ...], device: torch.device,
+    teacher: nn.Module,
+    recipe: Recipe,
+    batch_shape: tuple[int, ...],
+    device: torch.device,
     required: bool,
-) -> Callable[..., Any]:  # fmt: skip
+) -> Callable[..., Any]:
     """`torch.compile` of the teacher, made to compile now; arguments and errors as `compiled`."""
     fast = torch.compile(teacher)
     images = torch.zeros(batch_shape, device=device)
@@ -195,9 +205,12 @@ def _sum(outputs: object) -> Tensor:
 
 
 def _amp(
-    recipe: Recipe, module: nn.Module, shape: tuple[int, ...], device: torch.device,
+    recipe: Recipe,
+    module: nn.Module,
+    shape: tuple[int, ...],
+    device: torch.device,
     by: str = _ASKED,
-) -> tuple[_Amp, str]:  # fmt: skip
+) -> tuple[_Amp, str]:
     if recipe.amp != "auto":
         name = "float32" if recipe.amp == "off" else recipe.amp
         return recipe.amp, f"{name} ({by})"

@@ -49,9 +49,12 @@ from irbin.watching.diagnostics import Diagnostics
 
 
 def open_loaders(
-    network: Network, data: DataOptions, recipe: Recipe, group: Group,
+    network: Network,
+    data: DataOptions,
+    recipe: Recipe,
+    group: Group,
     stage: Stage = ignore,
-) -> tuple[Loader, Loader]:  # fmt: skip
+) -> tuple[Loader, Loader]:
     """Training batches, augmented and shuffled, and every image of the validation split.
 
     Args:
@@ -68,21 +71,31 @@ def open_loaders(
     source = network.source
     knobs = {field.name: getattr(recipe, field.name) for field in fields(Augmentation)}
     train_set = open_dataset(
-        data, data.train_split, source.preprocessing, training=True,
-        augmentation=Augmentation(**knobs), seed=recipe.seed,
-    )  # fmt: skip
+        data,
+        data.train_split,
+        source.preprocessing,
+        training=True,
+        augmentation=Augmentation(**knobs),
+        seed=recipe.seed,
+    )
     val_set = open_dataset(data, data.val_split, source.preprocessing)
     for dataset in (train_set, val_set):
         # a teacher knows the old classes; without one the network learns new ones
         check_classes(source, dataset, by_map=bool(data.class_map) or not recipe.distill)
     check_same_classes(train_set, val_set)
     train, val = make_loaders(
-        train_set, val_set, data, seed=recipe.seed, device=group.device,
+        train_set,
+        val_set,
+        data,
+        seed=recipe.seed,
+        device=group.device,
         n_classes=source.num_classes,
         channels_last=uses_channels_last(recipe, network.module, group.device),
-        rank=group.rank, world_size=group.size, accumulation=recipe.grad_accum_steps,
+        rank=group.rank,
+        world_size=group.size,
+        accumulation=recipe.grad_accum_steps,
         report=partial(stage, "decoding images"),
-    )  # fmt: skip
+    )
     if train.batch_size < 2:
         raise UsageError(
             "`batch_size`: expected at least 2 images a step, which batch norm needs, got "
@@ -105,11 +118,12 @@ def after_training(network: Network, train: Loader) -> Network:
     source = network.source
     names = class_names(train.dataset)
     learned = replace(
-        source, trained=source.trained or network.plan is None,
+        source,
+        trained=source.trained or network.plan is None,
         class_names=names or source.class_names,
         published_names=source.published_names and names is None,
         stated_by=fed_in_training(source),
-    )  # fmt: skip
+    )
     return replace(network, source=learned)
 
 
@@ -124,9 +138,12 @@ def ready_teacher(
 
 
 def _watched(
-    module: nn.Module, teacher: nn.Module | None, recipe: Recipe, shape: tuple[int, ...],
+    module: nn.Module,
+    teacher: nn.Module | None,
+    recipe: Recipe,
+    shape: tuple[int, ...],
     device: torch.device,
-) -> tuple[Watched, ...]:  # fmt: skip
+) -> tuple[Watched, ...]:
     """Network and teacher where the recipe compares their blocks; else none."""
     if teacher is None or recipe.distill_blocks == 0:
         return ()
@@ -154,10 +171,17 @@ def _views(
 
 
 def make_run(
-    network: Network, recipe: Recipe, out: Path, group: Group, loaders: tuple[Loader, Loader], *,
-    n_steps: int, must_compile: bool, teacher: nn.Module | None = None,
+    network: Network,
+    recipe: Recipe,
+    out: Path,
+    group: Group,
+    loaders: tuple[Loader, Loader],
+    *,
+    n_steps: int,
+    must_compile: bool,
+    teacher: nn.Module | None = None,
     listener: Listener = NOBODY,
-) -> Run:  # fmt: skip
+) -> Run:
     """Everything the loop works with; the network is made ready in place.
 
     The recipe of the run says what happened: `compile` is false where torch.compile failed.
@@ -205,15 +229,27 @@ def make_run(
     optimizer = make_optimizer(module, stages[0].recipe)
     schedulers = {s.name: make_scheduler(optimizer, s.recipe, n_steps) for s in reversed(stages)}
     return Run(
-        network, recipe, out, group, train, val, phase,
+        network,
+        recipe,
+        out,
+        group,
+        train,
+        val,
+        phase,
         forward=parallel(forward, module, recipe, group),
-        teacher=asked, views=views, watched=watched,
+        teacher=asked,
+        views=views,
+        watched=watched,
         mix=make_mix(recipe, network.source.num_classes, train.batch_size, device),
-        optimizer=optimizer, stages=stages, schedulers=schedulers,
+        optimizer=optimizer,
+        stages=stages,
+        schedulers=schedulers,
         scaler=torch.amp.GradScaler(device.type, enabled=recipe.amp == "float16"),
-        ema=ema, diagnostics=Diagnostics(module if group.is_first else nn.Identity()),
-        n_steps=n_steps, listener=listener,
-    )  # fmt: skip
+        ema=ema,
+        diagnostics=Diagnostics(module if group.is_first else nn.Identity()),
+        n_steps=n_steps,
+        listener=listener,
+    )
 
 
 def _phase(network: Network, recipe: Recipe, first: TrainingStage) -> EdePhase | None:

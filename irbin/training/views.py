@@ -125,8 +125,10 @@ class TaughtViews:
             except (OSError, SafetensorError, KeyError, RuntimeError, ValueError) as error:
                 _log.warning(
                     "cannot read %s (%s): the teacher is asked again, so what follows may differ "
-                    "in the last digits", file, first_line(error),
-                )  # fmt: skip
+                    "in the last digits",
+                    file,
+                    first_line(error),
+                )
 
 
 def taught_views(

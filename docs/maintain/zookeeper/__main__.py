@@ -22,9 +22,10 @@ from irbin.zoo.entries import PREFIX
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit code."""
     parser = argparse.ArgumentParser(
-        "python -m docs.maintain.zookeeper", description=__doc__,
+        "python -m docs.maintain.zookeeper",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     parser.add_argument("run", help="run folder; its best is taken, or its last if there is none")
     parser.add_argument("name", help="such as resnet20-cifar10-1w1a, resnet20-cifar10-float")
     parser.add_argument("--data-dir", help="folder of the data set")
@@ -35,13 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--replace", action="store_true", help="also a better entry")
     given = parser.parse_args(arguments)
     data = DataOptions(
-        data_dir=given.data_dir, dataset=given.dataset, val_split=given.val_split,
+        data_dir=given.data_dir,
+        dataset=given.dataset,
+        val_split=given.val_split,
         workers=given.workers,
-    )  # fmt: skip
+    )
     try:
-        record = add(
-            given.run, given.name, data, last=given.last, replace_better=given.replace
-        )  # fmt: skip
+        record = add(given.run, given.name, data, last=given.last, replace_better=given.replace)
     except IrbinError as error:
         sys.stderr.write(f"zookeeper: {error}\n")
         return error.exit_code

@@ -87,7 +87,7 @@ def add(
             float_bytes=4 * param_count(network) if plan is None else plan.float_bytes,
             added=datetime.now(UTC).date().isoformat(),
             runs=runs,
-        )  # fmt: skip
+        )
         (folder / entries.RECORD_FILE).write_text(text(record), encoding="utf-8")
     write_file(entries.ROOT / "README.md", page(entries.all_records()).encode())
     return record

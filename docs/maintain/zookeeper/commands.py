@@ -25,9 +25,15 @@ _OF_THE_MACHINE = ("amp", "channels_last", "compile")
 _WITHOUT_EFFECT = ("log_interval", "checkpoint_hist", "recovery_interval")
 """Knobs that change no weight."""
 _IMAGES = (
-    "data_dir", "dataset", "train_split", "val_split", "class_map", "batch_size",
-    "train_num_samples", "val_num_samples",
-)  # fmt: skip
+    "data_dir",
+    "dataset",
+    "train_split",
+    "val_split",
+    "class_map",
+    "batch_size",
+    "train_num_samples",
+    "val_num_samples",
+)
 """Fields of `DataOptions` that a command has to give."""
 _NEGATIVE = {found.name: f"--{found.knob.off}" for found in knobs_of(Recipe) if found.knob.off}
 """Flags that are not `--no-` and the field's name."""

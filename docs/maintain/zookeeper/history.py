@@ -47,9 +47,10 @@ def _zoo_run(run: BegunRun) -> ZooRun:
 def curve(epochs: Sequence[EpochRecord]) -> Curve:
     """The evaluated epochs of a run's table, as they are kept in a record."""
     done = [
-        epoch for epoch in epochs
+        epoch
+        for epoch in epochs
         if all(map(math.isfinite, (epoch.train_loss, epoch.eval_loss, epoch.eval_top1)))
-    ]  # fmt: skip
+    ]
     return Curve(
         epoch=tuple(epoch.epoch + 1 for epoch in done),
         train_loss=tuple(round(epoch.train_loss, 4) for epoch in done),
