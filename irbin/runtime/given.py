@@ -19,18 +19,27 @@ CHUNK_BYTES = 1 << 20
 """Of the largest result in a part of a batch: what a core's second cache holds."""
 
 
-def refuse_untaken(x: Tensor) -> None:
-    """Refuses images that are no floats, and torch's tracers.
+def refuse_untaken(x: object) -> None:
+    """Refuses images that are no floats in a tensor's memory, and torch's tracers.
 
     Raises:
         UsageError: says what to do instead.
     """
+    if not isinstance(x, Tensor):
+        kind = type(x).__name__
+        how = "; give `torch.from_numpy(images)`" if kind == "ndarray" else ""
+        raise UsageError(f"expected a tensor of images, got a {kind}{how}")
     is_traced = torch._C._get_tracing_state() is not None or torch.compiler.is_exporting()
     if is_traced or isinstance(x, FakeTensor):
         raise UsageError(
             "a packed network runs irbin's own kernels, which torch cannot trace; give "
             "`torch.onnx.export`, `torch.export` or `torch.jit.trace` the trained network "
             "(`irbin.open_network(RUN).module`), or ship the packed folder"
+        )
+    if x.layout is not torch.strided or x.is_meta:
+        kind = "on the device `meta`" if x.is_meta else f"laid out as {x.layout}"
+        raise UsageError(
+            f"expected a tensor with a value in memory for every pixel, got one {kind}"
         )
     if not x.is_floating_point():
         raise UsageError(

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from weakref import WeakMethod
 
 import torch
@@ -78,6 +78,9 @@ class PackedModel(nn.Module):
         self.manifest: Manifest = artifact.manifest
         self.program: Program = artifact.program
         self.path: str = artifact.path
+        if float_math not in get_args(FloatMath):
+            known = ", ".join(f"`{name}`" for name in get_args(FloatMath))
+            raise UsageError(f"`float_math`: expected one of {known}, got `{float_math}`")
         if float_math == "bfloat16" and not native.has_bfloat16():
             raise UsageError(
                 "`float_math`: expected `float32`, since this processor or its kernels have no "

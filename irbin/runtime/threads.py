@@ -39,10 +39,10 @@ def set_num_threads(n: int) -> None:
     In a forked child it is only irbin's kernels.
 
     Raises:
-        UsageError: n is not at least 1.
+        UsageError: n is no number of at least 1.
     """
-    if n < 1:
-        raise UsageError(f"`n`: expected at least 1 thread, got {n}")
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise UsageError(f"`n`: expected at least 1 thread, got {n!r}")
     if _State.kernel_threads is not None:
         _State.kernel_threads = n
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeGuard
@@ -44,11 +45,25 @@ def open_network(source: Source, options: SourceOptions | None = None) -> Networ
     if isinstance(source, Network):
         record = as_asked(source.source, options)
         return source if record is source.source else replace(source, source=record)
-    if isinstance(source, nn.Module):
+    if isinstance(source, nn.Module) and not isinstance(source, PackedModel):
         return _network_of_module(source, options)
+    if not isinstance(source, str | Path):
+        raise SourceError(f"expected a name, a path or a network, got {_described(source)}")
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(DEFAULT_SEED if options.seed is None else options.seed)
         return open_by_name(str(source), options)
+
+
+def _described(source: object) -> str:
+    """What was given in a network's place, and what to do."""
+    if isinstance(source, type):
+        return f"the class `{source.__name__}`; give an instance of it, `{source.__name__}(…)`"
+    if isinstance(source, Mapping):
+        return "a dictionary; load a state dict into its network first, and give that"
+    if isinstance(source, PackedModel):
+        return "a packed network, which cannot be trained or converted again"
+    word = type(source).__name__
+    return f"a `{word}`" if source is not None else "None"
 
 
 def open_any(

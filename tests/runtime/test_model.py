@@ -288,6 +288,26 @@ class TestWholeNetwork:
         with pytest.raises(UsageError, match=r"expected images of shape \(N, 3, 8, 8\), got"):
             residual[1](torch.zeros(shape))
 
+    @pytest.mark.parametrize(
+        ("images", "words"),
+        [
+            (np.zeros((1, 3, 8, 8), np.float32), r"a ndarray; give `torch.from_numpy\(images\)`"),
+            ([torch.zeros(1, 3, 8, 8)], "a list"),
+            (None, "a NoneType"),
+            (torch.zeros(1, 3, 8, 8, device="meta"), "one on the device `meta`"),
+            (torch.zeros(1, 3, 8, 8).to_sparse(), "one laid out as torch.sparse_coo"),
+        ],
+        ids=["array", "list", "None", "meta", "sparse"],
+    )
+    def test_what_is_no_tensor_of_images_is_refused(self, residual, images, words):
+        with pytest.raises(UsageError, match=rf"^expected a tensor .*, got {words}$"):
+            residual[1](images)
+
+    def test_arithmetic_that_there_is_not_is_refused(self, artifact):
+        words = r"^`float_math`: expected one of `float32`, `bfloat16`, got `float16`$"
+        with pytest.raises(UsageError, match=words):
+            PackedModel(artifact, float_math="float16")
+
 
 def test_what_depends_on_constants_is_computed_once():
     net = nn.Sequential(binarized(nn.Conv2d(3, 4, 3), Method("plain", binary_activations=False)))
@@ -469,10 +489,10 @@ class TestCallers:
         found[-1].requires_grad_().sum().backward()
 
 
-@pytest.mark.parametrize("n", [0, -1])
+@pytest.mark.parametrize("n", [0, -1, "2", 1.0, True])
 def test_there_is_at_least_one_thread(n):
     before = torch.get_num_threads()
-    with pytest.raises(UsageError, match=rf"^`n`: expected at least 1 thread, got {n}$"):
+    with pytest.raises(UsageError, match=rf"^`n`: expected at least 1 thread, got {n!r}$"):
         set_num_threads(n)
     assert torch.get_num_threads() == before
 
