@@ -157,8 +157,13 @@ def test_the_training_benchmark_keeps_its_memory(libc: FakeLibc) -> None:
 
     plain = {"amp": "off", "channels_last": False, "compile": False}
     benchmark_training(
-        "paper:resnet20", batch_size=2, n_runs=1, n_threads=1, overrides=plain, memory=False,
+        "paper:resnet20",
+        batch_size=2,
+        n_runs=1,
+        n_threads=1,
+        overrides=plain,
+        memory=False,
         report=report,
-    )  # fmt: skip
+    )
     assert kept == {True}
     assert not libc.keeps

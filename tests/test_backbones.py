@@ -250,11 +250,18 @@ class Returns(nn.Module):
         early = self.stem(x)
         late = self.last(torch.relu(self.norm(self.conv(torch.relu(early)))))
         results = {
-            "map": late, "list": [early, late], "tuple": (early, late), "one": [late],
-            "dictionary": {"out": late, "aux": early}, "nested": (late, {"all": [early, late]}),
-            "logits": late.mean((2, 3)), "vector": late.mean((1, 2, 3)), "number": 3.0,
-            "nothing": [], "mixed": [late, None],
-        }  # fmt: skip
+            "map": late,
+            "list": [early, late],
+            "tuple": (early, late),
+            "one": [late],
+            "dictionary": {"out": late, "aux": early},
+            "nested": (late, {"all": [early, late]}),
+            "logits": late.mean((2, 3)),
+            "vector": late.mean((1, 2, 3)),
+            "number": 3.0,
+            "nothing": [],
+            "mixed": [late, None],
+        }
         return results[self.what]
 
 

@@ -54,8 +54,9 @@ def test_the_page_on_checkpoints_runs_as_it_stands(
     monkeypatch.chdir(tmp_path)
     state = timm.create_model("resnet18", num_classes=10).state_dict()
     torch.save(state, "model.pth")
-    torch.save({f"{i}.{n.rpartition('.')[2]}": t for i, (n, t) in enumerate(state.items())},
-               "renamed.pth")  # fmt: skip
+    torch.save(
+        {f"{i}.{n.rpartition('.')[2]}": t for i, (n, t) in enumerate(state.items())}, "renamed.pth"
+    )
     body = {f"backbone.{n}": t for n, t in state.items() if not n.startswith("fc")}
     networks = {part: body | {"head.mlp.weight": torch.ones(2)} for part in ("student", "teacher")}
     torch.save(networks, "dino.pth")

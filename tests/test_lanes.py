@@ -23,9 +23,10 @@ def marks(nodes: list[ast.expr]) -> set[str]:
 def fast_tests(body: list[ast.stmt]) -> Iterator[str]:
     """Names of the tests, those of classes too, that neither mark keeps out of the fast lane."""
     whole = [
-        node.value for node in body
+        node.value
+        for node in body
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark"
-    ]  # fmt: skip
+    ]
     if marks(whole) & LEFT_OUT:
         return
     for node in body:
@@ -61,10 +62,13 @@ def test_every_folder_has_tests_in_the_fast_lane(folder: Path) -> None:
         ("class TestA:\n    @pytest.mark.sweep\n    def test_a(): ...", []),
         ("class TestA:\n    pytestmark = pytest.mark.slow\n    def test_a(): ...", []),
         ("pytestmark = [pytest.mark.skipif(x), pytest.mark.slow]\ndef test_a(): ...", []),
-        ("@pytest.mark.parametrize('x', [pytest.param(1, marks=pytest.mark.slow), 2])\n"
-         "def test_a(x): ...", ["test_a"]),
+        (
+            "@pytest.mark.parametrize('x', [pytest.param(1, marks=pytest.mark.slow), 2])\n"
+            "def test_a(x): ...",
+            ["test_a"],
+        ),
         ("@slowly\ndef test_a(): ...\ndef helper(): ...", ["test_a"]),
     ],
-)  # fmt: skip
+)
 def test_marks_are_read(code: str, fast: list[str]) -> None:
     assert list(fast_tests(ast.parse(code).body)) == fast

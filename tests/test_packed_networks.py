@@ -35,9 +35,15 @@ class Block(nn.Module):
             groups = 1
         mode = str(rng.choice(["zeros", "zeros", "reflect", "replicate"]))
         self.conv = nn.Conv2d(
-            n_in, n_out, kernel, int(rng.choice([1, 1, 2])), kernel // 2, groups=groups,
-            bias=bool(rng.integers(2)), padding_mode=mode,
-        )  # fmt: skip
+            n_in,
+            n_out,
+            kernel,
+            int(rng.choice([1, 1, 2])),
+            kernel // 2,
+            groups=groups,
+            bias=bool(rng.integers(2)),
+            padding_mode=mode,
+        )
         self.is_residual = n_in == n_out and kernel != 2 and self.conv.stride == (1, 1)
         self.norm = nn.BatchNorm2d(n_out) if rng.random() < 0.8 else nn.Identity()
         self.act = nn.ReLU() if rng.random() < 0.7 else nn.PReLU(n_out)

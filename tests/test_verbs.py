@@ -95,17 +95,23 @@ def test_a_teacher_that_is_gone_is_told_with_what_to_do(
         irbin.finetune(tmp_path / "converted", tmp_path / "run", data=data)
     assert not (tmp_path / "run").exists()
     irbin.finetune(
-        tmp_path / "converted", tmp_path / "run", data=data, teacher=journey / "float",
+        tmp_path / "converted",
+        tmp_path / "run",
+        data=data,
+        teacher=journey / "float",
         overrides={"epochs": 1},
-    )  # fmt: skip
+    )
 
 
 def test_a_teacher_without_distillation_is_refused(journey: Path, data: DataOptions) -> None:
     with pytest.raises(UsageError, match="`teacher` was given but the recipe does not distill"):
         irbin.finetune(
-            journey / "converted", journey / "no", data=data, teacher=journey / "float",
+            journey / "converted",
+            journey / "no",
+            data=data,
+            teacher=journey / "float",
             overrides={"distill": False},
-        )  # fmt: skip
+        )
 
 
 def test_calibration_moves_the_statistics_and_nothing_else(
@@ -120,9 +126,11 @@ def test_calibration_moves_the_statistics_and_nothing_else(
     assert moved
     assert all("running_" in key or "num_batches" in key for key in moved)
     assert [name for name, _, n in seen if not n] == [
-        "reading the network", "tracing the network", "replacing layers",
+        "reading the network",
+        "tracing the network",
+        "replacing layers",
         "checking that the result can be exported",
-    ]  # fmt: skip
+    ]
     assert seen[-1] == ("calibrating", 18, 20)  # whole batches of nine
 
 
@@ -261,8 +269,9 @@ def test_without_a_teacher_new_classes_are_learned(
 def own(journey: Path, tmp_path: Path) -> Path:
     """A copy of the journey that may be harmed."""
     shutil.copytree(journey, tmp_path / "own")
-    irbin.convert(tmp_path / "own" / "float" / "best", tmp_path / "own" / "converted",
-                  overwrite=True)  # fmt: skip
+    irbin.convert(
+        tmp_path / "own" / "float" / "best", tmp_path / "own" / "converted", overwrite=True
+    )
     return tmp_path / "own"
 
 
@@ -301,8 +310,9 @@ def test_a_checkpoint_file_in_the_output_folder_stays(own: Path) -> None:
     torch.save(irbin.open_network(own / "float").module.state_dict(), own / "converted" / "w.pth")
     how = SourceOptions(model=SPEC, num_classes=3)
     with pytest.raises(UsageError, match=r"holds the source `.*w\.pth`, which must stay"):
-        irbin.convert(own / "converted" / "w.pth", own / "converted", source_options=how,
-                      overwrite=True)  # fmt: skip
+        irbin.convert(
+            own / "converted" / "w.pth", own / "converted", source_options=how, overwrite=True
+        )
     assert (own / "converted" / "w.pth").exists()
 
 

@@ -70,9 +70,13 @@ def runs(tmp_path: Path) -> Iterator[Path]:
 
 
 def saved(
-    runs: Path, name: str, n_done: int, n_epochs: int = 2, seconds: float = 3600.0,
+    runs: Path,
+    name: str,
+    n_done: int,
+    n_epochs: int = 2,
+    seconds: float = 3600.0,
     top1: float = 50.0,
-) -> Path:  # fmt: skip
+) -> Path:
     """A run folder as training leaves it, for those who only ask how far it is."""
     out = runs / name
     (out / "last").mkdir(parents=True)

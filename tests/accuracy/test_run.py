@@ -60,9 +60,13 @@ def test_a_queue_runs_in_order_and_leaves_alone_what_is_finished(
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 5])
 def test_a_queue_that_was_ended_goes_on_exactly(
-    step: int, tiny: object, tmp_path: Path, runs: Path, queue: Queue,
+    step: int,
+    tiny: object,
+    tmp_path: Path,
+    runs: Path,
+    queue: Queue,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     whole = tmp_path / "whole"
     assert queue("float", runs=whole) == 0
     n_steps = 0
@@ -145,8 +149,10 @@ def test_the_command_for_a_gpu_side_by_side(
     assert done.returncode == 0, done.stderr
     said = lines(runs)
     assert {line for line in said if line.endswith("finished")} == {
-        "float-1: finished", "other-1: finished", "bits-7: finished"
-    }  # fmt: skip
+        "float-1: finished",
+        "other-1: finished",
+        "bits-7: finished",
+    }
     args = yaml.safe_load((runs / "bits-7" / "args.yaml").read_text())
     assert args["threads"] == 1
     assert args["source"]["spec"] == str(runs / "float-1" / "last")

@@ -109,8 +109,11 @@ def test_the_same_again(network, data) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"bits": "1w32a"}, {"activation": "prelu"}, {
-    "shortcut": "bireal", "keep": ["stage1"]}], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"bits": "1w32a"}, {"activation": "prelu"}, {"shortcut": "bireal", "keep": ["stage1"]}],
+    ids=str,
+)
 @pytest.mark.parametrize("share", [0.0, 0.3])
 def test_a_size_is_kept_by_the_plan_that_is_proposed(network, data, options, share) -> None:
     full = irbin.plan(network, **options)

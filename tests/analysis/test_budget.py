@@ -82,8 +82,9 @@ def test_time_is_not_saved_by_weights_alone(graph):
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
-@given(order=st.permutations(LAYERS), share=st.floats(0, 1), kind=st.sampled_from(
-    ["bytes", "latency"]))  # fmt: skip
+@given(
+    order=st.permutations(LAYERS), share=st.floats(0, 1), kind=st.sampled_from(["bytes", "latency"])
+)
 def test_a_proposal_keeps_its_budget_and_has_no_layer_too_many(space, order, share, kind):
     cost = space.packed_bytes if kind == "bytes" else lambda names: 1e3 * space.seconds(names)
     smallest, largest = cost(LAYERS), cost(())

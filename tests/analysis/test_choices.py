@@ -30,8 +30,11 @@ def test_a_layer_at_the_root_is_a_block_of_its_own(graph):
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(names=st.sets(st.sampled_from(LAYERS), min_size=1), activation=st.sampled_from(
-    ["hardtanh", "prelu"]), keep=st.sampled_from([(), ("a.1",)]))  # fmt: skip
+@given(
+    names=st.sets(st.sampled_from(LAYERS), min_size=1),
+    activation=st.sampled_from(["hardtanh", "prelu"]),
+    keep=st.sampled_from([(), ("a.1",)]),
+)
 def test_a_part_is_what_was_asked_for_by_both_ways(graph, names, activation, keep):
     options = PlanOptions(activation=activation, keep=keep)
     space = choices(graph, options, "layer")
@@ -68,8 +71,11 @@ def test_a_network_without_choices_is_told_by_the_plan(graph):
 
 @pytest.mark.parametrize("by", ["layer", "block"])
 def test_layers_with_one_weight_are_one_choice(graph, by):
-    ties = {"a.0.conv1": ("b.0.conv1", "b.0.conv2"), "b.0.conv1": ("a.0.conv1", "b.0.conv2"),
-            "b.0.conv2": ("a.0.conv1", "b.0.conv1")}  # fmt: skip
+    ties = {
+        "a.0.conv1": ("b.0.conv1", "b.0.conv2"),
+        "b.0.conv1": ("a.0.conv1", "b.0.conv2"),
+        "b.0.conv2": ("a.0.conv1", "b.0.conv1"),
+    }
     layers = tuple(replace(r, tied_to=ties.get(r.name, ())) for r in graph.layers)
     space = choices(replace(graph, layers=layers), PlanOptions(), by)
     group = next(g for g in space.groups.values() if "a.0.conv1" in g)

@@ -72,10 +72,16 @@ class TestOnADevice:
 @pytest.mark.parametrize(
     ("n_images", "batch_size", "sizes"),
     [
-        (1, 9, [1]), (8, 9, [8]), (9, 9, [9]), (10, 9, [5, 5]), (17, 9, [8, 8]), (18, 18, [18]),
-        (99, 7, [6, 6, 6]), (18, 5, [4, 4, 4, 4]),
+        (1, 9, [1]),
+        (8, 9, [8]),
+        (9, 9, [9]),
+        (10, 9, [5, 5]),
+        (17, 9, [8, 8]),
+        (18, 18, [18]),
+        (99, 7, [6, 6, 6]),
+        (18, 5, [4, 4, 4, 4]),
     ],
-)  # fmt: skip
+)
 def test_images_come_in_equal_batches_of_all_classes(
     pictures28: Path, n_images: int, batch_size: int, sizes: list[int]
 ):

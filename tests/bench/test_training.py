@@ -97,9 +97,12 @@ def test_a_step_of_two_batches_is_that_of_both():
         before = of(run)
         timed_step(run, taken(run, 2), 0)
         assert not torch.equal(before["conv1.weight"], run.module.conv1.weight)
-    assert benchmark_training(
-        SOURCE, batch_size=2, n_runs=2, overrides={**PLAIN, "grad_accum_steps": 2}
-    ).batch_size == 4  # fmt: skip
+    assert (
+        benchmark_training(
+            SOURCE, batch_size=2, n_runs=2, overrides={**PLAIN, "grad_accum_steps": 2}
+        ).batch_size
+        == 4
+    )
 
 
 @pytest.mark.slow
@@ -226,8 +229,11 @@ def test_compiling_is_asked_for_as_in_training(monkeypatch):
     monkeypatch.setattr(prepare, "compiled", compiled)
     told = []
     benchmark_training(
-        SOURCE, batch_size=2, n_runs=2, overrides={**PLAIN, "compile": True},
+        SOURCE,
+        batch_size=2,
+        n_runs=2,
+        overrides={**PLAIN, "compile": True},
         report=lambda *stage: told.append(stage[0]),
-    )  # fmt: skip
+    )
     assert asked == [((2, 3, 32, 32), True)] * 2
     assert told[:2] == ["compiling the binary network", "compiling the float network"]

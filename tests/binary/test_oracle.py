@@ -306,15 +306,29 @@ def oracle_of(layer: Any, tau: float | None, shape: tuple[int, ...]) -> Oracle:
         left, right, top, bottom = layer.border(*shape[2:])
         for axis, name, border in ((0, "rows", (top, bottom)), (1, "columns", (left, right))):
             walk[name] = walked(
-                shape[2 + axis], border, layer.padding_mode, layer.kernel_size[axis],
-                layer.stride[axis], layer.dilation[axis],
-            )  # fmt: skip
+                shape[2 + axis],
+                border,
+                layer.padding_mode,
+                layer.kernel_size[axis],
+                layer.stride[axis],
+                layer.dilation[axis],
+            )
     gain = numbers(layer.gain)
     return Oracle(
-        numbers(layer.weight), numbers(layer.bias), layer.method, phase.t.item(), phase.k.item(),
-        tau, phase.binary_weights, phase.binary_activations, numbers(layer.threshold),
-        None if gain is None else gain.flatten(), layer.gain_factor, layer.source_epsilon, walk,
-    )  # fmt: skip
+        numbers(layer.weight),
+        numbers(layer.bias),
+        layer.method,
+        phase.t.item(),
+        phase.k.item(),
+        tau,
+        phase.binary_weights,
+        phase.binary_activations,
+        numbers(layer.threshold),
+        None if gain is None else gain.flatten(),
+        layer.gain_factor,
+        layer.source_epsilon,
+        walk,
+    )
 
 
 def random_case(seed: int) -> tuple[Any, Oracle, torch.Tensor]:

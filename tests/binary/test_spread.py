@@ -14,8 +14,11 @@ from hypothesis.extra.numpy import arrays
 from irbin.binary.spread import EPSILON, SMALLEST, inverse_spread
 
 ALL = (-3, -2, -1)
-IMAGES = arrays(np.float64, st.tuples(st.integers(0, 3), *[st.integers(1, 4)] * 3),
-                elements=st.floats(-100, 100))  # fmt: skip
+IMAGES = arrays(
+    np.float64,
+    st.tuples(st.integers(0, 3), *[st.integers(1, 4)] * 3),
+    elements=st.floats(-100, 100),
+)
 
 
 @given(IMAGES)
@@ -38,8 +41,9 @@ def test_images_without_a_spread_have_epsilons(value: float) -> None:
         assert found.flatten().tolist() == pytest.approx([EPSILON**-0.5] * 2)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16],
-                         ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str
+)
 def test_infinity_leaves_no_slope_and_nan_stays(dtype: torch.dtype) -> None:
     x = torch.randn(5, 2, 3, 3).to(dtype)
     x[0, 0, 0, 0] = math.inf

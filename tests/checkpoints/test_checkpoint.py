@@ -91,9 +91,14 @@ def test_timm_training_checkpoint_names_its_architecture(tmp_path: Path) -> None
         lr=0.1,
     )
     content = {
-        "epoch": 3, "arch": "resnet10t", "version": 2, "args": arguments, "metric": 50.0,
-        "state_dict": network().state_dict(), "optimizer": {"state": {}, "param_groups": []},
-    }  # fmt: skip
+        "epoch": 3,
+        "arch": "resnet10t",
+        "version": 2,
+        "args": arguments,
+        "metric": 50.0,
+        "state_dict": network().state_dict(),
+        "optimizer": {"state": {}, "param_groups": []},
+    }
     torch.save(content, tmp_path / "last.pth.tar")
     checkpoint = read_checkpoint(tmp_path / "last.pth.tar")
     assert checkpoint.architecture == "timm:resnet10t"
@@ -216,8 +221,12 @@ def test_weights_that_are_not_finite_name_the_tensor(
 
 
 def test_integers_and_halves_are_finite(tmp_path: Path) -> None:
-    state = {"a": torch.tensor([-0.0, 1e-40]), "b": torch.zeros(2, dtype=torch.int64),
-             "c": torch.ones(2, dtype=torch.bfloat16), "d": torch.zeros(0)}  # fmt: skip
+    state = {
+        "a": torch.tensor([-0.0, 1e-40]),
+        "b": torch.zeros(2, dtype=torch.int64),
+        "c": torch.ones(2, dtype=torch.bfloat16),
+        "d": torch.zeros(0),
+    }
     save_file(state, tmp_path / "a.safetensors")
     assert_same(read_checkpoint(tmp_path / "a.safetensors").tensors, state)
 

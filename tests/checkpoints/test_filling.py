@@ -63,22 +63,29 @@ FORMS = {
     "backbone": lambda s: {f"backbone.{n}": t for n, t in s.items()},
     "Lightning": lambda s: {
         "state_dict": {f"net.{n}": t for n, t in s.items()} | {"criterion.weight": torch.ones(N)},
-        "pytorch-lightning_version": "2.1.0", "optimizer_states": [], "hyper_parameters": {"lr": 1},
+        "pytorch-lightning_version": "2.1.0",
+        "optimizer_states": [],
+        "hyper_parameters": {"lr": 1},
     },
     "nested": lambda s: {"checkpoint": {"model": {"state_dict": s}, "epoch": 3}},
     "DINO": lambda s: {
         "student": {f"module.backbone.{n}": torch.zeros_like(t) for n, t in s.items()},
         "teacher": {f"backbone.{n}": t for n, t in s.items()} | {"head.0.weight": torch.ones(2)},
     },
-    "MoCo": lambda s: {"state_dict": {f"module.encoder_k.{n}": t * 0 for n, t in s.items()} |
-                       {f"module.encoder_q.{n}": t for n, t in s.items()}},
-    "averaged": lambda s: {"model": {n: t * 0 for n, t in s.items()},
-                           "ema": {"module": s, "decay": 0.999}},
-}  # fmt: skip
+    "MoCo": lambda s: {
+        "state_dict": {f"module.encoder_k.{n}": t * 0 for n, t in s.items()}
+        | {f"module.encoder_q.{n}": t for n, t in s.items()}
+    },
+    "averaged": lambda s: {
+        "model": {n: t * 0 for n, t in s.items()},
+        "ema": {"module": s, "decay": 0.999},
+    },
+}
 CHOICES: dict[str, dict[str, Any]] = {
-    "DINO": {"state_key": "teacher"}, "MoCo": {"state_key": "encoder_q"},
+    "DINO": {"state_key": "teacher"},
+    "MoCo": {"state_key": "encoder_q"},
     "averaged": {"use_ema": True},
-}  # fmt: skip
+}
 
 
 @pytest.mark.slow
@@ -243,8 +250,11 @@ def test_another_class_count_has_to_be_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_training_checkpoint_may_get_another_head(tmp_path: Path) -> None:
-    content = {"arch": "resnet10t", "args": {"num_classes": N, "img_size": 64},
-               "state_dict": network("resnet10t").state_dict()}  # fmt: skip
+    content = {
+        "arch": "resnet10t",
+        "args": {"num_classes": N, "img_size": 64},
+        "state_dict": network("resnet10t").state_dict(),
+    }
     found = loaded(tmp_path / "a.pth", content, num_classes=7)
     assert found.source.num_classes == 7
     assert found.source.preprocessing.input_size == (3, 64, 64)
@@ -289,9 +299,13 @@ def test_a_backbone_without_a_head(tmp_path: Path, prefix: str) -> None:
 @pytest.mark.parametrize("channels", [1, 2, 5])
 @pytest.mark.parametrize(
     ("spec", "stem"),
-    [("resnet10t", "conv1.0"), ("test_vit", "patch_embed.proj"), ("paper:resnet20", "conv1"),
-     ("torchvision:squeezenet1_1", "features.0")],
-)  # fmt: skip
+    [
+        ("resnet10t", "conv1.0"),
+        ("test_vit", "patch_embed.proj"),
+        ("paper:resnet20", "conv1"),
+        ("torchvision:squeezenet1_1", "features.0"),
+    ],
+)
 def test_other_channels_adapt_the_first_convolution(
     tmp_path: Path, spec: str, stem: str, channels: int
 ) -> None:

@@ -47,9 +47,16 @@ def parted(how: str, module: nn.Module) -> nn.Module:
 @OLD
 @pytest.mark.parametrize("kind", ["linear", "conv", "one", "transposed"])
 @pytest.mark.parametrize(
-    "how", ["weight_norm", "weight_norm of all", "spectral_norm", "old weight_norm",
-            "old spectral_norm", "pruned"],
-)  # fmt: skip
+    "how",
+    [
+        "weight_norm",
+        "weight_norm of all",
+        "spectral_norm",
+        "old weight_norm",
+        "old spectral_norm",
+        "pruned",
+    ],
+)
 def test_the_weight_is_what_the_layer_computes_with(how: str, kind: str) -> None:
     module = parted(how, layer(kind))
     plain = layer(kind)

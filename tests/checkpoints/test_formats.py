@@ -70,9 +70,19 @@ def test_a_tensor_that_its_shard_lacks_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "place",
-    ["../secret.bin", "/etc/passwd", "sub/model.bin", "..", ".", "", "..\\secret.bin", 7, None,
-     "model.safetensors.index.json"],
-)  # fmt: skip
+    [
+        "../secret.bin",
+        "/etc/passwd",
+        "sub/model.bin",
+        "..",
+        ".",
+        "",
+        "..\\secret.bin",
+        7,
+        None,
+        "model.safetensors.index.json",
+    ],
+)
 def test_shards_lie_beside_the_index_and_nowhere_else(tmp_path: Path, place: object) -> None:
     folder = tmp_path / "network"
     (folder / "sub").mkdir(parents=True)

@@ -136,9 +136,18 @@ class FakeVerbs(ModuleType):
         self._called("evaluate", *args, **kwargs)
         spec = str(args[0])
         return Evaluation(
-            spec, KINDS.get(spec, "float"), 10, 60.0, 90.0, 1.25, {"cat": 50.0}, 99.0, 36864, 36864,
+            spec,
+            KINDS.get(spec, "float"),
+            10,
+            60.0,
+            90.0,
+            1.25,
+            {"cat": 50.0},
+            99.0,
+            36864,
+            36864,
             Preprocessing(),
-        )  # type: ignore[arg-type]  # a Literal out of a dict  # fmt: skip
+        )  # type: ignore[arg-type]  # a Literal out of a dict
 
     @as_real(VERBS)
     def compare(self, *args: Any, report: Callable[[int, int], None], **kwargs: Any) -> Agreement:

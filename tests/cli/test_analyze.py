@@ -48,16 +48,35 @@ def fake(monkeypatch: pytest.MonkeyPatch, as_real) -> FakeSensitivity:
 
 def test_options_arrive(run, fake) -> None:
     done = run(
-        *LINE, "--by", "block", "--samples", "7", "--calibrate", "3", "--points", "4",
-        "--max-bytes", "4MB", "--bits", "1w32a",
-    )  # fmt: skip
+        *LINE,
+        "--by",
+        "block",
+        "--samples",
+        "7",
+        "--calibrate",
+        "3",
+        "--points",
+        "4",
+        "--max-bytes",
+        "4MB",
+        "--bits",
+        "1w32a",
+    )
     assert done.code == 0
     assert fake.source == "net"
     assert fake.keywords == {
-        "data": DataOptions(data_dir="d"), "source_options": SourceOptions(), "by": "block",
-        "samples": 7, "calibrate": 3, "points": 4, "max_bytes": 4_000_000, "max_latency": None,
-        "max_drop": None, "device": "cpu", "bits": "1w32a",
-    }  # fmt: skip
+        "data": DataOptions(data_dir="d"),
+        "source_options": SourceOptions(),
+        "by": "block",
+        "samples": 7,
+        "calibrate": 3,
+        "points": 4,
+        "max_bytes": 4_000_000,
+        "max_latency": None,
+        "max_drop": None,
+        "device": "cpu",
+        "bits": "1w32a",
+    }
 
 
 def test_tables_are_printed_and_without_a_budget_no_command(run, fake) -> None:
@@ -70,9 +89,22 @@ def test_tables_are_printed_and_without_a_budget_no_command(run, fake) -> None:
 def test_the_command_repeats_what_was_typed_and_every_keep_rule_once(run, fake) -> None:
     fake.record = replace(RECORD, proposal=PROPOSAL)
     done = run(
-        *LINE, "--keep", "fc2", "--binarize", "a b", "--num-classes", "3", "--input-size", "1", "2",
-        "3", "-b", "16", "--max-bytes", "500",
-    )  # fmt: skip
+        *LINE,
+        "--keep",
+        "fc2",
+        "--binarize",
+        "a b",
+        "--num-classes",
+        "3",
+        "--input-size",
+        "1",
+        "2",
+        "3",
+        "-b",
+        "16",
+        "--max-bytes",
+        "500",
+    )
     assert done.out.splitlines()[-1] == (
         "irbin convert net --num-classes 3 --input-size 1 2 3 --keep fc2 --keep layer2 "
         "--binarize 'a b' --data-dir d --batch-size 16 -o CONVERTED"
@@ -97,18 +129,20 @@ def test_the_picture_is_written(run, fake, tmp_path) -> None:
     ("record", "code", "line"),
     [
         (
-            replace(RECORD, unmet="`--max-drop`: expected at least 9.00 points, got 1"), 1,
+            replace(RECORD, unmet="`--max-drop`: expected at least 9.00 points, got 1"),
+            1,
             "irbin: `--max-drop`: expected at least 9.00 points, got 1",
         ),
         (
-            replace(RECORD, interrupted=True, path=POINTS[:1]), 1,
+            replace(RECORD, interrupted=True, path=POINTS[:1]),
+            1,
             "stopped by Ctrl-C; above is what was measured until then",
         ),
         (replace(RECORD, interrupted=True, path=()), 1, "stopped by Ctrl-C"),
         (replace(RECORD, notes=("untrained",)), 0, ""),
     ],
     ids=["unmet", "interrupted", "without a path", "note"],
-)  # fmt: skip
+)
 def test_nothing_measured_is_lost(run, fake, tmp_path, record, code: int, line: str) -> None:
     fake.record = record
     done = run(*LINE, "--json", str(tmp_path / "x.json"), "--plot", str(tmp_path / "x.png"))
@@ -123,10 +157,16 @@ def test_nothing_measured_is_lost(run, fake, tmp_path, record, code: int, line: 
 @pytest.mark.parametrize(
     ("text", "n_bytes"),
     [
-        ("250000", 250_000), ("4MB", 4_000_000), ("4 mb", 4_000_000), ("4.2MB", 4_200_000),
-        ("300k", 300_000), ("1MiB", 2**20), ("2GB", 2 * 10**9), ("7B", 7),
+        ("250000", 250_000),
+        ("4MB", 4_000_000),
+        ("4 mb", 4_000_000),
+        ("4.2MB", 4_200_000),
+        ("300k", 300_000),
+        ("1MiB", 2**20),
+        ("2GB", 2 * 10**9),
+        ("7B", 7),
     ],
-)  # fmt: skip
+)
 def test_sizes_are_read_as_people_write_them(text: str, n_bytes: int) -> None:
     assert parse_bytes(text) == n_bytes
 

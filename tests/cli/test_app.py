@@ -22,9 +22,12 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
 
 def python(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *words], capture_output=True, text=True, check=False,
+        [sys.executable, *words],
+        capture_output=True,
+        text=True,
+        check=False,
         env=ENVIRONMENT | environment,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.slow
@@ -62,9 +65,12 @@ def test_python_m_irbin_is_irbin() -> None:
 def test_the_shell_completes_commands_and_choices() -> None:
     def complete(line: str) -> str:
         return python(
-            "-m", "irbin", _IRBIN_COMPLETE="complete_bash", COMP_WORDS=line,
+            "-m",
+            "irbin",
+            _IRBIN_COMPLETE="complete_bash",
+            COMP_WORDS=line,
             COMP_CWORD=str(len(line.split(" ")) - 1),
-        ).stdout  # fmt: skip
+        ).stdout
 
     assert complete("irbin co").split() == ["convert"]
     assert complete("irbin convert --bits 1w3").split() == ["1w32a"]
@@ -123,14 +129,15 @@ def test_misuse_is_one_line_and_exit_code_2(run, words: list[str], message: str)
         (SourceError("no [such]\n file"), 1, "irbin: no [such] file\n"),
         (UsageError("`x`: expected 1, got 2"), 2, "irbin: `x`: expected 1, got 2\n"),
         (
-            ZeroDivisionError("a\nb"), 1,
+            ZeroDivisionError("a\nb"),
+            1,
             "irbin: unforeseen ZeroDivisionError: a b (`--traceback` shows where)\n",
         ),
         (OSError(28, "No space left on device", "f"), 1, "irbin: No space left on device: f\n"),
         (MemoryError("big"), 1, "irbin: out of memory (big)\n"),  # `inspect` has no batches
         (KeyboardInterrupt(), 1, "irbin: stopped by Ctrl-C\n"),
     ],
-)  # fmt: skip
+)
 def test_an_error_is_one_line(run, verbs, error: BaseException, code: int, line: str) -> None:
     verbs.raises = error
     done = run("inspect", "net")
@@ -200,10 +207,14 @@ BATCHES = "; try a smaller `--batch-size`"
 @pytest.mark.parametrize(
     ("words", "advice"),
     [
-        (["eval", "net"], BATCHES), (["finetune", "net"], BATCHES), (["inspect", "net"], ""),
-        (["export", "run"], ""), ([], ""), (["nonsense"], ""),
+        (["eval", "net"], BATCHES),
+        (["finetune", "net"], BATCHES),
+        (["inspect", "net"], ""),
+        (["export", "run"], ""),
+        ([], ""),
+        (["nonsense"], ""),
     ],
-)  # fmt: skip
+)
 def test_a_smaller_batch_is_advised_where_there_are_batches(words, advice):
     short = RuntimeError("DefaultCPUAllocator: can't allocate memory: big")
     for error in (MemoryError("big"), short):

@@ -20,22 +20,35 @@ from irbin.records.bench import (
 from irbin.records.options import DataOptions, SourceOptions
 
 RECORD = BenchRecord(
-    "packed", 2, 1, (3, 32, 32), Machine("CPU X", 2, 0.0, "3", "2", "0", "avx2", "own"),
+    "packed",
+    2,
+    1,
+    (3, 32, 32),
+    Machine("CPU X", 2, 0.0, "3", "2", "0", "avx2", "own"),
     (
         BenchEntry("packed", "irbin 0", Latency(1, 1, 1, 30), 2000, None),
         BenchEntry("torch fp32", "2", Latency(8, 8, 8, 30), 250, None),
     ),
     (NodeTiming("layer1.0.conv1", "bconv2d", ("multiply",), (8, 4, 4), 900, 10**6, 0),),
-    1000, 50, notes=("a note",),
-)  # fmt: skip
+    1000,
+    50,
+    notes=("a note",),
+)
 
 TRAINED = TrainBenchRecord(
-    "resnet18", 8, 1, (3, 32, 32), "cpu", RECORD.machine, "in bfloat16; adamw", "images: random",
+    "resnet18",
+    8,
+    1,
+    (3, 32, 32),
+    "cpu",
+    RECORD.machine,
+    "in bfloat16; adamw",
+    "images: random",
     (
         TrainBenchEntry("binary", Latency(120, 120, 120, 30), 67, 1, 40, 70, 2, 2_000_000),
         TrainBenchEntry("float", Latency(100, 100, 100, 30), 80, 1, 30, 60, 2, 1_000_000),
     ),
-)  # fmt: skip
+)
 
 
 @pytest.fixture
@@ -57,15 +70,36 @@ def calls(monkeypatch: pytest.MonkeyPatch, as_real) -> list[tuple[Any, dict[str,
 
 def test_options_arrive_and_only_given_plan_options_are_handed_on(run, calls) -> None:
     done = run(
-        "bench", "packed", "-b", "2", "--threads", "1", "--runs", "5", "--no-memory",
-        "--against", "torch-compile, openvino", "--shortcut", "bireal",
-    )  # fmt: skip
+        "bench",
+        "packed",
+        "-b",
+        "2",
+        "--threads",
+        "1",
+        "--runs",
+        "5",
+        "--no-memory",
+        "--against",
+        "torch-compile, openvino",
+        "--shortcut",
+        "bireal",
+    )
     assert done.code == 0
-    assert calls == [("packed", {
-        "source_options": SourceOptions(), "batch_size": 2, "n_threads": 1, "n_runs": 5,
-        "against": ("torch-compile", "openvino"), "memory": False, "float_math": "float32",
-        "shortcut": "bireal",
-    })]  # fmt: skip
+    assert calls == [
+        (
+            "packed",
+            {
+                "source_options": SourceOptions(),
+                "batch_size": 2,
+                "n_threads": 1,
+                "n_runs": 5,
+                "against": ("torch-compile", "openvino"),
+                "memory": False,
+                "float_math": "float32",
+                "shortcut": "bireal",
+            },
+        )
+    ]
 
 
 def test_tables_limit_and_notes_are_printed(run, calls) -> None:
@@ -103,26 +137,60 @@ def steps(monkeypatch: pytest.MonkeyPatch, as_real) -> list[tuple[Any, dict[str,
 def test_training_takes_its_options_and_a_batch_of_its_own(run, steps) -> None:
     done = run("bench", "resnet18", "--train", "--device", "cpu", "--shortcut", "bireal")
     assert done.code == 0
-    assert steps == [("resnet18", {
-        "source_options": SourceOptions(), "data": None, "batch_size": 128, "n_threads": None,
-        "n_runs": 30, "recipe": None, "overrides": {}, "device": "cpu", "memory": True,
-        "shortcut": "bireal",
-    })]  # fmt: skip
+    assert steps == [
+        (
+            "resnet18",
+            {
+                "source_options": SourceOptions(),
+                "data": None,
+                "batch_size": 128,
+                "n_threads": None,
+                "n_runs": 30,
+                "recipe": None,
+                "overrides": {},
+                "device": "cpu",
+                "memory": True,
+                "shortcut": "bireal",
+            },
+        )
+    ]
 
 
 def test_what_is_said_of_training_arrives(run, steps, tmp_path) -> None:
     run(
-        "bench", "resnet18", "--train", "-b", "8", "--threads", "1", "--runs", "5", "--no-memory",
-        "--recipe", "float", "--amp", "off", "--no-compile", "--channels-last",
-        "--data-dir", str(tmp_path), "--device", "cpu",
-    )  # fmt: skip
+        "bench",
+        "resnet18",
+        "--train",
+        "-b",
+        "8",
+        "--threads",
+        "1",
+        "--runs",
+        "5",
+        "--no-memory",
+        "--recipe",
+        "float",
+        "--amp",
+        "off",
+        "--no-compile",
+        "--channels-last",
+        "--data-dir",
+        str(tmp_path),
+        "--device",
+        "cpu",
+    )
     _, found = steps[0]
     assert found == {
-        "source_options": SourceOptions(), "data": DataOptions(str(tmp_path), batch_size=8),
-        "batch_size": 8, "n_threads": 1, "n_runs": 5, "recipe": "float",
-        "overrides": {"amp": "off", "compile": False, "channels_last": True}, "device": "cpu",
+        "source_options": SourceOptions(),
+        "data": DataOptions(str(tmp_path), batch_size=8),
+        "batch_size": 8,
+        "n_threads": 1,
+        "n_runs": 5,
+        "recipe": "float",
+        "overrides": {"amp": "off", "compile": False, "channels_last": True},
+        "device": "cpu",
         "memory": False,
-    }  # fmt: skip
+    }
 
 
 def test_training_prints_ratio_settings_and_machine(run, steps) -> None:

@@ -152,11 +152,17 @@ class Full(io.RawIOBase):
 @pytest.mark.parametrize(
     "words",
     [
-        ["zoo"], ["zoo", "--json", "-"], ["recipes"], ["recipes", "show", "default"], ["--help"],
-        ["--version"], ["kernels"], ["kernels", "--json", "-"],
+        ["zoo"],
+        ["zoo", "--json", "-"],
+        ["recipes"],
+        ["recipes", "show", "default"],
+        ["--help"],
+        ["--version"],
+        ["kernels"],
+        ["kernels", "--json", "-"],
     ],
     ids=" ".join,
-)  # fmt: skip
+)
 def test_a_full_standard_output_is_named(
     words: list[str],
     write_through: bool,
@@ -180,9 +186,13 @@ def test_a_full_standard_output_is_named(
 def test_python_does_not_complain_of_it_again(unbuffered: str) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "irbin", "zoo", "--json", "-"], stdout=full,
-            stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
-        )  # fmt: skip
+            [sys.executable, "-m", "irbin", "zoo", "--json", "-"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )
     assert (done.returncode, done.stderr.splitlines()[-1:]) == (
-        1, ["irbin: No space left on device: standard output"],
-    )  # fmt: skip
+        1,
+        ["irbin: No space left on device: standard output"],
+    )

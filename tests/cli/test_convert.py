@@ -11,11 +11,19 @@ def test_convert_hands_on_what_was_given(run, verbs) -> None:
     done = run("convert", "net", "-o", "out", "--bits", "1w32a", "--overwrite")
     assert done.code == 0
     assert verbs.calls == [
-        ("convert", ("net", Path("out")), {
-            "source_options": SourceOptions(), "data": None, "calibrate": 0, "overwrite": True,
-            "recipe": None, "bits": "1w32a",
-        })
-    ]  # fmt: skip
+        (
+            "convert",
+            ("net", Path("out")),
+            {
+                "source_options": SourceOptions(),
+                "data": None,
+                "calibrate": 0,
+                "overwrite": True,
+                "recipe": None,
+                "bits": "1w32a",
+            },
+        )
+    ]
     assert done.out.endswith("wrote out\n")
     assert done.err == "next: irbin finetune out --data-dir DATA -o RUN\n"
 

@@ -18,7 +18,16 @@ RECORD = DemoRecord(
     path="irbin-demo",
     evaluations=tuple(
         Evaluation(
-            f"irbin-demo/{name}", kind, 1000, 90.0 - i, 99.0, 0.3, {}, 1e4, 1000, size,
+            f"irbin-demo/{name}",
+            kind,
+            1000,
+            90.0 - i,
+            99.0,
+            0.3,
+            {},
+            1e4,
+            1000,
+            size,
             Preprocessing(),
         )
         for i, (name, kind, size) in enumerate(
@@ -28,7 +37,7 @@ RECORD = DemoRecord(
     agreement=Agreement(1000, 100.0, 0.001, (), ()),
     export=ExportRecord("irbin-demo/packed", 2, 2, 30_000, 300_000, 12, 80, "float32"),
     seconds=123.4,
-)  # fmt: skip
+)
 
 
 @pytest.fixture

@@ -84,9 +84,14 @@ OF_SEVERAL = [name for name in COMMANDS if name not in ("analyze", "bench")]
     ],
 )
 def test_a_process_opens_its_own_gpu_alone(
-    command: str, device: str, processes: dict[str, str], two_gpus: None, pictures28: Path,
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    command: str,
+    device: str,
+    processes: dict[str, str],
+    two_gpus: None,
+    pictures28: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The first touch is the choice of number 1: any other would open number 0 beside it."""
     for name, value in processes.items():
         monkeypatch.setenv(name, value)

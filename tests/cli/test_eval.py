@@ -12,11 +12,18 @@ LINE = ("--data-dir", "d", "--device", "cpu")
 def test_one_network(run, verbs) -> None:
     done = run("eval", "float", *LINE, "--split", "test")
     assert verbs.calls == [
-        ("evaluate", ("float",), {
-            "data": DataOptions(data_dir="d", val_split="test"), "source_options": SourceOptions(),
-            "device": "cpu", "channels_last": False, "amp": None,
-        })
-    ]  # fmt: skip
+        (
+            "evaluate",
+            ("float",),
+            {
+                "data": DataOptions(data_dir="d", val_split="test"),
+                "source_options": SourceOptions(),
+                "device": "cpu",
+                "channels_last": False,
+                "amp": None,
+            },
+        )
+    ]
     assert "60.00" in done.out
     assert "cat" in done.out
 

@@ -22,10 +22,16 @@ def network(flat=False):
 def test_export_prints_predicted_and_actual_bytes(run, verbs) -> None:
     done = run("export", "run", "-o", "packed", "--float-dtype", "float16")
     assert verbs.calls == [
-        ("export", ("run", Path("packed")), {
-            "source_options": SourceOptions(), "float_dtype": "float16", "overwrite": False,
-        })
-    ]  # fmt: skip
+        (
+            "export",
+            ("run", Path("packed")),
+            {
+                "source_options": SourceOptions(),
+                "float_dtype": "float16",
+                "overwrite": False,
+            },
+        )
+    ]
     assert done.out.count("4,672 bytes") == 2
     assert "5,000 bytes" in done.out
     assert done.err == "next: irbin eval run packed --data-dir DATA\n"

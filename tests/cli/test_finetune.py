@@ -16,11 +16,20 @@ def test_finetune_overrides_only_what_was_given(run, verbs) -> None:
     done = run(*LINE, "--device", "cpu")
     assert done.code == 0
     assert verbs.calls == [
-        ("finetune", ("conv dir", Path("run")), {
-            "data": DataOptions(data_dir="d"), "source_options": SourceOptions(), "recipe": None,
-            "overrides": {}, "teacher": None, "resume": False, "device": "cpu",
-        })
-    ]  # fmt: skip
+        (
+            "finetune",
+            ("conv dir", Path("run")),
+            {
+                "data": DataOptions(data_dir="d"),
+                "source_options": SourceOptions(),
+                "recipe": None,
+                "overrides": {},
+                "teacher": None,
+                "resume": False,
+                "device": "cpu",
+            },
+        )
+    ]
 
 
 def test_timms_flags_turn_the_recipes_knobs(run, verbs) -> None:
@@ -28,12 +37,20 @@ def test_timms_flags_turn_the_recipes_knobs(run, verbs) -> None:
         *LINE, "-c", "quick", "-b", "32", "-j", "0", "--epochs", "3", "--opt", "sgd", "--lr", "0.1",
         "--no-distill", "--amp", "bfloat16", "--channels-last", "--compile", "--mixup", "0.2",
         "--t-min", "0.001", "--seed", "7", "--scale", "0.5", "1", "--teacher", "t", "--resume",
-    )  # fmt: skip
+    )  # fmt: skip  # a list of words
     assert verbs.keywords["overrides"] == {
-        "epochs": 3, "opt": "sgd", "lr": 0.1, "distill": False, "amp": "bfloat16",
-        "channels_last": True, "compile": True, "mixup": 0.2, "t_min": 0.001, "seed": 7,
+        "epochs": 3,
+        "opt": "sgd",
+        "lr": 0.1,
+        "distill": False,
+        "amp": "bfloat16",
+        "channels_last": True,
+        "compile": True,
+        "mixup": 0.2,
+        "t_min": 0.001,
+        "seed": 7,
         "scale": (0.5, 1.0),
-    }  # fmt: skip
+    }
     assert verbs.keywords["recipe"] == "quick"
     assert verbs.keywords["teacher"] == "t"
     assert verbs.keywords["resume"] is True
@@ -110,8 +127,9 @@ def logs(monkeypatch) -> list[SpyLog]:
 def test_every_log_is_told_what_the_screen_shows(run, verbs, logs) -> None:
     done = run(*LINE, "--log", "tensorboard", "--log", "wandb", "--log", "wandb")
     assert [(log.kind, log.out) for log in logs] == [
-        ("tensorboard", Path("run")), ("wandb", Path("run")),
-    ]  # fmt: skip
+        ("tensorboard", Path("run")),
+        ("wandb", Path("run")),
+    ]
     assert all(log.heard == ["step", "epoch", "end"] for log in logs)
     assert "60.00" in done.err
 

@@ -50,9 +50,18 @@ def test_words_are_what_was_typed_beside_the_defaults() -> None:
     assert words(Flags()) == []
     typed = Flags("x", ["a", "b c"], (1, 2), True, False, 4)
     assert words(typed, without=("n",)) == [
-        "--some-name", "x", "--rules", "a", "--rules", "b c", "--size", "1", "2", "--yes",
+        "--some-name",
+        "x",
+        "--rules",
+        "a",
+        "--rules",
+        "b c",
+        "--size",
+        "1",
+        "2",
+        "--yes",
         "--no-trained",
-    ]  # fmt: skip
+    ]
     assert words(Flags(n=4)) == ["--n", "4"]
 
 

@@ -41,17 +41,31 @@ def test_plan_and_source_options_arrive(run, verbs) -> None:
         "--model-kwargs", "depth=2", "--bits", "1w32a",
         "--keep", "a*", "--keep", "re:b", "--binarize", "c", "--shortcut", "bireal",
         "--activation", "prelu", "--binarizer", "plain", "--estimator", "ste",
-    )  # fmt: skip
+    )  # fmt: skip  # fields in their order
     assert verbs.keywords == {
         "source_options": SourceOptions(
-            model="net", pretrained=False, num_classes=7, input_size=(1, 28, 28),
-            mean=(0.25, -0.5, 0.5), std=(0.5, 0.5), interpolation="bilinear", crop_pct=0.9,
-            crop_mode="squash", model_kwargs={"depth": 2}, use_ema=True, remap=True,
+            model="net",
+            pretrained=False,
+            num_classes=7,
+            input_size=(1, 28, 28),
+            mean=(0.25, -0.5, 0.5),
+            std=(0.5, 0.5),
+            interpolation="bilinear",
+            crop_pct=0.9,
+            crop_mode="squash",
+            model_kwargs={"depth": 2},
+            use_ema=True,
+            remap=True,
             state_key="a.b",
         ),
-        "bits": "1w32a", "keep": ("a*", "re:b"), "binarize": ("c",), "shortcut": "bireal",
-        "activation": "prelu", "binarizer": "plain", "estimator": "ste",
-    }  # fmt: skip
+        "bits": "1w32a",
+        "keep": ("a*", "re:b"),
+        "binarize": ("c",),
+        "shortcut": "bireal",
+        "activation": "prelu",
+        "binarizer": "plain",
+        "estimator": "ste",
+    }
 
 
 def test_json_alone_is_on_standard_output(run, verbs) -> None:

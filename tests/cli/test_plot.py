@@ -52,8 +52,10 @@ def test_a_run_is_drawn_into_its_folder_and_several_here(run, runs, drawn) -> No
     assert run("plot", "b", "./b/").err == "wrote b/curves.png\n"
     names = ["loss", "accuracy", "lr", "ede", "speed"]
     assert [(list(found), panels, suffix) for found, panels, suffix in drawn] == [
-        (["a"], names, ".png"), (["a", "b"], names, ".png"), (["b"], names, ".png"),
-    ]  # fmt: skip
+        (["a"], names, ".png"),
+        (["a", "b"], names, ".png"),
+        (["b"], names, ".png"),
+    ]
     assert drawn[1][0]["b"][1].epoch == 1
     assert Path("a/curves.png").read_bytes() == Path("curves.png").read_bytes() == b"picture"
 
@@ -74,8 +76,9 @@ def test_what_stands_there_is_replaced_only_on_request(run, runs, drawn) -> None
     Path("a/curves.png").write_text("old")
     done = run("plot", "a")
     assert (done.code, done.err) == (
-        2, "irbin: a/curves.png exists; give another file with `-o`, or `--overwrite`\n"
-    )  # fmt: skip
+        2,
+        "irbin: a/curves.png exists; give another file with `-o`, or `--overwrite`\n",
+    )
     assert Path("a/curves.png").read_text() == "old"
     assert run("plot", "a", "--overwrite").code == 0
     assert Path("a/curves.png").read_text() == "picture"
@@ -91,26 +94,46 @@ def test_layers_of_one_run_are_a_heat_map(run, runs, drawn) -> None:
     ("words", "code", "message"),
     [
         (["a", "nowhere"], 1, "expected a run folder, got nowhere, which is no folder"),
-        (["empty"], 1,
-         "expected a run folder of `irbin finetune`, got empty, which has no summary.csv"),
+        (
+            ["empty"],
+            1,
+            "expected a run folder of `irbin finetune`, got empty, which has no summary.csv",
+        ),
         (["a", "-o", "x.gif"], 2, "`-o`: expected a file ending in .png or .svg, got `x.gif`"),
         (["a", "-o", "no/x.png"], 2, "`-o`: the folder of no/x.png does not exist; make it first"),
-        (["a", "--metric", "flips"], 1,
-         "no run has figures of `flips`; draw another `--metric`"),
-        (["a", "--metric", "los"], 2,
-         f"`--metric`: expected one of {', '.join(PANELS)}, got `los`"),
-        (["a", "b", "--layers", "flip_ratio"], 2,
-         "`--layers` draws one run alone: leave out the others and `--metric`"),
-        (["a", "--layers", "flip_ratio", "--metric", "lr"], 2,
-         "`--layers` draws one run alone: leave out the others and `--metric`"),
-        (["a", "--layers", "layer"], 2,
-         f"`--layers`: expected one of {', '.join(LAYER_FIGURES)}, got `layer`"),
-        (["b", "--layers", "flip_ratio"], 1,
-         "b has no diagnostics.csv: it trained a float network, or an older irbin trained it"),
-        (["a", "--layers", "dead_channels"], 1,
-         "a has no figures of `dead_channels`; draw another"),
+        (["a", "--metric", "flips"], 1, "no run has figures of `flips`; draw another `--metric`"),
+        (
+            ["a", "--metric", "los"],
+            2,
+            f"`--metric`: expected one of {', '.join(PANELS)}, got `los`",
+        ),
+        (
+            ["a", "b", "--layers", "flip_ratio"],
+            2,
+            "`--layers` draws one run alone: leave out the others and `--metric`",
+        ),
+        (
+            ["a", "--layers", "flip_ratio", "--metric", "lr"],
+            2,
+            "`--layers` draws one run alone: leave out the others and `--metric`",
+        ),
+        (
+            ["a", "--layers", "layer"],
+            2,
+            f"`--layers`: expected one of {', '.join(LAYER_FIGURES)}, got `layer`",
+        ),
+        (
+            ["b", "--layers", "flip_ratio"],
+            1,
+            "b has no diagnostics.csv: it trained a float network, or an older irbin trained it",
+        ),
+        (
+            ["a", "--layers", "dead_channels"],
+            1,
+            "a has no figures of `dead_channels`; draw another",
+        ),
     ],
-)  # fmt: skip
+)
 def test_an_error_is_one_line_and_no_file(
     run, runs, words: list[str], code: int, message: str
 ) -> None:

@@ -18,9 +18,15 @@ def test_no_flag_overrides_nothing() -> None:
 
 def test_overrides_are_what_the_recipe_takes() -> None:
     flags = RecipeFlags(
-        epochs=3, crop_padding="2", opt_kwargs=["nesterov=True"], decay_milestones=[1.0, 2.0],
-        scale=(0.5, 1.0), distill=False, lr=0.5, aa="rand-m9-mstd0.5",
-    )  # fmt: skip
+        epochs=3,
+        crop_padding="2",
+        opt_kwargs=["nesterov=True"],
+        decay_milestones=[1.0, 2.0],
+        scale=(0.5, 1.0),
+        distill=False,
+        lr=0.5,
+        aa="rand-m9-mstd0.5",
+    )
     recipe = resolve_recipe(None, flags.overrides(), converted=True)
     assert recipe.crop_padding == 2
     assert recipe.opt_kwargs == {"nesterov": True}

@@ -32,8 +32,10 @@ def test_the_list_as_json(run) -> None:
     assert tuple(values) == recipe_names()
     vgg = values["paper-vgg-small-cifar10"]
     assert (vgg["source"], vgg["convert"]["bits"], vgg["recipe"]["epochs"]) == (
-        "paper:vgg-small", "1w1a", 300,
-    )  # fmt: skip
+        "paper:vgg-small",
+        "1w1a",
+        300,
+    )
     assert values["quick"]["convert"] is None
 
 
@@ -48,8 +50,10 @@ def test_what_resolved_prints_is_the_same_recipe(run, tmp_path: Path, name: str)
     file.write_text(run("recipes", "show", name, "--resolved").out)
     mine, theirs = read_recipe(str(file)), read_recipe(name)
     assert (mine.about, mine.source, mine.pretrained) == (
-        theirs.about, theirs.source, theirs.pretrained,
-    )  # fmt: skip
+        theirs.about,
+        theirs.source,
+        theirs.pretrained,
+    )
     assert mine.plan_options == theirs.plan_options
     for converted in (True, False):
         assert resolve_recipe(str(file), {}, converted) == resolve_recipe(name, {}, converted)

@@ -210,9 +210,15 @@ def test_rows_are_as_typer_would_have_them() -> None:
 
 def test_values_are_the_record_s() -> None:
     typed = Asked(
-        place=Path("a/b"), is_on=False, automatic=True, pair=(0.5, 1.0), several=[1.0, 2.0],
-        numbers="1/2 3", border="4", more=["a=1", "b=x"],
-    )  # fmt: skip
+        place=Path("a/b"),
+        is_on=False,
+        automatic=True,
+        pair=(0.5, 1.0),
+        several=[1.0, 2.0],
+        numbers="1/2 3",
+        border="4",
+        more=["a=1", "b=x"],
+    )
     assert Record(**typed.values()) == Record(
         "a/b", False, True, True, None, (0.5, 1.0), (1.0, 2.0), (0.5, 3.0), 4, {"a": 1, "b": "x"}
     )
@@ -233,8 +239,14 @@ def test_a_type_that_nothing_typed_has_must_say_how() -> None:
 def test_pairs_are_literals_or_words() -> None:
     pairs = ["a=1", "b=0.5", "c=True", "d=(1, 2)", "e=gelu", "f=", "g=x=y"]
     assert parse_pairs(pairs, "--x") == {
-        "a": 1, "b": 0.5, "c": True, "d": (1, 2), "e": "gelu", "f": "", "g": "x=y",
-    }  # fmt: skip
+        "a": 1,
+        "b": 0.5,
+        "c": True,
+        "d": (1, 2),
+        "e": "gelu",
+        "f": "",
+        "g": "x=y",
+    }
 
 
 @pytest.mark.parametrize("pair", ["", "a", "=1", "a b=1"])

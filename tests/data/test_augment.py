@@ -85,8 +85,10 @@ def test_colors_are_blended_as_pillow_does(strength: float, channels: int) -> No
     given = jitter_colors(images, strength, draws)
     assert torch.equal(images, before)
     changes = {
-        "b": ImageEnhance.Brightness, "c": ImageEnhance.Contrast, "s": ImageEnhance.Color,
-    }  # fmt: skip
+        "b": ImageEnhance.Brightness,
+        "c": ImageEnhance.Contrast,
+        "s": ImageEnhance.Color,
+    }
     low = max(0, 1 - strength)
     for i in range(n):
         picture = as_pil(images[i])

@@ -56,8 +56,9 @@ def test_cached_batches_are_the_streamed_ones(
     dataset = open_training(options, knobs)
     settings = {"training": True, "seed": 6, "channels_last": channels_last}
     in_memory, streamed = (
-        cached(dataset, options, **settings), StreamedLoader(dataset, options, **settings),
-    )  # fmt: skip
+        cached(dataset, options, **settings),
+        StreamedLoader(dataset, options, **settings),
+    )
     assert len(in_memory) == len(streamed) == 3
     assert in_memory.n_images == 13
     given = whole_pass(in_memory, 2)
@@ -105,11 +106,12 @@ def test_alternating_flips_show_every_image_both_ways(
 @pytest.mark.parametrize(
     "knobs",
     [
-        replace(KNOBS, repeat_views=2), replace(KNOBS, repeat_views=2, flip="alternating"),
+        replace(KNOBS, repeat_views=2),
+        replace(KNOBS, repeat_views=2, flip="alternating"),
         Augmentation(crop_padding=0, repeat_views=2, flip="alternating"),
     ],
     ids=["padded", "alternating", "resized"],
-)  # fmt: skip
+)
 def test_views_repeat_in_another_order(knobs: Augmentation, make_folder: MakeFolder) -> None:
     options = replace(make_folder(n_train=32), batch_size=32)
     dataset = open_training(options, knobs)
@@ -143,13 +145,18 @@ def test_processes_and_accumulation_show_the_images_of_one(
     parts = [
         whole_pass(
             cached(
-                dataset, options, training=True, seed=6, rank=rank, world_size=world_size,
+                dataset,
+                options,
+                training=True,
+                seed=6,
+                rank=rank,
+                world_size=world_size,
                 accumulation=accumulation,
             ),
             1,
         )
         for rank in range(world_size)
-    ]  # fmt: skip
+    ]
     for step, (images, labels) in enumerate(one):
         micro = range(step * accumulation, (step + 1) * accumulation)
         shown = [part[m] for m in micro for part in parts]

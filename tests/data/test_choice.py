@@ -29,10 +29,12 @@ def test_what_goes_to_a_gpu_is_decoded_in_ram_first(n_bytes: int, where: str) ->
 @pytest.mark.parametrize(
     ("world_size", "local", "n_bytes", "where"),
     [
-        (8, 2, RAM // 2, "device"), (8, 2, RAM // 2 + 1, ""), (8, 8, RAM // 8, "device"),
+        (8, 2, RAM // 2, "device"),
+        (8, 2, RAM // 2 + 1, ""),
+        (8, 8, RAM // 8, "device"),
         (8, 8, RAM // 8 + 1, ""),
     ],
-)  # fmt: skip
+)
 def test_the_processes_of_a_machine_share_its_ram(
     world_size: int, local: int, n_bytes: int, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ from irbin.data import (
     n_classes,
     open_dataset,
     train_loader,
-)  # fmt: skip
+)
 from irbin.errors import DataError, UsageError
 from irbin.records.options import DataOptions, Preprocessing, SourceRecord
 
@@ -69,9 +69,15 @@ def test_a_folder_gives_every_image_with_its_class(root: Path) -> None:
 
 @pytest.mark.parametrize(
     ("folder", "split"),
-    [("val", "validation"), ("valid", "val"), ("eval", "validation"), ("test", "test"),
-     ("training", "train"), ("holdout", "holdout")],
-)  # fmt: skip
+    [
+        ("val", "validation"),
+        ("valid", "val"),
+        ("eval", "validation"),
+        ("test", "test"),
+        ("training", "train"),
+        ("holdout", "holdout"),
+    ],
+)
 def test_split_names_that_timm_takes_for_each_other(
     folder: str, split: str, tmp_path: Path
 ) -> None:

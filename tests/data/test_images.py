@@ -16,7 +16,7 @@ from irbin.data.images import (
     in_mode,
     read_image,
     train_transform,
-)  # fmt: skip
+)
 from irbin.errors import DataError, UsageError
 from irbin.records.options import Preprocessing
 

@@ -22,9 +22,13 @@ def test_there_is_some_memory() -> None:
     [("1000", "300", "0", 700), ("1000", "300", "200", 900), ("1000", "1200", "0", 0)],
 )
 def test_a_containers_limit_counts(
-    limit: str, current: str, files: str, expected: int, tmp_path: Path,
+    limit: str,
+    current: str,
+    files: str,
+    expected: int,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     (tmp_path / "memory.max").write_text(limit + "\n")
     (tmp_path / "memory.current").write_text(current + "\n")
     (tmp_path / "memory.stat").write_text(f"anon 5\ninactive_file {files}\n")

@@ -10,9 +10,12 @@ from irbin.errors import UsageError
 
 
 @given(
-    n_images=st.integers(1, 300), batch_size=st.integers(1, 9), world_size=st.integers(1, 5),
-    accumulation=st.integers(1, 4), epoch=st.integers(0, 3),
-)  # fmt: skip
+    n_images=st.integers(1, 300),
+    batch_size=st.integers(1, 9),
+    world_size=st.integers(1, 5),
+    accumulation=st.integers(1, 4),
+    epoch=st.integers(0, 3),
+)
 def test_ranks_together_see_the_order_of_one_process(
     n_images: int, batch_size: int, world_size: int, accumulation: int, epoch: int
 ) -> None:

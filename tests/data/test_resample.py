@@ -56,9 +56,18 @@ def test_every_size_has_pillows_bytes(
 
 @pytest.mark.parametrize(
     "sizes",
-    [(64, 8, 32, 32), (8, 64, 32, 32), (46, 30, 26, 20), (46, 30, 25, 20), (20, 4, 14, 3),
-     (58, 40, 6, 11), (9, 28, 33, 40), (1, 1, 5, 5), (70, 1, 1, 1)],
-)  # fmt: skip
+    [
+        (64, 8, 32, 32),
+        (8, 64, 32, 32),
+        (46, 30, 26, 20),
+        (46, 30, 25, 20),
+        (20, 4, 14, 3),
+        (58, 40, 6, 11),
+        (9, 28, 33, 40),
+        (1, 1, 5, 5),
+        (70, 1, 1, 1),
+    ],
+)
 @pytest.mark.parametrize("number", [0, 1])
 def test_the_two_passes_have_pillows_order(sizes: tuple[int, ...], number: int) -> None:
     height, width, *size = sizes

@@ -124,9 +124,15 @@ def test_augmentation_on_the_cpu_sends_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "pinned", "quick"),
-    [("cuda", True, True), ("cuda", False, False), ("mps", False, False), ("mps", True, False),
-     ("xpu", True, False), ("cpu", False, False)],
-)  # fmt: skip
+    [
+        ("cuda", True, True),
+        ("cuda", False, False),
+        ("mps", False, False),
+        ("mps", True, False),
+        ("xpu", True, False),
+        ("cpu", False, False),
+    ],
+)
 def test_only_copies_from_pinned_memory_to_cuda_are_not_waited_for(
     kind: str, pinned: bool, quick: bool
 ) -> None:

@@ -48,8 +48,11 @@ def write_shards(root: Path, name: str, n_shards: int, levels: range) -> dict[st
                     info.size = len(content)
                     archive.addfile(info, io.BytesIO(content))
     return {
-        "name": name, "num_samples": len(levels), "filenames": files, "shard_lengths": lengths,
-    }  # fmt: skip
+        "name": name,
+        "num_samples": len(levels),
+        "filenames": files,
+        "shard_lengths": lengths,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -70,15 +73,17 @@ def hf_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     datasets.disable_progress_bars()
     # datasets waits 5 seconds after a pass over several shards, against a crash of arrow's threads
     pause, datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = (
-        datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN, 0.1,
-    )  # fmt: skip
+        datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN,
+        0.1,
+    )
     root = tmp_path_factory.mktemp("hf")
     features = datasets.Features(
         {"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b", "c"])}
     )
     for split, n_shards, levels in (
-        ("train", 4, range(N_TRAIN)), ("validation", 3, range(100, 100 + N_VAL)),
-    ):  # fmt: skip
+        ("train", 4, range(N_TRAIN)),
+        ("validation", 3, range(100, 100 + N_VAL)),
+    ):
         for shard in range(n_shards):
             mine = levels[shard::n_shards]
             images = [{"bytes": picture(level), "path": None} for level in mine]
@@ -96,9 +101,13 @@ def stream_options(request: pytest.FixtureRequest) -> DataOptions:
         return DataOptions(data_dir=str(root), dataset="wds/x", batch_size=4, workers=0)
     root = request.getfixturevalue("hf_root")
     return DataOptions(
-        data_dir=str(root / "cache"), dataset=f"hfids/{root}", batch_size=4, workers=0,
-        train_num_samples=N_TRAIN, val_num_samples=N_VAL,
-    )  # fmt: skip
+        data_dir=str(root / "cache"),
+        dataset=f"hfids/{root}",
+        batch_size=4,
+        workers=0,
+        train_num_samples=N_TRAIN,
+        val_num_samples=N_VAL,
+    )
 
 
 def levels_of(images: torch.Tensor) -> list[int]:
@@ -170,9 +179,13 @@ def test_an_epoch_can_be_met_again_from_any_batch(
     orders = []
     for rank in range(world_size):
         loader = train_loader(
-            open_training(options), options, seed=3, rank=rank, world_size=world_size,
+            open_training(options),
+            options,
+            seed=3,
+            rank=rank,
+            world_size=world_size,
             accumulation=2,
-        )  # fmt: skip
+        )
         loader.set_epoch(1)
         whole = [images for images, _ in loader]
         assert len(whole) == len(loader) > 2

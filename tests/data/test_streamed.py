@@ -177,9 +177,14 @@ def test_a_global_step_shows_what_one_large_batch_shows(world_size: int, accumul
     parts = []
     for rank in range(world_size):
         loader = StreamedLoader(
-            images(50), DataOptions(batch_size=3, workers=0), training=True, seed=4, rank=rank,
-            world_size=world_size, accumulation=accumulation,
-        )  # fmt: skip
+            images(50),
+            DataOptions(batch_size=3, workers=0),
+            training=True,
+            seed=4,
+            rank=rank,
+            world_size=world_size,
+            accumulation=accumulation,
+        )
         loader.set_epoch(2)
         assert len(loader) == accumulation * len(one)
         parts.append(np.array(indices(loader)).reshape(len(one), accumulation, 3))
@@ -199,8 +204,9 @@ def test_all_damaged_images_are_told_at_once(workers: int) -> None:
         "expected images that can be decoded, 13 of 40 in pictures (train) cannot: "
         "number 3 of pictures (train): cannot identify; number 6 of"
     )
-    assert told.endswith("number 24 of pictures (train): cannot identify; and 5 more; "
-                         "repair or remove them")  # fmt: skip
+    assert told.endswith(
+        "number 24 of pictures (train): cannot identify; and 5 more; repair or remove them"
+    )
     assert "\n" not in told
 
 

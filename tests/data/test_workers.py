@@ -40,9 +40,14 @@ def loader(
     persistent: bool = False,
 ) -> DataLoader[Any]:
     return DataLoader(
-        Numbers(n, act), 4, num_workers=workers, worker_init_fn=init, collate_fn=list,
-        persistent_workers=persistent, multiprocessing_context="fork",
-    )  # fmt: skip
+        Numbers(n, act),
+        4,
+        num_workers=workers,
+        worker_init_fn=init,
+        collate_fn=list,
+        persistent_workers=persistent,
+        multiprocessing_context="fork",
+    )
 
 
 def read(loading: DataLoader[Any]) -> list[int]:

@@ -30,9 +30,13 @@ def test_the_packed_row_comes_from_the_packed_file(tmp_path: Path) -> None:
     stages: list[str] = []
     plans, steps, epochs = [], [], []
     record = run_demo(
-        tmp_path / "demo", epochs=2, on_stage=stages.append, on_plan=plans.append,
-        report=steps.append, on_epoch=epochs.append,
-    )  # fmt: skip
+        tmp_path / "demo",
+        epochs=2,
+        on_stage=stages.append,
+        on_plan=plans.append,
+        report=steps.append,
+        on_epoch=epochs.append,
+    )
     assert [e.kind for e in record.evaluations] == ["float", "binary", "packed"]
     assert [e.n_images for e in record.evaluations] == [80, 80, 80]
     float_row, binary, packed = record.evaluations

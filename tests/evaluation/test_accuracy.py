@@ -127,12 +127,20 @@ def test_result_has_timms_keys_and_units() -> None:
     batch = (torch.eye(10), torch.tensor([*range(9), 0]))
     result = timm_result(run(logits_as_images, [batch]))
     assert list(result)[:9] == [
-        "model", "top1", "top1_err", "top5", "top5_err", "param_count", "img_size", "crop_pct",
+        "model",
+        "top1",
+        "top1_err",
+        "top5",
+        "top5_err",
+        "param_count",
+        "img_size",
+        "crop_pct",
         "interpolation",
-    ]  # fmt: skip
+    ]
     assert (result["top1"], result["top1_err"], result["top5"]) == (90.0, 10.0, 90.0) or (
-        result["top1"], result["top1_err"]
-    ) == (90.0, 10.0)  # fmt: skip
+        result["top1"],
+        result["top1_err"],
+    ) == (90.0, 10.0)
     assert (result["param_count"], result["img_size"], result["crop_pct"]) == (1.23, 4, 0.9)
     assert result["interpolation"] == "bicubic"
 

@@ -17,9 +17,11 @@ from irbin.runtime.model import PackedModel
 from tests.conftest import IEEE, tf32
 
 MANIFEST = Manifest(
-    "0", "float32", SourceRecord("s", "timm:s", 3, Preprocessing()),
+    "0",
+    "float32",
+    SourceRecord("s", "timm:s", 3, Preprocessing()),
     Plan(PlanOptions(), (), (3, 6, 6), 0, 0, 0),
-)  # fmt: skip
+)
 
 
 def network(method: Method | None = None) -> nn.Sequential:

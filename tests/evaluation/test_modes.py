@@ -90,8 +90,10 @@ def told() -> dict[str, list[dict[str, Any]]]:
     """What torch says before, within twice over, and after, by state; each in its own process."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(PROGRAM), json.dumps(STATES)],
-        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 0, done.stderr
     return {name: rest for name, *rest in map(json.loads, done.stdout.splitlines())}
 

@@ -19,10 +19,15 @@ from .images import images
 from .kernels import kernels
 
 FUZZERS = {
-    "programs": programs, "operators": operators, "manifests": manifests,
-    "safetensors": safetensors, "checkpoints": checkpoints, "recipes": recipes, "images": images,
+    "programs": programs,
+    "operators": operators,
+    "manifests": manifests,
+    "safetensors": safetensors,
+    "checkpoints": checkpoints,
+    "recipes": recipes,
+    "images": images,
     "kernels": kernels,
-}  # fmt: skip
+}
 
 
 def fuzz(name: str, seed: int, seconds: float, most: int = 1 << 40, first: int = 0) -> pool.Found:

@@ -24,10 +24,13 @@ from .pool import Outcome
 CONTENT: dict[str, Any] = {
     "state_dict": {"conv.weight": "t", "conv.bias": "t", "bn.num_batches_tracked": "i"},
     "state_dict_ema": {"module.conv.weight": "t"},
-    "arch": "resnet18", "epoch": 3, "metric": 0.5, "version": 2,
+    "arch": "resnet18",
+    "epoch": 3,
+    "metric": 0.5,
+    "version": 2,
     "args": {"num_classes": 10, "mean": [0.5, 0.5, 0.5], "model_kwargs": {"a": 1}, "img_size": 32},
     "optimizer": {"state": {"0": {"exp_avg": "t"}}},
-}  # fmt: skip
+}
 
 
 def _ended(error: IrbinError, path: Path) -> Outcome:
@@ -114,12 +117,27 @@ def _repacked(data: bytes, draw: random.Random) -> bytes:
 
 
 RECIPE: dict[str, Any] = {
-    "about": "a recipe", "source": "resnet18", "pretrained": True, "batch_size": 64,
+    "about": "a recipe",
+    "source": "resnet18",
+    "pretrained": True,
+    "batch_size": 64,
     "convert": {"bits": "1w1a", "keep": ["layer4.*"]},
-    "epochs": 3, "lr": 0.01, "momentum": 0.9, "opt": "adam", "opt_kwargs": {"betas": [0.9, 0.99]},
-    "sched": "cosine", "warmup_epochs": 0, "scale": [0.1, 1.0], "amp": False, "aa": None,
-    "decay_milestones": [1, 2], "recu": True, "channels_last": "auto", "t_min": 0.1, "t_max": 10.0,
-}  # fmt: skip
+    "epochs": 3,
+    "lr": 0.01,
+    "momentum": 0.9,
+    "opt": "adam",
+    "opt_kwargs": {"betas": [0.9, 0.99]},
+    "sched": "cosine",
+    "warmup_epochs": 0,
+    "scale": [0.1, 1.0],
+    "amp": False,
+    "aa": None,
+    "decay_milestones": [1, 2],
+    "recu": True,
+    "channels_last": "auto",
+    "t_min": 0.1,
+    "t_max": 10.0,
+}
 _PIECES = (
     "[" * 3000,
     "9" * 5000,

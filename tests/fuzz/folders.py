@@ -35,10 +35,12 @@ from .pool import Outcome
 
 MANIFEST = manifest_to_json(
     Manifest(
-        "0", "float32", SourceRecord("net", "timm:net", 3, Preprocessing()),
+        "0",
+        "float32",
+        SourceRecord("net", "timm:net", 3, Preprocessing()),
         Plan(PlanOptions(), (), (2, 6, 6), 0, 0, 0),
     )
-)  # fmt: skip
+)
 
 
 def _node(name: str, op: str, args: list[Any], kind: Any, **kwargs: Any) -> dict[str, Any]:
@@ -86,7 +88,7 @@ PROGRAM: dict[str, Any] = {
         _node("e", "aten.cat.default", [[_ref("out"), _ref("t")], 1], "float32[N,7]"),
     ],
     "outputs": ["e", "d"],
-}  # fmt: skip
+}  # fmt: skip  # a change a line
 
 
 def _tensor(kind: TensorType, draw: random.Random) -> Tensor:

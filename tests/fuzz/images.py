@@ -157,9 +157,20 @@ def _numbered(data: bytes, draw: random.Random, order: str = "", most: int = 1 <
 def _bomb(draw: random.Random) -> bytes:
     """Few bytes that say, or are, a great many pixels."""
     width, height = draw.choice(
-        ((1, 65535), (65535, 1), (1, 1 << 24), (1 << 24, 1), (3, 40000), (9000, 9000),
-         (14000, 14000), (1 << 31, 1), (0, 1), (1, 0), ((1 << 31) - 1,) * 2)
-    )  # fmt: skip
+        (
+            (1, 65535),
+            (65535, 1),
+            (1, 1 << 24),
+            (1 << 24, 1),
+            (3, 40000),
+            (9000, 9000),
+            (14000, 14000),
+            (1 << 31, 1),
+            (0, 1),
+            (1, 0),
+            ((1 << 31) - 1,) * 2,
+        )
+    )
     depth, color = draw.choice(((1, 0), (1, 0), (8, 0), (8, 2), (16, 0), (16, 2), (8, 6), (8, 3)))
     row = 1 + (width * depth * {0: 1, 2: 3, 3: 1, 6: 4}[color] + 7) // 8
     n = min(row * height, 1 << 27 if draw.random() < 0.1 else 1 << 24)  # else fewer than it says
@@ -250,9 +261,13 @@ def images(seed: int, number: int) -> Outcome:
     augmentation = draw.choice(KEEPING)(draw)
     preprocessing = _preprocessing(draw)
     dataset = open_dataset(
-        DataOptions(data_dir=str(root)), "train", preprocessing, training=augmentation is not None,
-        augmentation=augmentation, seed=seed,
-    )  # fmt: skip
+        DataOptions(data_dir=str(root)),
+        "train",
+        preprocessing,
+        training=augmentation is not None,
+        augmentation=augmentation,
+        seed=seed,
+    )
     assert isinstance(dataset, Images)
     key: Any = 0 if augmentation is None else (draw.randrange(4), 0)
     outcome, words = _read(dataset, (key, key), path.name)

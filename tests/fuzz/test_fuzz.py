@@ -18,8 +18,12 @@ ROOT = Path(__file__).parents[2]
 def test_no_mutant_ends_a_process_or_gives_another_answer():
     done = subprocess.run(
         [sys.executable, "-m", "tests.fuzz", "--mutants", "150", "--seconds", "25"],
-        cwd=ROOT, capture_output=True, text=True, timeout=400, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(done.stdout.splitlines()) == 8
 
@@ -40,9 +44,13 @@ found = run(attempt, 0, 60, 12)
 print(found.n, sorted(found.counts.items()), [n for n, _ in found.bad])
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=100,
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
         check=False,
-    )  # fmt: skip
+    )
     expected = "12 [('bad', 2), ('equal', 5), ('refused', 5)] [3, 8]\n"
     assert done.stdout == expected, done.stderr
 

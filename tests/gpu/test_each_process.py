@@ -49,9 +49,13 @@ def test_gpus_with_a_context_are_found(program: ModuleType, active: set[int]) ->
     ],
 )
 def test_a_process_may_open_its_own_gpu_alone(
-    program: ModuleType, local_rank: str | None, active: set[int], line: str, capsys,
+    program: ModuleType,
+    local_rank: str | None,
+    active: set[int],
+    line: str,
+    capsys,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     if local_rank is not None:
         monkeypatch.setenv("LOCAL_RANK", local_rank)

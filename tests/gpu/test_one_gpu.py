@@ -23,9 +23,12 @@ def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def lines(
-    program: ModuleType, words: list[str], place: Path, monkeypatch: pytest.MonkeyPatch,
+    program: ModuleType,
+    words: list[str],
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> tuple[int, list[str]]:  # fmt: skip
+) -> tuple[int, list[str]]:
     """What `one_gpu.py` leaves with and prints."""
     out = [str(place / "data"), str(place / "out"), "--device", "cpu"]
     monkeypatch.setattr(sys, "argv", ["one_gpu.py", *out, *words])
@@ -33,9 +36,11 @@ def lines(
 
 
 def test_a_line_says_what_passed(
-    program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    program: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     code, found = lines(program, ["--only", "crops", "waits"], tmp_path, monkeypatch, capsys)
     assert code == 0
     assert found[:-1] == [f"PASS padding {n}: 0 bytes unlike the CPU's" for n in (4, 0)]
@@ -43,9 +48,11 @@ def test_a_line_says_what_passed(
 
 
 def test_a_check_that_cannot_run_failed(
-    program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    program: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     code, found = lines(program, ["--only", "answers"], tmp_path, monkeypatch, capsys)
     assert code == 1
     assert len(found) == 1

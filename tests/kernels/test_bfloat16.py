@@ -73,9 +73,10 @@ def test_numbers_that_bfloat16_holds_give_the_same_sums():
 
 
 @pytest.mark.parametrize(
-    ("n_in", "n_out", "stride"), [(3, 16, (1, 1)), (4, 17, (1, 1))],
+    ("n_in", "n_out", "stride"),
+    [(3, 16, (1, 1)), (4, 17, (1, 1))],
     ids=["pixels that start inside a word", "channels that fill no block"],
-)  # fmt: skip
+)
 def test_sizes_that_do_not_fit_stay_float32(n_in, n_out, stride):
     geometry = Geometry((6, 6), (3, 3), stride)
     x = np.random.default_rng(0).standard_normal((1, 6, 6, n_in)).astype(np.float32)
@@ -104,10 +105,16 @@ def test_every_step_follows_the_sum():
     residual = random.standard_normal((2, 6, 9, 32)).astype(np.float32)
     kinds = ("multiply", "add", "residual", "prelu", "add", "clamp", "write", "multiply", "add")
     steps = [
-        Step(kind, None if kind in ("residual", "clamp", "write")
-             else random.standard_normal(32).astype(np.float32), low=-1.0, high=2.0)
+        Step(
+            kind,
+            None
+            if kind in ("residual", "clamp", "write")
+            else random.standard_normal(32).astype(np.float32),
+            low=-1.0,
+            high=2.0,
+        )
         for kind in kinds
-    ]  # fmt: skip
+    ]
     sums, y = np.empty_like(residual), np.empty_like(residual)
     bits = np.empty((2, 6, 9, 4), np.uint8)
     FloatConvKernel(weight, geometry, bfloat16=True)(x, y=sums)

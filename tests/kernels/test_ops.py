@@ -117,7 +117,7 @@ COPY_FIRST = "expected a contiguous, aligned array; copy it first"
         "rows of other channels", "rows with gaps", "rows misaligned", "image turned",
         "other in_channels", "what the producer makes",
     ],
-)  # fmt: skip
+)  # fmt: skip  # a case a line
 def test_a_call_with_another_array_is_told(
     name: str, kernel: Kernel, changed: dict[str, Any], expected: str
 ) -> None:
@@ -208,7 +208,7 @@ def test_any_number_of_threads_computes(n_threads: int) -> None:
         "other channels behind a write",
         "producer of another size", "producer with a residual", "steps before and a producer",
     ],
-)  # fmt: skip
+)  # fmt: skip  # a case a line
 def test_a_kernel_of_other_sizes_is_told(make: Callable[[], Kernel], expected: str) -> None:
     assert message(make) == expected
 
@@ -313,6 +313,6 @@ def test_misaligned_floats_pack_as_their_copy() -> None:
         "bits of 3 axes", "linear weight", "bits of other channels", "weight of 3 axes",
         "rows of other features", "rows with gaps",
     ],
-)  # fmt: skip
+)  # fmt: skip  # a case a line
 def test_an_operator_on_another_array_is_told(call: Callable[[], Any], expected: str) -> None:
     assert message(call) == expected

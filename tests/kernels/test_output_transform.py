@@ -146,10 +146,11 @@ class TestConvKernel:
     def test_thresholds_are_the_signs_of_the_steps(self, recipe, n_in, n_out):
         rng = np.random.default_rng(0)
         steps = [
-            s if s.values is None
+            s
+            if s.values is None
             else Step(s.kind, (30 * rng.standard_normal(n_out)).astype(np.float32))
             for s in steps_of(recipe, n_out)
-        ]  # fmt: skip
+        ]
         geometry = Geometry((5, 70), (3, 3), border=(1, 1, 1, 1))
         weight_bits = random_conv(n_out, "", geometry, n_in).weight_bits
         by_steps = ConvKernel(weight_bits, geometry, n_in, 1, steps)
@@ -234,9 +235,11 @@ class TestPoolKernel:
         height = max(size[0], reach[0] - border[2] - border[3])
         width = max(size[1], reach[1] - border[0] - border[1])
         pool = PoolKernel(
-            Geometry((height, width), kernel, stride, border, dilation), n_channels,
-            steps_of(before, n_channels), steps_of(after, n_channels, seed=50),
-        )  # fmt: skip
+            Geometry((height, width), kernel, stride, border, dilation),
+            n_channels,
+            steps_of(before, n_channels),
+            steps_of(after, n_channels, seed=50),
+        )
         assert_equals_definition(pool, floats(batch, height, width, n_channels), n_threads)
 
     def test_a_window_in_the_border_alone_gives_minus_infinity(self):

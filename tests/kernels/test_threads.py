@@ -28,8 +28,11 @@ wanted = bconv2d(bits, weight, None, None, 64, border=(1, 1, 1, 1))
 def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-P", "-c", CONVOLVE + code],
-        capture_output=True, text=True, timeout=900, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
 
 
 def test_without_torch_threads_are_our_own_and_give_the_same():

@@ -120,10 +120,16 @@ def test_unused_flips_are_zero():
         Step("clamp", low=0, high=np.nan),
     ],
     ids=[
-        "residual", "nan", "infinite product", "infinite sum", "negative slope", "empty clamp",
-        "clamp from nan", "clamp to nan",
+        "residual",
+        "nan",
+        "infinite product",
+        "infinite sum",
+        "negative slope",
+        "empty clamp",
+        "clamp from nan",
+        "clamp to nan",
     ],
-)  # fmt: skip
+)
 def test_there_are_none_where_no_threshold_is_sure(step):
     assert find_thresholds((step,), 9, N_CHANNELS) is None
 

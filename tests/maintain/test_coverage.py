@@ -22,9 +22,15 @@ from irbin.records.results import Agreement, LayerAgreement
 
 def row(source: str = "net", family: str = "fam", **values) -> Row:
     defaults = {
-        "n_layers": 10, "n_binary": 8, "macs_share": 91.5, "float_bytes": 4000,
-        "packed_bytes": 400, "speed_up": 3.2, "agreement_1w1a": EQUAL, "agreement_1w32a": EQUAL,
-    }  # fmt: skip
+        "n_layers": 10,
+        "n_binary": 8,
+        "macs_share": 91.5,
+        "float_bytes": 4000,
+        "packed_bytes": 400,
+        "speed_up": 3.2,
+        "agreement_1w1a": EQUAL,
+        "agreement_1w32a": EQUAL,
+    }
     return Row(family, source, 64, **{**defaults, **values})
 
 

@@ -22,7 +22,7 @@ class Thing:
             for _ in ():
                 with x:
                     pass
-        y = "# fmt: skip"
+        y = ""
         return y  # type: ignore[x]
 '''
 
@@ -95,7 +95,11 @@ def test_times_are_summed_by_folder(tmp_path: Path) -> None:
         '<testcase classname="tests.test_z" name="three" time="0.25"/></testsuite></testsuites>'
     )
     assert time_lines(tmp_path / "r.xml") == [
-        "tests: 3, 4 s", "  3.5 s a", "  0.2 s test_z", "slowest:",
-        "  2.0 s tests.a.test_y.TestY::two", "  1.5 s tests.a.test_x::one",
+        "tests: 3, 4 s",
+        "  3.5 s a",
+        "  0.2 s test_z",
+        "slowest:",
+        "  2.0 s tests.a.test_y.TestY::two",
+        "  1.5 s tests.a.test_x::one",
         "  0.2 s tests.test_z::three",
-    ]  # fmt: skip
+    ]

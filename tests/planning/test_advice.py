@@ -10,9 +10,13 @@ from irbin.records.plan import Decision, Estimate, LayerRecord, Plan, PlanOption
 
 def estimate_of(**numbers) -> Estimate:
     defaults = {
-        "float_seconds": 8.1, "packed_seconds": 1.0, "binary_macs": 0.97, "binary_bytes": 0.93,
-        "packed_parts": {"float layers": 0.6, "binary layers": 0.4}, "shrinkage": 11.2,
-    }  # fmt: skip
+        "float_seconds": 8.1,
+        "packed_seconds": 1.0,
+        "binary_macs": 0.97,
+        "binary_bytes": 0.93,
+        "packed_parts": {"float layers": 0.6, "binary layers": 0.4},
+        "shrinkage": 11.2,
+    }
     return Estimate(**(defaults | numbers))
 
 

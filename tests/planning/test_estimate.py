@@ -19,28 +19,38 @@ def conv(
     n_in: int, n_out: int, kernel: int = 3, size: int = 14, *, groups: int = 1, **facts
 ) -> LayerRecord:
     defaults = {
-        "name": "conv", "kind": "conv2d", "type_name": "Conv2d", "has_bias": False,
-        "weight_shape": (n_out, n_in // groups, kernel, kernel), "groups": groups,
+        "name": "conv",
+        "kind": "conv2d",
+        "type_name": "Conv2d",
+        "has_bias": False,
+        "weight_shape": (n_out, n_in // groups, kernel, kernel),
+        "groups": groups,
         "n_macs": n_out * (n_in // groups) * kernel**2 * size**2,
-        "input_shape": (n_in, size, size), "output_shape": (n_out, size, size),
-        "is_depthwise": groups == n_in > 1, "activations": ("relu",),
-    }  # fmt: skip
+        "input_shape": (n_in, size, size),
+        "output_shape": (n_out, size, size),
+        "is_depthwise": groups == n_in > 1,
+        "activations": ("relu",),
+    }
     return LayerRecord(**(defaults | facts))
 
 
 def linear(n_in: int, n_out: int, *, length: int = 196, **facts) -> LayerRecord:
     defaults = {
-        "name": "linear", "kind": "linear", "type_name": "Linear", "has_bias": True,
-        "weight_shape": (n_out, n_in), "groups": 1, "n_macs": n_in * n_out * length,
-        "input_shape": (length, n_in), "output_shape": (length, n_out),
-    }  # fmt: skip
+        "name": "linear",
+        "kind": "linear",
+        "type_name": "Linear",
+        "has_bias": True,
+        "weight_shape": (n_out, n_in),
+        "groups": 1,
+        "n_macs": n_in * n_out * length,
+        "input_shape": (length, n_in),
+        "output_shape": (length, n_out),
+    }
     return LayerRecord(**(defaults | facts))
 
 
 def plan_of(*decisions: Decision, other_macs: int = 0, **options) -> Plan:
-    return Plan(
-        PlanOptions(**options), decisions, (3, 32, 32), 0, 0, 0, other_macs=other_macs
-    )  # fmt: skip
+    return Plan(PlanOptions(**options), decisions, (3, 32, 32), 0, 0, 0, other_macs=other_macs)
 
 
 LAYERS = {

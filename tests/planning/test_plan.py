@@ -17,9 +17,15 @@ from irbin.records.plan import LayerGraph, LayerRecord, Plan, PlanOptions
 
 def layer(name: str, **facts) -> LayerRecord:
     defaults = {
-        "kind": "conv2d", "type_name": "Conv2d", "weight_shape": (8, 8, 3, 3), "groups": 1,
-        "has_bias": False, "n_macs": 100, "input_shape": (8, 4, 4), "output_shape": (8, 4, 4),
-    }  # fmt: skip
+        "kind": "conv2d",
+        "type_name": "Conv2d",
+        "weight_shape": (8, 8, 3, 3),
+        "groups": 1,
+        "has_bias": False,
+        "n_macs": 100,
+        "input_shape": (8, 4, 4),
+        "output_shape": (8, 4, 4),
+    }
     return LayerRecord(name=name, **(defaults | facts))
 
 

@@ -104,7 +104,7 @@ REFUSED = {
     "a long list": ((node("y", "aten.reshape.default", [ref("x"), [1] * 5000], X),), "at most 4096"),
     "a long text": ((node("y", "aten.gelu.default", [ref("x")], X, approximate="x" * 600),), "512 characters"),
     "an unprintable name": ((node("y\n", "aten.relu.default", [ref("x")], X),), "printable names"),
-}  # fmt: skip
+}  # fmt: skip  # a program a line
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -127,10 +127,15 @@ BORDERS = {
     "half of the window": pool([2, 2], [1, 1], kind="float32[N,1,3,3]"),
     "to the end": (node("y", "aten.slice.Tensor", [ref("x"), 2, 0, 2**63 - 1], X),),
     "sixteen axes": (
-        node("y", "aten.reshape.default", [ref("x"), [-1, *[1] * 13, 4, 4]], f"float32[N,{'1,' * 13}4,4]"),
+        node(
+            "y",
+            "aten.reshape.default",
+            [ref("x"), [-1, *[1] * 13, 4, 4]],
+            f"float32[N,{'1,' * 13}4,4]",
+        ),
     ),
     "a size within": (size("a", "int_mul", 2**20, 2**20), RELU),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BORDERS)

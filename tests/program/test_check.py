@@ -17,9 +17,16 @@ CONSTANTS = {
 }
 PACK = Node("b", "bitpack", (Ref("x"), 1, 1), {}, TensorType(U8, ("N", 6, 6, 3)))
 CONV_ARGS = (
-    Ref("b"), Ref("w.bits"), Ref("w.scale_log2"), Ref("w.bias"),
-    20, (1, 1), (1, 1, 1, 1), (1, 1), 1,
-)  # fmt: skip
+    Ref("b"),
+    Ref("w.bits"),
+    Ref("w.scale_log2"),
+    Ref("w.bias"),
+    20,
+    (1, 1),
+    (1, 1, 1, 1),
+    (1, 1),
+    1,
+)
 CONV_TYPE = TensorType(F32, ("N", 4, 6, 6))
 ROWS = Node("r", "bitpack", (Ref("x"), 1, 1), {}, TensorType(U8, ("N", 6, 6, 3)))
 
@@ -35,8 +42,13 @@ def conv(change: dict[int, object], kind: TensorType = CONV_TYPE) -> Node:
 
 def test_a_right_program_passes():
     assert program(PACK, conv({})).outputs == ("y",)
-    gemm = Node("y", "bgemm", (Ref("b"), Ref("l.bits"), Ref("l.scale_log2"), None, 20), {},
-                TensorType(F32, ("N", 6, 6, 5)))  # fmt: skip
+    gemm = Node(
+        "y",
+        "bgemm",
+        (Ref("b"), Ref("l.bits"), Ref("l.scale_log2"), None, 20),
+        {},
+        TensorType(F32, ("N", 6, 6, 5)),
+    )
     assert program(PACK, gemm)
     unpack = Node("y", "bitunpack", (Ref("w.bits"), None, 20), {}, TensorType(F32, (4, 20, 3, 3)))
     assert program(unpack)

@@ -35,9 +35,21 @@ TYPES = {
     "several": (X, X),
 }
 CONSTANTS = {
-    "c", "c4", "one", "one4", "width", "plane", "image", "few", "fifth", "halves", "counts",
-    "slopes", "slope", "slopes8",
-}  # fmt: skip
+    "c",
+    "c4",
+    "one",
+    "one4",
+    "width",
+    "plane",
+    "image",
+    "few",
+    "fifth",
+    "halves",
+    "counts",
+    "slopes",
+    "slope",
+    "slopes8",
+}
 x = Ref("x")
 
 

@@ -110,11 +110,15 @@ class TestStart:
         assert nodes == {"pool", "pooled", "bits", "row_bits"}
         records = {i.name: i for i in items if isinstance(i, Fused)}
         assert {name: r.kind for name, r in records.items()} == {
-            "small": "conv", "binary": "dot", "rows": "dot",
-        }  # fmt: skip
+            "small": "conv",
+            "binary": "dot",
+            "rows": "dot",
+        }
         assert {name: r.channel_axis for name, r in records.items()} == {
-            "small": 1, "binary": 1, "rows": 3,
-        }  # fmt: skip
+            "small": 1,
+            "binary": 1,
+            "rows": 3,
+        }
         for name, record in records.items():
             assert (record.floats, record.bits, record.steps) == (name, None, ())
             assert record.absorbed == (name,)
@@ -221,8 +225,9 @@ class TestTransform:
         c = net.constant(16, 1, 1) if axis == 1 else net.constant(16)
         net("z", "mul.Tensor", y, c)
         assert form(net.fuse("transform")) == [
-            "bits", *(["dot: y", "z"] if axis == 1 else ["dot: y z"]),
-        ]  # fmt: skip
+            "bits",
+            *(["dot: y", "z"] if axis == 1 else ["dot: y z"]),
+        ]
 
 
 class TestFloatChains:
@@ -411,8 +416,11 @@ class TestPack:
         y = net.conv("y", net.pack("b_bits", y))
         net.linear("z", net.pack("bits", net.pool("pool", y)), 16, 3)
         assert form(net.fuse(*FUSIONS)) == [
-            "start", "rows: a b b_bits", "pool: y pool bits", "dot: z",
-        ]  # fmt: skip
+            "start",
+            "rows: a b b_bits",
+            "pool: y pool bits",
+            "dot: z",
+        ]
 
 
 class TestThresholdBesideFloats:
@@ -476,8 +484,13 @@ class TestThresholdBesideFloats:
         w = net.conv("w", net.pack("w_bits", net("low", "sub.Tensor", pool, 1.0)))
         net("end", "stack", (w, pool), kind=stacked(net.types["pool"]))
         assert form(net.fuse(*FUSIONS)) == [
-            "start", "rows: a b step bits", "dot: z sum", "pool: pool low w_bits", "dot: w", "end",
-        ]  # fmt: skip
+            "start",
+            "rows: a b step bits",
+            "dot: z sum",
+            "pool: pool low w_bits",
+            "dot: w",
+            "end",
+        ]
 
     def test_a_tensor_is_no_threshold(self, net):
         self.shifted(net, "add.Tensor", net.x)
@@ -523,8 +536,13 @@ class TestThresholdBesideFloats:
         z = net("sum", "add.Tensor", net.conv("z", net.pack("a", a)), y)
         net("end", "add.Tensor", net.conv("w", net.pack("b", b)), z)
         assert form(net.fuse(*FUSIONS)) == [
-            "y_bits", "dot: y step_a a", "step_b", "b", "dot: w", "dot: z sum end",
-        ]  # fmt: skip
+            "y_bits",
+            "dot: y step_a a",
+            "step_b",
+            "b",
+            "dot: w",
+            "dot: z sum end",
+        ]
 
     def test_the_bits_of_the_value_itself_come_first(self, net):
         y = packed_conv(net)

@@ -53,11 +53,14 @@ def test_a_view_is_of_its_own_operator_only() -> None:
 @pytest.mark.parametrize(
     ("node", "product", "weight"),
     [
-        (CONV, BConv2d, BConv2d), (LINEAR, BGemm, BGemm), (UNPACK, None, BitUnpack),
-        (PACK, None, None), (Node("y", "aten.relu.default", (Ref("x"),), {}, FLOATS), None, None),
+        (CONV, BConv2d, BConv2d),
+        (LINEAR, BGemm, BGemm),
+        (UNPACK, None, BitUnpack),
+        (PACK, None, None),
+        (Node("y", "aten.relu.default", (Ref("x"),), {}, FLOATS), None, None),
     ],
     ids=lambda value: getattr(value, "op", ""),
-)  # fmt: skip
+)
 def test_who_multiplies_signs_and_who_reads_packed_weights(
     node: Node, product: type | None, weight: type | None
 ) -> None:

@@ -8,14 +8,29 @@ from irbin.program.types import Dtype, Node, Ref, TensorType
 
 X = TensorType("float32", ("N", 4))
 NODES = (
-    Node("s", "aten.split.Tensor", (Ref("x"), 2, 1), {},
-         (TensorType("float32", ("N", 2)), TensorType("float32", ("N", 2)))),
+    Node(
+        "s",
+        "aten.split.Tensor",
+        (Ref("x"), 2, 1),
+        {},
+        (TensorType("float32", ("N", 2)), TensorType("float32", ("N", 2))),
+    ),
     Node("a", "getitem", (Ref("s"), 0), {}, TensorType("float32", ("N", 2))),
-    Node("m", "aten.clamp.default", (Ref("a"), float("-inf")), {"max": None},
-         TensorType("float32", ("N", 2))),
-    Node("y", "aten.sum.dim_IntList", (Ref("m"), (1,), True), {"dtype": Dtype("float32")},
-         TensorType("float32", ("N", 1))),
-)  # fmt: skip
+    Node(
+        "m",
+        "aten.clamp.default",
+        (Ref("a"), float("-inf")),
+        {"max": None},
+        TensorType("float32", ("N", 2)),
+    ),
+    Node(
+        "y",
+        "aten.sum.dim_IntList",
+        (Ref("m"), (1,), True),
+        {"dtype": Dtype("float32")},
+        TensorType("float32", ("N", 1)),
+    ),
+)
 PROGRAM = Program({"x": X}, {"c": TensorType("int8", (3,))}, NODES, ("y",))
 
 

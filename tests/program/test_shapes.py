@@ -61,7 +61,7 @@ def test_other_sizes_stay():
         "abs(N)", "max(N, 1)", "N.real", "N[0]", "__import__('os')", "'N'", "None", "N := 2",
         "N @ N", "N << 2", "N and N", "lambda: N", "[N]",
     ],
-)  # fmt: skip
+)  # fmt: skip  # a case a line
 def test_anything_else_is_refused(text):
     with pytest.raises(ArtifactError) as caught:
         size(text, 3)

@@ -7,12 +7,23 @@ from irbin.program.vocabulary import OWN_OPERATORS, signatures
 
 ATEN = sorted(name for name in signatures() if name.startswith("aten."))
 KINDS = {
-    "Tensor": "Tensor", "Optional[Tensor]": "Tensor?", "List[Tensor]": "Tensor[]",
-    "List[Optional[Tensor]]": "Tensor?[]", "int": "int", "Optional[int]": "int?",
-    "float": "float", "Optional[float]": "float?", "bool": "bool", "str": "str",
-    "Optional[str]": "str?", "number": "number", "Optional[number]": "number?",
-    "List[int]": "int[]", "Optional[List[int]]": "int[]?", "Optional[List[float]]": "float[]?",
-}  # fmt: skip
+    "Tensor": "Tensor",
+    "Optional[Tensor]": "Tensor?",
+    "List[Tensor]": "Tensor[]",
+    "List[Optional[Tensor]]": "Tensor?[]",
+    "int": "int",
+    "Optional[int]": "int?",
+    "float": "float",
+    "Optional[float]": "float?",
+    "bool": "bool",
+    "str": "str",
+    "Optional[str]": "str?",
+    "number": "number",
+    "Optional[number]": "number?",
+    "List[int]": "int[]",
+    "Optional[List[int]]": "int[]?",
+    "Optional[List[float]]": "float[]?",
+}
 NOT_HELD = {"device", "layout", "pin_memory", "memory_format", "non_blocking", "generator"}
 
 

@@ -18,9 +18,12 @@ CONV_TYPES = {
 class TestConvWindow:
     def window(self, *rest, kind=(6, 7, 5), types=(), constants=("w", "b"), **kwargs):
         node = Node(
-            "y", "aten.conv2d.default", (Ref("x"), Ref("w"), *rest), kwargs,
+            "y",
+            "aten.conv2d.default",
+            (Ref("x"), Ref("w"), *rest),
+            kwargs,
             TensorType(F32, ("N", *kind)),
-        )  # fmt: skip
+        )
         return conv_window(node, {**CONV_TYPES, **dict(types)}, constants)
 
     def test_arguments_have_their_defaults(self):
@@ -83,8 +86,9 @@ class TestConvWindow:
 
     def test_sums_of_any_length_are_ours(self):
         types = {
-            "x": TensorType(F32, ("N", 5000, 9, 7)), "w": TensorType(F32, (6, 5000, 3, 3)),
-        }  # fmt: skip
+            "x": TensorType(F32, ("N", 5000, 9, 7)),
+            "w": TensorType(F32, (6, 5000, 3, 3)),
+        }
         assert self.window(types=types) is not None
 
 

@@ -30,12 +30,23 @@ def test_every_recipe_resolves(name: str, converted: bool) -> None:
 
 def test_the_recipes_that_are_promised_exist() -> None:
     promised = {
-        "default", "float", "quick", "float-cifar10", "quick-resnet20-cifar10",
-        "paper-resnet20-cifar10", "paper-resnet20-1w32a-cifar10", "paper-vgg-small-cifar10",
-        "paper-resnet18-cifar10", "paper-resnet18-imagenet", "paper-resnet34-imagenet",
-        "irbin-resnet20-cifar10", "irbin-resnet18-cifar10", "irbin-vgg-small-cifar10",
-        "quick-resnet20-1w32a-cifar10", "irbin-resnet18-imagenet",
-    }  # fmt: skip
+        "default",
+        "float",
+        "quick",
+        "float-cifar10",
+        "quick-resnet20-cifar10",
+        "paper-resnet20-cifar10",
+        "paper-resnet20-1w32a-cifar10",
+        "paper-vgg-small-cifar10",
+        "paper-resnet18-cifar10",
+        "paper-resnet18-imagenet",
+        "paper-resnet34-imagenet",
+        "irbin-resnet20-cifar10",
+        "irbin-resnet18-cifar10",
+        "irbin-vgg-small-cifar10",
+        "quick-resnet20-1w32a-cifar10",
+        "irbin-resnet18-imagenet",
+    }
     assert promised <= set(recipe_names())
 
 

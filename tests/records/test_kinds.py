@@ -118,15 +118,20 @@ def test_an_estimator_computes_its_equation(name: str) -> None:
     kind.rule(x, t, k).sum().backward()
     equation = kind.equation
     for ours, pythons in (
-        ("−", "-"), ("·", "*"), ("²(t*x)", "(t*x)**2"), ("|x|", "abs(x)"), ("≤", "<="),
-    ):  # fmt: skip
+        ("−", "-"),
+        ("·", "*"),
+        ("²(t*x)", "(t*x)**2"),
+        ("|x|", "abs(x)"),
+        ("≤", "<="),
+    ):
         equation = equation.replace(ours, pythons)
     if equation.startswith("["):
         equation = f"1.0 * ({equation[1:-1]})"
     found = eval(
-        equation, {"tanh": torch.tanh, "abs": abs, "max": _extreme(torch.maximum)},
+        equation,
+        {"tanh": torch.tanh, "abs": abs, "max": _extreme(torch.maximum)},
         {"x": x.detach(), "t": t, "k": k},
-    )  # fmt: skip
+    )
     assert torch.allclose(x.grad, torch.as_tensor(found, dtype=torch.float).expand(len(x)))
 
 

@@ -33,10 +33,18 @@ def decision(
     name: str, shape: tuple[int, ...], binary: bool, reason: str, **facts: Any
 ) -> Decision:
     layer = LayerRecord(
-        name=name, kind="conv2d" if len(shape) == 4 else "linear", type_name="Conv2d",
-        weight_shape=shape, groups=1, has_bias=False, n_macs=1_000_000, input_shape=(8, 4, 4),
-        output_shape=(8, 4, 4), activations=("relu",) if binary else (), **facts,
-    )  # fmt: skip
+        name=name,
+        kind="conv2d" if len(shape) == 4 else "linear",
+        type_name="Conv2d",
+        weight_shape=shape,
+        groups=1,
+        has_bias=False,
+        n_macs=1_000_000,
+        input_shape=(8, 4, 4),
+        output_shape=(8, 4, 4),
+        activations=("relu",) if binary else (),
+        **facts,
+    )
     n_weights = 1
     for size in shape:
         n_weights *= size
@@ -69,10 +77,18 @@ def evaluation() -> Callable[..., Evaluation]:
 
     def make(**fields: Any) -> Evaluation:
         values: dict[str, Any] = {
-            "name": "net", "kind": "float", "n_images": 1000, "top1": 93.456, "top5": 99.1,
-            "loss": 0.3456, "per_class": {"cat": 90.0, "dog": 95.5}, "images_per_second": 1234.5,
-            "param_count": 11_689_512, "size_bytes": 46_758_048, "preprocessing": Preprocessing(),
-        }  # fmt: skip
+            "name": "net",
+            "kind": "float",
+            "n_images": 1000,
+            "top1": 93.456,
+            "top5": 99.1,
+            "loss": 0.3456,
+            "per_class": {"cat": 90.0, "dog": 95.5},
+            "images_per_second": 1234.5,
+            "param_count": 11_689_512,
+            "size_bytes": 46_758_048,
+            "preprocessing": Preprocessing(),
+        }
         return Evaluation(**(values | fields))
 
     return make

@@ -49,8 +49,11 @@ def test_it_is_what_its_name_says_and_the_same_again(suffix: str, magic: bytes) 
 def test_a_figure_that_no_run_has_gets_no_panel() -> None:
     float_run = epochs(2, t=NAN, k=NAN, flip_ratio=NAN)
     assert panels_with_figures({"a": float_run}, DEFAULT_PANELS) == [
-        "loss", "accuracy", "lr", "speed",
-    ]  # fmt: skip
+        "loss",
+        "accuracy",
+        "lr",
+        "speed",
+    ]
     both = {"a": float_run, "b": epochs(2)}
     assert panels_with_figures(both, DEFAULT_PANELS) == list(DEFAULT_PANELS)
     assert panels_with_figures(both, ["waiting", "lr"]) == ["lr", "waiting"]

@@ -122,10 +122,21 @@ def test_disagreements_are_explained_up_to_a_page(agreement: Agreement, render, 
 def test_five_networks_are_not_cut(width: int) -> None:
     names = [f"runs/quick-resnet20-cifar10-seed-{i}" for i in range(5)]
     networks = [
-        Evaluation(name, "binary", 10_000, 86.12, 99.2, 0.41, {"airplane": 80.0 + i}, 3360.0, 10,
-                   10, Preprocessing())
+        Evaluation(
+            name,
+            "binary",
+            10_000,
+            86.12,
+            99.2,
+            0.41,
+            {"airplane": 80.0 + i},
+            3360.0,
+            10,
+            10,
+            Preprocessing(),
+        )
         for i, name in enumerate(names)
-    ]  # fmt: skip
+    ]
     screen = Console(width=width, file=io.StringIO())
     screen.print(class_table(networks, width))
     screen.print(accuracy_table(networks, width))
@@ -142,8 +153,21 @@ def test_five_networks_are_not_cut(width: int) -> None:
 
 
 def test_how_images_were_fed_and_which_kernels_ran() -> None:
-    one = Evaluation("a", "packed", 1, 1.0, 1.0, 1.0, {}, 1.0, 1, 1, Preprocessing(),
-                     {"mean": "x"}, "avx2 kernels")  # fmt: skip
+    one = Evaluation(
+        "a",
+        "packed",
+        1,
+        1.0,
+        1.0,
+        1.0,
+        {},
+        1.0,
+        1,
+        1,
+        Preprocessing(),
+        {"mean": "x"},
+        "avx2 kernels",
+    )
     other = replace(one, name="b", stated_by={"std": "y"})
     assert feeding_lines([one, one]) == [feeding_line(one.preprocessing, one.stated_by)]
     assert [line[:3] for line in feeding_lines([one, other])] == ["a: ", "b: "]
@@ -164,8 +188,10 @@ def test_names_of_layers_and_classes_stay_whole(agreement, evaluation, render, w
         evaluation(name=f"runs/seed-{i}", kind="binary", per_class=scores) for i in range(4)
     ]
     flips, images, classes = (
-        flips_table(found, width), disagreement_table(found, width), class_table(networks, width)
-    )  # fmt: skip
+        flips_table(found, width),
+        disagreement_table(found, width),
+        class_table(networks, width),
+    )
     for table, name in (
         (flips, LONG),
         (images, f"`{LONG}`" if width > 60 else "flipped"),

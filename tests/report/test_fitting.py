@@ -15,9 +15,13 @@ ROWS = [("a-long-name", "12", "some words here"), ("[b]", "3", "")]
 )
 def test_what_has_no_room_is_left_out(render, width: int, heads: str) -> None:
     table = fitting_table(
-        ("name", "n", "told"), ROWS, width, left_out=("told", "n"), numbers=("n",),
+        ("name", "n", "told"),
+        ROWS,
+        width,
+        left_out=("told", "n"),
+        numbers=("n",),
         wrapped=("told",),
-    )  # fmt: skip
+    )
     text = render(table, width)
     assert text.splitlines()[0].split() == heads.split()
     assert "a-long-name" in text

@@ -17,8 +17,9 @@ def test_each_value_stands_with_who_stated_it() -> None:
 
 
 def test_timms_own_crop_and_one_number_for_equal_channels() -> None:
-    seen = replace(SEEN, input_size=(3, 28, 28), mean=(0.5,) * 3, std=(0.1, 0.2, 0.25),
-                   small_as_is=False)  # fmt: skip
+    seen = replace(
+        SEEN, input_size=(3, 28, 28), mean=(0.5,) * 3, std=(0.1, 0.2, 0.25), small_as_is=False
+    )
     source = SourceRecord("x", "y", 3, seen)
     assert images_line(source) == (
         "images 3×28×28: mean 0.5, std 0.1 0.2 0.25, bilinear, crop 0.9, crop mode center "

@@ -107,9 +107,13 @@ def test_heading_names_source_bits_and_shortcut(plan: Plan) -> None:
 
 def test_heading_names_every_switch_that_was_turned(plan: Plan) -> None:
     options = PlanOptions(
-        activation="rprelu", sign_threshold="learned", downsample="avgpool", balance="median",
-        estimator="triangle", weight_estimator="identity",
-    )  # fmt: skip
+        activation="rprelu",
+        sign_threshold="learned",
+        downsample="avgpool",
+        balance="median",
+        estimator="triangle",
+        weight_estimator="identity",
+    )
     turned = replace(plan, options=options)
     assert plan_heading("net", turned) == (
         "net: 1w1a, libra (median)/triangle, weights identity, average-pool shortcuts, "

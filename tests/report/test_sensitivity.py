@@ -15,9 +15,7 @@ from irbin.report.jsonout import dumps
 
 def layer(name: str, increase: float, n_bytes: int, seconds: float) -> LayerSensitivity:
     error = increase / 10
-    return LayerSensitivity(
-        name, (name,), 0.5 + increase, 70, increase, error, n_bytes, seconds
-    )  # fmt: skip
+    return LayerSensitivity(name, (name,), 0.5 + increase, 70, increase, error, n_bytes, seconds)
 
 
 @pytest.fixture

@@ -32,11 +32,23 @@ def record() -> TrainBenchRecord:
 
 
 def test_a_row_a_network_with_the_parts_of_its_step(record, render):
-    rows = {line.split()[0]: line.split() for line in render(
-        training_bench.train_bench_table(record), 140).splitlines() if line}  # fmt: skip
+    rows = {
+        line.split()[0]: line.split()
+        for line in render(training_bench.train_bench_table(record), 140).splitlines()
+        if line
+    }
     assert rows["binary"][1:] == [
-        "240", "120", "480", "533", "1.00", "60.0", "120", "2.00", "194", "MB",
-    ]  # fmt: skip
+        "240",
+        "120",
+        "480",
+        "533",
+        "1.00",
+        "60.0",
+        "120",
+        "2.00",
+        "194",
+        "MB",
+    ]
     assert rows["float"][-1] == "–"
 
 

@@ -20,17 +20,38 @@ from irbin.report.zoo import (
 Render = Callable[..., str]
 CURVE = Curve((1, 2), (2.0, 1.0), (2.0, 1.0), (40.0, 75.5))
 RUN = ZooRun(
-    commands=("irbin finetune a -o b",), recipe="paper-resnet20-cifar10",
-    knobs={"epochs": 40, "cooldown_epochs": 0}, seed=42, epochs=40, seconds=6305.7,
-    started="2026-11-25T02:12:15+00:00", machine={"processor": "AMD EPYC", "cores": 2},
-    versions={"irbin": "0.1.0", "torch": "2.14.1"}, git=None, data={}, curve=CURVE,
-)  # fmt: skip
+    commands=("irbin finetune a -o b",),
+    recipe="paper-resnet20-cifar10",
+    knobs={"epochs": 40, "cooldown_epochs": 0},
+    seed=42,
+    epochs=40,
+    seconds=6305.7,
+    started="2026-11-25T02:12:15+00:00",
+    machine={"processor": "AMD EPYC", "cores": 2},
+    versions={"irbin": "0.1.0", "torch": "2.14.1"},
+    git=None,
+    data={},
+    curve=CURVE,
+)
 RECORD = ZooRecord(
-    name="resnet20-cifar10-1w1a", network="paper:resnet20", bits="1w1a", dataset="cifar10",
-    n_images=10_000, top1=75.12, top5=98.5, loss=0.7164, kept="best", kept_epoch=39, teacher=None,
-    teacher_top1=None, size_bytes=76_850, tensor_bytes=44_424, float_bytes=1_079_400,
-    added="2026-11-25", runs=(RUN,),
-)  # fmt: skip
+    name="resnet20-cifar10-1w1a",
+    network="paper:resnet20",
+    bits="1w1a",
+    dataset="cifar10",
+    n_images=10_000,
+    top1=75.12,
+    top5=98.5,
+    loss=0.7164,
+    kept="best",
+    kept_epoch=39,
+    teacher=None,
+    teacher_top1=None,
+    size_bytes=76_850,
+    tensor_bytes=44_424,
+    float_bytes=1_079_400,
+    added="2026-11-25",
+    runs=(RUN,),
+)
 
 
 def shown(render: Render, record: ZooRecord, width: int = 100) -> dict[str, str]:
@@ -55,8 +76,14 @@ def test_the_list_fits(render: Render, width: int) -> None:
     assert len(lines) == 4
     assert max(map(len, lines)) <= width
     assert lines[2].split()[:7] == [
-        "resnet20-cifar10-1w1a", "paper:resnet20", "1w1a", "76.8", "kB", "75.12", "40",
-    ]  # fmt: skip
+        "resnet20-cifar10-1w1a",
+        "paper:resnet20",
+        "1w1a",
+        "76.8",
+        "kB",
+        "75.12",
+        "40",
+    ]
     assert "float  " in lines[3]
     assert "40 + 40" in lines[3]
     assert ("AMD EPYC, 2 cores" in text) == (width == 120)
@@ -95,13 +122,16 @@ def test_an_entrys_facts(render: Render) -> None:
     ("changes", "label", "value"),
     [
         ({"bits": None}, "network", "paper:resnet20, float"),
-        ({"bits": None, "size_bytes": 558_840, "tensor_bytes": 548_904}, "size",
-         "558,840 bytes, of which tensors 548,904; 1.93× smaller than as float32"),
+        (
+            {"bits": None, "size_bytes": 558_840, "tensor_bytes": 548_904},
+            "size",
+            "558,840 bytes, of which tensors 548,904; 1.93× smaller than as float32",
+        ),
         ({"kept": "last", "kept_epoch": 40}, "kept", "epoch 40 of 40, the last"),
         ({"teacher": "zoo:a", "teacher_top1": 89.86}, "float network", "zoo:a: top-1 89.86 %"),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_fact(render: Render, changes: dict[str, Any], label: str, value: str) -> None:
     assert shown(render, replace(RECORD, **changes))[label] == value
 
@@ -139,21 +169,24 @@ def test_machine_name(machine: dict[str, Any], name: str) -> None:
         ({}, "40 epochs in 1:45:06  ▁█  top-1 40.00 % to 75.50 %"),
         ({"epochs": 30}, "30 of 40 epochs in 1:45:06  ▁█  top-1 40.00 % to 75.50 %"),
         ({"epochs": 41}, "41 epochs in 1:45:06  ▁█  top-1 40.00 % to 75.50 %"),
-        ({"epochs": 40, "knobs": {"epochs": 40, "cooldown_epochs": 5}},
-         "40 of 45 epochs in 1:45:06  ▁█  top-1 40.00 % to 75.50 %"),
+        (
+            {"epochs": 40, "knobs": {"epochs": 40, "cooldown_epochs": 5}},
+            "40 of 45 epochs in 1:45:06  ▁█  top-1 40.00 % to 75.50 %",
+        ),
         ({"knobs": {}}, "40 epochs in 1:45:06  ▁█  top-1 40.00 % to 75.50 %"),
         ({"curve": Curve((), (), (), ())}, "40 epochs in 1:45:06, never evaluated"),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_curve_line(changes: dict[str, Any], line: str) -> None:
     assert curve_line(replace(RUN, **changes)) == line
 
 
 def test_a_long_curve_fits_80_columns() -> None:
     top1 = tuple(10 + n / 5 for n in range(1, 401))
-    run = replace(RUN, epochs=400, seconds=360_000.0, knobs={"epochs": 500},
-                  curve=Curve((), (), (), top1))  # fmt: skip
+    run = replace(
+        RUN, epochs=400, seconds=360_000.0, knobs={"epochs": 500}, curve=Curve((), (), (), top1)
+    )
     assert len(curve_line(run)) <= 80
 
 

@@ -26,10 +26,14 @@ from tests.conftest import IEEE, tf32
 def network() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3, momentum=0.3), nn.Dropout(0.5), nn.Flatten(),
-        nn.Linear(12, 4), nn.BatchNorm1d(4, affine=False),
+        nn.Conv2d(2, 3, 3),
+        nn.BatchNorm2d(3, momentum=0.3),
+        nn.Dropout(0.5),
+        nn.Flatten(),
+        nn.Linear(12, 4),
+        nn.BatchNorm1d(4, affine=False),
         nn.BatchNorm1d(4, track_running_stats=False),
-    )  # fmt: skip
+    )
 
 
 def test_one_batch_gives_its_own_statistics() -> None:
@@ -100,9 +104,14 @@ def test_single_images_and_values_that_are_not_finite_are_refused() -> None:
 @pytest.mark.parametrize(("n_images", "n_batches"), [(1, 1), (9, 2), (1000, 3)])
 @pytest.mark.parametrize("model_ema", [False, True])
 def test_a_run_ends_with_statistics_of_its_last_weights(
-    n_images: int, n_batches: int, model_ema: bool, make_network: Callable[..., Network],
-    data: DataOptions, recipe: Recipe, tmp_path: Path,
-) -> None:  # fmt: skip
+    n_images: int,
+    n_batches: int,
+    model_ema: bool,
+    make_network: Callable[..., Network],
+    data: DataOptions,
+    recipe: Recipe,
+    tmp_path: Path,
+) -> None:
     """Measured on the first batches of the epoch that would be next, augmented as the others."""
     knobs = replace(recipe, calibrate_images=n_images, model_ema=model_ema, model_ema_decay=0.5)
     plain, ours = make_network(), make_network()

@@ -56,9 +56,13 @@ def two_commands(
 ) -> RunRecord:
     how = SourceOptions(num_classes=3, seed=seed)
     irbin.convert(
-        source, out / "converted", recipe=recipe, source_options=how, data=data,
+        source,
+        out / "converted",
+        recipe=recipe,
+        source_options=how,
+        data=data,
         calibrate=CALIBRATION_IMAGES,
-    )  # fmt: skip
+    )
     return irbin.finetune(out / "converted", out / "two", data=data, recipe=recipe)
 
 
@@ -97,9 +101,12 @@ def test_the_float_source_is_the_teacher_in_both_ways(
     irbin.finetune(tmp_path / "float", tmp_path / "one", data=data, recipe=recipe)
     assert_same_bytes(tmp_path / "one", tmp_path / "two")
     irbin.finetune(
-        tmp_path / "float", tmp_path / "alone", data=data, recipe=recipe,
+        tmp_path / "float",
+        tmp_path / "alone",
+        data=data,
+        recipe=recipe,
         overrides={"distill": False},
-    )  # fmt: skip
+    )
     assert figures(tmp_path / "alone") != figures(tmp_path / "one")
 
 
@@ -208,9 +215,13 @@ def test_an_existing_run_is_refused_before_anything_is_converted(
     stages: list[str] = []
     with pytest.raises(UsageError, match=r"expected a new folder for the run, got .*/run"):
         irbin.finetune(
-            None, tmp_path / "run", data=data, recipe=recipe, source_options=THREE,
+            None,
+            tmp_path / "run",
+            data=data,
+            recipe=recipe,
+            source_options=THREE,
             stage=lambda name, *_: stages.append(name),
-        )  # fmt: skip
+        )
     assert stages == []
 
 

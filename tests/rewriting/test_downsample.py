@@ -68,11 +68,15 @@ def pooled(x: Tensor, stride: tuple[int, int] = (2, 2)) -> Tensor:
     """Every window's mean, the last ones over what is there; in plain loops."""
     down, right = stride
     rows = [
-        torch.stack([
-            x[:, :, i : i + down, j : j + right].mean((2, 3)) for j in range(0, x.shape[3], right)
-        ], -1)
+        torch.stack(
+            [
+                x[:, :, i : i + down, j : j + right].mean((2, 3))
+                for j in range(0, x.shape[3], right)
+            ],
+            -1,
+        )
         for i in range(0, x.shape[2], down)
-    ]  # fmt: skip
+    ]
     return torch.stack(rows, 2)
 
 

@@ -321,10 +321,15 @@ def test_unknown_activations_of_a_plan_are_errors() -> None:
 
 @pytest.mark.parametrize(
     "call",
-    [lambda x: F.relu(x, True), lambda x: F.relu(x, inplace=True), F.relu_,
-     lambda x: F.hardtanh(x, 0.0, 1.0, True), lambda x: x.clamp_(min=0)],
+    [
+        lambda x: F.relu(x, True),
+        lambda x: F.relu(x, inplace=True),
+        F.relu_,
+        lambda x: F.hardtanh(x, 0.0, 1.0, True),
+        lambda x: x.clamp_(min=0),
+    ],
     ids=["by place", "by name", "underscore", "hardtanh", "method"],
-)  # fmt: skip
+)
 def test_what_stands_in_for_a_function_works_in_place_where_it_did(
     call: Callable[[Tensor], Tensor],
 ) -> None:
@@ -352,9 +357,14 @@ def test_a_graph_that_answers_otherwise_in_evaluation_is_refused() -> None:
 
 def test_a_root_that_is_a_container_is_converted() -> None:
     source = nn.Sequential(
-        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Hardtanh(), nn.Conv2d(8, 8, 3),
-        nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8 * 16, 3),
-    )  # fmt: skip
+        nn.Conv2d(3, 8, 3),
+        nn.BatchNorm2d(8),
+        nn.Hardtanh(),
+        nn.Conv2d(8, 8, 3),
+        nn.BatchNorm2d(8),
+        nn.Flatten(),
+        nn.Linear(8 * 16, 3),
+    )
     network = rewrite(Network(source, SOURCE), make_plan(trace(source, (3, 8, 8)), PlanOptions()))
     assert isinstance(network.module[3], BinaryConv2d)
     assert network.module(torch.randn(2, 3, 8, 8)).shape == (2, 3)
@@ -385,7 +395,7 @@ def test_an_autocast_that_a_rewritten_forward_leaves_out_is_told(
         r"the forward of `Autocast` is rewritten without its `torch.autocast` "
         r"\(rewriting/test_rewrite.py:\d+\); `amp=` of `irbin.finetune\(\)` trains under one$",
         told[0],
-    )  # fmt: skip
+    )
     assert module.eval()(torch.zeros(1, 3, 8, 8)).dtype == torch.float32
 
 

@@ -19,12 +19,30 @@ from irbin.runs.logs import LOGS, Log, open_log, told_in_turn
 
 STEP = StepRecord(0, 3, 1, 2, 1000.0, 1.5, 50.0, 0.1, 0.316, 3.16, 10.0)
 EPOCH = EpochRecord(0, 1.5, 50.0, 1.25, 60.0, 90.0, 0.1, 0.316, 3.16, 1000.0, 12.0)
-STEPS = {"step/loss", "step/top1", "step/lr", "step/t", "step/k", "step/images_per_second",
-         "step/waiting"}  # fmt: skip
-EPOCHS = {f"epoch/{name}" for name in (
-    "train_loss", "train_top1", "eval_loss", "eval_top1", "eval_top5", "lr", "t", "k",
-    "images_per_second", "seconds",
-)}  # fmt: skip
+STEPS = {
+    "step/loss",
+    "step/top1",
+    "step/lr",
+    "step/t",
+    "step/k",
+    "step/images_per_second",
+    "step/waiting",
+}
+EPOCHS = {
+    f"epoch/{name}"
+    for name in (
+        "train_loss",
+        "train_top1",
+        "eval_loss",
+        "eval_top1",
+        "eval_top5",
+        "lr",
+        "t",
+        "k",
+        "images_per_second",
+        "seconds",
+    )
+}
 
 
 def train(log: Log, first: int, last: int, loss: float = 0.0) -> None:
@@ -61,8 +79,13 @@ def test_steps_and_epochs_count_from_one() -> None:
     with Notebook() as log:
         train(log, 0, 1)
     assert [(group, count) for group, count, _ in log.lines] == [
-        ("step", 1), ("step", 2), ("epoch", 1), ("step", 3), ("step", 4), ("epoch", 2),
-    ]  # fmt: skip
+        ("step", 1),
+        ("step", 2),
+        ("epoch", 1),
+        ("step", 3),
+        ("step", 4),
+        ("epoch", 2),
+    ]
     assert log.code == 0
 
 
@@ -168,8 +191,13 @@ class TestTensorBoard:
         with open_log("tensorboard", tmp_path) as log:
             train(log, 1, 2, loss=2.0)
         assert read("steps")["step/loss"] == [
-            (1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0), (5, 2.0), (6, 2.0),
-        ]  # fmt: skip
+            (1, 1.0),
+            (2, 1.0),
+            (3, 2.0),
+            (4, 2.0),
+            (5, 2.0),
+            (6, 2.0),
+        ]
         assert read("epochs")["epoch/eval_loss"] == [(1, 1.0), (2, 2.0), (3, 2.0)]
 
     def test_a_folder_that_cannot_be_made_ends_no_training(

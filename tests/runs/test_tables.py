@@ -50,17 +50,21 @@ ROW = "0,1.5,50,1.25,60,90,0.1,1,1,1000,12"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (f"{HEAD}\n{ROW}\n{ROW[:-3]}\n",
-         "{file}, line 3: expected a number under `seconds`, got nothing"),
-        (f"{HEAD}\n{ROW.replace('1.25', 'x')}\n",
-         "{file}, line 2: expected a number under `eval_loss`, got `x`"),
+        (
+            f"{HEAD}\n{ROW}\n{ROW[:-3]}\n",
+            "{file}, line 3: expected a number under `seconds`, got nothing",
+        ),
+        (
+            f"{HEAD}\n{ROW.replace('1.25', 'x')}\n",
+            "{file}, line 2: expected a number under `eval_loss`, got `x`",
+        ),
         (f"{HEAD}\n{ROW}{ROW}\n", "{file}, line 2: expected 11 cells, got more"),
         ("a,b\n1,2\n", "{file}, line 2: expected a number under `epoch`, got nothing"),
         (f"{HEAD}\n", "{file} has no epoch yet; wait until the run's first one is done"),
         ("", "{file} has no epoch yet; wait until the run's first one is done"),
     ],
     ids=["a short row", "no number", "two rows in one", "another table", "no row", "empty"],
-)  # fmt: skip
+)
 def test_a_damaged_table_is_told_in_one_line(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "summary.csv"
     file.write_text(text)

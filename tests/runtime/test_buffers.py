@@ -113,9 +113,14 @@ def test_two_results_of_one_item_are_never_written_over_the_same():
 
 def test_the_lowest_gap_that_is_large_enough_is_taken():
     needs = [
-        Need("a", 64, 0, 0), Need("b", 64, 0, 9), Need("c", 128, 0, 0), Need("d", 64, 0, 9),
-        Need("e", 128, 1, 9), Need("f", 64, 1, 9), Need("g", 64, 1, 9),
-    ]  # fmt: skip
+        Need("a", 64, 0, 0),
+        Need("b", 64, 0, 9),
+        Need("c", 128, 0, 0),
+        Need("d", 64, 0, 9),
+        Need("e", 128, 1, 9),
+        Need("f", 64, 1, 9),
+        Need("g", 64, 1, 9),
+    ]
     offsets, total = place(needs)
     assert [offsets[name] for name in "abcdefg"] == [0, 64, 128, 256, 128, 0, 320]
     assert total == 384

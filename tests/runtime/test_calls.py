@@ -15,9 +15,11 @@ from irbin.runtime.model import PackedModel
 from irbin.runtime.operators import operation
 
 MANIFEST = Manifest(
-    "0", "float32", SourceRecord("s", "timm:s", 2, Preprocessing()),
+    "0",
+    "float32",
+    SourceRecord("s", "timm:s", 2, Preprocessing()),
     Plan(PlanOptions(), (), (3, 8, 8), 0, 0, 0),
-)  # fmt: skip
+)
 F32, U8 = "float32", "uint8"
 X = TensorType(F32, ("N", 8, 4, 4))
 BYTES = TensorType(U8, ("N", 4, 4, 1))

@@ -31,9 +31,11 @@ from irbin.runtime.model import PackedModel
 from irbin.sources.paper import PadShortcut
 
 MANIFEST = Manifest(
-    "0", "float32", SourceRecord("s", "timm:s", 2, Preprocessing()),
+    "0",
+    "float32",
+    SourceRecord("s", "timm:s", 2, Preprocessing()),
     Plan(PlanOptions(), (), (3, 8, 8), 0, 0, 0),
-)  # fmt: skip
+)
 SUBSETS = [kept for n in range(len(FUSIONS) + 1) for kept in combinations(FUSIONS, n)]
 IMPLEMENTATIONS = [one.name for one in native.implementations() if one.supported]
 
@@ -82,12 +84,14 @@ class Head(nn.Module):
 def residual() -> nn.Module:
     """12 channels, so that bytes have tails."""
     return nn.Sequential(
-        conv3(3, 12), norm(12), nn.ReLU(),
+        conv3(3, 12),
+        norm(12),
+        nn.ReLU(),
         Activated(binary(conv3(12, 12)), nn.ReLU()),
         Activated(binary(conv3(12, 12)), nn.Hardtanh()),
         Activated(binary(conv3(12, 12)), nn.Hardtanh()),
         Head(12),
-    )  # fmt: skip
+    )
 
 
 def prelus() -> nn.Module:
@@ -129,8 +133,11 @@ def learned(layer: nn.Module) -> nn.Module:
 
 def react() -> nn.Module:
     """ReActNet's block: floats for the sum behind, moved signs; pooled shortcuts; whole blocks."""
-    pooled = nn.Sequential(nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False),
-                           nn.Conv2d(12, 32, 1, bias=False), norm(32))  # fmt: skip
+    pooled = nn.Sequential(
+        nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False),
+        nn.Conv2d(12, 32, 1, bias=False),
+        norm(32),
+    )
     zero = norm(32)
     with torch.no_grad():
         zero.weight[:4], zero.bias[:2] = 0.0, -0.0  # ties: the sum behind it is the shortcut
@@ -171,13 +178,28 @@ def moved_signs() -> nn.Module:
     with torch.no_grad():
         positive.weight.abs_()
     return nn.Sequential(
-        conv3(3, 16), norm(16), rprelu(16),
-        learned(conv3(16, 16)), nn.MaxPool2d(2), norm(16), rprelu(16),
-        learned(conv3(16, 24, bias=True)), norm(24), positive,
-        learned(conv3(24, 10)), norm(10), nn.Hardtanh(),
-        nn.Flatten(), learned(nn.Linear(160, 9)), norm(9, nn.BatchNorm1d), rprelu(9),
-        learned(nn.Linear(9, 7)), norm(7, nn.BatchNorm1d), rprelu(7), nn.Linear(7, 5),
-    )  # fmt: skip
+        conv3(3, 16),
+        norm(16),
+        rprelu(16),
+        learned(conv3(16, 16)),
+        nn.MaxPool2d(2),
+        norm(16),
+        rprelu(16),
+        learned(conv3(16, 24, bias=True)),
+        norm(24),
+        positive,
+        learned(conv3(24, 10)),
+        norm(10),
+        nn.Hardtanh(),
+        nn.Flatten(),
+        learned(nn.Linear(160, 9)),
+        norm(9, nn.BatchNorm1d),
+        rprelu(9),
+        learned(nn.Linear(9, 7)),
+        norm(7, nn.BatchNorm1d),
+        rprelu(7),
+        nn.Linear(7, 5),
+    )
 
 
 class MovedTokens(nn.Module):
@@ -202,36 +224,64 @@ def vgg() -> nn.Module:
     """conv → pool → norm → act, as in VGG-Small; signs alone are read between the layers."""
     act = nn.Hardtanh()
     return nn.Sequential(
-        conv3(3, 16), norm(16), act,
-        binary(conv3(16, 16)), nn.MaxPool2d(2), norm(16), act,
-        binary(conv3(16, 24, bias=True)), norm(24), act,
-        binary(conv3(24, 10)), nn.MaxPool2d(3, 1, 1), norm(10), act,
-        nn.Flatten(), binary(nn.Linear(160, 9)), norm(9, nn.BatchNorm1d), act,
-        binary(nn.Linear(9, 7)), norm(7, nn.BatchNorm1d), act, nn.Linear(7, 5),
-    )  # fmt: skip
+        conv3(3, 16),
+        norm(16),
+        act,
+        binary(conv3(16, 16)),
+        nn.MaxPool2d(2),
+        norm(16),
+        act,
+        binary(conv3(16, 24, bias=True)),
+        norm(24),
+        act,
+        binary(conv3(24, 10)),
+        nn.MaxPool2d(3, 1, 1),
+        norm(10),
+        act,
+        nn.Flatten(),
+        binary(nn.Linear(160, 9)),
+        norm(9, nn.BatchNorm1d),
+        act,
+        binary(nn.Linear(9, 7)),
+        norm(7, nn.BatchNorm1d),
+        act,
+        nn.Linear(7, 5),
+    )
 
 
 def pooled_stem() -> nn.Module:
     """ImageNet's stem; the pooling makes its convolution's rows itself."""
     return nn.Sequential(
-        nn.Conv2d(3, 8, 7, 2, 3, bias=False), norm(8), nn.ReLU(), nn.MaxPool2d(3, 2, 1),
+        nn.Conv2d(3, 8, 7, 2, 3, bias=False),
+        norm(8),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2, 1),
         Activated(binary(conv3(8, 8)), nn.Hardtanh()),
         Activated(binary(conv3(8, 8)), nn.Identity()),
-        nn.MaxPool2d(2), nn.ReLU(), Head(8),
-    )  # fmt: skip
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        Head(8),
+    )
 
 
 def grouped() -> nn.Module:
     """Groups that end on bytes, groups that do not, and depthwise; a stride, a dilation."""
     act = nn.Hardtanh()
     return nn.Sequential(
-        conv3(3, 16), norm(16), act,
+        conv3(3, 16),
+        norm(16),
+        act,
         Activated(binary(conv3(16, 16, groups=2)), act),
-        binary(conv3(16, 12, groups=4)), norm(12), act,
+        binary(conv3(16, 12, groups=4)),
+        norm(12),
+        act,
         Activated(binary(conv3(12, 12, groups=12)), act),
-        binary(nn.Conv2d(12, 8, 3, (2, 1), padding=(0, 2), dilation=(1, 2))), norm(8), act,
-        binary(nn.Conv2d(8, 6, (2, 3), groups=2)), Head(6),
-    )  # fmt: skip
+        binary(nn.Conv2d(12, 8, 3, (2, 1), padding=(0, 2), dilation=(1, 2))),
+        norm(8),
+        act,
+        binary(nn.Conv2d(8, 6, (2, 3), groups=2)),
+        Head(6),
+    )
 
 
 def shortcuts() -> nn.Module:
@@ -240,12 +290,14 @@ def shortcuts() -> nn.Module:
     strided = nn.Sequential(nn.Conv2d(16, 20, 1, 2, bias=False), norm(20))
     act = nn.Hardtanh()
     return nn.Sequential(
-        conv3(3, 8), norm(8), act,
+        conv3(3, 8),
+        norm(8),
+        act,
         Activated(binary(conv3(8, 16, 2)), act, pooled),
         Activated(binary(conv3(16, 20, 2)), act, strided),
         Activated(binary(conv3(20, 26, 2)), act, PadShortcut(20, 26, 2)),
         Head(26),
-    )  # fmt: skip
+    )
 
 
 class Tokens(nn.Module):
@@ -275,13 +327,20 @@ class Tokens(nn.Module):
 def float_scales() -> nn.Module:
     """The plain binarizer keeps its scale as floats; 1w32a keeps the activations."""
     return nn.Sequential(
-        conv3(3, 12), norm(12), nn.Hardtanh(),
+        conv3(3, 12),
+        norm(12),
+        nn.Hardtanh(),
         Activated(binary(conv3(12, 12, bias=True), binarizer="plain"), nn.Hardtanh()),
-        binary(conv3(12, 8, bias=True), binary_activations=False), norm(8), nn.ReLU(),
-        binary(conv3(8, 8, groups=2), binarizer="plain", binary_activations=False), nn.ReLU6(),
-        nn.Flatten(), binary(nn.Linear(512, 9), binarizer="plain"), nn.LeakyReLU(0.3),
+        binary(conv3(12, 8, bias=True), binary_activations=False),
+        norm(8),
+        nn.ReLU(),
+        binary(conv3(8, 8, groups=2), binarizer="plain", binary_activations=False),
+        nn.ReLU6(),
+        nn.Flatten(),
+        binary(nn.Linear(512, 9), binarizer="plain"),
+        nn.LeakyReLU(0.3),
         binary(nn.Linear(9, 5), binary_activations=False),
-    )  # fmt: skip
+    )
 
 
 class Views(nn.Module):
@@ -607,8 +666,11 @@ def test_the_networks_hold_every_kind_of_record():
     ]
     assert {item.kind for item in items} == {"dot", "conv", "pool", "rows"}
     assert {item.producer and item.producer.kind for item in items if item.kind == "pool"} == {
-        None, "dot", "conv", "rows",
-    }  # fmt: skip
+        None,
+        "dot",
+        "conv",
+        "rows",
+    }
     assert {item.root.op for item in items if item.threshold} == {"bconv2d", "bgemm"}
     kinds = {"multiply", "add", "subtract", "residual", "clamp", "prelu", "write"}
     assert {step.kind for item in items for step in item.steps} == kinds

@@ -68,9 +68,11 @@ class TestWrittenOut:
 
     def test_tensors_are_numbered_as_they_come(self):
         steps = (
-            FusedStep("residual", "b"), FusedStep("multiply", 2.0), FusedStep("residual", "a"),
             FusedStep("residual", "b"),
-        )  # fmt: skip
+            FusedStep("multiply", 2.0),
+            FusedStep("residual", "a"),
+            FusedStep("residual", "b"),
+        )
         assert [s.residual for s in written(*steps) if s.kind == "residual"] == [0, 1, 2]
         record = replace(records(nn.Conv2d(3, 3, 1), (3, 2, 2))[0][0], steps=steps)
         assert residual_names(record) == ("b", "a", "b")
@@ -90,9 +92,14 @@ def test_a_product_with_ones_is_left_out_and_nothing_else_is():
     ones, twos = np.ones(3, np.float32), np.full(3, 2, np.float32)
     mixed = np.array([1, 1, 0.5], np.float32)
     steps = (
-        Step("multiply", ones), Step("multiply", twos), Step("multiply", mixed), Step("add", ones),
-        Step("prelu", ones), Step("clamp", low=1, high=1), Step("residual"),
-    )  # fmt: skip
+        Step("multiply", ones),
+        Step("multiply", twos),
+        Step("multiply", mixed),
+        Step("add", ones),
+        Step("prelu", ones),
+        Step("clamp", low=1, high=1),
+        Step("residual"),
+    )
     assert simplify_floats(steps) == steps[1:]
 
 

@@ -31,9 +31,11 @@ from irbin.runtime.model import PLANNED_SIZES, PackedModel
 from irbin.runtime.threads import set_num_threads
 
 MANIFEST = Manifest(
-    "0", "float32", SourceRecord("s", "timm:s", 2, Preprocessing()),
+    "0",
+    "float32",
+    SourceRecord("s", "timm:s", 2, Preprocessing()),
     Plan(PlanOptions(), (), (3, 8, 8), 0, 0, 0),
-)  # fmt: skip
+)
 
 
 def artifact_of(net: nn.Module, input_size) -> Artifact:
@@ -434,9 +436,10 @@ class TestCallers:
 
     @pytest.mark.parametrize("is_used", [False, True], ids=["new", "used"])
     @pytest.mark.parametrize(
-        "copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))],
+        "copied",
+        [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))],
         ids=["deepcopy", "pickle"],
-    )  # fmt: skip
+    )
     def test_a_copy_gives_the_same_answers(self, artifact, copied, is_used):
         x = torch.randn(3, 3, 8, 8)
         model = PackedModel(replace(artifact, path="a folder"), ("transform", "pack"))
@@ -461,9 +464,18 @@ class TestCallers:
             lambda x: x.double().contiguous(memory_format=torch.channels_last),
             lambda x: x[:1].expand(3, -1, -1, -1),
         ],
-        ids=["channels-last", "strided", "turned", "part", "float64", "bfloat16", "float16",
-             "float64 channels-last", "expanded"],
-    )  # fmt: skip
+        ids=[
+            "channels-last",
+            "strided",
+            "turned",
+            "part",
+            "float64",
+            "bfloat16",
+            "float16",
+            "float64 channels-last",
+            "expanded",
+        ],
+    )
     def test_images_give_what_their_contiguous_float32_copies_give(self, artifact, change):
         for float_convs in (True, False):
             model = PackedModel(artifact, float_convs=float_convs)
@@ -472,9 +484,10 @@ class TestCallers:
 
     @pytest.mark.parametrize("is_made_there", [True, False])
     @pytest.mark.parametrize(
-        "mode", [torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)],
+        "mode",
+        [torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)],
         ids=["inference mode", "autocast"],
-    )  # fmt: skip
+    )
     def test_modes_do_not_matter(self, product, mode, is_made_there):
         """Constants are multiplied when the model is made."""
         x = torch.randn(2, 3, 8, 8)
@@ -574,9 +587,14 @@ class TestConstants:
         declared = TensorType("float32", (2, 2, 2, 3))
         nodes = (
             Node("r", "aten.relu.default", (Ref("w"),), {}, declared),
-            Node("y", "aten.conv2d.default", (Ref("x"), Ref("r")), {},
-                 TensorType("float32", ("N", 2, 3, 2))),
-        )  # fmt: skip
+            Node(
+                "y",
+                "aten.conv2d.default",
+                (Ref("x"), Ref("r")),
+                {},
+                TensorType("float32", ("N", 2, 3, 2)),
+            ),
+        )
         program = Program({"x": x}, {"w": w}, nodes, ("y",))
         message = (
             r"^node `r` \(aten\.relu\.default\) fails: it gives float32\[2,2,3,3\], but "

@@ -179,9 +179,16 @@ class Returns(nn.Module):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "what",
-    ["an image", "part of an image", "a constant", "an expanded constant", "a result", "a part",
-     "a turned result"],
-)  # fmt: skip
+    [
+        "an image",
+        "part of an image",
+        "a constant",
+        "an expanded constant",
+        "a result",
+        "a part",
+        "a turned result",
+    ],
+)
 def test_a_result_is_the_callers(what):
     plan = Plan(work_of(Returns(what)), 1)
     x = torch.randn(1, 16, 8, 8)

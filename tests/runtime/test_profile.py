@@ -14,9 +14,11 @@ from irbin.runtime.model import PackedModel
 from irbin.runtime.profile import overhead, profile
 
 MANIFEST = Manifest(
-    "0", "float32", SourceRecord("s", "timm:s", 2, Preprocessing((3, 16, 16))),
+    "0",
+    "float32",
+    SourceRecord("s", "timm:s", 2, Preprocessing((3, 16, 16))),
     Plan(PlanOptions(), (), (3, 16, 16), 0, 0, 0),
-)  # fmt: skip
+)
 
 
 class Net(nn.Module):

@@ -141,8 +141,12 @@ def test_a_network_of_the_zoo_is_named_as_it_was_typed() -> None:
 def test_a_folder_of_transformers_has_a_prefix(tmp_path: Path) -> None:
     state = timm.create_model("test_resnet", num_classes=3).state_dict()
     cfg = {"input_size": [3, 64, 64], "num_classes": 3}
-    config = {"architecture": "test_resnet", "num_classes": 3, "pretrained_cfg": cfg,
-              "model_type": "timm_wrapper"}  # fmt: skip
+    config = {
+        "architecture": "test_resnet",
+        "num_classes": 3,
+        "pretrained_cfg": cfg,
+        "model_type": "timm_wrapper",
+    }
     (tmp_path / "config.json").write_text(json.dumps(config))
     save_file({f"timm_model.{n}": t for n, t in state.items()}, tmp_path / "model.safetensors")
     network = open_network(str(tmp_path), SourceOptions())

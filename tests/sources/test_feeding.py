@@ -32,9 +32,12 @@ def test_what_is_asked_for_wins_and_says_so() -> None:
         SEEN, input_size=(3, 64, 64), mean=(0.5,) * 3, std=(0.1, 0.2, 0.3), interpolation="bilinear"
     )
     assert found.stated_by == {
-        "mean": "given by flag", "std": "given by flag", "interpolation": "given by flag",
-        "crop_pct": "timm", "crop_mode": "timm",
-    }  # fmt: skip
+        "mean": "given by flag",
+        "std": "given by flag",
+        "interpolation": "given by flag",
+        "crop_pct": "timm",
+        "crop_mode": "timm",
+    }
 
 
 @pytest.mark.parametrize(
@@ -67,8 +70,11 @@ def test_a_guess_is_told_of_trained_networks_alone() -> None:
     by = {"mean": "a", "interpolation": "b"}
     assert "std 0.229 0.224 0.225 is a guess" in guess(replace(RECORD, stated_by=by))
     assert "`mean=` and `std=`" in guess(replace(RECORD, stated_by={}))
-    for silent in (RECORD, replace(RECORD, trained=False, stated_by={}),
-                   replace(RECORD, stated_by=None)):  # fmt: skip
+    for silent in (
+        RECORD,
+        replace(RECORD, trained=False, stated_by={}),
+        replace(RECORD, stated_by=None),
+    ):
         assert guess(silent) == ""
 
 

@@ -478,8 +478,15 @@ def test_model_must_not_be_a_file_itself(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("spec", "expected"),
-    [("a.pth", True), ("runs/b.pth.tar", True), ("resnet18", False), ("resnet18.a1_in1k", False),
-     ("hf-hub:me/net.bin", False), ("paper:resnet20", False), ("local-dir:x.pt", False)],
-)  # fmt: skip
+    [
+        ("a.pth", True),
+        ("runs/b.pth.tar", True),
+        ("resnet18", False),
+        ("resnet18.a1_in1k", False),
+        ("hf-hub:me/net.bin", False),
+        ("paper:resnet20", False),
+        ("local-dir:x.pt", False),
+    ],
+)
 def test_what_is_read_as_a_checkpoint(spec: str, expected: bool) -> None:
     assert is_checkpoint(spec) is expected

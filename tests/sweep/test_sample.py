@@ -21,7 +21,9 @@ SAMPLE = {
     "plain, no norm": ("torchvision:squeezenet1_1", 64, {"first layer": 1, "last layer": 1}),
     "channel shuffle": ("torchvision:shufflenet_v2_x0_5", 64, {"depthwise": 19}),
     "depthwise-separable, squeeze-excite": (
-        "mobilenetv3_small_050", 64, {"depthwise": 11, "squeeze-excite gate": 18}
+        "mobilenetv3_small_050",
+        64,
+        {"depthwise": 11, "squeeze-excite gate": 18},
     ),
     "scaled weight standardization": ("test_nfnet", 64, {"squeeze-excite gate": 8}),
     "ConvNeXt": ("test_convnext", 64, {"depthwise": 9}),
@@ -31,9 +33,11 @@ SAMPLE = {
     "MLP-Mixer": ("gmixer_12_224", 224, {"first layer": 1, "last layer": 1}),
     "reparameterized": ("test_byobnet", 64, {"first layer": 1, "last layer": 1}),
     "not traceable, weights read past forward": (
-        "vit_tiny_patch16_dinov3_qkvb", 64, {"its weight is read by `linear`": 12}
+        "vit_tiny_patch16_dinov3_qkvb",
+        64,
+        {"its weight is read by `linear`": 12},
     ),
-}  # fmt: skip
+}
 
 
 WALKED = {"test_resnet": ("1w1a",), "test_vit": ("1w1a",), "test_byobnet": ("1w32a",)}

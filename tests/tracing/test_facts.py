@@ -117,8 +117,10 @@ def test_a_table_made_from_the_shape_of_the_image_is_constant(table) -> None:
         def __init__(self) -> None:
             super().__init__()
             self.stem, self.body, self.head = (
-                nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Linear(4, 2)
-            )  # fmt: skip
+                nn.Conv2d(3, 4, 1),
+                nn.Conv2d(4, 4, 1),
+                nn.Linear(4, 2),
+            )
             self.norm, self.positions = nn.BatchNorm2d(4), nn.Linear(2, 4)
 
         def forward(self, x: Tensor) -> Tensor:
@@ -297,12 +299,18 @@ def test_one_sign_that_tracing_does_not_know_of_is_seen_in_a_run(seed: int) -> N
     torch.manual_seed(seed)
     reasons = {}
     for name, function in {
-        "never": torch.cosh, "always": lambda x: -x.cosh(), "both": torch.sinh,
+        "never": torch.cosh,
+        "always": lambda x: -x.cosh(),
+        "both": torch.sinh,
         "behind a ReLU": lambda x: x.relu(),
-    }.items():  # fmt: skip
-        plan = make_plan(trace(Around(nn.Sequential(
-            nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), Applied(function)
-        )), (3, 8, 8)), PlanOptions())  # fmt: skip
+    }.items():
+        plan = make_plan(
+            trace(
+                Around(nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), Applied(function))),
+                (3, 8, 8),
+            ),
+            PlanOptions(),
+        )
         reasons[name] = {d.layer.name: d.reason for d in plan.decisions}["fed"]
     assert reasons == {
         "never": "input never negative (as seen in a run)",

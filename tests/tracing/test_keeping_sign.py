@@ -208,9 +208,11 @@ class More(Calls):
 
 @pytest.mark.parametrize(
     ("kind", "why"),
-    [(Moody, "gives other answers than the network in evaluation mode"),
-     (More, "the forward of `More` returns more in training")],
-)  # fmt: skip
+    [
+        (Moody, "gives other answers than the network in evaluation mode"),
+        (More, "the forward of `More` returns more in training"),
+    ],
+)
 def test_where_the_forward_cannot_be_rewritten_it_stays_and_that_is_said(
     kind: type[Calls], why: str, caplog: pytest.LogCaptureFixture
 ) -> None:

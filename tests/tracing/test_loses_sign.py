@@ -24,10 +24,25 @@ LOSING = {
     "timm hard mish": timm_activations.HardMish(),
 }
 OTHERS = [
-    nn.ReLU(), nn.ReLU6(), nn.Hardtanh(), nn.Tanh(), nn.ELU(), nn.LeakyReLU(), nn.PReLU(),
-    nn.Sigmoid(), nn.Softplus(), nn.LogSigmoid(), nn.Identity(), nn.Dropout(), nn.Flatten(0),
-    nn.Softmax(0), nn.LayerNorm(222), nn.MaxPool2d(2), nn.GLU(0), nn.BatchNorm2d(3),
-]  # fmt: skip
+    nn.ReLU(),
+    nn.ReLU6(),
+    nn.Hardtanh(),
+    nn.Tanh(),
+    nn.ELU(),
+    nn.LeakyReLU(),
+    nn.PReLU(),
+    nn.Sigmoid(),
+    nn.Softplus(),
+    nn.LogSigmoid(),
+    nn.Identity(),
+    nn.Dropout(),
+    nn.Flatten(0),
+    nn.Softmax(0),
+    nn.LayerNorm(222),
+    nn.MaxPool2d(2),
+    nn.GLU(0),
+    nn.BatchNorm2d(3),
+]
 
 
 @pytest.mark.parametrize("module", LOSING.values(), ids=LOSING)

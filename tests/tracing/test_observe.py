@@ -179,10 +179,14 @@ def test_one_sign_that_a_norm_can_move_is_not_refused_however_few_images(
     said = f"`3`: on {n_images} calibration images its input was never negative"
     with pytest.raises(ConvertError, match=said) if is_refused else nullcontext():
         check_signs(network, counts, n_images, x)
-    told = [] if is_refused else [
-        f"`3`: nothing of its input on {n_images} calibration images has the other sign, so it "
-        "learns little until training moves that; consider `keep=['3']`"
-    ]  # fmt: skip
+    told = (
+        []
+        if is_refused
+        else [
+            f"`3`: nothing of its input on {n_images} calibration images has the other sign, so it "
+            "learns little until training moves that; consider `keep=['3']`"
+        ]
+    )
     assert caplog.messages == told
     assert all(torch.equal(t, before[n]) for n, t in network.state_dict().items())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())

@@ -206,15 +206,21 @@ class IsANumber(_Odd):
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        (DependsOnData, "control flow (`if`, `while`, `assert`) depends on a tensor or its shape: "
-                        "`if x.mean() > 0:`"),
-        (RunsOverTheBatch, "`len` of a tensor is taken, which differs from batch to batch: "
-                           "`for _ in range(len(x)):`"),
+        (
+            DependsOnData,
+            "control flow (`if`, `while`, `assert`) depends on a tensor or its shape: "
+            "`if x.mean() > 0:`",
+        ),
+        (
+            RunsOverTheBatch,
+            "`len` of a tensor is taken, which differs from batch to batch: "
+            "`for _ in range(len(x)):`",
+        ),
         (CallsNumpy, "NumPy is given a tensor that depends on the image: `return self.conv("),
         (LeavesTorch, "a tensor that depends on the image goes through NumPy: `return self."),
         (IsANumber, "a tensor is made a Python number: `return self.conv(x * float(x.mean()))`"),
     ],
-)  # fmt: skip
+)
 def test_why_tracing_failed_is_said_in_words_and_with_the_line(
     kind: type[nn.Module], words: str
 ) -> None:

@@ -116,9 +116,13 @@ def test_resumed_it_ends_with_the_same_bytes(
     make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
 ) -> None:
     knobs = replace(
-        recipe, distill=True, distill_blocks=5.0, amp="bfloat16", channels_last=True,
+        recipe,
+        distill=True,
+        distill_blocks=5.0,
+        amp="bfloat16",
+        channels_last=True,
         grad_accum_steps=2,
-    )  # fmt: skip
+    )
     small, n_seen = replace(data, batch_size=4), []
 
     def stop(step: object) -> None:

@@ -25,11 +25,17 @@ Outputs = namedtuple("Outputs", ["logits", "aux_logits2", "aux_logits1"])
 
 @pytest.mark.parametrize(
     ("answer", "n"),
-    [(OWN, 1), ((OWN,), 1), ((OWN, OTHER), 2), ([OWN, OTHER, OTHER], 3),
-     (Outputs(OWN, OTHER, None), 2), ({"logits": OWN, "aux": [OTHER, OTHER]}, 3),
-     ((OWN, MAP), 1)],
+    [
+        (OWN, 1),
+        ((OWN,), 1),
+        ((OWN, OTHER), 2),
+        ([OWN, OTHER, OTHER], 3),
+        (Outputs(OWN, OTHER, None), 2),
+        ({"logits": OWN, "aux": [OTHER, OTHER]}, 3),
+        ((OWN, MAP), 1),
+    ],
     ids=["tensor", "one", "tuple", "list", "torchvision", "dictionary", "a map beside"],
-)  # fmt: skip
+)
 def test_the_first_tensor_is_the_networks_own(answer: object, n: int) -> None:
     found = heads(answer)
     assert found[0] is OWN

@@ -44,9 +44,13 @@ def disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dic
 
 
 def test_a_full_disk_ends_no_run_and_keeps_what_was_there(
-    disk: dict[str, bool], make_network: MakeNetwork, data: DataOptions, recipe: Recipe,
-    tmp_path: Path, caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+    disk: dict[str, bool],
+    make_network: MakeNetwork,
+    data: DataOptions,
+    recipe: Recipe,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     out, seen = tmp_path / "run", []
 
     def fill(record: EpochRecord) -> None:
@@ -67,9 +71,12 @@ def test_a_full_disk_ends_no_run_and_keeps_what_was_there(
 
 
 def test_an_end_that_could_not_be_saved_is_an_error(
-    disk: dict[str, bool], make_network: MakeNetwork, data: DataOptions, recipe: Recipe,
+    disk: dict[str, bool],
+    make_network: MakeNetwork,
+    data: DataOptions,
+    recipe: Recipe,
     tmp_path: Path,
-) -> None:  # fmt: skip
+) -> None:
     out = tmp_path / "run"
 
     def fill(record: EpochRecord) -> None:
@@ -84,9 +91,13 @@ def test_an_end_that_could_not_be_saved_is_an_error(
 
 @pytest.mark.parametrize(("n_kept", "left"), [(0, []), (1, [3]), (2, [2, 3]), (9, [1, 2, 3])])
 def test_recent_epochs_are_kept(
-    n_kept: int, left: list[int], make_network: MakeNetwork, data: DataOptions, recipe: Recipe,
+    n_kept: int,
+    left: list[int],
+    make_network: MakeNetwork,
+    data: DataOptions,
+    recipe: Recipe,
     tmp_path: Path,
-) -> None:  # fmt: skip
+) -> None:
     out = tmp_path / "run"
     finetune(make_network(), data, replace(recipe, checkpoint_hist=n_kept), out)
     kept = sorted(out.glob("recent/*"))
@@ -100,9 +111,12 @@ def test_recent_epochs_are_kept(
 
 
 def test_a_damaged_last_is_replaced_by_the_newest_epoch_that_is_kept(
-    make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path,
+    make_network: MakeNetwork,
+    data: DataOptions,
+    recipe: Recipe,
+    tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+) -> None:
     out = tmp_path / "run"
     finetune(make_network(), data, recipe, out)
     whole = (out / "last/model.safetensors").read_bytes()
@@ -111,8 +125,9 @@ def test_a_damaged_last_is_replaced_by_the_newest_epoch_that_is_kept(
         (folder / "training.safetensors").write_bytes(b"half")
     with caplog.at_level(logging.WARNING, "irbin"):
         finetune(make_network(seed=3), data, recipe, out, resume=True)
-    assert any("going on from" in r.getMessage() and "epoch-2" in r.getMessage()
-               for r in caplog.records)  # fmt: skip
+    assert any(
+        "going on from" in r.getMessage() and "epoch-2" in r.getMessage() for r in caplog.records
+    )
     assert (out / "last/model.safetensors").read_bytes() == whole
 
 
@@ -120,9 +135,14 @@ def test_a_damaged_last_is_replaced_by_the_newest_epoch_that_is_kept(
     ("interval", "steps"), [(1, [1, 2, 3, 1, 2, 3]), (2, [2, 2]), (3, [3, 3]), (4, [])]
 )
 def test_last_is_saved_within_an_epoch_every_recovery_interval(
-    interval: int, steps: list[int], make_network: MakeNetwork, data: DataOptions, recipe: Recipe,
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    interval: int,
+    steps: list[int],
+    make_network: MakeNetwork,
+    data: DataOptions,
+    recipe: Recipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     saved: list[int] = []
     save = keeping.save_last
 
@@ -137,9 +157,12 @@ def test_last_is_saved_within_an_epoch_every_recovery_interval(
 
 
 def test_last_is_saved_when_long_enough_ago(
-    make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path,
+    make_network: MakeNetwork,
+    data: DataOptions,
+    recipe: Recipe,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     saved: list[int] = []
     monkeypatch.setattr(keeping, "save_last", lambda _run, progress: saved.append(progress.step))
     monkeypatch.setattr(keeping, "SAVE_SECONDS", 0.0)
@@ -158,9 +181,12 @@ class Pair(Group):
 
 
 def test_several_processes_save_at_the_interval_whatever_is_logged(
-    make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path,
+    make_network: MakeNetwork,
+    data: DataOptions,
+    recipe: Recipe,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     saved: list[int] = []
     save = keeping.save_last
 

@@ -33,8 +33,14 @@ in_a_fresh_process = pytest.mark.skipif(
     FRESH not in os.environ, reason="torch's autograd cannot be forked once it has threads"
 )
 
-HARD = {"mixup": 0.3, "reprob": 0.5, "color_jitter": 0.2, "opt": "adamw", "model_ema": True,
-        "channels_last": True}  # fmt: skip
+HARD = {
+    "mixup": 0.3,
+    "reprob": 0.5,
+    "color_jitter": 0.2,
+    "opt": "adamw",
+    "model_ema": True,
+    "channels_last": True,
+}
 """All there is to be saved, and what draws random numbers; the network has dropout besides."""
 
 
@@ -74,9 +80,14 @@ def traces(out: Path) -> dict[str, object]:
 def test_everything_below_in_a_fresh_process() -> None:
     words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", __file__]
     done = subprocess.run(
-        words, env={**os.environ, FRESH: "1"}, capture_output=True, text=True, check=False,
-        timeout=900, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
+        words,
+        env={**os.environ, FRESH: "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+        cwd=Path(__file__).parents[2],
+    )
     assert done.returncode == 0, done.stdout[-5000:]
     assert "7 passed" in done.stdout
 
@@ -84,9 +95,13 @@ def test_everything_below_in_a_fresh_process() -> None:
 @in_a_fresh_process
 @pytest.mark.parametrize(("cache", "seed"), [("ram", 0), ("off", 1)])
 def test_a_run_killed_anywhere_ends_with_the_same_bytes(
-    cache: str, seed: int, make_network: MakeNetwork, data: DataOptions, recipe: Recipe,
+    cache: str,
+    seed: int,
+    make_network: MakeNetwork,
+    data: DataOptions,
+    recipe: Recipe,
     tmp_path: Path,
-) -> None:  # fmt: skip
+) -> None:
     hard = replace(recipe, epochs=12, recovery_interval=1, **HARD)
     loading = replace(data, cache=cache, workers=0)
     began = time.process_time()
@@ -136,9 +151,17 @@ def test_a_run_killed_at_or_within_a_stage_ends_with_the_same_bytes(
 ) -> None:
     """Stages end after steps 3 and 6; one is killed before its epoch is saved."""
     staged = replace(
-        recipe, epochs=4, float_epochs=1, activation_epochs=1, recu=True, weight_decay=0.1,
-        final_weight_decay=0.0, calibrate_images=16, recovery_interval=1, **HARD,
-    )  # fmt: skip
+        recipe,
+        epochs=4,
+        float_epochs=1,
+        activation_epochs=1,
+        recu=True,
+        weight_decay=0.1,
+        final_weight_decay=0.0,
+        calibrate_images=16,
+        recovery_interval=1,
+        **HARD,
+    )
     out = tmp_path / "cut"
     finetune(make_network(), data, staged, tmp_path / "whole")
 

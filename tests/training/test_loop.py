@@ -133,12 +133,23 @@ def test_a_teacher_of_another_width_is_refused(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "knobs",
-    [{"mixup": 0.5, "smoothing": 0.1}, {"reprob": 1.0}, {"clip_grad": 0.1}, {"amp": "bfloat16"},
-     {"channels_last": True}, {"aa": "rand-m5"}, {"crop_padding": 0}, {"latent_lr_scale": 0.1},
-     {"opt": "sgd"}, {"ede_scale": "even"}, {"input_spread": "image"}, {"norm_lr_scale": 0.1},
-     {"cutmix": 1.0, "mixup_off_epoch": 1}],
+    [
+        {"mixup": 0.5, "smoothing": 0.1},
+        {"reprob": 1.0},
+        {"clip_grad": 0.1},
+        {"amp": "bfloat16"},
+        {"channels_last": True},
+        {"aa": "rand-m5"},
+        {"crop_padding": 0},
+        {"latent_lr_scale": 0.1},
+        {"opt": "sgd"},
+        {"ede_scale": "even"},
+        {"input_spread": "image"},
+        {"norm_lr_scale": 0.1},
+        {"cutmix": 1.0, "mixup_off_epoch": 1},
+    ],
     ids=lambda knobs: next(iter(knobs)),
-)  # fmt: skip
+)
 def test_every_kind_of_knob_changes_the_result(
     knobs: dict[str, object],
     make_network: MakeNetwork,
@@ -259,9 +270,14 @@ def test_a_corrupt_image_stops_training_with_its_name(
     [("train", 1, 3), ("val", 1, 3), ("train", 2, 3), ("train", 2, 5)],
 )
 def test_a_repaired_image_lets_the_run_go_on_as_if_nothing_had_been(
-    make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path, split: str,
-    n_batches: int, image: int,
-) -> None:  # fmt: skip
+    make_network: MakeNetwork,
+    data: DataOptions,
+    recipe: Recipe,
+    tmp_path: Path,
+    split: str,
+    n_batches: int,
+    image: int,
+) -> None:
     shutil.copytree(data.data_dir, tmp_path / "images")
     # decoded at once, the image would be told before the first step
     data = replace(data, data_dir=str(tmp_path / "images"), cache="off", batch_size=8 // n_batches)
@@ -289,9 +305,12 @@ def test_unknown_optimizer_is_a_usage_error(
 
 
 def test_what_a_step_frees_is_kept_for_the_next(
-    make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path,
+    make_network: MakeNetwork,
+    data: DataOptions,
+    recipe: Recipe,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     libc, kept = FakeLibc(), set()
     monkeypatch.setattr(allocation, "_tunable", lambda: libc)
     once = replace(recipe, epochs=1)

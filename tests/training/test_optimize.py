@@ -80,9 +80,16 @@ def test_at_the_common_rate_the_groups_are_those_of_earlier_versions(
     assert [[names[id(p)] for p in group["params"]] for group in groups] == [
         ["conv.weight"],
         ["stem.weight", "fc.weight"],
-        ["stem.bias", "bn1.weight", "bn1.bias", "conv.threshold", "bn2.weight", "bn2.bias",
-         "fc.bias"],
-    ]  # fmt: skip
+        [
+            "stem.bias",
+            "bn1.weight",
+            "bn1.bias",
+            "conv.threshold",
+            "bn2.weight",
+            "bn2.bias",
+            "fc.bias",
+        ],
+    ]
 
 
 NORMS = (nn.LayerNorm(3), nn.GroupNorm(1, 3), nn.BatchNorm1d(3), LayerNorm2d(3), BatchNormAct2d(3))

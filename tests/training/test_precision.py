@@ -176,9 +176,11 @@ def broken(*_: object, **__: object) -> Callable[..., object]:
 
 
 def test_a_compiler_that_fails_is_told_or_an_error(
-    auto: Recipe, make_network: MakeNetwork, monkeypatch: pytest.MonkeyPatch,
+    auto: Recipe,
+    make_network: MakeNetwork,
+    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr(torch, "compile", broken)
     module = make_network().module
     settled = replace(auto, amp="off", channels_last=False, compile=True)
@@ -245,9 +247,13 @@ def test_a_teacher_that_cannot_be_compiled_answers_without(
 
 
 def test_a_run_goes_on_with_a_teacher_that_cannot_be_compiled(
-    auto: Recipe, make_network: MakeNetwork, data: DataOptions, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+    auto: Recipe,
+    make_network: MakeNetwork,
+    data: DataOptions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     made: list[nn.Module] = []
 
     def compile_(module: nn.Module, mode: str | None = None) -> Callable[..., object]:
@@ -275,9 +281,12 @@ class OtherFellBack(Group):
 
 
 def test_where_one_process_cannot_compile_none_does(
-    auto: Recipe, make_network: MakeNetwork, data: DataOptions, tmp_path: Path,
+    auto: Recipe,
+    make_network: MakeNetwork,
+    data: DataOptions,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     """They would sum gradients in another order, and write down another path."""
     monkeypatch.setattr(torch, "compile", lambda module, mode=None: lambda x: module(x))
     settled = replace(auto, amp="off", channels_last=False, compile=True)
@@ -291,9 +300,12 @@ def test_where_one_process_cannot_compile_none_does(
 
 
 def test_a_run_trains_while_cudnn_tries_and_evaluates_as_well(
-    recipe: Recipe, make_network: MakeNetwork, data: DataOptions, tmp_path: Path,
+    recipe: Recipe,
+    make_network: MakeNetwork,
+    data: DataOptions,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     devices: list[torch.device] = []
 
     @contextmanager
@@ -313,9 +325,12 @@ def test_a_run_trains_while_cudnn_tries_and_evaluates_as_well(
 
 
 def test_a_run_whose_compiling_failed_says_so_and_goes_on(
-    auto: Recipe, make_network: MakeNetwork, data: DataOptions, tmp_path: Path,
+    auto: Recipe,
+    make_network: MakeNetwork,
+    data: DataOptions,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     set_machine(monkeypatch, bfloat16=False, compiler="")
     monkeypatch.setattr(precision, "WORTH_COMPILING", 1)
     monkeypatch.setattr(torch, "compile", broken)
@@ -330,9 +345,14 @@ def test_a_run_whose_compiling_failed_says_so_and_goes_on(
 
 @pytest.mark.parametrize(("knob", "why"), [("auto", "torch.compile failed"), (False, "asked for")])
 def test_a_compiled_run_goes_on_where_there_is_no_compiler(
-    knob: str | bool, why: str, auto: Recipe, make_network: MakeNetwork, data: DataOptions,
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    knob: str | bool,
+    why: str,
+    auto: Recipe,
+    make_network: MakeNetwork,
+    data: DataOptions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     set_machine(monkeypatch, bfloat16=False, compiler="")
     monkeypatch.setattr(precision, "WORTH_COMPILING", 1)
     monkeypatch.setattr(torch, "compile", lambda module, mode=None: module.forward)
@@ -366,9 +386,12 @@ def test_compiling_leaves_the_network_as_it_was(
 
 
 def test_what_was_decided_is_kept_and_resumed(
-    auto: Recipe, make_network: MakeNetwork, data: DataOptions, tmp_path: Path,
+    auto: Recipe,
+    make_network: MakeNetwork,
+    data: DataOptions,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     lines: list[str] = []
     set_machine(monkeypatch, bfloat16=True, compiler="")
     told = Listener(say=lines.append, on_epoch=stop)

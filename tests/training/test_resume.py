@@ -130,9 +130,11 @@ def test_every_number_of_workers_trains_the_same(
 ) -> None:
     for workers in (0, 1, 2):
         finetune(
-            make_network(), replace(data, workers=workers), replace(recipe, epochs=1, **HARD),
+            make_network(),
+            replace(data, workers=workers),
+            replace(recipe, epochs=1, **HARD),
             tmp_path / str(workers),
-        )  # fmt: skip
+        )
     assert weights(tmp_path / "0") == weights(tmp_path / "1") == weights(tmp_path / "2")
 
 
@@ -163,9 +165,12 @@ def test_interruption_while_evaluating_evaluates_again(
 
 
 def test_ctrl_c_in_the_last_epoch_saves_before_anything_is_calibrated(
-    make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path,
+    make_network: MakeNetwork,
+    data: DataOptions,
+    recipe: Recipe,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     short = replace(recipe, epochs=1, calibrate_images=10, **HARD)
     finetune(make_network(), data, short, tmp_path / "whole")
     with monkeypatch.context() as patched:
@@ -180,9 +185,13 @@ def test_ctrl_c_in_the_last_epoch_saves_before_anything_is_calibrated(
 
 @pytest.mark.parametrize("n_pressed", [1, 2])
 def test_ctrl_c_while_calibrating_loses_nothing_and_keeps_the_statistics(
-    n_pressed: int, make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path,
+    n_pressed: int,
+    make_network: MakeNetwork,
+    data: DataOptions,
+    recipe: Recipe,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr(interrupt, "SAME_REQUEST", -1.0)
     short = replace(recipe, epochs=1, calibrate_images=10, model_ema=True)
     finetune(make_network(), data, short, tmp_path / "whole")
@@ -239,9 +248,13 @@ def test_resuming_a_finished_run_changes_nothing(
     again = make_network(seed=3)
     said: list[str] = []
     second = finetune(
-        again, data, recipe, tmp_path / "run", resume=True,
+        again,
+        data,
+        recipe,
+        tmp_path / "run",
+        resume=True,
         listener=Listener(report=steps.append, say=said.append),
-    )  # fmt: skip
+    )
     n = len(second.epochs)
     assert said == [
         f"the run in {tmp_path / 'run'} is finished: {n} epochs of {n}; nothing is left to train"

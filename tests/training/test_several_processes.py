@@ -78,9 +78,14 @@ def environment(root: Path) -> dict[str, str]:
 def command(words: list[str], root: Path) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-m", *words]
     return subprocess.run(
-        words, cwd=root, env=environment(root), capture_output=True, text=True, check=False,
+        words,
+        cwd=root,
+        env=environment(root),
+        capture_output=True,
+        text=True,
+        check=False,
         timeout=HUNG_S,
-    )  # fmt: skip
+    )
 
 
 def torchrun(n_processes: int) -> list[str]:
@@ -89,10 +94,30 @@ def torchrun(n_processes: int) -> list[str]:
 
 def finetune(data: Path, out: str, batch_size: int, *more: str, epochs: int = 2) -> list[str]:
     return [
-        "irbin", "finetune", "converted", "--data-dir", str(data), "-o", out, "--epochs",
-        str(epochs), "-b", str(batch_size), "-j", "0", "--device", "cpu", "--amp", "off",
-        "--no-distill", "--opt", "momentum", "--lr", "0.05", *more,
-    ]  # fmt: skip
+        "irbin",
+        "finetune",
+        "converted",
+        "--data-dir",
+        str(data),
+        "-o",
+        out,
+        "--epochs",
+        str(epochs),
+        "-b",
+        str(batch_size),
+        "-j",
+        "0",
+        "--device",
+        "cpu",
+        "--amp",
+        "off",
+        "--no-distill",
+        "--opt",
+        "momentum",
+        "--lr",
+        "0.05",
+        *more,
+    ]
 
 
 def losses(run: Path) -> list[tuple[float, float, float]]:
@@ -155,13 +180,20 @@ def srun(words: list[str], root: Path) -> str:
     found = []
     for rank in ("0", "1"):
         step = {
-            "SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": rank,
-            "SLURM_LOCALID": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
-        }  # fmt: skip
+            "SLURM_NTASKS": "2",
+            "SLURM_STEP_NUM_TASKS": "2",
+            "SLURM_PROCID": rank,
+            "SLURM_LOCALID": rank,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+        }
         started = subprocess.Popen(
-            [sys.executable, "-m", *words], cwd=root, env=environment(root) | step,
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            [sys.executable, "-m", *words],
+            cwd=root,
+            env=environment(root) | step,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         found.append(started)
     printed = [process.communicate(timeout=HUNG_S)[0] for process in found]
     assert [process.returncode for process in found] == [0, 0]
@@ -204,8 +236,11 @@ def test_a_run_goes_on_with_another_number_of_processes(
 @pytest.mark.slow
 def test_killing_one_process_ends_all_with_one_message(place: Path, image_folder: Path) -> None:
     words = [
-        sys.executable, "-m", *torchrun(2), *finetune(image_folder, "killed", 4, epochs=100_000)
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        *torchrun(2),
+        *finetune(image_folder, "killed", 4, epochs=100_000),
+    ]
     with (place / "killed.log").open("w") as log:
         run = subprocess.Popen(words, cwd=place, env=environment(place), stderr=log, stdout=log)
         try:
@@ -276,9 +311,13 @@ def endless(
     words = [*torchrun(2), *words] if n_processes == 2 else words
     with (place / f"{out}.log").open("w") as log:
         run = subprocess.Popen(
-            [sys.executable, "-m", *words], cwd=place, env=environment(place), stderr=log,
-            stdout=log, start_new_session=True,
-        )  # fmt: skip
+            [sys.executable, "-m", *words],
+            cwd=place,
+            env=environment(place),
+            stderr=log,
+            stdout=log,
+            start_new_session=True,
+        )
         try:
             until(lambda: (place / out / "recent").is_dir() or run.poll() is not None)
             yield run

@@ -46,16 +46,25 @@ def test_a_run_without_stages_is_one_that_holds_what_the_recipe_says(recipe: Rec
 
 def test_stages_follow_each_other_and_the_last_one_cools_down(recipe: Recipe) -> None:
     knobs = replace(
-        recipe, epochs=9, float_epochs=2, activation_epochs=3, cooldown_epochs=1,
-        weight_decay=0.1, final_weight_decay=0.0,
-    )  # fmt: skip
+        recipe,
+        epochs=9,
+        float_epochs=2,
+        activation_epochs=3,
+        cooldown_epochs=1,
+        weight_decay=0.1,
+        final_weight_decay=0.0,
+    )
     stages = stages_of(knobs)
     assert [(s.name, s.begin, s.n_epochs) for s in stages] == [
-        ("float", 0, 2), ("activations", 2, 3), ("binary", 5, 5),
-    ]  # fmt: skip
+        ("float", 0, 2),
+        ("activations", 2, 3),
+        ("binary", 5, 5),
+    ]
     assert [(s.binary_weights, s.binary_activations) for s in stages] == [
-        (False, False), (False, True), (True, True),
-    ]  # fmt: skip
+        (False, False),
+        (False, True),
+        (True, True),
+    ]
     assert [s.recipe.weight_decay for s in stages] == [0.1, 0.1, 0.0]
     two = stages_of(replace(recipe, float_epochs=1))
     assert [(s.name, s.begin) for s in two] == [("float", 0), ("binary", 1)]
@@ -64,20 +73,28 @@ def test_stages_follow_each_other_and_the_last_one_cools_down(recipe: Recipe) ->
 @pytest.mark.parametrize(
     ("knobs", "message"),
     [
-        ({"float_epochs": 6, "activation_epochs": 4},
-         r"^`float_epochs` and `activation_epochs`: expected less than `epochs` = 10 together, "
-         r"got 10$"),
-        ({"float_epochs": 2, "warmup_epochs": 2},
-         r"^`warmup_epochs`: expected less than the 2 of the shortest stage, got 2\.0$"),
-        ({"activation_epochs": 9, "warmup_epochs": 1},
-         r"^`warmup_epochs`: expected less than the 1 of the shortest stage, got 1\.0$"),
-        ({"tau_min": 0.9, "tau_max": 0.8},
-         r"^`tau_min`: expected at most `tau_max` = 0\.8, got 0\.9$"),
+        (
+            {"float_epochs": 6, "activation_epochs": 4},
+            r"^`float_epochs` and `activation_epochs`: expected less than `epochs` = 10 together, "
+            r"got 10$",
+        ),
+        (
+            {"float_epochs": 2, "warmup_epochs": 2},
+            r"^`warmup_epochs`: expected less than the 2 of the shortest stage, got 2\.0$",
+        ),
+        (
+            {"activation_epochs": 9, "warmup_epochs": 1},
+            r"^`warmup_epochs`: expected less than the 1 of the shortest stage, got 1\.0$",
+        ),
+        (
+            {"tau_min": 0.9, "tau_max": 0.8},
+            r"^`tau_min`: expected at most `tau_max` = 0\.8, got 0\.9$",
+        ),
         ({"tau_min": 0.5}, r"^`tau_min`: .*greater than 0\.5, got 0\.5$"),
         ({"tau_max": 1.0}, r"^`tau_max`: .*less than 1, got 1\.0$"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
-)  # fmt: skip
+)
 def test_values_that_cannot_be_meant(knobs: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         resolve_recipe(None, knobs, converted=True)
@@ -218,9 +235,14 @@ def test_resuming_around_the_stages_ends_leaves_the_same_bytes(
     n_steps: int, make_network: MakeNetwork, data: DataOptions, staged: Recipe, tmp_path: Path
 ) -> None:
     hard = replace(
-        staged, model_ema=True, mixup=0.3, recu=True, weight_decay=0.1, final_weight_decay=0.0,
+        staged,
+        model_ema=True,
+        mixup=0.3,
+        recu=True,
+        weight_decay=0.1,
+        final_weight_decay=0.0,
         calibrate_images=20,
-    )  # fmt: skip
+    )
     finetune(make_network(), data, hard, tmp_path / "whole")
     out, seen = tmp_path / "cut", []
 

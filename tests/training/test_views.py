@@ -159,9 +159,12 @@ def test_the_teacher_is_asked_about_every_view_of_an_image_once(
 
 @pytest.mark.slow
 def test_looked_up_trains_as_asked_does(
-    make_network: MakeNetwork, data: DataOptions, repeating: Recipe, tmp_path: Path,
+    make_network: MakeNetwork,
+    data: DataOptions,
+    repeating: Recipe,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     """But for the rounding of logits to float16, which both have here."""
     finetune(make_network(), data, repeating, tmp_path / "table", teacher=Teacher())
 
@@ -180,9 +183,13 @@ def test_looked_up_trains_as_asked_does(
 @pytest.mark.parametrize("n_steps", [1, 3, 5, 7, 11])
 @pytest.mark.parametrize("cache", ["ram", "off"])
 def test_interrupted_and_resumed_equals_uninterrupted(
-    cache: str, n_steps: int, make_network: MakeNetwork, data: DataOptions, repeating: Recipe,
+    cache: str,
+    n_steps: int,
+    make_network: MakeNetwork,
+    data: DataOptions,
+    repeating: Recipe,
     tmp_path: Path,
-) -> None:  # fmt: skip
+) -> None:
     loading, out = replace(data, cache=cache), tmp_path / "cut"
     finetune(make_network(), loading, repeating, tmp_path / "whole", teacher=Teacher())
     cut = finetune(

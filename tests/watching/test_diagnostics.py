@@ -196,9 +196,10 @@ def test_masks_take_a_bit_a_weight() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "got"), [({}, "none"), (Diagnostics(linear(9, 4)).state(), "5")],
+    ("wrong", "got"),
+    [({}, "none"), (Diagnostics(linear(9, 4)).state(), "5")],
     ids=["nothing", "another_size"],
-)  # fmt: skip
+)
 def test_another_networks_state_is_refused(wrong: dict[str, torch.Tensor], got: str) -> None:
     with pytest.raises(TrainingError) as error:
         Diagnostics(linear()).load_state(wrong)

@@ -40,11 +40,27 @@ def epoch(number: int, **changes: float) -> EpochRecord:
     """An epoch of the healthy run."""
     loss, top1, eval_top1, lr, t, flips, weights, activations, gap = HEALTHY[number]
     record = EpochRecord(
-        number, loss, top1, 2.0, eval_top1, 90.0, lr, t, 1.0, 300.0, 10.0, waiting=0.01,
-        flip_ratio=flips, never_flipped=0.75, weight_entropy=0.99, weight_gradient=weights,
-        activation_entropy=0.97, dead_channels=0.0, activation_gradient=activations,
+        number,
+        loss,
+        top1,
+        2.0,
+        eval_top1,
+        90.0,
+        lr,
+        t,
+        1.0,
+        300.0,
+        10.0,
+        waiting=0.01,
+        flip_ratio=flips,
+        never_flipped=0.75,
+        weight_entropy=0.99,
+        weight_gradient=weights,
+        activation_entropy=0.97,
+        dead_channels=0.0,
+        activation_gradient=activations,
         statistics_gap=gap,
-    )  # fmt: skip
+    )
     return replace(record, **changes)
 
 
@@ -132,13 +148,16 @@ def test_gradients_that_vanish_early_are_told() -> None:
     ("options", "figure", "wanted"),
     [
         (PlanOptions(estimator="ste"), "activation_gradient", "try `input_spread='image'`: the "),
-        (PlanOptions(weight_estimator="triangle"), "weight_gradient",
-         "try `irbin.convert()` with `weight_estimator='identity'`"),
+        (
+            PlanOptions(weight_estimator="triangle"),
+            "weight_gradient",
+            "try `irbin.convert()` with `weight_estimator='identity'`",
+        ),
         (PlanOptions(weight_estimator="triangle"), "activation_gradient", "at t = 1, with "),
         (PlanOptions(estimator="ste", weight_estimator="ede"), "weight_gradient", "at t = 1, with"),
     ],
     ids=["ste activations", "triangle weights", "ede activations", "ede weights"],
-)  # fmt: skip
+)
 def test_t_is_blamed_only_where_it_counts(options: PlanOptions, figure: str, wanted: str) -> None:
     epochs = run(5, t=1.0, **{figure: 0.01})
     (symptom,) = symptoms(epochs, (), 10, N_EPOCHS, options)

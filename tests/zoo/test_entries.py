@@ -159,8 +159,11 @@ def test_commands_can_be_typed_today_and_give_the_knobs(name: str, run: ZooRun) 
 @pytest.mark.parametrize("name", PACKED)
 def test_a_packed_entry_runs_as_the_reference_does(name: str) -> None:
     model = irbin.load(f"zoo:{name}")
-    images = torch.randn(4, *model.manifest.source.preprocessing.input_size,
-                         generator=torch.Generator().manual_seed(0))  # fmt: skip
+    images = torch.randn(
+        4,
+        *model.manifest.source.preprocessing.input_size,
+        generator=torch.Generator().manual_seed(0),
+    )
     logits = model(images)
     assert logits.shape == (4, model.manifest.source.num_classes)
     plain: list[torch.Tensor] = []
@@ -212,11 +215,17 @@ def test_a_float_entry_is_nothing_to_load() -> None:
 @pytest.mark.parametrize(
     ("spec", "is_one"),
     [
-        ("zoo:a", True), ("zoo:", True), (Path("zoo:a"), True), ("a", False), ("ZOO:a", False),
-        ("./zoo:a", False), (None, False), (3, False),
+        ("zoo:a", True),
+        ("zoo:", True),
+        (Path("zoo:a"), True),
+        ("a", False),
+        ("ZOO:a", False),
+        ("./zoo:a", False),
+        (None, False),
+        (3, False),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_is_entry(spec: object, is_one: bool) -> None:
     assert entries.is_entry(spec) == is_one
 
@@ -224,11 +233,21 @@ def test_is_entry(spec: object, is_one: bool) -> None:
 @pytest.mark.parametrize(
     ("text", "good"),
     [
-        ("a", True), ("7", True), ("a-b-3", True), ("", False), ("-a", False), ("a-", False),
-        ("a--b", False), ("A", False), ("a.partial", False), ("a/b", False), ("..", False),
-        ("a\n", False), ("ä", False),
+        ("a", True),
+        ("7", True),
+        ("a-b-3", True),
+        ("", False),
+        ("-a", False),
+        ("a-", False),
+        ("a--b", False),
+        ("A", False),
+        ("a.partial", False),
+        ("a/b", False),
+        ("..", False),
+        ("a\n", False),
+        ("ä", False),
     ],
-)  # fmt: skip
+)
 def test_is_name(text: str, good: bool) -> None:
     assert entries.is_name(text) == good
 
@@ -240,8 +259,12 @@ def test_located() -> None:
 
 
 USES: list[Callable[[str], object]] = [
-    entries.located, entries.read_record, irbin.load, open_network, open_any,
-]  # fmt: skip
+    entries.located,
+    entries.read_record,
+    irbin.load,
+    open_network,
+    open_any,
+]
 
 
 @pytest.mark.parametrize("use", USES, ids=lambda use: use.__name__)

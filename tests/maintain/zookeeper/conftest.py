@@ -36,8 +36,13 @@ def made(tmp_path_factory: pytest.TempPathFactory, pictures28: Path) -> Path:
     recipe.write_text("convert: {shortcut: bireal}\nlr: 0.002\n")
     irbin.finetune(here / "float", here / "way", data=data, recipe=str(recipe), overrides=FAST)
     irbin.convert(here / "float", here / "converted" / "step", activation="prelu")
-    irbin.finetune(here / "converted" / "step", here / "step", data=data, overrides=FAST,
-                   teacher=str(here / "float" / "last"))  # fmt: skip
+    irbin.finetune(
+        here / "converted" / "step",
+        here / "step",
+        data=data,
+        overrides=FAST,
+        teacher=str(here / "float" / "last"),
+    )
     return here
 
 

@@ -106,8 +106,13 @@ def test_a_float_entry_starts_and_teaches(
     """And what began with it says so, and stops there."""
     add(runs / "float", "small-float", data)
     irbin.convert("zoo:small-float", tmp_path / "converted")
-    irbin.finetune(tmp_path / "converted", tmp_path / "run", data=data, teacher="zoo:small-float",
-                   overrides={"epochs": 1, "compile": False})  # fmt: skip
+    irbin.finetune(
+        tmp_path / "converted",
+        tmp_path / "run",
+        data=data,
+        teacher="zoo:small-float",
+        overrides={"epochs": 1, "compile": False},
+    )
     record = add(tmp_path / "run", "small-1w1a", data)
     assert record.teacher == "zoo:small-float"
     assert record.teacher_top1 == entries.read_record("small-float").top1
@@ -151,8 +156,13 @@ def test_the_epoch_kept_is_the_first_of_the_best_that_count(runs: Path) -> None:
             (values | {"epoch": str(epoch), "eval_top1": top1, "stage": stage}).values()
         )
 
-    rows = [line(0, "99", "activations"), line(1, "50", "binary"), line(2, "70", "binary"),
-            line(3, "70", "binary"), line(4, "nan", "binary")]  # fmt: skip
+    rows = [
+        line(0, "99", "activations"),
+        line(1, "50", "binary"),
+        line(2, "70", "binary"),
+        line(3, "70", "binary"),
+        line(4, "nan", "binary"),
+    ]
     file.write_text("\n".join([head, *rows]) + "\n")
     assert adding._kept(runs / "way", "best") == ("best", 3)
     assert adding._kept(runs / "way", "last") == ("last", 5)

@@ -51,9 +51,12 @@ def begun(
     ran = {**to_json(resolve_recipe(recipe, {}, plan is not None)), **(knobs or {})}
     folder, data = Path("/home/me/runs/mine"), DataOptions(data_dir="/home/me/data/cifar10")
     args = {
-        "command": command, "recipe": ran, "source": to_json(PAPER.source),
-        "data": to_json(recipe_file.read_recipe(recipe).batched(data)), **changes,
-    }  # fmt: skip
+        "command": command,
+        "recipe": ran,
+        "source": to_json(PAPER.source),
+        "data": to_json(recipe_file.read_recipe(recipe).batched(data)),
+        **changes,
+    }
     return BegunRun(folder, args, plan, {folder: "mine"})
 
 
@@ -104,8 +107,7 @@ def test_a_recipe_that_converts_otherwise_today_is_no_reason_to() -> None:
 
 def test_a_run_of_before_a_recipe_was_renamed() -> None:
     """As the first entry's: its recipe's name is gone, later knobs are missing, `convert` too."""
-    run = begun(plan_with(shortcut="bireal"), recipe="paper-resnet20",
-                source="runs/scratch")  # fmt: skip
+    run = begun(plan_with(shortcut="bireal"), recipe="paper-resnet20", source="runs/scratch")
     today = to_json(resolve_recipe("paper-resnet20-cifar10", {"epochs": 40}, True))
     run.args["recipe"] = {k: v for k, v in today.items() if k not in ("recu", "calibrate_images")}
     del run.args["command"]["convert"]
@@ -159,10 +161,14 @@ def test_a_machines_own_knobs_are_told_only_where_they_were_asked_for() -> None:
 @pytest.mark.parametrize(
     ("ran", "of_recipe", "words"),
     [
-        (None, None, ""), (128, None, ""), (64, None, "--batch-size 64 "), (64, 64, ""),
-        (128, 64, "--batch-size 128 "), (None, 64, "--batch-size 128 "),
+        (None, None, ""),
+        (128, None, ""),
+        (64, None, "--batch-size 64 "),
+        (64, 64, ""),
+        (128, 64, "--batch-size 128 "),
+        (None, 64, "--batch-size 128 "),
     ],
-)  # fmt: skip
+)
 def test_a_batch_is_told_where_the_recipe_has_another(
     monkeypatch: pytest.MonkeyPatch, ran: int | None, of_recipe: int | None, words: str
 ) -> None:
@@ -178,9 +184,14 @@ def test_a_batch_is_told_where_the_recipe_has_another(
 
 def test_images_and_processes() -> None:
     data = DataOptions(
-        dataset="torch/cifar10", data_dir="~/x", batch_size=64, val_split="test", cache="off",
-        workers=9, train_num_samples=7,
-    )  # fmt: skip
+        dataset="torch/cifar10",
+        data_dir="~/x",
+        batch_size=64,
+        val_split="test",
+        cache="off",
+        workers=9,
+        train_num_samples=7,
+    )
     (line,) = lines(begun(data=to_json(data), processes=4))
     assert line == (
         "torchrun --nproc-per-node 4 -m irbin finetune paper:resnet20 --data-dir x --dataset "
@@ -193,17 +204,23 @@ def test_images_and_processes() -> None:
     [
         ({}, ""),
         ({"num_classes": 100}, "--num-classes 100 --input-size 3 32 32"),
-        ({"spec": "resnet18", "weights": "resnet18.a1_in1k", "num_classes": 10},
-         "--num-classes 10 --input-size 3 32 32"),
-        ({"spec": "resnet18", "model_kwargs": {"drop_rate": 0.1}},
-         "--model-kwargs drop_rate=0.1 --num-classes 10 --input-size 3 32 32 --no-pretrained"),
-        ({"spec": "module:a.b:c", "model_kwargs": {"num_classes": 3}},
-         "--model-kwargs num_classes=3 --input-size 3 32 32"),
+        (
+            {"spec": "resnet18", "weights": "resnet18.a1_in1k", "num_classes": 10},
+            "--num-classes 10 --input-size 3 32 32",
+        ),
+        (
+            {"spec": "resnet18", "model_kwargs": {"drop_rate": 0.1}},
+            "--model-kwargs drop_rate=0.1 --num-classes 10 --input-size 3 32 32 --no-pretrained",
+        ),
+        (
+            {"spec": "module:a.b:c", "model_kwargs": {"num_classes": 3}},
+            "--model-kwargs num_classes=3 --input-size 3 32 32",
+        ),
         ({"spec": "zoo:a", "num_classes": 100}, ""),
         ({"spec": "/gone/net", "num_classes": 100}, ""),
     ],
     ids=lambda value: str(value)[:40],
-)  # fmt: skip
+)
 def test_how_a_name_was_opened(changes: dict[str, Any], words: str) -> None:
     run = begun(PLAIN, source="gone")
     run.args["source"].update(changes)
@@ -244,21 +261,36 @@ SHARES = st.floats(0.0, 1.0).map(lambda x: float(f"{x:.3g}"))
 TURNED = st.fixed_dictionaries(
     {},
     optional={
-        "epochs": st.integers(50, 500), "seed": st.integers(0, 10**9), "opt": st.just("lamb"),
-        "lr": st.floats(1e-6, 10.0), "weight_decay": AMOUNTS, "latent_weight_decay": AMOUNTS,
-        "opt_kwargs": st.just({"betas": [0.9, 0.99], "fused": True}), "clip_grad": st.just(1.5),
-        "sched": st.sampled_from(["multistep", "constant"]), "hflip": SHARES,
-        "decay_milestones": st.lists(AMOUNTS, min_size=1, max_size=3), "recu": st.booleans(),
+        "epochs": st.integers(50, 500),
+        "seed": st.integers(0, 10**9),
+        "opt": st.just("lamb"),
+        "lr": st.floats(1e-6, 10.0),
+        "weight_decay": AMOUNTS,
+        "latent_weight_decay": AMOUNTS,
+        "opt_kwargs": st.just({"betas": [0.9, 0.99], "fused": True}),
+        "clip_grad": st.just(1.5),
+        "sched": st.sampled_from(["multistep", "constant"]),
+        "hflip": SHARES,
+        "decay_milestones": st.lists(AMOUNTS, min_size=1, max_size=3),
+        "recu": st.booleans(),
         "scale": st.tuples(SHARES, SHARES).map(lambda pair: sorted(pair)),
-        "ratio": st.just([0.5, 2.0]), "model_ema": st.booleans(), "model_ema_warmup": st.booleans(),
-        "distill": st.booleans(), "crop_padding": st.sampled_from([0, 1, "auto"]),
-        "aa": st.just("rand-m9-mstd0.5"), "final_weight_decay": AMOUNTS, "sync_bn": st.booleans(),
-        "activation_epochs": st.sampled_from([0, 2, 9]), "ede_scale": st.just("even"),
-        "input_spread": st.just("image"), "norm_lr_scale": st.just(0.25),
+        "ratio": st.just([0.5, 2.0]),
+        "model_ema": st.booleans(),
+        "model_ema_warmup": st.booleans(),
+        "distill": st.booleans(),
+        "crop_padding": st.sampled_from([0, 1, "auto"]),
+        "aa": st.just("rand-m9-mstd0.5"),
+        "final_weight_decay": AMOUNTS,
+        "sync_bn": st.booleans(),
+        "activation_epochs": st.sampled_from([0, 2, 9]),
+        "ede_scale": st.just("even"),
+        "input_spread": st.just("image"),
+        "norm_lr_scale": st.just(0.25),
         "remode": st.sampled_from(["const", "rand"]),
-        "calibrate_images": st.integers(0, 10**6), "color_jitter": SHARES,
+        "calibrate_images": st.integers(0, 10**6),
+        "color_jitter": SHARES,
     },
-)  # fmt: skip
+)
 
 
 @settings(max_examples=25)
@@ -276,10 +308,18 @@ def test_the_line_gives_the_knobs(knobs: dict[str, Any], recipe: str | None) -> 
 
 def test_every_plan_option_is_a_flag() -> None:
     options = PlanOptions(
-        bits="1w32a", keep=("layer1.*", "a"), binarize=("linear",), activation="rprelu",
-        sign_threshold="learned", shortcut="bireal", downsample="avgpool", binarizer="plain",
-        balance="median", estimator="triangle", weight_estimator="identity",
-    )  # fmt: skip
+        bits="1w32a",
+        keep=("layer1.*", "a"),
+        binarize=("linear",),
+        activation="rprelu",
+        sign_threshold="learned",
+        shortcut="bireal",
+        downsample="avgpool",
+        binarizer="plain",
+        balance="median",
+        estimator="triangle",
+        weight_estimator="identity",
+    )
     words = flags(to_json(options))
     _, given = as_typed(shlex.join(["irbin", "convert", "x", *words, "-o", "y"]))
     read = {f.name: given[f.name] for f in fields(PlanOptions)}
