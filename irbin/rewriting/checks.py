@@ -134,8 +134,8 @@ def _check_signs(module: nn.Module, plan: Plan, watch: _SignWatch, x: Tensor) ->
     found = watch.always()
     if not found:
         return
-    moved = [_signs_moved_by(offset, module, plan, x) for offset in (-FAR, FAR)]
-    dead = [name for name in found if all(name in one for one in moved)]
+    either = [_signs_moved_by(offset, module, plan, x) for offset in (-FAR, FAR)]
+    dead = [name for name in found if all(name in one for one in either)]
     if dead:
         raise ConvertError(
             f"`{dead[0]}`: its input was {found[dead[0]]} in a run on random images, as behind an "

@@ -20,6 +20,9 @@ LIMIT_S = 900
 with (HERE / "models.csv").open(newline="") as file:
     MODELS = [(r["family"], r["source"], int(r["input_size"])) for r in csv.DictReader(file)]
 
+REFUSED = {"csatv2": "MixedImagesError: `aten.matmul.default`"}
+"""Networks that are rightly not exported: its attention multiplies images with one another."""
+
 PART, N_PARTS = map(int, os.environ.get("IRBIN_SWEEP_PART", "1/1").split("/"))
 
 
@@ -60,4 +63,9 @@ def test_model_goes_all_the_way(model):
     if row is None:
         row = _in_own_process(model)
         append_row(row, ROWS)
+    if model[1] in REFUSED:
+        assert row.train_steps == 1
+        assert row.agreement_1w1a.startswith(REFUSED[model[1]])
+        assert row.agreement_1w32a == row.agreement_1w1a
+        return
     assert row.is_green, f"{row.agreement_1w1a}; 1w32a: {row.agreement_1w32a}"
