@@ -49,11 +49,7 @@ def save_folder(network: Network, path: Path, *, overwrite: bool = False) -> Non
         SourceError: the network cannot be built again from its record, or the disk refuses.
     """
     refuse_existing(path, overwrite)
-    if not network.source.architecture.startswith(tuple(f"{kind}:" for kind in PREFIXES)):
-        raise SourceError(
-            f"`{path}`: nothing says how to build `{network.source.architecture}` again; "
-            "put it behind a factory and name it `module:PACKAGE.MODULE:FACTORY`"
-        )
+    refuse_unbuildable(network, path)
     try:
         with whole_folder(path) as partial:
             fill_folder(network, partial)
@@ -61,11 +57,28 @@ def save_folder(network: Network, path: Path, *, overwrite: bool = False) -> Non
         raise SourceError(f"`{path}` cannot be written: {system_says(error)}") from error
 
 
+def refuse_unbuildable(network: Network, path: Path) -> None:
+    """Refuses a network that no folder could give back.
+
+    Args:
+        network: to be saved.
+        path: where, to be told.
+
+    Raises:
+        SourceError: its record does not say how it is built.
+    """
+    if not network.source.architecture.startswith(tuple(f"{kind}:" for kind in PREFIXES)):
+        raise SourceError(
+            f"`{path}`: nothing says how to build `{network.source.architecture}` again; "
+            "put it behind a factory and name it `module:PACKAGE.MODULE:FACTORY`"
+        )
+
+
 def fill_folder(network: Network, path: Path) -> None:
     """Writes a network's files into an empty folder.
 
     Args:
-        network: float or converted, of a source that can be built again.
+        network: float or converted, see `refuse_unbuildable`.
         path: the folder.
     """
     text = json.dumps(_config(network), indent=2, ensure_ascii=False)

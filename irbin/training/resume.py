@@ -29,7 +29,7 @@ from irbin.files import current, remove, whole_folder
 from irbin.messages import first_line
 from irbin.records.json import JsonValue
 from irbin.records.training import EpochRecord
-from irbin.sources.folder import fill_folder
+from irbin.sources.folder import fill_folder, refuse_unbuildable
 from irbin.training.run import Run
 
 VERSION = 1
@@ -81,7 +81,11 @@ def save_last(run: Run, progress: Progress) -> None:
     """Writes RUN/last, whole or not at all: a network folder and the training state.
 
     What is looked up of the teacher goes before it, see `TaughtViews.save`.
+
+    Raises:
+        SourceError: the network cannot be built again from its record.
     """
+    refuse_unbuildable(run.network, run.out / "last")
     if run.views is not None:
         run.views.save(run.out)
     tensors: dict[str, Tensor] = {}
