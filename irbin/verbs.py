@@ -14,6 +14,7 @@ from typing import Any, Unpack
 from irbin.artifact.write import write_artifact
 from irbin.comparison import compare as compare
 from irbin.data import check_classes, class_names, eval_loader, open_dataset
+from irbin.data.order import Feed
 from irbin.errors import UsageError
 from irbin.evaluation.accuracy import Subject
 from irbin.evaluation.accuracy import evaluate as evaluate_model
@@ -269,7 +270,9 @@ def evaluate(
     with joined(device) as group:
         found = evaluate_model(
             module.to(group.device),
-            eval_loader(dataset, data, device=group.device, rank=group.rank, world_size=group.size),
+            eval_loader(
+                dataset, data, Feed(device=group.device, rank=group.rank, world_size=group.size)
+            ),
             subject,
             device=group.device,
             channels_last=channels_last,

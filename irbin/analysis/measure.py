@@ -18,6 +18,7 @@ from torch import Tensor
 
 from irbin.analysis.choices import Choices
 from irbin.data import Images, Stream, train_loader
+from irbin.data.order import Feed
 from irbin.errors import TrainingError
 from irbin.evaluation.modes import evaluating, exact_float32
 from irbin.records.options import DataOptions
@@ -82,7 +83,7 @@ def draw(
     n_batches = math.ceil(n_images / options.n_batch)
     size = n_images // n_batches
     even = DataOptions(batch_size=size, workers=options.workers)
-    loader = train_loader(dataset, even, seed=SEED, device=device, n_classes=n_classes)
+    loader = train_loader(dataset, even, Feed(seed=SEED, device=device, n_classes=n_classes))
     return list(islice(loader, n_batches))
 
 

@@ -11,9 +11,11 @@ from irbin.data.datasets import (
 from irbin.data.fingerprint import fingerprint
 from irbin.data.images import Augmentation
 from irbin.data.loaders import eval_loader, make_loaders, train_loader
+from irbin.data.order import Feed
 
 __all__ = [
     "Augmentation",
+    "Feed",
     "Images",
     "Loader",
     "Stream",

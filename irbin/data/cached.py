@@ -13,7 +13,7 @@ from torch import Tensor
 from irbin.data.augment import BatchAugmentation
 from irbin.data.batches import Images, Loader
 from irbin.data.images import Transform
-from irbin.data.order import Indices, check_rank, make_deal
+from irbin.data.order import IN_ORDER, Feed, Indices, make_deal
 from irbin.data.sending import moved, sent
 from irbin.data.streamed import StreamedLoader, UnevenImagesError
 from irbin.records.options import DataOptions
@@ -84,14 +84,7 @@ class CachedLoader(Loader):
         dataset: what was decoded; says how training images are augmented.
         pixels: its images, on the device or in RAM.
         options: batch size.
-        training: shuffle, augment, and drop a last incomplete step.
-        seed: decides the order; the data set's own decides every augmentation.
-        device: where batches go.
-        n_classes: labels must lie below it; None checks only that there are labels.
-        channels_last: memory format of the images.
-        rank: number of this process.
-        world_size: processes that share the images.
-        accumulation: batches in a global step of one process.
+        feed: in training images are augmented too; the data set's own seed decides that.
 
     Raises:
         DataError: labels without an output.
@@ -103,31 +96,24 @@ class CachedLoader(Loader):
         dataset: Images,
         pixels: Pixels,
         options: DataOptions,
-        *,
-        training: bool = False,
-        seed: int = 0,
-        device: str | torch.device = "cpu",
-        n_classes: int | None = None,
-        channels_last: bool = False,
-        rank: int = 0,
-        world_size: int = 1,
-        accumulation: int = 1,
+        feed: Feed = IN_ORDER,
     ) -> None:
-        check_rank(rank, world_size)
         n = len(dataset)
         self._deal = None
         batch_size = min(options.n_batch, n)
-        if training:
-            self._deal = make_deal(n, options.n_batch, seed, rank, world_size, accumulation)
+        if feed.training:
+            self._deal = make_deal(
+                n, options.n_batch, feed.seed, feed.rank, feed.world_size, feed.accumulation
+            )
             batch_size = self._deal.batch_size
-        super().__init__(dataset, batch_size, device, n_classes, channels_last)
+        super().__init__(dataset, batch_size, feed.device, feed.n_classes, feed.channels_last)
         self.check_labels(pixels.labels)
         self.why = "images: decoded once, augmented in batches"
         self._pixels = pixels
-        self._mine = np.arange(rank, n, world_size)
+        self._mine = np.arange(feed.rank, n, feed.world_size)
         self._epoch, self._start = 0, 0
         self._augment, self._draw_seed = None, dataset.seed
-        if training and dataset.augmentation is not None:
+        if feed.training and dataset.augmentation is not None:
             self._augment = BatchAugmentation(dataset.augmentation, dataset.preprocessing)
 
     @property

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from irbin.errors import UsageError
 
@@ -59,6 +60,35 @@ class Deal:
             yield order[first : first + self.batch_size]
 
 
+@dataclass(frozen=True)
+class Feed:
+    """Which images a process gets, in what order, and where to. Made by callers, read by loaders.
+
+    Raises:
+        UsageError: a rank that is none.
+    """
+
+    training: bool = False
+    """Shuffled, and without a last incomplete step."""
+    seed: int = 0
+    """Decides the order of training images."""
+    device: str | torch.device = "cpu"
+    """Where batches go."""
+    n_classes: int | None = None
+    """Labels must lie below it; None checks only that there are labels."""
+    channels_last: bool = False
+    """Memory format of the images."""
+    rank: int = 0
+    """Number of this process, which evaluates images rank, rank + world_size …"""
+    world_size: int = 1
+    """Processes that share the images."""
+    accumulation: int = 1
+    """Batches in a global step of one process."""
+
+    def __post_init__(self) -> None:
+        check_rank(self.rank, self.world_size)
+
+
 def make_deal(
     n_images: int, batch_size: int, seed: int, rank: int, world_size: int, accumulation: int
 ) -> Deal:
@@ -96,6 +126,10 @@ def check_rank(rank: int, world_size: int) -> None:
     """
     if not 0 <= rank < world_size:
         raise UsageError(f"`rank`: expected 0 to {world_size - 1}, got {rank}")
+
+
+IN_ORDER = Feed()
+"""Every image once, for one process on the CPU."""
 
 
 def alternating_flips(seed: int, epoch: int, indices: Indices) -> npt.NDArray[np.bool_]:

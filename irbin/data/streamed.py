@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from irbin.data.batches import Damaged, Images, Loader, Stream
 from irbin.data.images import Transform
-from irbin.data.order import Deal, Indices, check_rank, check_step, make_deal
+from irbin.data.order import IN_ORDER, Deal, Feed, Indices, check_step, make_deal
 from irbin.data.sending import moved
 from irbin.data.shards import share_stream
 from irbin.data.workers import batches_of, ignore_stops
@@ -63,15 +63,7 @@ class StreamedLoader(Loader):
     Args:
         dataset: what `data.open_dataset` gave.
         options: batch size and workers.
-        training: shuffle, and drop a last incomplete step (a single small batch stays where one
-            process trains alone).
-        seed: decides the order of training images.
-        device: where batches go.
-        n_classes: labels must lie below it; None checks only that there are labels.
-        channels_last: memory format of the images.
-        rank: number of this process.
-        world_size: processes that share the images.
-        accumulation: batches in a global step of one process.
+        feed: in training a single small batch stays where one process trains alone.
 
     Raises:
         UsageError: too few images for one global step, or too few shards.
@@ -81,18 +73,11 @@ class StreamedLoader(Loader):
         self,
         dataset: Images | Stream,
         options: DataOptions,
-        *,
-        training: bool = False,
-        seed: int = 0,
-        device: str | torch.device = "cpu",
-        n_classes: int | None = None,
-        channels_last: bool = False,
-        rank: int = 0,
-        world_size: int = 1,
-        accumulation: int = 1,
+        feed: Feed = IN_ORDER,
     ) -> None:
-        check_rank(rank, world_size)
-        self._seed, self._skip, self._training = seed, 0, training
+        training, accumulation = feed.training, feed.accumulation
+        rank, world_size = feed.rank, feed.world_size
+        self._seed, self._skip, self._training = feed.seed, 0, training
         self._generator = torch.Generator()  # torch's loader draws one number a pass from it
         self._sampler: _EpochSampler | None = None
         self._expected = 0
@@ -106,7 +91,7 @@ class StreamedLoader(Loader):
                 check_step(n_batches * batch_size, batch_size, 1, accumulation)
                 n_batches = n_batches // accumulation * accumulation
         elif training:
-            deal = make_deal(len(dataset), batch_size, seed, rank, world_size, accumulation)
+            deal = make_deal(len(dataset), batch_size, feed.seed, rank, world_size, accumulation)
             self._sampler = _EpochSampler(deal)
             batching = {"batch_sampler": self._sampler}
             n_batches, batch_size = len(deal), deal.batch_size
@@ -116,7 +101,7 @@ class StreamedLoader(Loader):
             batching = {"batch_size": batch_size, "sampler": mine}
             n_batches = -(-len(mine) // batch_size)
         self._n_batches = n_batches
-        super().__init__(dataset, batch_size, device, n_classes, channels_last)
+        super().__init__(dataset, batch_size, feed.device, feed.n_classes, feed.channels_last)
         self.why = f"images: streamed by {workers_in_words(workers)}"
         self._loader: DataLoader[Any] = DataLoader(
             dataset,

@@ -7,6 +7,7 @@ import torch
 from irbin.data.batches import Images
 from irbin.data.cached import CachedLoader, Pixels
 from irbin.data.images import Augmentation, eval_transform
+from irbin.data.order import Feed
 from irbin.errors import UsageError
 from irbin.records.options import DataOptions, Preprocessing
 
@@ -56,12 +57,14 @@ def random_loader(
         dataset,
         Pixels(pixels.to(memory_format=torch.channels_last), labels).to(device),
         DataOptions(batch_size=batch_size),
-        training=True,
-        seed=seed,
-        device=device,
-        n_classes=n_classes,
-        channels_last=channels_last,
-        accumulation=accumulation,
+        Feed(
+            training=True,
+            seed=seed,
+            device=device,
+            n_classes=n_classes,
+            channels_last=channels_last,
+            accumulation=accumulation,
+        ),
     )
     loader.why = "images: random, augmented in batches"
     return loader

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from irbin.data import check_classes, open_dataset, train_loader
+from irbin.data.order import Feed
 from irbin.errors import TrainingError
 from irbin.evaluation.modes import exact_float32
 from irbin.records.options import DataOptions
@@ -45,7 +46,9 @@ def calibrate(
     if network.source.num_classes:  # a backbone's statistics are measured on any images
         check_classes(network.source, dataset, by_map=bool(data.class_map))
     n_images = min(n_images, len(dataset))
-    loader = train_loader(dataset, replace(data, batch_size=min(data.n_batch, n_images)), seed=0)
+    loader = train_loader(
+        dataset, replace(data, batch_size=min(data.n_batch, n_images)), Feed(seed=0)
+    )
     n_batches = max(n_images // loader.batch_size, 1)
     batches = counted_images(islice(loader, n_batches), n_images, report)
     some = next(batches)

@@ -24,6 +24,7 @@ from irbin.data import (
 from irbin.data.batches import Loader
 from irbin.data.cached import CachedLoader
 from irbin.data.images import Augmentation
+from irbin.data.order import Feed
 from irbin.errors import UsageError
 from irbin.processes import Group
 from irbin.recipes.recipe import Recipe
@@ -87,13 +88,15 @@ def open_loaders(
         train_set,
         val_set,
         data,
-        seed=recipe.seed,
-        device=group.device,
-        n_classes=source.num_classes,
-        channels_last=uses_channels_last(recipe, network.module, group.device),
-        rank=group.rank,
-        world_size=group.size,
-        accumulation=recipe.grad_accum_steps,
+        Feed(
+            seed=recipe.seed,
+            device=group.device,
+            n_classes=source.num_classes,
+            channels_last=uses_channels_last(recipe, network.module, group.device),
+            rank=group.rank,
+            world_size=group.size,
+            accumulation=recipe.grad_accum_steps,
+        ),
         report=partial(stage, "decoding images"),
     )
     if train.batch_size < 2:

@@ -11,12 +11,14 @@ from irbin.data import Augmentation, open_dataset
 from irbin.data.batches import Images, Loader
 from irbin.data.cached import CachedLoader, decode
 from irbin.data.images import eval_transform
+from irbin.data.order import IN_ORDER, Feed
 from irbin.data.streamed import StreamedLoader
 from irbin.errors import DataError
 from irbin.records.options import DataOptions
 
 from .conftest import TINY, MakeFolder
 
+TRAINED = Feed(training=True, seed=6)
 KNOBS = Augmentation(crop_padding=2, vflip=0.5, color_jitter=0.4)
 
 
@@ -26,10 +28,8 @@ def open_training(options: DataOptions, knobs: Augmentation = KNOBS) -> Images:
     return dataset
 
 
-def cached(dataset: Images, options: DataOptions, **settings: object) -> CachedLoader:
-    return CachedLoader(
-        dataset, decode(dataset, eval_transform(TINY), options), options, **settings
-    )
+def cached(dataset: Images, options: DataOptions, feed: Feed = IN_ORDER) -> CachedLoader:
+    return CachedLoader(dataset, decode(dataset, eval_transform(TINY), options), options, feed)
 
 
 def whole_pass(loader: Loader, epoch: int, start: int = 0) -> list[tuple[Tensor, Tensor]]:
@@ -54,10 +54,10 @@ def test_cached_batches_are_the_streamed_ones(
 ) -> None:
     options = replace(make_folder(), workers=workers)
     dataset = open_training(options, knobs)
-    settings = {"training": True, "seed": 6, "channels_last": channels_last}
+    feed = Feed(training=True, seed=6, channels_last=channels_last)
     in_memory, streamed = (
-        cached(dataset, options, **settings),
-        StreamedLoader(dataset, options, **settings),
+        cached(dataset, options, feed),
+        StreamedLoader(dataset, options, feed),
     )
     assert len(in_memory) == len(streamed) == 3
     assert in_memory.n_images == 13
@@ -89,7 +89,7 @@ def test_alternating_flips_show_every_image_both_ways(
     still = open_training(options, Augmentation(**plain, hflip=0.0))
     is_padded = plain["crop_padding"] > 0
     for loaders in (cached, StreamedLoader):
-        loader, unflipped = (loaders(d, options, training=True, seed=6) for d in (dataset, still))
+        loader, unflipped = (loaders(d, options, TRAINED) for d in (dataset, still))
         flipped = []
         for epoch in range(3):
             given, upright = (by_index(each, epoch) for each in (loader, unflipped))
@@ -116,7 +116,7 @@ def test_views_repeat_in_another_order(knobs: Augmentation, make_folder: MakeFol
     options = replace(make_folder(n_train=32), batch_size=32)
     dataset = open_training(options, knobs)
     for loaders in (cached, StreamedLoader):
-        loader = loaders(dataset, options, training=True, seed=6)
+        loader = loaders(dataset, options, TRAINED)
         shown = [by_index(loader, epoch) for epoch in range(5)]
         assert torch.equal(shown[0], shown[2])
         assert torch.equal(shown[1], shown[3])
@@ -128,7 +128,7 @@ def test_views_repeat_in_another_order(knobs: Augmentation, make_folder: MakeFol
 
 def test_a_pass_from_any_batch_is_the_rest(make_folder: MakeFolder) -> None:
     options = make_folder()
-    loader = cached(open_training(options), options, training=True, seed=6)
+    loader = cached(open_training(options), options, TRAINED)
     whole = whole_pass(loader, 4)
     for start in range(5):
         assert same(whole_pass(loader, 4, start), whole[start:])
@@ -141,17 +141,13 @@ def test_processes_and_accumulation_show_the_images_of_one(
     options = replace(make_folder(), batch_size=2)
     dataset = open_training(options)
     large = replace(options, batch_size=2 * world_size * accumulation)
-    one = whole_pass(cached(dataset, large, training=True, seed=6), 1)
+    one = whole_pass(cached(dataset, large, TRAINED), 1)
     parts = [
         whole_pass(
             cached(
                 dataset,
                 options,
-                training=True,
-                seed=6,
-                rank=rank,
-                world_size=world_size,
-                accumulation=accumulation,
+                replace(TRAINED, rank=rank, world_size=world_size, accumulation=accumulation),
             ),
             1,
         )
@@ -171,7 +167,7 @@ def test_evaluation_shows_every_image_once(world_size: int, make_folder: MakeFol
     assert isinstance(dataset, Images)
     expected = torch.cat([x for x, _ in StreamedLoader(dataset, options)])
     for rank in range(world_size):
-        loader = cached(dataset, options, rank=rank, world_size=world_size)
+        loader = cached(dataset, options, Feed(rank=rank, world_size=world_size))
         shown = [x for x, _ in loader]
         assert len(shown) == len(loader)
         mine = expected[rank::world_size]
@@ -198,7 +194,7 @@ def test_damaged_images_and_labels_without_an_output(
 ) -> None:
     options = make_folder()
     with pytest.raises(DataError, match="expected labels below the network's 2 outputs, got 2"):
-        cached(open_training(options), options, n_classes=2)
+        cached(open_training(options), options, Feed(n_classes=2))
     (tmp_path / "train" / "b" / "001.png").write_bytes(b"")
     message = (
         r"^expected images that can be decoded, got .*train/b/001\.png: .*; repair or remove it$"

@@ -22,6 +22,7 @@ from irbin.data import (
     open_dataset,
     train_loader,
 )
+from irbin.data.order import Feed
 from irbin.errors import DataError, UsageError
 from irbin.records.options import DataOptions, Preprocessing, SourceRecord
 
@@ -249,12 +250,14 @@ def test_training_images_are_augmented_and_shuffled(root: Path) -> None:
     moving = open_dataset(
         data, "train", RGB, training=True, augmentation=Augmentation(crop_padding=2), seed=1
     )
-    assert len(list(train_loader(still, data, seed=1))) == 3
-    plain = next(iter(train_loader(still, data, seed=1)))
-    moved = next(iter(train_loader(moving, data, seed=1)))
+    assert len(list(train_loader(still, data, Feed(seed=1)))) == 3
+    plain = next(iter(train_loader(still, data, Feed(seed=1))))
+    moved = next(iter(train_loader(moving, data, Feed(seed=1))))
     assert plain[1].tolist() == moved[1].tolist()
     assert not np.array_equal(plain[0].numpy(), moved[0].numpy())
-    orders = {tuple(next(iter(train_loader(still, data, seed=s)))[1].tolist()) for s in range(5)}
+    orders = {
+        tuple(next(iter(train_loader(still, data, Feed(seed=s))))[1].tolist()) for s in range(5)
+    }
     assert len(orders) > 1
 
 

@@ -9,6 +9,8 @@ import torch
 
 from irbin.data import Augmentation, Loader, make_loaders, open_dataset
 from irbin.data.cached import CachedLoader
+from irbin.data.loaders import Report
+from irbin.data.order import Feed
 from irbin.data.streamed import StreamedLoader
 from irbin.errors import UsageError
 from irbin.records.options import DataOptions
@@ -17,13 +19,20 @@ from .conftest import TINY, MakeFolder, png
 
 
 def loaders(
-    options: DataOptions, knobs: Augmentation | None = None, **settings: object
+    options: DataOptions,
+    knobs: Augmentation | None = None,
+    report: Report | None = None,
+    **settings: object,
 ) -> tuple[Loader, Loader]:
     training = open_dataset(
         options, "train", TINY, training=True, augmentation=knobs or Augmentation(), seed=1
     )
     return make_loaders(
-        training, open_dataset(options, "validation", TINY), options, seed=1, **settings
+        training,
+        open_dataset(options, "validation", TINY),
+        options,
+        Feed(seed=1, **settings),
+        report,
     )
 
 

@@ -17,6 +17,7 @@ from irbin.data.augment import BatchAugmentation
 from irbin.data.batches import Images, Loader
 from irbin.data.cached import CachedLoader, Pixels
 from irbin.data.images import Augmentation
+from irbin.data.order import Feed
 from irbin.data.sending import moved, sent
 from irbin.records.options import DataOptions, Preprocessing
 
@@ -104,7 +105,7 @@ def test_no_batch_waits_for_the_gpu(
             torch.empty(n, dtype=torch.int64, device=kept),
         )
         loader = CachedLoader(
-            dataset, pixels, DataOptions(batch_size=n), training=True, device=CUDA
+            dataset, pixels, DataOptions(batch_size=n), Feed(training=True, device=CUDA)
         )
         with Waiting() as waiting:
             images, labels = next(iter(loader))

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from irbin.data import Augmentation, Loader, Stream, eval_loader, open_dataset, train_loader
+from irbin.data.order import Feed
 from irbin.data.streamed import StreamedLoader
 from irbin.errors import DataError, UsageError
 from irbin.records.options import DataOptions
@@ -157,7 +158,7 @@ def test_no_validation_image_is_lost_or_repeated(
     assert dataset.n_images == N_VAL
     shown = []
     for rank in range(world_size):
-        loader = eval_loader(dataset, options, rank=rank, world_size=world_size)
+        loader = eval_loader(dataset, options, Feed(rank=rank, world_size=world_size))
         assert loader.n_images == N_VAL
         mine = [
             (level, label)
@@ -181,10 +182,7 @@ def test_an_epoch_can_be_met_again_from_any_batch(
         loader = train_loader(
             open_training(options),
             options,
-            seed=3,
-            rank=rank,
-            world_size=world_size,
-            accumulation=2,
+            Feed(seed=3, rank=rank, world_size=world_size, accumulation=2),
         )
         loader.set_epoch(1)
         whole = [images for images, _ in loader]
@@ -202,7 +200,7 @@ def test_an_epoch_can_be_met_again_from_any_batch(
 
 def test_one_process_sees_every_training_image_once(stream_options: DataOptions) -> None:
     plain = open_stream(stream_options, "train", training=True, seed=3)
-    loader = train_loader(plain, stream_options, seed=3)
+    loader = train_loader(plain, stream_options, Feed(seed=3))
     loader.set_epoch(0)
     assert sorted(shown_by(loader)) == list(range(N_TRAIN))
     assert len(loader) == N_TRAIN // 4
@@ -213,11 +211,11 @@ def test_shards_that_do_not_suffice(wds_root: Path) -> None:
     dataset = open_stream(options, "validation")
     message = r"^expected at least one shard for each of 4 processes, got 3 in wds/x .*: fewer"
     with pytest.raises(UsageError, match=message):
-        eval_loader(dataset, options, world_size=4)
+        eval_loader(dataset, options, Feed(world_size=4))
     loader = StreamedLoader(dataset, replace(options, workers=9))
     assert loader.why == "images: streamed by 3 workers"
     with pytest.raises(UsageError, match=r"expected at most 12 images in a step, got 16: 4 a"):
-        train_loader(open_training(options), options, seed=0, world_size=4, accumulation=4)
+        train_loader(open_training(options), options, Feed(seed=0, world_size=4, accumulation=4))
 
 
 def test_splits_without_an_info_file(wds_root: Path, tmp_path: Path) -> None:
@@ -256,11 +254,11 @@ def test_images_that_the_reader_leaves_out_are_missed(wds_root: Path, tmp_path: 
     (tmp_path / "_info.json").write_text(json.dumps(info))
     options = DataOptions(data_dir=str(tmp_path), dataset="wds/x", batch_size=4, workers=0)
     dataset = open_stream(options, "validation")
-    assert len(list(eval_loader(dataset, options, rank=0, world_size=2))) > 0
+    assert len(list(eval_loader(dataset, options, Feed(rank=0, world_size=2)))) > 0
     for rank, world_size, expected, got in ((0, 1, 24, 23), (1, 2, 9, 8)):
         message = rf"^expected {expected} images in wds/x .*, got {got}: some cannot be decoded"
         with pytest.raises(DataError, match=message):
-            list(eval_loader(dataset, options, rank=rank, world_size=world_size))
+            list(eval_loader(dataset, options, Feed(rank=rank, world_size=world_size)))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -284,7 +282,7 @@ def test_hugging_face_tables_have_random_access(hf_root: Path) -> None:
     assert len(dataset) == N_VAL
     shown = []
     for rank in range(2):
-        for images, _ in eval_loader(dataset, options, rank=rank, world_size=2):
+        for images, _ in eval_loader(dataset, options, Feed(rank=rank, world_size=2)):
             shown += levels_of(images)
     assert sorted(shown) == list(range(100, 100 + N_VAL))
     with pytest.raises(DataError, match=r"^expected a data set at hfds/.*\(nowhere\), got: "):

@@ -14,6 +14,7 @@ from PIL import Image
 
 from irbin.data.batches import Images
 from irbin.data.images import Augmentation, eval_transform, train_transform
+from irbin.data.order import Feed
 from irbin.data.streamed import StreamedLoader, common_size
 from irbin.errors import DataError
 from irbin.records.options import DataOptions, Preprocessing
@@ -68,7 +69,9 @@ def test_evaluation_shows_every_image_once_in_order(n_images: int, workers: int)
 
 @pytest.mark.parametrize("n_images", [1, 7, 8, 9, 31, 32, 33])
 def test_training_shows_whole_batches_without_repeating(n_images: int) -> None:
-    loader = StreamedLoader(images(n_images), DataOptions(batch_size=8, workers=0), training=True)
+    loader = StreamedLoader(
+        images(n_images), DataOptions(batch_size=8, workers=0), Feed(training=True)
+    )
     loader.set_epoch(0)
     shown = indices(loader)
     expected = n_images if n_images < 8 else n_images // 8 * 8
@@ -80,7 +83,7 @@ def test_order_depends_on_seed_and_epoch_alone() -> None:
     options = DataOptions(batch_size=4, workers=0)
     orders = {}
     for seed in (0, 1):
-        loader = StreamedLoader(images(24), options, training=True, seed=seed)
+        loader = StreamedLoader(images(24), options, Feed(training=True, seed=seed))
         for epoch in (0, 1):
             torch.rand(3)
             loader.set_epoch(epoch)
@@ -92,7 +95,7 @@ def test_order_depends_on_seed_and_epoch_alone() -> None:
 
 @given(st.integers(0, 6), st.integers(0, 5))
 def test_a_pass_from_any_batch_is_the_rest_of_the_whole_pass(start: int, epoch: int) -> None:
-    loader = StreamedLoader(images(25), DataOptions(batch_size=4, workers=0), training=True)
+    loader = StreamedLoader(images(25), DataOptions(batch_size=4, workers=0), Feed(training=True))
     loader.set_epoch(epoch)
     whole = indices(loader)
     loader.set_epoch(epoch, start=start)
@@ -103,7 +106,9 @@ def test_augmentation_does_not_depend_on_workers_or_on_what_came_before() -> Non
     passes = []
     for workers, start in ((0, 0), (2, 0), (0, 2)):
         loader = StreamedLoader(
-            images(16, augment=True), DataOptions(batch_size=4, workers=workers), training=True
+            images(16, augment=True),
+            DataOptions(batch_size=4, workers=workers),
+            Feed(training=True),
         )
         loader.set_epoch(3, start=start)
         passes.append([batch for batch, _ in loader][-2:])
@@ -114,7 +119,9 @@ def test_augmentation_does_not_depend_on_workers_or_on_what_came_before() -> Non
 
 
 def test_images_are_normalized() -> None:
-    loader = StreamedLoader(images(3), DataOptions(batch_size=3, workers=0), channels_last=True)
+    loader = StreamedLoader(
+        images(3), DataOptions(batch_size=3, workers=0), Feed(channels_last=True)
+    )
     batch, labels = next(iter(loader))
     assert batch.dtype == torch.float32
     assert batch.shape == (3, 1, 8, 8)
@@ -136,9 +143,9 @@ def test_a_damaged_image_is_an_error_on_one_line(workers: int) -> None:
 
 def test_labels_without_an_output_are_refused() -> None:
     options = DataOptions(batch_size=4, workers=0)
-    assert len(list(StreamedLoader(images(6), options, n_classes=3))) == 2
+    assert len(list(StreamedLoader(images(6), options, Feed(n_classes=3)))) == 2
     with pytest.raises(DataError, match="expected labels below the network's 2 outputs, got 2"):
-        list(StreamedLoader(images(6), options, n_classes=2))
+        list(StreamedLoader(images(6), options, Feed(n_classes=2)))
     unlabelled = images(6)
     unlabelled.base.label = -1
     with pytest.raises(DataError, match="expected a label for every image"):
@@ -147,7 +154,7 @@ def test_labels_without_an_output_are_refused() -> None:
 
 def test_a_batch_size_beyond_the_data_set_is_the_data_set() -> None:
     loader = StreamedLoader(
-        images(5), replace(DataOptions(workers=0), batch_size=128), training=True
+        images(5), replace(DataOptions(workers=0), batch_size=128), Feed(training=True)
     )
     assert loader.batch_size == 5
 
@@ -158,7 +165,7 @@ def test_ranks_evaluate_every_image_exactly_once(n_images: int, world_size: int)
     options = DataOptions(batch_size=4, workers=0)
     shown = []
     for rank in range(world_size):
-        loader = StreamedLoader(images(n_images), options, rank=rank, world_size=world_size)
+        loader = StreamedLoader(images(n_images), options, Feed(rank=rank, world_size=world_size))
         mine = indices(loader)
         assert mine == list(range(rank, n_images, world_size))
         assert len(loader) == -(-len(mine) // loader.batch_size)
@@ -170,7 +177,7 @@ def test_ranks_evaluate_every_image_exactly_once(n_images: int, world_size: int)
 def test_a_global_step_shows_what_one_large_batch_shows(world_size: int, accumulation: int) -> None:
     n_parts = world_size * accumulation
     one = StreamedLoader(
-        images(50), DataOptions(batch_size=3 * n_parts, workers=0), training=True, seed=4
+        images(50), DataOptions(batch_size=3 * n_parts, workers=0), Feed(training=True, seed=4)
     )
     one.set_epoch(2)
     whole = indices(one)
@@ -179,11 +186,9 @@ def test_a_global_step_shows_what_one_large_batch_shows(world_size: int, accumul
         loader = StreamedLoader(
             images(50),
             DataOptions(batch_size=3, workers=0),
-            training=True,
-            seed=4,
-            rank=rank,
-            world_size=world_size,
-            accumulation=accumulation,
+            Feed(
+                training=True, seed=4, rank=rank, world_size=world_size, accumulation=accumulation
+            ),
         )
         loader.set_epoch(2)
         assert len(loader) == accumulation * len(one)
