@@ -53,7 +53,7 @@ def _result(call: Call) -> Images | None:
     call.refuse_numbers()
     if call.node.op == "getitem":
         return call.images.get(call.name("values"))
-    rule = _RULES.get(call.node.op)
+    rule = RULES.get(call.node.op)
     if rule is not None and (call.batched or out is not None):
         made = rule(call)
         for kind in call.node.type if isinstance(call.node.type, tuple) else (call.node.type,):
@@ -106,7 +106,7 @@ _CONSTANTS = frozenset(f"aten.{name}" for name in _FILLS)
 _TYPE_ALONE = _CONSTANTS | {"aten.type_as.default"}
 """What asks a tensor for its type, or its shape, and for nothing else."""
 
-_RULES: dict[str, mixing.Rule] = {
+RULES: dict[str, mixing.Rule] = {
     **{f"aten.{name}": mixing.elementwise for name in _ELEMENTWISE},
     **{f"aten.{name}": mixing.one for name in _MOVES},
     **dict.fromkeys(_CONSTANTS, mixing.filled),
@@ -132,7 +132,7 @@ _RULES: dict[str, mixing.Rule] = {
         )
     },
     **{f"aten.{name}": mixing.along(dims="dims") for name in ("flip.default", "roll.default")},
-    **{f"aten.{name}": mixing.everything for name in ("mean.default", "sum.default")},
+    **{f"aten.{name}": mixing.along() for name in ("mean.default", "sum.default")},
     **{f"aten.{name}": mixing.picked() for name in ("select.int", "unbind.int")},
     **{f"aten.{n}": mixing.last(1) for n in ("adaptive_avg_pool1d.default", "avg_pool1d.default")},
     **{
@@ -186,8 +186,10 @@ _RULES: dict[str, mixing.Rule] = {
     "aten.group_norm.default": mixing.all_but(0, "input", "weight", "bias"),
     "aten.index.Tensor": mixing.index,
     "aten.linear.default": mixing.linear,
+    "aten.linspace.default": mixing.spaced,
     "aten.lstm.input": mixing.lstm,
     "aten.matmul.default": mixing.matmul("self", "other"),
+    "aten.meshgrid.indexing": mixing.one,
     "aten.mm.default": mixing.matmul("self", "mat2"),
     "aten.repeat_interleave.self_int": mixing.repeat_interleave,
     "aten.reshape.default": mixing.reshape,
@@ -200,4 +202,6 @@ _RULES: dict[str, mixing.Rule] = {
     "bconv2d": mixing.all_but(0, "bits"),
     "bgemm": mixing.last(1, "bits"),
     "bitpack": mixing.along("x", "channel_axis"),
+    "bitunpack": mixing.along("weight_bits"),
 }
+"""Of every operator but `getitem`, whose result is known by the name of what it takes it from."""

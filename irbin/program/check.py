@@ -35,7 +35,7 @@ def node_problem(node: Node, types: Types, constants: Types) -> str | None:
     names = [argument.name for argument in signatures()[node.op]]
     given = dict(zip(names, node.args, strict=True))
     try:
-        expected = _OWN[node.op](_Call(node.op, given, types, constants))
+        expected = RESULTS[node.op](_Call(node.op, given, types, constants))
     except _Misfit as misfit:
         return str(misfit)
     if node.type != expected:
@@ -228,12 +228,13 @@ def _check_depth(op: str, depth_bits: int) -> None:
         raise _Misfit(f"`{op}`: a dot of {depth_bits} products is longer than {MAX_DEPTH_BITS}")
 
 
-_OWN: dict[str, Callable[[_Call], TensorType]] = {
+RESULTS: dict[str, Callable[[_Call], TensorType]] = {
     "bitpack": _bitpack,
     "bconv2d": _bconv2d,
     "bgemm": _bgemm,
     "bitunpack": _bitunpack,
 }
+"""What each of our operators gives for its arguments, which it checks."""
 
 
 def _shown(value: Value) -> str:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from irbin.bits import pack, packed_bytes
+from irbin.program.vocabulary import signatures
 
 Border = tuple[int, int, int, int]
 """(left, right, top, bottom)."""
@@ -271,20 +272,19 @@ def _fake_bitunpack(weight_bits: Tensor, scale_log2: Tensor | None, in_channels:
     return weight_bits.new_empty([n_out, in_channels, *kernel], dtype=torch.float32)
 
 
+SHAPES: dict[str, Callable[..., Tensor]] = {
+    "bitpack": _fake_bitpack,
+    "bconv2d": _fake_bconv2d,
+    "bgemm": _fake_bgemm,
+    "bitunpack": _fake_bitunpack,
+}
+"""What torch is told of a result: an empty tensor of its type and shape, by operator."""
+
+
 def _register() -> None:
-    bits = "(Tensor bits, Tensor weight_bits, Tensor? scale_log2, Tensor? bias, "
-    conv = "int in_channels, int[] stride, int[] border, int[] dilation, int groups) -> Tensor"
-    for name, schema, fake in (
-        ("bitpack", "(Tensor x, int channel_axis, int groups) -> Tensor", _fake_bitpack),
-        ("bconv2d", bits + conv, _fake_bconv2d),
-        ("bgemm", bits + "int in_features) -> Tensor", _fake_bgemm),
-        (
-            "bitunpack",
-            "(Tensor weight_bits, Tensor? scale_log2, int in_channels) -> Tensor",
-            _fake_bitunpack,
-        ),
-    ):
-        torch.library.define(f"irbin::{name}", schema)
+    for name, fake in SHAPES.items():
+        arguments = ", ".join(f"{one.kind} {one.name}" for one in signatures()[name])
+        torch.library.define(f"irbin::{name}", f"({arguments}) -> Tensor")
         torch.library.register_fake(f"irbin::{name}", fake)
 
 

@@ -21,10 +21,7 @@ from irbin.program.vocabulary import OWN_OPERATORS, signatures
 RENAMED = {
     "aten.view.default": "aten.reshape.default",  # strides are the runtime's business
     "aten._unsafe_view.default": "aten.reshape.default",
-    "irbin.bitpack.default": "bitpack",
-    "irbin.bconv2d.default": "bconv2d",
-    "irbin.bgemm.default": "bgemm",
-    "irbin.bitunpack.default": "bitunpack",
+    **{f"irbin.{name}.default": name for name in OWN_OPERATORS},
 }
 """ATen's name to the program's, where one operator has several."""
 

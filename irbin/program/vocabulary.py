@@ -10,13 +10,16 @@ from __future__ import annotations
 from functools import cache
 from typing import NamedTuple
 
-_TABLE = """
+_OWN_TABLE = """
 bitpack(Tensor x, int channel_axis, int groups)
 bconv2d(Tensor bits, Tensor weight_bits, Tensor? scale_log2, Tensor? bias, int in_channels,
     int[] stride, int[] border, int[] dilation, int groups)
 bgemm(Tensor bits, Tensor weight_bits, Tensor? scale_log2, Tensor? bias, int in_features)
 bitunpack(Tensor weight_bits, Tensor? scale_log2, int in_channels)
+"""
+"""irbin's operators on bits, which `docs/format.md` defines."""
 
+_TABLE = """
 getitem(Tensors values, int index)
 int_add(int a, int b)
 int_sub(int a, int b)
@@ -220,9 +223,6 @@ aten.zeros_like.default(Tensor self, dtype? dtype=)
 `operand` is a tensor or a number, `number` ATen's Scalar, `Tensors` several; `?` allows None too.
 ATen's device, layout and memory arguments are left out: a program names no place to run."""
 
-OWN_OPERATORS = ("bitpack", "bconv2d", "bgemm", "bitunpack")
-"""irbin's operators on bits; `docs/format.md` defines them."""
-
 
 class Argument(NamedTuple):
     """One argument of an operator."""
@@ -238,8 +238,12 @@ class Argument(NamedTuple):
 @cache
 def signatures() -> dict[str, tuple[Argument, ...]]:
     """The arguments of every operator, by the operator's name."""
+    return _read(_OWN_TABLE) | _read(_TABLE)
+
+
+def _read(table: str) -> dict[str, tuple[Argument, ...]]:
     found = {}
-    for line in _TABLE.replace("\n    ", " ").split("\n"):
+    for line in table.replace("\n    ", " ").split("\n"):
         if line:
             name, _, rest = line.removesuffix(")").partition("(")
             found[name] = tuple(_argument(text) for text in rest.split(", ") if text)
@@ -249,3 +253,7 @@ def signatures() -> dict[str, tuple[Argument, ...]]:
 def _argument(text: str) -> Argument:
     kind, name = text.split(" ")
     return Argument(kind, name.removesuffix("="), name.endswith("="))
+
+
+OWN_OPERATORS = tuple(_read(_OWN_TABLE))
+"""irbin's operators on bits, as files name them."""

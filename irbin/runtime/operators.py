@@ -50,7 +50,7 @@ def _inner_product(kernel: Callable[..., NDArray[Any]]) -> Operation:
     return run
 
 
-_OWN: dict[str, Operation] = {
+OWN_OPERATIONS: dict[str, Operation] = {
     "bitpack": bitpack,
     "bconv2d": _inner_product(ops.bconv2d),
     "bgemm": _inner_product(ops.bgemm),
@@ -58,6 +58,7 @@ _OWN: dict[str, Operation] = {
     "getitem": operator.getitem,
     **INTEGERS,
 }
+"""What runs an operator that is not torch's."""
 
 
 def operation(op: str) -> Operation:
@@ -71,8 +72,8 @@ def operation(op: str) -> Operation:
     """
     if op not in signatures():
         raise ArtifactError(f"operator `{op}` is not one of those a program may name")
-    if op in _OWN:
-        return _OWN[op]
+    if op in OWN_OPERATIONS:
+        return OWN_OPERATIONS[op]
     _, name, overload = op.split(".")
     try:
         found: Operation = getattr(getattr(torch.ops.aten, name), overload)

@@ -6,7 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from irbin.errors import LowerError
+from irbin.program.batch import RULES
 from irbin.program.lower import lower
+from irbin.program.vocabulary import signatures
 
 SIZE = (4, 6, 6)
 
@@ -63,6 +65,9 @@ MIXING = {
     "variance of the batch": lambda m, x: x * x.var(0, correction=0),
     "batch and channels swapped": lambda m, x: m.conv(x[:4].transpose(0, 1)),
     "some images written into": written_into_others,
+    "numbers spread over the batch": lambda m, x: (
+        rows(x) * torch.linspace(0, 1, x.shape[0])[:, None]
+    ),
     "another image's place": lambda m, x: x[torch.arange(x.shape[0]) - 1],
 }
 
@@ -138,6 +143,9 @@ APART = {
     "unfolded and folded": lambda m, x: F.fold(F.unfold(x, 3, padding=1), 6, 3, padding=1),
     "attention": lambda m, x: F.scaled_dot_product_attention(x, x, x),
     "zeros beside": lambda m, x: torch.cat([x, x.new_zeros(x.shape[0], 1, 6, 6)], 1),
+    "a grid with a number of each image": lambda m, x: torch.meshgrid(
+        x.mean((1, 2, 3)), m.table[0], indexing="ij"
+    )[0],
     "repeat_interleave": lambda m, x: x.repeat_interleave(3, 0).reshape(-1, 3, 144).sum(1),
 }
 
@@ -167,3 +175,7 @@ def test_the_refused_ones_do_mix(function):
         except RuntimeError:
             return
     assert whole.shape != alone.shape or not torch.allclose(whole, alone, atol=1e-5)
+
+
+def test_every_operator_has_a_rule():
+    assert set(RULES) == set(signatures()) - {"getitem"}  # which is what it is taken from

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from inspect import signature
+from pathlib import Path
 
 import pytest
 
+from irbin.kernels import reference
+from irbin.program.batch import RULES
+from irbin.program.check import RESULTS
+from irbin.program.freeze import SHAPES
 from irbin.program.own import (
     OWN,
     BConv2d,
@@ -15,8 +21,10 @@ from irbin.program.own import (
     binary_weight,
     inner_product,
 )
+from irbin.program.translate import RENAMED
 from irbin.program.types import Node, Ref, TensorType
 from irbin.program.vocabulary import OWN_OPERATORS, signatures
+from irbin.runtime.operators import OWN_OPERATIONS
 
 FLOATS = TensorType("float32", ("N", 6, 4, 4))
 BITS, WEIGHT, SCALE = Ref("bits"), Ref("weight_bits"), Ref("scale_log2")
@@ -33,6 +41,27 @@ def test_every_own_operator_has_a_view_of_its_own_arguments() -> None:
     for operator, view in OWN.items():
         declared = [argument.name for argument in signatures()[operator]]
         assert [field.name for field in fields(view)] == declared, operator
+
+
+FORMAT = Path(__file__).parents[2] / "docs" / "format.md"
+
+
+@pytest.mark.parametrize(
+    ("table", "has_more"),
+    [(OWN, False), (SHAPES, False), (RESULTS, False), (OWN_OPERATIONS, True), (RULES, True)],
+    ids=["view", "shape for torch", "type and bounds", "what runs it", "images apart"],
+)
+def test_every_own_operator_stands_in_every_table(table: dict[str, object], has_more: bool) -> None:
+    assert set(OWN_OPERATORS) <= set(table)
+    assert has_more or set(table) == set(OWN_OPERATORS)
+
+
+@pytest.mark.parametrize("name", OWN_OPERATORS)
+def test_every_own_operator_is_defined_in_numpy_and_in_words(name: str) -> None:
+    arguments = [argument.name for argument in signatures()[name]]
+    assert list(signature(getattr(reference, name)).parameters) == arguments
+    assert f"**`{name}({', '.join(arguments)})`**" in FORMAT.read_text(encoding="utf-8")
+    assert RENAMED[f"irbin.{name}.default"] == name
 
 
 def test_arguments_have_names() -> None:
