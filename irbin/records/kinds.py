@@ -143,18 +143,31 @@ class ShortcutKind:
 
     equation: str
     """Of a convolution f, or of what its shortcut does to x."""
-    edits_graph: bool
-    """Whether the network's forward is rewritten for it."""
+    edit: str = ""
+    """Where the function is that rewrites the traced graph for it, in place, following a plan:
+    `package.module:function`; it gives notes by place. None where nothing is rewritten."""
     n_sums: int = 0
     """Tensors that are added behind every binary convolution."""
 
+    @property
+    def edits_graph(self) -> bool:
+        """Whether the network's forward is rewritten for it."""
+        return bool(self.edit)
+
+    @property
+    def function(self) -> Any:
+        """The function, imported when asked for."""
+        return resolve_name(self.edit)
+
 
 SHORTCUTS: dict[Shortcut, ShortcutKind] = {
-    "none": ShortcutKind("f(x)", edits_graph=False),
-    "bireal": ShortcutKind("f(x) + x", edits_graph=True, n_sums=1),
+    "none": ShortcutKind("f(x)"),
+    "bireal": ShortcutKind("f(x) + x", "irbin.rewriting.shortcuts:add_bireal", n_sums=1),
 }
 
 DOWNSAMPLES: dict[Downsample, ShortcutKind] = {
-    "keep": ShortcutKind("x[::s, ::s]", edits_graph=False),
-    "avgpool": ShortcutKind("mean of s × s pixels of x", edits_graph=True),
+    "keep": ShortcutKind("x[::s, ::s]"),
+    "avgpool": ShortcutKind(
+        "mean of s × s pixels of x", "irbin.rewriting.downsample:average_downsamples"
+    ),
 }

@@ -12,6 +12,7 @@ from typing import cast
 from torch import fx, nn
 
 from irbin.errors import ConvertError
+from irbin.records.plan import Plan
 from irbin.tracing.flow import ADDITIONS, Flow, shape
 from irbin.tracing.signs import function_name
 
@@ -19,7 +20,10 @@ Stride = tuple[int, int]
 """(vertical, horizontal)."""
 
 
-def average_downsamples(traced: fx.GraphModule) -> dict[str, str]:
+def average_downsamples(
+    traced: fx.GraphModule,
+    plan: Plan | None = None,  # noqa: ARG001 - as all have
+) -> dict[str, str]:
     """Puts average pooling in place of every stride on a shortcut, in place on the graph.
 
     A strided 1×1 convolution that is a shortcut gets the pooling in front and loses its stride; a
@@ -27,6 +31,7 @@ def average_downsamples(traced: fx.GraphModule) -> dict[str, str]:
 
     Args:
         traced: from `trace_graph`, of the float network.
+        plan: not used; the graph alone tells what has a stride.
 
     Returns:
         By the place of the shortcut, what was put there.

@@ -20,17 +20,15 @@ from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, BinaryLayer, BinaryLinear, Method
 from irbin.copies import copied, plain_floats
 from irbin.errors import ConvertError
-from irbin.records.kinds import ACTIVATIONS, binarizer_name
+from irbin.records.kinds import ACTIVATIONS, DOWNSAMPLES, SHORTCUTS, ShortcutKind, binarizer_name
 from irbin.records.plan import Decision, LayerRecord, Plan, PlanOptions
 from irbin.rewriting.checks import check_runs
-from irbin.rewriting.downsample import average_downsamples
 from irbin.rewriting.edits import edits_of, graph_to_edit, is_called
 from irbin.rewriting.fastpath import leave_fast_paths
 from irbin.rewriting.further import Edits
 from irbin.rewriting.hidden import hide
 from irbin.rewriting.installed import EditedForward, edited_class
 from irbin.rewriting.network import Network
-from irbin.rewriting.shortcuts import add_bireal
 from irbin.tracing.keeping_sign import as_module
 from irbin.tracing.reparameterize import refuse_fusing
 from irbin.tracing.signs import works_in_place
@@ -71,17 +69,13 @@ def rewrite(network: Network, plan: Plan, *, in_place: bool = False, check: bool
     for decision in plan.decisions:
         _check_fits(module, decision)
     traced, plan = graph_to_edit(module, plan, check)
-    notes = dict[str, str]()
-    if traced is not None and plan.options.downsample == "avgpool":
-        notes |= average_downsamples(traced)
+    notes = _rewritten(traced, plan, DOWNSAMPLES[plan.options.downsample])
     edits = None if traced is None else edits_of(traced, plan)
     _swap_layers(module, plan)
     leave_fast_paths(module)
     _replace_activations(module, traced, plan)
     if traced is not None and edits is not None:
-        if plan.options.shortcut == "bireal":
-            traced = add_bireal(traced, plan)
-            notes = traced.meta["bireal"] | notes
+        notes = _rewritten(traced, plan, SHORTCUTS[plan.options.shortcut]) | notes
         if check:
             _tell_what_went(module, traced, edits)
         install(module, traced, edits)
@@ -92,6 +86,14 @@ def rewrite(network: Network, plan: Plan, *, in_place: bool = False, check: bool
     if check:
         check_runs(module, plan)
     return dataclasses.replace(network, module=module, plan=plan)
+
+
+def _rewritten(traced: fx.GraphModule | None, plan: Plan, kind: ShortcutKind) -> dict[str, str]:
+    """What a kind of shortcuts did to the graph, in place, by the place where it did it."""
+    if traced is None or not kind.edits_graph:
+        return {}
+    notes: dict[str, str] = kind.function(traced, plan)
+    return notes
 
 
 def _check_fits(module: nn.Module, decision: Decision) -> None:

@@ -68,7 +68,7 @@ class _Pair(NamedTuple):
     branch: list[fx.Node]
 
 
-def add_bireal(traced: fx.GraphModule, plan: Plan) -> fx.GraphModule:
+def add_bireal(traced: fx.GraphModule, plan: Plan) -> dict[str, str]:
     """Adds a shortcut round every binary convolution, in place on the graph.
 
     Args:
@@ -76,8 +76,7 @@ def add_bireal(traced: fx.GraphModule, plan: Plan) -> fx.GraphModule:
         plan: which layers are binary.
 
     Returns:
-        `traced`, recompiled; `meta["bireal"]` says for every binary convolution what its shortcut
-        is, or after `none: ` why it has none.
+        For every binary convolution what its shortcut is, or after `none: ` why it has none.
 
     Raises:
         ConvertError: no binary convolution can have a shortcut.
@@ -103,8 +102,7 @@ def add_bireal(traced: fx.GraphModule, plan: Plan) -> fx.GraphModule:
         raise ConvertError(_none_message(notes))
     traced.graph.lint()
     traced.recompile()
-    traced.meta["bireal"] = notes
-    return traced
+    return notes
 
 
 def _is_shortcut_note(note: str) -> bool:
