@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import timm.layers.activations as timm_activations
 import torch
 import torch.nn.functional as F
 from timm.models.nfnet import GammaAct
@@ -24,19 +23,7 @@ from irbin.rewriting.edits import graph_to_edit
 from irbin.sources.folder import load_folder
 from irbin.tracing.trace import trace
 
-LOSING = {
-    "gelu": nn.GELU(),
-    "gelu tanh": nn.GELU("tanh"),
-    "silu": nn.SiLU(),
-    "silu in place": nn.SiLU(inplace=True),
-    "mish": nn.Mish(),
-    "hardswish": nn.Hardswish(),
-    "softshrink": nn.Softshrink(),
-    "timm swish": timm_activations.Swish(),
-    "timm gelu": timm_activations.GELU(),
-    "timm quick gelu": timm_activations.QuickGELU(),
-    "timm hard mish": timm_activations.HardMish(),
-}
+from .conftest import LOSING
 
 
 class Net(nn.Module):

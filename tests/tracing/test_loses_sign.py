@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import pytest
-import timm.layers.activations as timm_activations
 import torch
 from timm.models.nfnet import GammaAct
 from torch import Tensor, nn
 
 from irbin.tracing.loses_sign import loses_sign, whole_activations
 
-LOSING = {
-    "gelu": nn.GELU(),
-    "gelu tanh": nn.GELU("tanh"),
-    "silu": nn.SiLU(),
-    "silu in place": nn.SiLU(inplace=True),
-    "mish": nn.Mish(),
-    "hardswish": nn.Hardswish(),
-    "softshrink": nn.Softshrink(),
-    "timm swish": timm_activations.Swish(),
-    "timm gelu": timm_activations.GELU(),
-    "timm quick gelu": timm_activations.QuickGELU(),
-    "timm hard mish": timm_activations.HardMish(),
-}
+from .conftest import LOSING
+
 OTHERS = [
     nn.ReLU(),
     nn.ReLU6(),

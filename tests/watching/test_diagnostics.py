@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 from torch import nn
 
-from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method, binary_layers
 from irbin.errors import SourceError, TrainingError
 from irbin.records.training import EpochRecord, LayerDiagnostics
@@ -25,32 +24,11 @@ from irbin.watching.diagnostics import (
     write_diagnostics,
 )
 
+from .conftest import Root, conv, linear
+
 MakeNetwork = Callable[..., Network]
 
 ROW = LayerDiagnostics(0, "a.conv", 0.25, 1 / 3, 1.0, 0.5, math.nan, 0.0, math.nan, 1e-7)
-
-
-def linear(n_in: int = 8, n_out: int = 4, method: Method | None = None) -> BinaryLinear:
-    layer = nn.Linear(n_in, n_out, bias=False)
-    return BinaryLinear.from_float(layer, method or Method(), EdePhase())
-
-
-def conv(n_in: int = 2, n_out: int = 4, method: Method | None = None) -> BinaryConv2d:
-    layer = nn.Conv2d(n_in, n_out, 3, padding=1, bias=False)
-    return BinaryConv2d.from_float(layer, method or Method(), EdePhase())
-
-
-class Root(nn.Module):
-    """Calls `layer` as `run` says."""
-
-    def __init__(self, run: Callable[..., torch.Tensor], **parts: nn.Module) -> None:
-        super().__init__()
-        self.run = run
-        for name, part in parts.items():
-            self.add_module(name, part)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.run(self, x)
 
 
 def only(module: nn.Module, images: torch.Tensor, amp: str | None = None) -> LayerDiagnostics:

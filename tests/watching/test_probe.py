@@ -9,34 +9,13 @@ from torch import nn
 
 from irbin.binary.anneal import EdePhase
 from irbin.binary.estimator import ESTIMATORS
-from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method
+from irbin.binary.layers import Method
 from irbin.rewriting.network import Network
 from irbin.watching.probe import probe, usable_radius
 
+from .conftest import Root, conv, linear
+
 MakeNetwork = Callable[..., Network]
-
-
-def linear(n_in: int = 8, n_out: int = 4, method: Method | None = None) -> BinaryLinear:
-    layer = nn.Linear(n_in, n_out, bias=False)
-    return BinaryLinear.from_float(layer, method or Method(), EdePhase())
-
-
-def conv(n_in: int = 2, n_out: int = 4, method: Method | None = None) -> BinaryConv2d:
-    layer = nn.Conv2d(n_in, n_out, 3, padding=1, bias=False)
-    return BinaryConv2d.from_float(layer, method or Method(), EdePhase())
-
-
-class Root(nn.Module):
-    """Calls `layer` as `run` says."""
-
-    def __init__(self, run: Callable[..., torch.Tensor], **parts: nn.Module) -> None:
-        super().__init__()
-        self.run = run
-        for name, part in parts.items():
-            self.add_module(name, part)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.run(self, x)
 
 
 def only(module: nn.Module, images: torch.Tensor, amp: str | None = None) -> dict[str, float]:
