@@ -13,6 +13,7 @@ import pytest
 
 import irbin
 from docs.maintain.architecture import arrows, imports_of, never_imported, room_of, rooms, sources
+from docs.maintain.figures import functions, records_of
 
 ROOT = Path(irbin.__file__).parent
 PAGE = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -128,6 +129,31 @@ def test_functions_stay_under_sixty_lines() -> None:
                 if n_lines > 60:
                     too_long[f"{path.relative_to(ROOT)}:{node.name}"] = n_lines
     assert not too_long
+
+
+OPERATORS = {"bconv2d", "_fake_bconv2d"}
+"""Their parameters are those of an operator that files name."""
+
+
+def test_functions_take_eight_parameters_beside_records() -> None:
+    records = records_of(SOURCES)
+    many = {
+        one.place: one.n_beside_records
+        for path in SOURCES
+        for one in functions(path, str(path.relative_to(ROOT)), records)
+        if one.n_beside_records > 8 and one.place.rpartition(":")[2] not in OPERATORS
+    }
+    assert not many
+
+
+def test_functions_are_five_levels_deep() -> None:
+    deep = {
+        one.place: one.depth
+        for path in SOURCES
+        for one in functions(path, str(path.relative_to(ROOT)))
+        if one.depth > 5
+    }
+    assert not deep
 
 
 def test_nothing_is_printed_outside_the_command_line() -> None:

@@ -1,7 +1,8 @@
 """Weights that a network computes anew at every call become the tensors that they are.
 
 Weight norm, spectral norm and pruning, by torch's hooks or parametrizations: in evaluation mode
-their results depend on weights alone, so a program holds the results.
+their results depend on weights alone, so a program holds the results, as torch computes them. Of
+files, where there is no module to ask, `checkpoints.folding` has the formulas.
 """
 
 from __future__ import annotations

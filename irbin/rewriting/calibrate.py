@@ -98,12 +98,8 @@ def reestimate_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> int:
             norm.train()
         with torch.no_grad(), exact_float32():
             for images in batches:
-                if n_images == 0:  # 0 times an old NaN would still be NaN
-                    for norm in norms.values():
-                        norm.reset_running_stats()
                 n_images += len(images)
-                for norm in norms.values():
-                    norm.momentum = len(images) / n_images
+                _weigh(norms.values(), len(images), n_images)
                 _run(module, images)
     finally:
         for norm, momentum in momenta:
@@ -113,6 +109,14 @@ def reestimate_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> int:
     for name, norm in norms.items():
         _check_finite(name, norm)
     return n_images
+
+
+def _weigh(norms: Iterable[_BatchNorm], n_new: int, n_images: int) -> None:
+    """Gives a batch its share in the statistics; the first one's is all."""
+    for norm in norms:
+        if n_new == n_images:  # 0 times an old NaN would still be NaN
+            norm.reset_running_stats()
+        norm.momentum = n_new / n_images
 
 
 def has_statistics(module: nn.Module) -> bool:
