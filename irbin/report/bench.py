@@ -101,7 +101,7 @@ def nodes_table(record: BenchRecord, width: int) -> Table:
         left_out=("fused into it", "output", "computed by", "of limit %", "GMAC/s"),
         numbers=numbers,
         wrapped=("fused into it",),
-        dim=[len(rows) - 1] if small else (),
+        styles={len(rows) - 1: "dim"} if small else {},
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.bar import Bar
@@ -38,8 +38,7 @@ def fitting_table(
     left_out: Sequence[str],
     numbers: Sequence[str] = (),
     wrapped: Sequence[str] = (),
-    dim: Sequence[int] = (),
-    bold: Sequence[int] = (),
+    styles: Mapping[int, str] | None = None,
     title: str | None = None,
 ) -> Table:
     """A table in irbin's look, at most `width` columns wide.
@@ -51,8 +50,7 @@ def fitting_table(
         left_out: heads that go where there is no room, the first one first.
         numbers: heads of columns that stand to the right.
         wrapped: heads of columns that may be broken between words.
-        dim: positions of rows that matter less.
-        bold: positions of rows that matter more.
+        styles: of rows that matter less or more, by their position: `dim`, `bold`.
         title: above the table.
     """
     least = {
@@ -77,7 +75,7 @@ def fitting_table(
         cells = (cell for head, cell in zip(heads, row, strict=True) if head in shown)
         table.add_row(
             *(Text(cell) if isinstance(cell, str) else cell for cell in cells),
-            style="dim" if i in dim else "bold" if i in bold else None,
+            style=(styles or {}).get(i),
         )
     return table
 

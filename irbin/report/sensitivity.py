@@ -95,7 +95,7 @@ def path_table(record: Sensitivity, width: int) -> Table:
         width,
         left_out=("front", "≈ ms", "loss"),
         numbers=numbers,
-        bold=() if record.proposal is None else (len(record.path),),
+        styles={} if record.proposal is None else {len(record.path): "bold"},
     )
 
 
