@@ -34,6 +34,10 @@ MODES = (
     Mode("in inference mode", False, torch.inference_mode),
     Mode("in training", True, torch.enable_grad),
 )
+_EVALUATION = Mode("in evaluation with gradients", False, torch.enable_grad)
+"""The recorded run's own mode."""
+_FEW = 2
+"""Images that tell as much as all, in half the time."""
 
 
 def check_latent_weights_are_private(
@@ -41,7 +45,8 @@ def check_latent_weights_are_private(
 ) -> None:
     """Runs a converted network in every mode, with its latent weights and with NaN in their place.
 
-    Where evaluation answers the same with NaN as it did with gradients, one run is enough.
+    Where evaluation answers the same with NaN as it did with gradients, one run is enough. Of more
+    than two images the first two are looked at.
 
     Args:
         probe: a copy of the network; its hooks on `layers` are removed, its buffers change.
@@ -56,6 +61,10 @@ def check_latent_weights_are_private(
     for layer in binary.values():
         layer._forward_pre_hooks.clear()
         layer._forward_hooks.clear()
+    few = x[:_FEW]
+    with_few = _answers(probe, few, _EVALUATION) if len(x) > _FEW else None
+    if with_few is not None:
+        x, known = few, with_few
     for mode in MODES:
         if not mode.training and not _differs(probe, list(binary.values()), x, mode, known):
             continue
