@@ -51,6 +51,13 @@ class Group:
             dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return tensor
 
+    def least(self, numbers: list[int]) -> list[int]:
+        """The smallest of every process's numbers, place by place."""
+        if self.size == 1:
+            return numbers
+        highest = self.max(-torch.tensor(numbers, dtype=torch.int64, device=self.device))
+        return [-number for number in highest.tolist()]
+
     def any(self, flag: bool) -> bool:
         """Whether `flag` is true in any process."""
         if self.size == 1:
@@ -203,12 +210,22 @@ _NUMBERED = ("cuda", "xpu")
 def _own(device: str, local_rank: int) -> str:
     """The device of a process with that number on its machine.
 
-    A process that is shown a single GPU takes it: Slurm's `--gpus-per-task=1` hides the others.
+    Slurm's `--gpus-per-task` may show each process its own GPUs alone: then any of them is free.
+
+    Raises:
+        UsageError: there are more processes than GPUs.
     """
     kind = device.partition(":")[0]
     if kind not in _NUMBERED:
         return kind
-    return f"{kind}:{0 if torch.get_device_module(kind).device_count() == 1 else local_rank}"
+    n_gpus = torch.get_device_module(kind).device_count()
+    if n_gpus > 1 and local_rank >= n_gpus and "SLURM_GPUS_PER_TASK" not in os.environ:
+        raise UsageError(
+            f"expected a GPU for each process of this machine, got process {local_rank + 1} where "
+            f"it sees {n_gpus} GPUs: start {n_gpus} a machine (`torchrun --nproc-per-node "
+            f"{n_gpus}`), or let Slurm give each its own (`srun --gpus-per-task=1`)"
+        )
+    return f"{kind}:{local_rank % max(1, n_gpus)}"
 
 
 def _explain(error: RuntimeError) -> None:

@@ -18,6 +18,7 @@ def test_alone_nothing_is_exchanged() -> None:
         assert exchange(tensor) is tensor
     assert ALONE.any(True)
     assert not ALONE.any(False)
+    assert ALONE.least([3, 1]) == [3, 1]
     ALONE.wait()
     assert ALONE.is_first
     assert not Group(1, 2).is_first
@@ -129,6 +130,30 @@ def test_a_process_that_is_shown_one_gpu_takes_it(
     monkeypatch.setattr(getattr(torch, kind), "device_count", lambda: 1)
     with joined(kind) as group:
         assert str(group.device) == f"{kind}:0"
+
+
+@pytest.mark.parametrize(
+    ("local_rank", "device"), [("0", "cuda:0"), ("1", "cuda:1"), ("5", "cuda:1")]
+)
+def test_a_process_that_is_shown_several_takes_one(
+    local_rank: str, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm's --gpus-per-task=2: any of them is its own."""
+    FakeGroup(monkeypatch)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("SLURM_GPUS_PER_TASK", "2")
+    monkeypatch.setenv("LOCAL_RANK", local_rank)
+    with joined("cuda") as group:
+        assert str(group.device) == device
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeGroup(monkeypatch)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("SLURM_GPUS_PER_TASK", raising=False)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(UsageError, match=r"^expected a GPU .* process 3 where it sees 2 GPUs: st"):
+        joined("cuda").__enter__()
 
 
 @pytest.mark.parametrize(

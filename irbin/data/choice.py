@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,9 @@ from irbin.data.streamed import common_size
 from irbin.errors import UsageError
 from irbin.launch import launched
 from irbin.records.options import DataOptions
+
+Least = Callable[[list[int]], list[int]]
+"""Given what this process has of each, the least that one of all processes has."""
 
 _SHARE = 4
 """`auto` takes at most one part in this many of what is free."""
@@ -41,8 +45,9 @@ def choose(
     options: DataOptions,
     device: torch.device,
     world_size: int,
+    least: Least = list,
 ) -> Choice:
-    """Where both splits are kept.
+    """Where both splits are kept: the same in all processes, which would draw others elsewhere.
 
     Raises:
         UsageError: a cache was asked for that is not possible.
@@ -63,18 +68,24 @@ def choose(
         return refuse(options, UNEVEN)
     n_bytes = len(training) * math.prod(size)
     n_bytes += len(validation) * math.prod(training.preprocessing.input_size)
-    return _fit(options, n_bytes, native, device, world_size)
+    return _fit(options, n_bytes, native, device, world_size, least)
 
 
 def _fit(
-    options: DataOptions, n_bytes: int, native: bool, device: torch.device, world_size: int
+    options: DataOptions,
+    n_bytes: int,
+    native: bool,
+    device: torch.device,
+    world_size: int,
+    least: Least = list,
 ) -> Choice:
     """The first place with room: `auto` leaves most of it free, who asks for one may fill it."""
     on_cuda = device.type == "cuda"
     # every process holds all images, first in RAM, which those of one machine share
     launch = launched()
     ram = free_bytes() // (launch.local_size if launch.size == world_size else world_size)
-    room = {"device": free_bytes(device) if on_cuda else 0, "ram": ram}
+    on_device, ram = least([free_bytes(device) if on_cuda else 0, ram])
+    room = {"device": on_device, "ram": ram}
     if ram:  # else the system does not tell
         room["device"] = min(room["device"], _SHARE * ram)
     if options.cache == "auto":

@@ -9,7 +9,7 @@ import torch
 
 from irbin.data.batches import Images, Loader, Stream
 from irbin.data.cached import CachedLoader, decode
-from irbin.data.choice import UNEVEN, Choice, choose, in_words, refuse
+from irbin.data.choice import UNEVEN, Choice, Least, choose, in_words, refuse
 from irbin.data.images import eval_transform, fit_transform, native_transform
 from irbin.data.order import IN_ORDER, Feed
 from irbin.data.streamed import StreamedLoader, UnevenImagesError
@@ -47,6 +47,7 @@ def make_loaders(
     options: DataOptions,
     feed: Feed,
     report: Report | None = None,
+    least: Least = list,
 ) -> tuple[Loader, Loader]:
     """The loaders of a run, cached as `options.cache` says; `why` of both says what was chosen.
 
@@ -56,12 +57,15 @@ def make_loaders(
         options: batch size, workers, cache.
         feed: to whom; in training for the first of the two alone.
         report: called while images are decoded.
+        least: over all processes, of the memory that each has.
 
     Raises:
         UsageError: a cache was asked for that is not possible, or too few images for one step.
         DataError: an image that cannot be decoded.
     """
-    choice = choose(training, validation, options, torch.device(feed.device), feed.world_size)
+    choice = choose(
+        training, validation, options, torch.device(feed.device), feed.world_size, least
+    )
     if choice.where:
         try:
             assert isinstance(training, Images)

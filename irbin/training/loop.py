@@ -144,7 +144,7 @@ def _prepare(
     network.module.to(group.device)
     n_steps = len(train) // recipe.grad_accum_steps
     recipe, path = decide(
-        recipe, network.module, shape, n_steps * recipe.epochs, group.device, asked
+        recipe, network.module, shape, n_steps * recipe.epochs, group.device, asked, group
     )
     run = make_run(
         network,

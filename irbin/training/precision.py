@@ -21,9 +21,11 @@ from irbin.binary.held import held_weights
 from irbin.errors import TrainingError
 from irbin.evaluation.modes import autocast, evaluating
 from irbin.messages import first_line
+from irbin.processes import ALONE, Group
 from irbin.recipes.recipe import Recipe
 from irbin.records.options import SMALL_SIDE
 from irbin.training.cut_off import made_anew
+from irbin.training.sync_norm import unsynchronized
 
 _log = logging.getLogger("irbin")
 _Amp = Literal["bfloat16", "float16", "off"]
@@ -39,8 +41,11 @@ def decide(
     n_steps: int,
     device: torch.device,
     asked: Recipe | None = None,
+    group: Group = ALONE,
 ) -> tuple[Recipe, str]:
     """The recipe without `auto`, and the sentence that says which path runs and why.
+
+    The same in all processes: what one of them cannot do none does.
 
     Args:
         recipe: as resolved from files and flags.
@@ -49,11 +54,16 @@ def decide(
         n_steps: steps of the whole run.
         device: where it trains.
         asked: the recipe before a run that goes on filled it in; None where it is the same.
+        group: the processes that train together.
     """
     asked = recipe if asked is None else asked
     amp, why_amp = _amp(recipe, module, image_shape, device, _by_whom(asked.amp))
     last, why_last = _channels_last(recipe, module, device, _by_whom(asked.channels_last))
     compiled, why_compile = _compile(recipe, n_steps, device, _by_whom(asked.compile))
+    if group.any(amp == "off") and amp != "off":
+        amp, why_amp = "off", f"float32 ({_ELSEWHERE})"
+    if group.any(not compiled) and compiled:
+        compiled, why_compile = False, f"not compiled ({_ELSEWHERE})"
     chosen = replace(recipe, amp=amp, channels_last=last, compile=compiled)
     return chosen, f"training in {why_amp}, {why_last}, {why_compile}"
 
@@ -69,6 +79,7 @@ def _by_whom(asked: bool | str) -> str:
 
 
 _ASKED = "asked for"
+_ELSEWHERE = "another process cannot do otherwise"
 
 
 def keep_gradients_channels_last(module: nn.Module) -> None:
@@ -152,7 +163,8 @@ def compiled(
             module.zero_grad()  # a gradient in a graph's memory bars the next pass (torch 169545)
 
     try:
-        made_anew(passes)
+        with unsynchronized():  # may fail, or be done again, in this process alone
+            made_anew(passes)
     except Exception as error:  # dynamo, inductor, a compiler: each raises its own
         _refuse_or_tell(error, required, "the network is trained")
         return module

@@ -98,6 +98,7 @@ def open_loaders(
             accumulation=recipe.grad_accum_steps,
         ),
         report=partial(stage, "decoding images"),
+        least=group.least,
     )
     if train.batch_size < 2:
         raise UsageError(

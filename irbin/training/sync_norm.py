@@ -2,15 +2,21 @@
 
 torch's `SyncBatchNorm` refuses CPU tensors. Ours sums Σx, Σx² and counts over the processes, with
 gradients through the sums, so that several processes compute what one with all images would.
+
+torch.compile leaves both out of what it compiles, and so its warm-up can do without exchanging
+anything (`unsynchronized`): it may fail, or be done again, in one process alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 import torch.distributed.nn.functional as differentiable
-from timm.layers import BatchNormAct2d, convert_sync_batchnorm
+import torch.nn.functional as functional
+from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -28,6 +34,9 @@ def synchronized(module: nn.Module, group: Group) -> nn.Module:
         return module
     if group.device.type != "cpu":
         converted: nn.Module = convert_sync_batchnorm(module)
+        for norm in converted.modules():
+            if isinstance(norm, nn.SyncBatchNorm) and not isinstance(norm, _OnGpu):
+                norm.__class__ = type(type(norm).__name__, (_OnGpu, type(norm)), {})
         return converted
     for part in module.modules():
         if isinstance(part, _BatchNorm) and not isinstance(part, _OnCpu):
@@ -36,12 +45,55 @@ def synchronized(module: nn.Module, group: Group) -> nn.Module:
     return module
 
 
+@contextmanager
+def unsynchronized() -> Iterator[None]:
+    """Within, each process computes with its own batch alone, and exchanges nothing."""
+    global _is_alone
+    before, _is_alone = _is_alone, True
+    try:
+        yield
+    finally:
+        _is_alone = before
+
+
+_is_alone = False
+
+
+def _of_own_batch(norm: _BatchNorm, x: Tensor) -> Tensor:
+    """Maps (batch, channels, …) to the same shape, with the batch's own statistics."""
+    y = functional.batch_norm(
+        x, None, None, norm.weight, norm.bias, training=True, momentum=0.0, eps=norm.eps
+    )
+    return _activated(norm, y)
+
+
+def _activated(norm: _BatchNorm, y: Tensor) -> Tensor:
+    """timm's have an activation in their own forward."""
+    if hasattr(norm, "act"):
+        parts = cast(Any, norm)
+        return cast(Tensor, parts.act(parts.drop(y)))
+    return y
+
+
+class _OnGpu(nn.SyncBatchNorm):
+    """torch's, or timm's, which torch.compile does not look into."""
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch's gap
+    def forward(self, x: Tensor) -> Tensor:
+        if _is_alone and self.training:
+            return _of_own_batch(self, x)
+        return super().forward(x)
+
+
 class _OnCpu(_BatchNorm):
     """What a batch norm becomes; maps (batch, channels, …) to the same shape."""
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch's gap
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
+        if _is_alone:
+            return _of_own_batch(self, x)
         wide = x.float()
         axes = [0, *range(2, x.dim())]
         count = torch.full((1,), x.numel() / x.shape[1], dtype=torch.float32)
@@ -57,10 +109,7 @@ class _OnCpu(_BatchNorm):
             scale, shift = scale * self.weight, shift * self.weight + self.bias
         shape = [1, -1, *[1] * (x.dim() - 2)]
         y = (wide * scale.view(shape) + shift.view(shape)).to(x.dtype)
-        if isinstance(self, BatchNormAct2d):  # timm's has these in its own forward
-            parts = cast(Any, self)
-            y = parts.act(parts.drop(y))
-        return y
+        return _activated(self, y)
 
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
         """Moves the running statistics, as torch does."""

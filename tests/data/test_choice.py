@@ -46,3 +46,16 @@ def test_the_processes_of_a_machine_share_its_ram(
 
 def test_who_asks_for_a_cache_may_fill_the_memory() -> None:
     assert _fit(DataOptions(cache="ram"), RAM, True, CUDA, 1) == Choice("ram", True)
+
+
+@pytest.mark.parametrize(
+    ("others", "where"), [([GPU, RAM], "device"), ([0, RAM], "ram"), ([0, RAM - 1], "")]
+)
+def test_all_processes_choose_as_the_one_with_least(others: list[int], where: str) -> None:
+    """What each has free at that moment differs, and other places draw other augmentations."""
+
+    def least(own: list[int]) -> list[int]:
+        assert own == [GPU, RAM]
+        return [min(pair) for pair in zip(own, others, strict=True)]
+
+    assert _fit(DataOptions(), RAM // 4, False, CUDA, 1, least).where == where

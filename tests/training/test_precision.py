@@ -280,6 +280,19 @@ class OtherFellBack(Group):
         return True
 
 
+def test_what_one_process_cannot_do_none_does(
+    auto: Recipe, make_network: MakeNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that computes in another type, or waits for others that do not compile, never ends."""
+    set_machine(monkeypatch, bfloat16=True, compiler="")
+    module = make_network().module
+    chosen, why = decide(auto, module, SHAPE, 5000, CPU, group=OtherFellBack())
+    assert (chosen.amp, chosen.compile) == ("off", False)
+    assert why.count("(another process cannot do otherwise)") == 2
+    chosen, why = decide(auto, module, SHAPE, 5000, CPU, group=ALONE)
+    assert (chosen.amp, chosen.compile) == ("bfloat16", True)
+
+
 def test_where_one_process_cannot_compile_none_does(
     auto: Recipe,
     make_network: MakeNetwork,
