@@ -51,7 +51,9 @@ def calibrate(
     )
     n_batches = max(n_images // loader.batch_size, 1)
     batches = counted_images(islice(loader, n_batches), n_images, report)
-    some = next(batches)
+    some = next(batches, None)
+    if some is None:
+        return
     with counting_signs(network.module) as counts:
         n_seen = reestimate_batch_norm(network.module, chain([some], batches))
     check_signs(network.module, counts, n_seen, some)
