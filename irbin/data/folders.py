@@ -118,7 +118,7 @@ def _read_map(class_map: str, place: str) -> dict[str, int]:
         is_there = any(path.exists() for path in (Path(class_map), Path(place) / class_map))
         got = first_line(error) if is_there else "no such file"
         raise DataError(
-            f"`--class-map`: expected a file with one class name a line, got {class_map}: {got}"
+            f"`class_map=`: expected a file with one class name a line, got {class_map}: {got}"
         ) from error
     return {name: number for name, number in numbers.items() if name}
 

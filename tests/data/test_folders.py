@@ -130,5 +130,5 @@ def test_a_class_map_that_cannot_be_read_is_named(
 ) -> None:
     if content is not None:
         (root / "map.txt").write_bytes(content)
-    with pytest.raises(DataError, match=rf"^`--class-map`: expected a file .*map\.txt: {why}"):
+    with pytest.raises(DataError, match=rf"^`class_map=`: expected a file .*map\.txt: {why}"):
         opened(root, class_map=str(root / "map.txt"))

@@ -205,7 +205,7 @@ def test_without_a_strided_shortcut_it_is_an_error(build) -> None:
         average_downsamples(traced)
     assert str(raised.value) == (
         '`downsample="avgpool"`: expected a shortcut with a stride, a 1×1 convolution or a slice, '
-        "but the network has none; use `downsample=keep`"
+        "but the network has none; use `downsample='keep'`"
     )
 
 
