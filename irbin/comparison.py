@@ -8,9 +8,9 @@ from irbin.data import check_classes, eval_loader, open_dataset
 from irbin.errors import UsageError
 from irbin.evaluation.agreement import compare as compare_batches
 from irbin.records.options import DataOptions, SourceOptions
+from irbin.records.progress import OnProgress
 from irbin.records.results import Agreement
 from irbin.rewriting.calibrate import counted_images
-from irbin.rewriting.conversion import Progress
 from irbin.runtime.model import PackedModel
 from irbin.runtime.model import load as load_packed
 from irbin.sources.opened import Source, open_network
@@ -22,7 +22,7 @@ def compare(
     *,
     data: DataOptions,
     source_options: SourceOptions | None = None,
-    report: Progress | None = None,
+    report: OnProgress | None = None,
 ) -> Agreement:
     """Packed against trained: flipped bits, equal top-1, and why each difference came about.
 

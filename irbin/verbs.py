@@ -28,10 +28,11 @@ from irbin.recipes.request import asked
 from irbin.records.json import to_json
 from irbin.records.options import DataOptions, FloatDtype, SourceOptions, SourceRecord
 from irbin.records.plan import Plan
+from irbin.records.progress import OnProgress
 from irbin.records.results import Evaluation, ExportRecord
 from irbin.records.training import RunRecord
 from irbin.rewriting.checks import at_size
-from irbin.rewriting.conversion import Progress, as_recipe_says, conversion_line, make_binary
+from irbin.rewriting.conversion import as_recipe_says, conversion_line, make_binary
 from irbin.rewriting.network import Network
 from irbin.runs.folder import refuse_existing_run
 from irbin.runs.listener import Listener, Stage, Told, ignore
@@ -232,7 +233,7 @@ def evaluate(
     device: str = "cpu",
     channels_last: bool = False,
     amp: str | None = None,
-    report: Progress | None = None,
+    report: OnProgress | None = None,
 ) -> Evaluation:
     """Accuracy on every image of the validation split.
 

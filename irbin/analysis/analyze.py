@@ -11,25 +11,25 @@ from torch import Tensor
 
 from irbin.analysis.budget import check_reachable, evenly, front, longest, rank, spend
 from irbin.analysis.choices import Choices, choices
-from irbin.analysis.measure import Batches, Measured, Meter, draw
+from irbin.analysis.measure import Batches, LossMeter, Measured, draw
 from irbin.data import check_classes, open_dataset
 from irbin.errors import UsageError
 from irbin.processes import open_device
 from irbin.recipes.file import plan_options
-from irbin.records.knob import knobs_of, taken
-from irbin.records.options import DataOptions, SourceOptions
-from irbin.records.sensitivity import (
+from irbin.records.analysis import (
+    Analysis,
     AnalysisOptions,
     Budget,
     BudgetKind,
-    LayerSensitivity,
+    LayerAnalysis,
     PathPoint,
     Proposal,
     Ranking,
-    Sensitivity,
 )
+from irbin.records.knob import knobs_of, taken
+from irbin.records.options import DataOptions, SourceOptions
+from irbin.records.progress import OnProgress
 from irbin.rewriting.calibrate import has_statistics
-from irbin.rewriting.conversion import Progress
 from irbin.rewriting.network import Network
 from irbin.rewriting.rewrite import rewrite
 from irbin.sources.feeding import warn_of_guess
@@ -43,9 +43,9 @@ def analyze(
     data: DataOptions,
     source_options: SourceOptions | None = None,
     device: str = "cpu",
-    report: Progress | None = None,
+    report: OnProgress | None = None,
     **options: Any,
-) -> Sensitivity:
+) -> Analysis:
     """Binarizes one layer at a time, ranks by loss for what is saved, and proposes a plan.
 
     Nothing is trained: each network is the float one with some layers binary and batch norm
@@ -83,7 +83,7 @@ def analyze(
     rewrite(network, space.full)  # everything binary runs as planned, and so does any part of it
     sample, calibration = _images(network, data, asked, device)
     found = _Findings()
-    meter = Meter(network, space, sample, calibration)
+    meter = LossMeter(network, space, sample, calibration)
     interrupted = False
     try:
         _measure(meter, found, budget, asked.points, report)
@@ -91,7 +91,7 @@ def analyze(
         if not found.layers:
             raise
         interrupted = True
-    return Sensitivity(
+    return Analysis(
         source=name_of(source),
         by=asked.by,
         ranked_by=_ranked_by(budget),
@@ -114,7 +114,7 @@ UNTRAINED = "the network has no trained weights: what is measured here says noth
 class _Findings:
     """What has been measured so far."""
 
-    layers: list[LayerSensitivity] = field(default_factory=list)
+    layers: list[LayerAnalysis] = field(default_factory=list)
     path: list[PathPoint] = field(default_factory=list)
     proposal: Proposal | None = None
     unmet: str = ""
@@ -160,7 +160,11 @@ def _images(
 
 
 def _measure(
-    meter: Meter, found: _Findings, budget: Budget | None, points: int, report: Progress | None
+    meter: LossMeter,
+    found: _Findings,
+    budget: Budget | None,
+    points: int,
+    report: OnProgress | None,
 ) -> None:
     """Fills `found`, in place: every group alone, the way along the ranking, the proposal."""
     space = meter.choices
@@ -178,7 +182,7 @@ def _measure(
     base = measure(())
     found.path.append(_point(space, (), base))
     for name in space.groups:
-        found.layers.append(_sensitivity(space, name, measure([name]), base))
+        found.layers.append(_layer_analysis(space, name, measure([name]), base))
     ranking = rank(found.layers, _ranked_by(budget))
     order = [layer.name for layer in ranking]
     lengths = evenly([max(layer.bytes_saved, 0) for layer in ranking], points)
@@ -212,9 +216,9 @@ def _within(
     return order[:n]
 
 
-def _sensitivity(space: Choices, name: str, measured: Measured, base: Measured) -> LayerSensitivity:
+def _layer_analysis(space: Choices, name: str, measured: Measured, base: Measured) -> LayerAnalysis:
     increase, error = measured.increase(base)
-    return LayerSensitivity(
+    return LayerAnalysis(
         name,
         space.groups[name],
         measured.loss,

@@ -11,16 +11,16 @@ from collections.abc import Callable, Collection, Sequence
 
 from irbin.analysis.choices import Choices
 from irbin.errors import UsageError
-from irbin.records.sensitivity import Budget, LayerSensitivity, Ranking
+from irbin.records.analysis import Budget, LayerAnalysis, Ranking
 
 
-def rank(found: Sequence[LayerSensitivity], by: Ranking) -> tuple[LayerSensitivity, ...]:
+def rank(found: Sequence[LayerAnalysis], by: Ranking) -> tuple[LayerAnalysis, ...]:
     """Least loss for what is saved first; what saves nothing or has no finite loss comes last.
 
     A loss that fell counts as unchanged: that much is noise of the sample.
     """
 
-    def key(layer: LayerSensitivity) -> tuple[float, float]:
+    def key(layer: LayerAnalysis) -> tuple[float, float]:
         saved = layer.seconds_saved if by == "time" else layer.bytes_saved
         if saved <= 0 or not math.isfinite(layer.loss_increase):
             return math.inf, layer.loss_increase if math.isfinite(layer.loss_increase) else math.inf

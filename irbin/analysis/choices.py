@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from irbin.analysis.rules import keep_rules
 from irbin.planning.estimate import estimate
 from irbin.planning.plan import make_plan
+from irbin.records.analysis import Grouping
 from irbin.records.plan import LayerGraph, Plan, PlanOptions
-from irbin.records.sensitivity import Grouping
 
 
 @dataclass(frozen=True)

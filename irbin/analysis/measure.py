@@ -35,7 +35,7 @@ SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What one network did on the sample. Made by `Meter`."""
+    """What one network did on the sample. Made by `LossMeter`."""
 
     losses: Tensor
     """Cross-entropy of every image, nats; float64 (n_images,)."""
@@ -87,7 +87,7 @@ def draw(
     return list(islice(loader, n_batches))
 
 
-class Meter:
+class LossMeter:
     """Measures every choice of groups once, however often it is asked for.
 
     Args:

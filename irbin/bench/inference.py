@@ -21,14 +21,12 @@ from irbin.records.bench import BenchEntry, BenchRecord, Latency, NodeTiming, Ti
 from irbin.records.knob import taken
 from irbin.records.options import FloatMath, SourceOptions, SourceRecord
 from irbin.rewriting.network import Network
+from irbin.runs.listener import Stage
 from irbin.runtime.model import PackedModel
 from irbin.runtime.profile import overhead, profile
 from irbin.sources.opened import Source, is_packed, name_of, open_any
 from irbin.sources.spec import build
 from irbin.verbs import convert
-
-Report = Callable[[str, int, int], None]
-"""Told of a stage, rounds done and rounds in all."""
 
 PACKED, FLOAT = "packed", "float"
 MEMORY_PROGRAM = "irbin.bench.memory"
@@ -41,7 +39,7 @@ def benchmark(
     batch_size: int = 1,
     against: Sequence[str] = (),
     float_math: FloatMath = "float32",
-    report: Report | None = None,
+    report: Stage | None = None,
     **options: Any,
 ) -> BenchRecord:
     """Times a packed network, its nodes, its float network, and other runtimes on that.
@@ -126,7 +124,7 @@ def _calls(
     against: Sequence[str],
     n_threads: int,
     notes: list[str],
-    report: Report | None,
+    report: Stage | None,
 ) -> tuple[dict[str, Callable[[], object]], dict[str, str]]:
     """What is timed, by name, and the version of what runs it."""
     calls: dict[str, Callable[[], object]] = {PACKED: lambda: model(images)}
@@ -160,7 +158,7 @@ def _bound(run: Callable[[Tensor], object], images: Tensor) -> Callable[[], obje
 
 
 def _peaks(
-    source: Source | PackedModel, batch_size: int, n_threads: int, report: Report | None
+    source: Source | PackedModel, batch_size: int, n_threads: int, report: Stage | None
 ) -> dict[str, int | None]:
     """Peak memory of the packed and the float network, each in a process of its own."""
     if not is_packed(source):
@@ -206,7 +204,7 @@ def _record(
     )
 
 
-def _stage(report: Report | None, name: str) -> Callable[[int, int], None] | None:
+def _stage(report: Stage | None, name: str) -> Callable[[int, int], None] | None:
     if report is None:
         return None
     tell = report

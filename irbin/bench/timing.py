@@ -21,6 +21,7 @@ import torch
 from irbin.hardware import n_cores, processor
 from irbin.kernels import native
 from irbin.records.bench import Latency, Machine
+from irbin.records.progress import OnProgress
 from irbin.version import __version__
 
 CALLS_A_TURN = 4
@@ -28,12 +29,9 @@ CALLS_A_TURN = 4
 PAUSE = 0.02
 """Seconds before each turn: threads of the one before may still spin, waiting for work."""
 
-Report = Callable[[int, int], None]
-"""Told of rounds done and rounds in all."""
-
 
 def interleaved(
-    calls: Mapping[str, Callable[[], object]], n_runs: int, report: Report | None = None
+    calls: Mapping[str, Callable[[], object]], n_runs: int, report: OnProgress | None = None
 ) -> dict[str, Latency]:
     """How long each call takes, in turns.
 

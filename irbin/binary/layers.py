@@ -24,7 +24,7 @@ from irbin.binary.spread import inverse_spread
 from irbin.errors import ConvertError
 from irbin.records.kinds import estimator_of_weights
 
-Padding4 = tuple[int, int, int, int]
+Border = tuple[int, int, int, int]
 """(left, right, top, bottom), the order of `torch.nn.functional.pad`."""
 
 
@@ -257,7 +257,7 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):
             new.source_epsilon = float(vars(layer)["eps"])
         return new.train(layer.training)
 
-    def border(self, height: int, width: int) -> Padding4:
+    def border(self, height: int, width: int) -> Border:
         """Padding (left, right, top, bottom) of an input of that height and width."""
         if self.padding_rule == "fixed":
             # torch keeps it per side for every padding, strings included; last axis first

@@ -18,16 +18,16 @@ from irbin.cli.record_flags import Flags
 from irbin.cli.source_options import SourceFlags
 from irbin.errors import PlanError, UsageError
 from irbin.files import check_place, write_file
+from irbin.records.analysis import Analysis, AnalysisOptions
 from irbin.records.json import to_json
-from irbin.records.sensitivity import AnalysisOptions, Sensitivity
-from irbin.report.picture import check_picture, picture
-from irbin.report.sensitivity import (
+from irbin.report.analysis import (
+    analysis_heading,
     convert_line,
     path_table,
     proposal_line,
     ranking_table,
-    sensitivity_heading,
 )
+from irbin.report.picture import check_picture, picture
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
@@ -107,9 +107,9 @@ def parse_bytes(text: str) -> int:
     return int(float(found[1]) * _UNITS[found[2]])
 
 
-def _print(record: Sensitivity, json_to: str | None) -> None:
+def _print(record: Analysis, json_to: str | None) -> None:
     screen = results(json_to)
-    say(screen, sensitivity_heading(record), style="bold")
+    say(screen, analysis_heading(record), style="bold")
     screen.print(ranking_table(record, screen.width))
     if len(record.path) > 1:
         screen.print()
@@ -120,7 +120,7 @@ def _print(record: Sensitivity, json_to: str | None) -> None:
         say(screen, proposal_line(record.proposal), style="bold")
 
 
-def _end(record: Sensitivity) -> None:
+def _end(record: Analysis) -> None:
     """Leaves with an error where the user did not get what was asked for.
 
     Raises:

@@ -20,11 +20,11 @@ from irbin.cli.demo import JOURNEY
 from irbin.cli.flags import docstring, reflow
 from irbin.files import write_file
 from irbin.recipes.recipe import Recipe
+from irbin.records.analysis import AnalysisOptions
 from irbin.records.bench import TimingOptions
 from irbin.records.knob import knobs_of
 from irbin.records.options import DataOptions, SourceOptions
 from irbin.records.plan import PlanOptions
-from irbin.records.sensitivity import AnalysisOptions
 
 GENERAL = "Options"
 HEAD = """\

@@ -14,9 +14,7 @@ from irbin.data.images import eval_transform, fit_transform, native_transform
 from irbin.data.order import IN_ORDER, Feed
 from irbin.data.streamed import StreamedLoader, UnevenImagesError
 from irbin.records.options import DataOptions
-
-Report = Callable[[int, int], None]
-"""Called with images decoded and images in all."""
+from irbin.records.progress import OnProgress
 
 
 def eval_loader(dataset: Images | Stream, options: DataOptions, feed: Feed = IN_ORDER) -> Loader:
@@ -46,7 +44,7 @@ def make_loaders(
     validation: Images | Stream,
     options: DataOptions,
     feed: Feed,
-    report: Report | None = None,
+    report: OnProgress | None = None,
     least: Least = list,
 ) -> tuple[Loader, Loader]:
     """The loaders of a run, cached as `options.cache` says; `why` of both says what was chosen.
@@ -86,7 +84,7 @@ def _cached(
     options: DataOptions,
     choice: Choice,
     feed: Feed,
-    report: Report | None,
+    report: OnProgress | None,
 ) -> tuple[Loader, Loader]:
     total = len(training) + len(validation)
 

@@ -20,7 +20,7 @@ Border = tuple[int, int, int, int]
 """(left, right, top, bottom)."""
 
 
-class Geometry(NamedTuple):
+class ConvGeometry(NamedTuple):
     """How a convolution walks over its input."""
 
     border: Callable[[int, int], Border]
@@ -128,7 +128,7 @@ class PackedConv2d(PackedLayer):
         scale: Tensor,
         bias: Tensor | None,
         threshold: Tensor | None,
-        geometry: Geometry,
+        geometry: ConvGeometry,
         *,
         keep_scale: bool,
     ) -> None:
@@ -191,7 +191,7 @@ class UnpackedLayer(FrozenLayer):
         signs: Tensor,
         scale: Tensor,
         bias: Tensor | None,
-        geometry: Geometry | None,
+        geometry: ConvGeometry | None,
         *,
         keep_scale: bool,
     ) -> None:
@@ -211,7 +211,7 @@ class UnpackedLayer(FrozenLayer):
         return F.conv2d(x, weight, self.bias, stride, (top, left), dilation, groups)
 
 
-def pad(x: Tensor, geometry: Geometry) -> tuple[Tensor, Border]:
+def pad(x: Tensor, geometry: ConvGeometry) -> tuple[Tensor, Border]:
     """The input with every padding done but zeros, and the zero padding left to do."""
     border = geometry.border(x.shape[-2], x.shape[-1])
     if geometry.padding_mode == "zeros":

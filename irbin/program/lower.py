@@ -22,7 +22,13 @@ from irbin.binary.layers import BinaryConv2d, BinaryLinear, binary_layers
 from irbin.copies import copied, plain_floats, scripted_parts
 from irbin.errors import LowerError
 from irbin.messages import with_class
-from irbin.program.freeze import FrozenLayer, Geometry, PackedConv2d, PackedLinear, UnpackedLayer
+from irbin.program.freeze import (
+    ConvGeometry,
+    FrozenLayer,
+    PackedConv2d,
+    PackedLinear,
+    UnpackedLayer,
+)
 from irbin.program.kept_signs import take_signs_of_inputs
 from irbin.program.lowered import Lowered
 from irbin.program.place import line_in, place_of_error
@@ -147,7 +153,7 @@ def _frozen_weights(name: str, layer: BinaryConv2d | BinaryLinear) -> FrozenLaye
     keep_scale, threshold = not layer.has_exponents, layer.threshold
     geometry = None
     if isinstance(layer, BinaryConv2d):
-        geometry = Geometry(
+        geometry = ConvGeometry(
             layer.border, layer.padding_mode, layer.stride, layer.dilation, layer.groups
         )
     try:

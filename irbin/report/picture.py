@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from irbin.errors import UsageError
-from irbin.records.sensitivity import PathPoint, Proposal, Sensitivity
+from irbin.records.analysis import Analysis, PathPoint, Proposal
 from irbin.report.units import bare_percent, byte_size
 
 FORMATS = (".png", ".svg")
@@ -43,7 +43,7 @@ def check_picture(path: Path, flag: str = "--plot") -> None:
         ) from error
 
 
-def picture(record: Sensitivity, suffix: str) -> bytes:
+def picture(record: Analysis, suffix: str) -> bytes:
     """The picture as a file's content.
 
     Args:
@@ -84,7 +84,7 @@ def plain_axes(axes: Any) -> None:
     axes.tick_params(which="both", colors=FAINT, labelcolor=INK)
 
 
-def _draw(axes: Any, record: Sensitivity) -> None:
+def _draw(axes: Any, record: Analysis) -> None:
     proposal = record.proposal.point if record.proposal is not None else None
     divisor, unit = _unit(max(p.packed_bytes for p in record.path))
 
@@ -154,7 +154,7 @@ def _mark(axes: Any, proposal: Proposal, base: PathPoint, place: Place, divisor:
         axes.axhline(base.top1 - budget.limit, label=f"budget: {budget.limit:g} points", **line)
 
 
-def _dress(axes: Any, record: Sensitivity, unit: str) -> None:
+def _dress(axes: Any, record: Analysis, unit: str) -> None:
     axes.set_xlabel(f"packed size, {unit}", color=INK)
     axes.set_ylabel(f"top-1 on {record.n_images:,} images, %", color=INK)
     name = Path(record.source).name or record.source

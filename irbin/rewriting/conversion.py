@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from functools import partial
 
 from irbin.errors import MixedImagesError
@@ -17,9 +16,6 @@ from irbin.rewriting.network import Network
 from irbin.rewriting.rewrite import rewrite
 from irbin.runs.listener import Stage, ignore
 from irbin.tracing.trace import trace
-
-Progress = Callable[[int, int], None]
-"""Called with (images done, images in all)."""
 
 _log = logging.getLogger("irbin")
 

@@ -10,7 +10,7 @@ from irbin.errors import UsageError
 from irbin.recipes.recipe import FIELD_NAMES
 from irbin.records.training import EpochRecord, StepRecord
 
-Report = Callable[[StepRecord], None]
+OnStep = Callable[[StepRecord], None]
 OnEpoch = Callable[[EpochRecord], None]
 Say = Callable[[str], None]
 Stage = Callable[[str, int, int], None]
@@ -24,7 +24,7 @@ def ignore(*_: object) -> None:
 class Told(TypedDict, total=False):
     """The fields of `Listener` as keyword arguments; None hears nothing."""
 
-    report: Report | None
+    report: OnStep | None
     on_epoch: OnEpoch | None
     say: Say | None
     stage: Stage | None
@@ -34,7 +34,7 @@ class Told(TypedDict, total=False):
 class Listener:
     """What a run tells, and to whom. Made by `verbs`, read by `training.loop`."""
 
-    report: Report = ignore
+    report: OnStep = ignore
     """Told where training stands every `log_interval` steps, in the first process."""
     on_epoch: OnEpoch = ignore
     """Told of every epoch, when everything is saved, in the first process."""

@@ -1,4 +1,4 @@
-"""Where the kernels' results lie: one block of memory a plan, places taken again when free.
+"""Where the kernels' results lie: one block of memory a schedule, places taken again when free.
 
 A result is needed from the item that makes it to the last one that reads it or a view of it. Two
 results whose times overlap get places that do not. One exception saves a pass through memory: a
@@ -16,7 +16,7 @@ ALIGNMENT = 64
 
 @dataclass(frozen=True)
 class Need:
-    """A result to place. Made by `runtime.plan`."""
+    """A result to place. Made by `runtime.schedule`."""
 
     name: str
     """Of the result."""

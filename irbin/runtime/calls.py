@@ -1,4 +1,4 @@
-"""One item of a plan as a function: everything that can be looked up before it runs has been."""
+"""One item of a schedule as a function: everything that can be looked up before has been."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A packed network that runs: `load` gives an `nn.Module` that needs neither timm nor its source.
 
 What depends on constants alone is computed once, when the model is made. The rest is fused
-(`program/fuse.py`) and planned for each batch size on first use (`runtime/plan.py`).
+(`program/fuse.py`) and scheduled for each batch size on first use (`runtime/schedule.py`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from irbin.runtime.calls import Values, check_claim, failure, joined, resolve
 from irbin.runtime.given import chunk_of, compare_state, refuse_untaken, under
 from irbin.runtime.layers import make_kernel
 from irbin.runtime.operators import Operation, operation
-from irbin.runtime.plan import Plan, Watch, Work
+from irbin.runtime.schedule import Schedule, Watch, Work
 from irbin.runtime.threads import Forgetting, kernel_threads
 from irbin.zoo.entries import located
 
@@ -39,7 +39,7 @@ Record = Callable[[Node, Any], None]
 
 BITS_SUFFIX = ".bits"
 PLANNED_SIZES = 4
-"""Batch sizes whose plans are kept."""
+"""Batch sizes whose schedules are kept."""
 
 
 class PackedModel(nn.Module):
@@ -96,14 +96,14 @@ class PackedModel(nn.Module):
         self._work = self._prepare(fusions)
         self._plain: Work | None = None
         self._chunk = chunk_of(self.program)
-        self._plans: OrderedDict[int, list[Plan]] = OrderedDict()
+        self._schedules: OrderedDict[int, list[Schedule]] = OrderedDict()
         self._lock = threading.Lock()
         self._forgetting = Forgetting(WeakMethod(self._begin))
 
     def _begin(self) -> None:
         """In a forked child: another thread of the parent may have held the lock."""
         self._lock = threading.Lock()
-        self._plans.clear()
+        self._schedules.clear()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles as what it was made from."""
@@ -161,7 +161,7 @@ class PackedModel(nn.Module):
         """Seconds between torch's nodes where every kernel is `idle`; for `runtime.profile`."""
         parts = torch.split(self._images(x), self._chunk)
         kernels = dict.fromkeys(self._work.kernels, idle)
-        plan = Plan(replace(self._work, kernels=kernels), len(parts[0]))
+        schedule = Schedule(replace(self._work, kernels=kernels), len(parts[0]))
         found: list[float] = []
 
         def watch(item: Item, _: Values, seconds: float) -> None:
@@ -170,7 +170,7 @@ class PackedModel(nn.Module):
 
         for _ in range(n_runs + 2):  # the first two look for views, and warm up
             found.append(0.0)
-            plan.run(parts[0], 1, watch)
+            schedule.run(parts[0], 1, watch)
         return [len(parts) * seconds for seconds in found[2:]]
 
     def with_float_math(self, float_math: FloatMath) -> PackedModel:
@@ -208,25 +208,25 @@ class PackedModel(nn.Module):
         return x.detach().to("cpu", torch.float32)
 
     def _run_part(self, images: Tensor, watch: Watch | None = None) -> list[Tensor]:
-        """A plan is taken, used by this thread alone, and given back."""
+        """A schedule is taken, used by this thread alone, and given back."""
         n = len(images)
         with self._lock:
-            waiting = self._plans.get(n)
-            plan = waiting.pop() if waiting else None
-        plan = plan or self._planned(n)
-        results = plan.run(images, kernel_threads(), watch)
+            waiting = self._schedules.get(n)
+            schedule = waiting.pop() if waiting else None
+        schedule = schedule or self._scheduled(n)
+        results = schedule.run(images, kernel_threads(), watch)
         with self._lock:
-            self._plans.setdefault(n, []).append(plan)
-            self._plans.move_to_end(n)
-            while len(self._plans) > PLANNED_SIZES:
-                self._plans.popitem(last=False)
+            self._schedules.setdefault(n, []).append(schedule)
+            self._schedules.move_to_end(n)
+            while len(self._schedules) > PLANNED_SIZES:
+                self._schedules.popitem(last=False)
         return results
 
-    def _planned(self, n: int) -> Plan:
-        """A new plan, the program's types held against that many images first."""
-        if n not in self._plans:
+    def _scheduled(self, n: int) -> Schedule:
+        """A new schedule, the program's types held against that many images first."""
+        if n not in self._schedules:
             self.program.check_batch(n)
-        return Plan(self._work, n)
+        return Schedule(self._work, n)
 
     def _run_plain(self, images: Tensor, record: Record) -> list[Tensor]:
         self.program.check_batch(len(images))
@@ -237,8 +237,8 @@ class PackedModel(nn.Module):
             node = item.root if isinstance(item, Fused) else item
             told(node, values[node.name])
 
-        plan = Plan(self._plain, len(images), keep_apart=True)
-        return plan.run(images, kernel_threads(), watch)
+        schedule = Schedule(self._plain, len(images), keep_apart=True)
+        return schedule.run(images, kernel_threads(), watch)
 
     def _prepare(self, fusions: Collection[str]) -> Work:
         items = fuse(self.program, self._nodes, fusions, float_convs=self._float_convs)

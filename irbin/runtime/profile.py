@@ -55,7 +55,7 @@ class _Idle:
 def overhead(model: PackedModel, images: Tensor, n_runs: int) -> float:
     """Microseconds that Python takes to call all kernels of a batch.
 
-    The plan is the real one, with kernels that return at once.
+    The schedule is the real one, with kernels that return at once.
 
     Args:
         model: what to run.

@@ -30,18 +30,18 @@ from irbin.zoo.entries import located
 Source = str | Path | nn.Module | Network
 
 
-def open_network(source: Source, options: SourceOptions | None = None) -> Network:
+def open_network(source: Source, source_options: SourceOptions | None = None) -> Network:
     """A float or converted network behind whatever names one.
 
     Args:
         source: spec, checkpoint, network or run folder; or a live module (its classes are counted
-            by running it once on zeros of `options.input_size`).
-        options: how to read it.
+            by running it once on zeros of `source_options.input_size`).
+        source_options: how to read it.
 
     Raises:
         SourceError: it cannot be read, or is a packed folder.
     """
-    options = options or SourceOptions()
+    options = source_options or SourceOptions()
     if isinstance(source, Network):
         record = as_asked(source.source, options)
         return source if record is source.source else replace(source, source=record)
@@ -67,14 +67,14 @@ def _described(source: object) -> str:
 
 
 def open_any(
-    source: Source | PackedModel, options: SourceOptions | None = None
+    source: Source | PackedModel, source_options: SourceOptions | None = None
 ) -> Network | PackedModel:
     """As `open_network`, and packed folders too: a `Network` or a `PackedModel`."""
     if isinstance(source, PackedModel):
         return source
     if is_packed(source):
         return load_packed(Path(source))
-    return open_network(source, options)
+    return open_network(source, source_options)
 
 
 def is_packed(source: object) -> TypeGuard[str | Path]:
@@ -146,7 +146,7 @@ def _places(source: Source | PackedModel | None) -> list[Path]:
 def teacher_of(
     network: Network,
     teacher: Source | None,
-    options: SourceOptions | None,
+    source_options: SourceOptions | None,
     opened: Network | None = None,
 ) -> nn.Module | None:
     """The float network to distill from: the one given, or the converted network's own source.
@@ -154,7 +154,7 @@ def teacher_of(
     Args:
         network: what learns.
         teacher: what was given.
-        options: how to read that.
+        source_options: how to read that.
         opened: the converted network's own source, where it was opened just now and nobody else
             has it; None opens it again.
 
@@ -178,7 +178,7 @@ def teacher_of(
                 "name it with `teacher=`, or give `distill=False`"
             ) from error
     else:
-        found = open_network(teacher, options)
+        found = open_network(teacher, source_options)
         if found.plan is not None:
             raise UsageError(
                 f"`teacher`: expected a float network, got `{name_of(teacher)}`, which is converted"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from irbin.analysis.choices import Choices, choices
+from irbin.records.analysis import LayerAnalysis
 from irbin.records.plan import LayerGraph, LayerRecord, PlanOptions
-from irbin.records.sensitivity import LayerSensitivity
 
 
 def layer(name: str, channels: int, **facts: object) -> LayerRecord:
@@ -44,5 +44,5 @@ def space(graph: LayerGraph) -> Choices:
     return choices(graph, PlanOptions(), "layer")
 
 
-def found(name: str, increase: float, n_bytes: int = 1000, us: float = 10) -> LayerSensitivity:
-    return LayerSensitivity(name, (name,), 1 + increase, 50, increase, 0.01, n_bytes, us / 1e6)
+def found(name: str, increase: float, n_bytes: int = 1000, us: float = 10) -> LayerAnalysis:
+    return LayerAnalysis(name, (name,), 1 + increase, 50, increase, 0.01, n_bytes, us / 1e6)

@@ -18,8 +18,8 @@ from irbin.analysis.analyze import UNTRAINED
 from irbin.demo.network import demo_net
 from irbin.errors import UsageError
 from irbin.planning.plan import make_plan
+from irbin.records.analysis import Analysis
 from irbin.records.options import Preprocessing, SourceRecord
-from irbin.records.sensitivity import Sensitivity
 from irbin.rewriting.network import Network
 from irbin.tracing.trace import trace
 
@@ -44,7 +44,7 @@ def live(module: nn.Module) -> Network:
     return Network(module.eval(), SourceRecord("live", "live:net", 3, seen, trained=True))
 
 
-def analyze(network: Network, data: DataOptions, **options: object) -> Sensitivity:
+def analyze(network: Network, data: DataOptions, **options: object) -> Analysis:
     return irbin.analyze(network, data=data, **{**FEW, **options})  # type: ignore[arg-type]
 
 

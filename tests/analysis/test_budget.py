@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from irbin.analysis.budget import check_reachable, evenly, front, longest, rank, spend
 from irbin.analysis.choices import choices
 from irbin.errors import UsageError
+from irbin.records.analysis import Budget
 from irbin.records.plan import PlanOptions
-from irbin.records.sensitivity import Budget
 from tests.analysis.conftest import found
 
 LAYERS = ("a.0.conv1", "a.0.conv2", "a.1.conv1", "b.0.conv1", "b.0.conv2")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from irbin.analysis.measure import Measured, Meter, draw
+from irbin.analysis.measure import LossMeter, Measured, draw
 from irbin.data import open_dataset
 from irbin.records.options import DataOptions, Preprocessing
 from tests.conftest import IEEE, NoFloat64, tf32
@@ -58,7 +58,7 @@ class TestOnADevice:
         with FakeTensorMode(), NoFloat64("cuda"):  # as a device that has none
             images = torch.zeros(2, 1, 2, 2, device="cuda")
             labels = torch.zeros(2, dtype=torch.int64, device="cuda")
-            return Meter(SimpleNamespace(module=module), None, [(images, labels)], [])(())
+            return LossMeter(SimpleNamespace(module=module), None, [(images, labels)], [])(())
 
     def test_float64_is_the_cpus_alone(self, found: Measured):
         assert (found.losses.dtype, found.losses.device.type) == (torch.float64, "cpu")

@@ -16,10 +16,12 @@ import pytest
 import irbin
 from irbin.cli.app import main
 from irbin.recipes.recipe import Recipe
+from irbin.records.analysis import AnalysisOptions
 from irbin.records.options import Preprocessing, SourceRecord
 from irbin.records.plan import Decision, LayerRecord, Plan, PlanOptions
 from irbin.records.results import Agreement, Evaluation, ExportRecord, LayerAgreement
 from irbin.records.training import EpochRecord, RunRecord, StepRecord
+from irbin.runs.listener import Listener
 
 LAYER = LayerRecord(
     "layer1.0.conv1", "conv2d", "Conv2d", (64, 64, 3, 3), 1, False, 1000, (64, 8, 8), (64, 8, 8)
@@ -32,7 +34,8 @@ STEP = StepRecord(0, 1, 1, 2, 1000.0, 1.5, 50.0, 0.1, 0.316, 3.16, 10.0)
 KINDS = {"float": "float", "run": "binary", "run2": "binary", "packed": "packed"}
 
 
-FIELDS = {field.name for record in (PlanOptions, Recipe) for field in fields(record)}
+OPTIONS = (PlanOptions, AnalysisOptions, TimingOptions, Recipe, Listener)
+FIELDS = {field.name for record in OPTIONS for field in fields(record)}
 """What functions take as `**options` or `**overrides`."""
 
 

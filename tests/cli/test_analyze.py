@@ -10,20 +10,20 @@ import pytest
 
 from irbin.cli.analyze import parse_bytes
 from irbin.errors import UsageError
+from irbin.records.analysis import Analysis, Budget, LayerAnalysis, PathPoint, Proposal
 from irbin.records.options import DataOptions, SourceOptions
 from irbin.records.plan import PlanOptions
-from irbin.records.sensitivity import Budget, LayerSensitivity, PathPoint, Proposal, Sensitivity
 
 POINTS = (PathPoint(0, 1000, 1e-3, 0.5, 90.0, True), PathPoint(2, 100, 1e-4, 2.5, 20.0, True))
-LAYER = LayerSensitivity("layer1", ("layer1",), 0.75, 80, 0.25, 0.01, 900, 1e-4)
-RECORD = Sensitivity("net", "layer", "bytes", PlanOptions(), 10, 5, (LAYER,), POINTS)
+LAYER = LayerAnalysis("layer1", ("layer1",), 0.75, 80, 0.25, 0.01, 900, 1e-4)
+RECORD = Analysis("net", "layer", "bytes", PlanOptions(), 10, 5, (LAYER,), POINTS)
 PROPOSAL = Proposal(
     Budget("bytes", 500), PlanOptions(keep=("fc2", "layer2")), ("layer2",), ("layer1",), POINTS[1]
 )
 LINE = ("analyze", "net", "--data-dir", "d", "--device", "cpu")
 
 
-class FakeSensitivity(ModuleType):
+class FakeAnalysis(ModuleType):
     """`analyze` gives `record` and remembers its keywords."""
 
     def __init__(self) -> None:
@@ -32,15 +32,15 @@ class FakeSensitivity(ModuleType):
         self.source: Any = None
         self.keywords: dict[str, Any] = {}
 
-    def analyze(self, source: Any, *, report: Any, **kwargs: Any) -> Sensitivity:
+    def analyze(self, source: Any, *, report: Any, **kwargs: Any) -> Analysis:
         report(1, 2)
         self.source, self.keywords = source, kwargs
         return self.record
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch, as_real) -> FakeSensitivity:
-    module = FakeSensitivity()
+def fake(monkeypatch: pytest.MonkeyPatch, as_real) -> FakeAnalysis:
+    module = FakeAnalysis()
     module.analyze = as_real("irbin.analysis.analyze")(module.analyze)
     monkeypatch.setitem(sys.modules, "irbin.analysis.analyze", module)
     return module

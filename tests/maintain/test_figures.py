@@ -22,7 +22,7 @@ class Thing:
             for _ in ():
                 with x:
                     pass
-        y = ""
+        y = "#  fmt: skip"
         return y  # type: ignore[x]
 '''
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from irbin.program.freeze import Geometry, PackedConv2d, PackedLinear, exponents
+from irbin.program.freeze import ConvGeometry, PackedConv2d, PackedLinear, exponents
 
 
 def test_exponents_of_powers_of_two_are_exact():
@@ -17,7 +17,7 @@ def test_other_scales_are_refused(scale):
         exponents(torch.tensor([1.0, scale]))
 
 
-NO_BORDER = Geometry(lambda height, width: (0, 0, 0, 0), "zeros", (1, 1), (1, 1), 1)
+NO_BORDER = ConvGeometry(lambda height, width: (0, 0, 0, 0), "zeros", (1, 1), (1, 1), 1)
 
 
 def test_thresholds_broadcast_over_what_follows_the_channels():

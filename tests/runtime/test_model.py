@@ -26,7 +26,7 @@ from irbin.program.types import Node, Ref, TensorType
 from irbin.records.options import Preprocessing, SourceRecord
 from irbin.records.plan import Plan, PlanOptions
 from irbin.runtime import model as runtime_model
-from irbin.runtime import plan as runtime_plan
+from irbin.runtime import schedule as runtime_schedule
 from irbin.runtime.model import PLANNED_SIZES, PackedModel
 from irbin.runtime.threads import set_num_threads
 
@@ -379,7 +379,7 @@ class TestMemory:
 
         def plan(work, n, **settings):
             made.append(n)
-            return runtime_plan.Plan(work, n, **settings)
+            return runtime_schedule.Schedule(work, n, **settings)
 
         monkeypatch.setattr(runtime_model, "Plan", plan)
         model = PackedModel(artifact)

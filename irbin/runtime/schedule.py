@@ -1,6 +1,6 @@
 """A program made ready for one batch size: calls in order, addresses known, memory set aside.
 
-A plan is for one caller at a time. Its first run keeps every result apart and looks which of
+A schedule is for one caller at a time. Its first run keeps every result apart and looks which of
 torch's results are views of ours; then one block of memory is laid out for all later runs.
 """
 
@@ -42,7 +42,7 @@ ANY_LAYOUT = ("bitpack", "aten.sym_size.int")
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """What a model hands to its plans, the same for every batch size."""
+    """What a model hands to its schedules, the same for every batch size."""
 
     items: tuple[Item, ...]
     """In order."""
@@ -58,7 +58,7 @@ class Work:
     """Names of the results."""
 
 
-class Plan:
+class Schedule:
     """The calls for batches of n images.
 
     Args:
@@ -148,7 +148,7 @@ class Plan:
         return in_order(x, 1 if x.dim() == 4 else x.dim() - 1)
 
     def _is_ours(self, y: Tensor) -> bool:
-        """Whether a tensor lies in memory of this plan, or of the model's constants."""
+        """Whether a tensor lies in memory of this schedule, or of the model's constants."""
         if y.untyped_storage().data_ptr() in self._constants_at:
             return True
         return any(_shares(y, buffer) for buffer in self._buffers.values())

@@ -19,7 +19,7 @@ from irbin.program.lower import lower
 from irbin.program.types import Node, Ref, TensorType
 from irbin.runtime.layers import make_kernel
 from irbin.runtime.operators import operation
-from irbin.runtime.plan import Plan, Work
+from irbin.runtime.schedule import Schedule, Work
 
 FLOATS, BITS = 4 * 16 * 8 * 8, 2 * 8 * 8
 """Bytes of the results below, an image."""
@@ -57,10 +57,10 @@ def chain(n_layers: int, *, is_residual: bool) -> Work:
     return work_of(Chain(n_layers, is_residual=is_residual))
 
 
-def runs(plan: Plan, n: int = 3, size=(16, 8, 8)) -> list[torch.Tensor]:
+def runs(schedule: Schedule, n: int = 3, size=(16, 8, 8)) -> list[torch.Tensor]:
     """Three runs on the same images."""
     x = torch.randn(n, *size, generator=torch.Generator().manual_seed(1))
-    return [only(plan.run(x, 1)) for _ in range(3)]
+    return [only(schedule.run(x, 1)) for _ in range(3)]
 
 
 def only(results: list[torch.Tensor]) -> torch.Tensor:
@@ -78,37 +78,37 @@ class TestMemory:
     @pytest.mark.parametrize("n", [1, 3])
     def test_signs_alone_go_back_and_forth_between_two_places(self, n):
         """The last layer's floats are written, all others' signs."""
-        plan = Plan(chain(6, is_residual=False), n)
-        assert plan.n_bytes == n * (5 * BITS + FLOATS)
-        assert same(runs(plan, n))
-        assert plan.n_bytes == n * (BITS + FLOATS)
+        schedule = Schedule(chain(6, is_residual=False), n)
+        assert schedule.n_bytes == n * (5 * BITS + FLOATS)
+        assert same(runs(schedule, n))
+        assert schedule.n_bytes == n * (BITS + FLOATS)
 
     @pytest.mark.parametrize("n", [1, 3])
     def test_a_residual_trunk_takes_one_place(self, n):
         """Each sum is written over what it adds."""
-        plan = Plan(chain(6, is_residual=True), n)
-        assert plan.n_bytes == n * (5 * BITS + 6 * FLOATS)
-        assert same(runs(plan, n))
-        assert plan.n_bytes == n * (2 * BITS + FLOATS)
+        schedule = Schedule(chain(6, is_residual=True), n)
+        assert schedule.n_bytes == n * (5 * BITS + 6 * FLOATS)
+        assert same(runs(schedule, n))
+        assert schedule.n_bytes == n * (2 * BITS + FLOATS)
 
     def test_for_one_who_keeps_them_results_stay_apart(self):
-        plan = Plan(chain(6, is_residual=True), 1, keep_apart=True)
-        before = plan.n_bytes
+        schedule = Schedule(chain(6, is_residual=True), 1, keep_apart=True)
+        before = schedule.n_bytes
         kept, copies = {}, {}
 
         def watch(item, values, _):
             for name in results(item):
                 kept[name], copies[name] = values[name], values[name].clone()
 
-        plan.run(torch.randn(1, 16, 8, 8), 1, watch)
-        assert plan.n_bytes == before
+        schedule.run(torch.randn(1, 16, 8, 8), 1, watch)
+        assert schedule.n_bytes == before
         assert len(kept) == 6 + 6 + 1
         assert all(torch.equal(kept[name], copies[name]) for name in kept)
 
     def test_no_images_take_next_to_no_memory(self):
-        plan = Plan(chain(6, is_residual=True), 0)
-        assert same(runs(plan, 0))
-        assert plan.n_bytes <= 11 * 64
+        schedule = Schedule(chain(6, is_residual=True), 0)
+        assert same(runs(schedule, 0))
+        assert schedule.n_bytes <= 11 * 64
 
     @pytest.mark.parametrize("reach", ["pool", "point"])
     def test_what_a_window_reads_is_not_written_over(self, reach):
@@ -124,9 +124,9 @@ class TestMemory:
                     (F.max_pool2d(x, 3, 1, 1) if reach == "pool" else self.point(x)) + x
                 )
 
-        plan = Plan(work_of(Net()), 2)
-        assert same(runs(plan, 2))
-        assert plan.n_bytes == 2 * 2 * 3 * FLOATS
+        schedule = Schedule(work_of(Net()), 2)
+        assert same(runs(schedule, 2))
+        assert schedule.n_bytes == 2 * 2 * 3 * FLOATS
 
     @pytest.mark.slow
     def test_what_a_view_shows_is_kept_for_it(self):
@@ -145,7 +145,7 @@ class TestMemory:
                     y = F.hardtanh(conv(y))
                 return y.mean((2, 3)) + rows[:, 5] + torch.cat((high, low), 1)[:, :, 2, 3]
 
-        assert same(runs(Plan(work_of(Net()), 3)))
+        assert same(runs(Schedule(work_of(Net()), 3)))
 
 
 class Returns(nn.Module):
@@ -190,13 +190,13 @@ class Returns(nn.Module):
     ],
 )
 def test_a_result_is_the_callers(what):
-    plan = Plan(work_of(Returns(what)), 1)
+    schedule = Schedule(work_of(Returns(what)), 1)
     x = torch.randn(1, 16, 8, 8)
     before = x.clone()
-    first = only(plan.run(x, 1))
+    first = only(schedule.run(x, 1))
     wanted = first.clone()
     for _ in range(2):
-        later = only(plan.run(x, 1))
+        later = only(schedule.run(x, 1))
         assert torch.equal(later, wanted)
         assert torch.equal(first, wanted)
         later.fill_(7)
@@ -226,13 +226,13 @@ class Several(nn.Module):
 @pytest.mark.parametrize("n", [0, 1, 3])
 def test_each_of_several_results_is_the_callers(n, passes):
     net = Several()
-    plan = Plan(work_of(net, passes=passes), n)
+    schedule = Schedule(work_of(net, passes=passes), n)
     x = torch.randn(n, 16, 8, 8)
     wanted = net(torch.cat((x, torch.zeros(1, 16, 8, 8))))
     wanted = [y if len(y) == 1 else y[:n] for y in wanted]
-    before, kept = x.clone(), plan.run(x, 1)
+    before, kept = x.clone(), schedule.run(x, 1)
     for _ in range(3):
-        found = plan.run(x, 1)
+        found = schedule.run(x, 1)
         for i, y in enumerate(found):
             assert torch.allclose(y, wanted[i], atol=1e-6), i
             assert torch.equal(y, kept[i]), i
@@ -244,9 +244,9 @@ class TestWatch:
     def test_is_told_of_every_item_in_order_with_its_seconds(self):
         work = chain(6, is_residual=True)
         told = []
-        plan = Plan(work, 2)
+        schedule = Schedule(work, 2)
         for _ in range(2):
-            plan.run(torch.randn(2, 16, 8, 8), 1, lambda *each: told.append(each))
+            schedule.run(torch.randn(2, 16, 8, 8), 1, lambda *each: told.append(each))
         assert [item for item, _, _ in told] == [*work.items] * 2
         assert all(0 < seconds < 10 for _, _, seconds in told)
 
@@ -260,7 +260,7 @@ class TestWatch:
 
         work = work_of(Net(), (2, 4, 4), ())
         seen = []
-        Plan(work, 1).run(torch.randn(1, 2, 4, 4), 1, lambda i, v, _: seen.append({*v}))
+        Schedule(work, 1).run(torch.randn(1, 2, 4, 4), 1, lambda i, v, _: seen.append({*v}))
         for i, item in enumerate(work.items):
             later = [name for one in work.items[i:] for name in one.refs()]
             known = {work.source, *(one.name for one in work.items[:i])}
@@ -284,64 +284,64 @@ class TestErrors:
         ids=["sizes", "types", "index"],
     )
     def test_the_node_that_fails_is_named(self, op, args):
-        plan = Plan(self.failing(op, *args), 1)
+        schedule = Schedule(self.failing(op, *args), 1)
         for _ in range(2):
             with pytest.raises(ArtifactError) as caught:
-                plan.run(torch.zeros(1, 4), 1)
+                schedule.run(torch.zeros(1, 4), 1)
             message = str(caught.value)
             assert message.startswith(f"node `y` ({op}) fails: ")
             assert "\n" not in message
 
-    def test_a_size_that_is_no_expression_of_n_is_refused_when_the_plan_is_made(self):
+    def test_a_size_that_is_no_expression_of_n_is_refused_when_the_schedule_is_made(self):
         work = work_of(Chain(1, is_residual=False))
         (bits, record, mean) = work.items
         odd = TensorType("float32", ("N/2", 16, 8, 8))
         changed = Fused(**{**vars(record), "type": odd})
         broken = Work((bits, changed, mean), *list(vars(work).values())[1:])
         with pytest.raises(ArtifactError, match="expected a size that is a sum or product of N"):
-            Plan(broken, 1)
+            Schedule(broken, 1)
 
 
 @pytest.fixture(scope="module")
-def plan_and_wanted():
+def work_and_wanted():
     work = work_of(nn.Sequential(Chain(2, is_residual=True), nn.Linear(16, 3)))
     x = torch.randn(2, 16, 8, 8)
-    return work, x, only(Plan(work, 2).run(x, 1))
+    return work, x, only(Schedule(work, 2).run(x, 1))
 
 
 class TestSurroundings:
     """What a caller sets for torch as a whole changes nothing."""
 
     @pytest.mark.parametrize("is_first", [True, False])
-    def test_default_type(self, plan_and_wanted, is_first):
-        work, x, wanted = plan_and_wanted
-        plan = Plan(work, 2)
+    def test_default_type(self, work_and_wanted, is_first):
+        work, x, wanted = work_and_wanted
+        schedule = Schedule(work, 2)
         if not is_first:
-            plan.run(x, 1)
+            schedule.run(x, 1)
         torch.set_default_dtype(torch.float64)
         try:
-            plan = Plan(work, 2) if is_first else plan
-            found = [only(plan.run(x, 1)) for _ in range(2)]
+            schedule = Schedule(work, 2) if is_first else schedule
+            found = [only(schedule.run(x, 1)) for _ in range(2)]
         finally:
             torch.set_default_dtype(torch.float32)
-        assert same([wanted, *found, only(plan.run(x, 1))])
+        assert same([wanted, *found, only(schedule.run(x, 1))])
 
-    def test_default_device(self, plan_and_wanted):
-        work, x, wanted = plan_and_wanted
+    def test_default_device(self, work_and_wanted):
+        work, x, wanted = work_and_wanted
         with torch.device("meta"):
-            plan = Plan(work, 2)
-            found = [only(plan.run(x, 1)) for _ in range(2)]
-        assert same([wanted, *found, only(plan.run(x, 1))])
+            schedule = Schedule(work, 2)
+            found = [only(schedule.run(x, 1)) for _ in range(2)]
+        assert same([wanted, *found, only(schedule.run(x, 1))])
 
     @pytest.mark.parametrize("is_first", [True, False])
-    def test_inference_mode(self, plan_and_wanted, is_first):
-        work, x, wanted = plan_and_wanted
-        plan = Plan(work, 2)
-        found = [] if is_first else [only(plan.run(x, 1))]
+    def test_inference_mode(self, work_and_wanted, is_first):
+        work, x, wanted = work_and_wanted
+        schedule = Schedule(work, 2)
+        found = [] if is_first else [only(schedule.run(x, 1))]
         with torch.inference_mode():
-            found += [only(plan.run(x, 1)) for _ in range(2)]
+            found += [only(schedule.run(x, 1)) for _ in range(2)]
         with torch.no_grad():
-            found.append(only(plan.run(x, 1)))
+            found.append(only(schedule.run(x, 1)))
         assert same([wanted, *found])
 
 
@@ -360,7 +360,7 @@ class Reads(nn.Module):
 def test_images_may_lie_in_memory_as_they_like(reader):
     work = work_of(Reads(reader), (16, 37, 31))
     images = torch.randn(2, 16, 37, 31)
-    wanted = only(Plan(work, 2).run(images, 1))
+    wanted = only(Schedule(work, 2).run(images, 1))
     layouts = {
         "channels-last": images.contiguous(memory_format=torch.channels_last),
         "strided": torch.stack((images, images), -1)[..., 0],
@@ -368,16 +368,16 @@ def test_images_may_lie_in_memory_as_they_like(reader):
     }
     for name, x in layouts.items():
         assert not x.is_contiguous()
-        plan = Plan(work, 2)
-        assert same([wanted, *(only(plan.run(x, 1)) for _ in range(2))]), name
+        schedule = Schedule(work, 2)
+        assert same([wanted, *(only(schedule.run(x, 1)) for _ in range(2))]), name
     one = images[:, :1].expand(-1, 16, -1, -1)
-    plan = Plan(work, 2)
-    assert same([only(plan.run(each, 1)) for each in (one, one.contiguous())])
+    schedule = Schedule(work, 2)
+    assert same([only(schedule.run(each, 1)) for each in (one, one.contiguous())])
 
 
-def test_the_definition_runs_the_same_plan():
+def test_the_definition_runs_the_same_schedule():
     layer = BinaryLinear.from_float(nn.Linear(16, 5), Method(), EdePhase())
     work = work_of(nn.Sequential(Chain(2, is_residual=True), layer))
-    native_results = runs(Plan(work, 3))
+    native_results = runs(Schedule(work, 3))
     with native.using(native.REFERENCE):
-        assert same([*native_results, *runs(Plan(work, 3))])
+        assert same([*native_results, *runs(Schedule(work, 3))])

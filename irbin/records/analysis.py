@@ -49,7 +49,7 @@ class AnalysisOptions:
 
 
 @dataclass(frozen=True)
-class LayerSensitivity:
+class LayerAnalysis:
     """What binarizing one layer or block alone does. Made by `analysis`, read by reports."""
 
     name: str
@@ -115,7 +115,7 @@ class Proposal:
 
 
 @dataclass(frozen=True)
-class Sensitivity:
+class Analysis:
     """How a float network bears binarization. Made by `analysis`, read by reports."""
 
     source: str
@@ -130,7 +130,7 @@ class Sensitivity:
     """The sample."""
     n_calibration: int
     """Training images that batch norm was re-estimated on."""
-    layers: tuple[LayerSensitivity, ...]
+    layers: tuple[LayerAnalysis, ...]
     """The ranking: what costs least loss for what it saves comes first."""
     path: tuple[PathPoint, ...]
     """The float network, then more and more of the ranking binary, last everything."""

@@ -10,7 +10,7 @@ from rich.bar import Bar
 from rich.table import Table
 from rich.text import Text
 
-from irbin.records.sensitivity import LayerSensitivity, PathPoint, Proposal, Sensitivity
+from irbin.records.analysis import Analysis, LayerAnalysis, PathPoint, Proposal
 from irbin.report.fitting import Cell, fitting_table
 from irbin.report.plan import BINARY_STYLE, FLOAT_STYLE
 from irbin.report.units import DASH, bare_percent, byte_size, digits, number
@@ -18,7 +18,7 @@ from irbin.report.units import DASH, bare_percent, byte_size, digits, number
 BAR_WIDTH = 8
 
 
-def sensitivity_heading(record: Sensitivity) -> str:
+def analysis_heading(record: Analysis) -> str:
     """What was measured, and on what."""
     base = record.path[0] if record.path else None
     parts = [f"{record.source}: one {record.by} at a time, {record.options.bits}"]
@@ -30,7 +30,7 @@ def sensitivity_heading(record: Sensitivity) -> str:
     return ", ".join(parts)
 
 
-def ranking_table(record: Sensitivity, width: int) -> Table:
+def ranking_table(record: Analysis, width: int) -> Table:
     """A row a layer or block in the order of binarizing, with the loss it adds alone.
 
     Names stay whole: where there is no room for a column, it is left out; the JSON has it.
@@ -50,7 +50,7 @@ def ranking_table(record: Sensitivity, width: int) -> Table:
     )
 
 
-def _ranking_row(layer: LayerSensitivity, largest: float, record: Sensitivity) -> list[Cell]:
+def _ranking_row(layer: LayerAnalysis, largest: float, record: Analysis) -> list[Cell]:
     whole = math.isfinite(layer.loss_increase)
     share = max(layer.loss_increase, 0) if whole else largest
     if record.ranked_by == "time":
@@ -74,13 +74,13 @@ def _rate(value: float) -> str:
     return f"{value:+,.0f}" if abs(value) >= 99.5 else f"{value:+.2g}"
 
 
-def _fate(layer: LayerSensitivity, proposal: Proposal) -> Text:
+def _fate(layer: LayerAnalysis, proposal: Proposal) -> Text:
     if layer.layers[0] in proposal.binary:
         return Text("binary", BINARY_STYLE)
     return Text("float", FLOAT_STYLE)
 
 
-def path_table(record: Sensitivity, width: int) -> Table:
+def path_table(record: Analysis, width: int) -> Table:
     """A row a measured network from float to binary, the proposal last; ● marks the front.
 
     Where there is no room for a column, it is left out.

@@ -6,20 +6,20 @@ from dataclasses import replace
 import pytest
 
 from irbin.errors import UsageError
+from irbin.records.analysis import Analysis, Budget, LayerAnalysis, PathPoint, Proposal
 from irbin.records.json import to_json
 from irbin.records.plan import PlanOptions
-from irbin.records.sensitivity import Budget, LayerSensitivity, PathPoint, Proposal, Sensitivity
-from irbin.report import picture, sensitivity
+from irbin.report import analysis, picture
 from irbin.report.jsonout import dumps
 
 
-def layer(name: str, increase: float, n_bytes: int, seconds: float) -> LayerSensitivity:
+def layer(name: str, increase: float, n_bytes: int, seconds: float) -> LayerAnalysis:
     error = increase / 10
-    return LayerSensitivity(name, (name,), 0.5 + increase, 70, increase, error, n_bytes, seconds)
+    return LayerAnalysis(name, (name,), 0.5 + increase, 70, increase, error, n_bytes, seconds)
 
 
 @pytest.fixture
-def record() -> Sensitivity:
+def record() -> Analysis:
     layers = (
         layer("layer1.0.conv1", 0.25, 500_000, 1e-4),
         layer("layer1.0.conv2", 1.0, 500_000, 5e-5),
@@ -34,7 +34,7 @@ def record() -> Sensitivity:
     proposal = Proposal(
         Budget("bytes", 1_200_000), options, ("layer2",), ("layer1.0.conv1",), path[1]
     )
-    return Sensitivity("runs/net", "layer", "bytes", options, 512, 256, layers, path, proposal)
+    return Analysis("runs/net", "layer", "bytes", options, 512, 256, layers, path, proposal)
 
 
 def rows(text: str) -> dict[str, list[str]]:
@@ -42,25 +42,25 @@ def rows(text: str) -> dict[str, list[str]]:
 
 
 def test_heading_names_network_baseline_and_sample(record):
-    assert sensitivity.sensitivity_heading(record) == (
+    assert analysis.analysis_heading(record) == (
         "runs/net: one layer at a time, 1w1a, float top-1 90.00 % and loss 0.5, 512 images, "
         "batch norm of 256 training images"
     )
     bare = replace(record, path=(), n_calibration=0)
-    assert sensitivity.sensitivity_heading(bare).endswith("1w1a, 512 images")
+    assert analysis.analysis_heading(bare).endswith("1w1a, 512 images")
 
 
 def test_a_bar_is_as_long_as_the_loss(record, render):
-    table = rows(render(sensitivity.ranking_table(record, 80), 80))
-    assert table["layer1.0.conv2"][3] == "█" * sensitivity.BAR_WIDTH
+    table = rows(render(analysis.ranking_table(record, 80), 80))
+    assert table["layer1.0.conv2"][3] == "█" * analysis.BAR_WIDTH
     assert table["layer1.0.conv1"][3] == "██"  # a quarter
     assert table["layer1.0.conv1"][-4:] == ["500", "kB", "+0.5", "binary"]
     assert table["layer1.0.conv2"][-1] == "float"
 
 
 def test_a_loss_that_is_not_finite_is_said(record, render):
-    text = render(sensitivity.ranking_table(record, 80), 80)
-    assert rows(text)["layer2"][1:4] == ["–", "–", "█" * sensitivity.BAR_WIDTH]
+    text = render(analysis.ranking_table(record, 80), 80)
+    assert rows(text)["layer2"][1:4] == ["–", "–", "█" * analysis.BAR_WIDTH]
     assert "nan" not in text
 
 
@@ -70,32 +70,32 @@ def test_a_loss_that_is_not_finite_is_said(record, render):
 )
 def test_loss_for_a_megabyte_has_two_digits(record, render, increase, n_bytes, shown):
     found = replace(record, layers=(layer("x", increase, n_bytes, 0),), proposal=None)
-    assert rows(render(sensitivity.ranking_table(found, 80), 80))["x"][-1] == shown
+    assert rows(render(analysis.ranking_table(found, 80), 80))["x"][-1] == shown
 
 
 def test_time_is_shown_where_it_ranks(record, render):
-    table = rows(render(sensitivity.ranking_table(replace(record, ranked_by="time"), 80), 80))
+    table = rows(render(analysis.ranking_table(replace(record, ranked_by="time"), 80), 80))
     assert table["layer1.0.conv1"][-4:] == ["100", "µs", "+2.5", "binary"]
     assert table["layer2"][-4:] == ["-1", "µs", "–", "float"]
 
 
 def test_without_a_budget_nothing_is_proposed(record, render):
     bare = replace(record, proposal=None)
-    assert "plan" not in render(sensitivity.ranking_table(bare, 80), 80)
-    assert "proposed" not in render(sensitivity.path_table(bare, 80), 80)
+    assert "plan" not in render(analysis.ranking_table(bare, 80), 80)
+    assert "proposed" not in render(analysis.path_table(bare, 80), 80)
 
 
 def test_short_names_do_not_break_their_head(record, render):
     short = replace(record, layers=(replace(record.layers[0], name="a"),))
-    assert render(sensitivity.ranking_table(short, 80), 80).split()[0] == record.by
+    assert render(analysis.ranking_table(short, 80), 80).split()[0] == record.by
 
 
 @pytest.mark.parametrize("width", [60, 80, 100])
 @pytest.mark.parametrize("name", ["layer1.0.conv1", "stages.0.blocks.1.token_mixer.reparam_conv"])
 def test_tables_fit_and_names_stay_whole(record, render, width, name):
     named = replace(record, layers=(replace(record.layers[0], name=name), *record.layers[1:]))
-    ranking = render(sensitivity.ranking_table(named, width), width)
-    path = render(sensitivity.path_table(named, width), width)
+    ranking = render(analysis.ranking_table(named, width), width)
+    path = render(analysis.path_table(named, width), width)
     for text in (ranking, path):
         assert max(map(len, text.splitlines())) <= width
         assert "…" not in text
@@ -105,7 +105,7 @@ def test_tables_fit_and_names_stay_whole(record, render, width, name):
 
 
 def test_the_path_ends_in_the_proposal(record, render):
-    lines = [line for line in render(sensitivity.path_table(record, 80), 80).splitlines() if line]
+    lines = [line for line in render(analysis.path_table(record, 80), 80).splitlines() if line]
     assert lines[2].split() == ["0", "1.50", "MB", "3.00", "90.00", "0.50", "●", "float", "network"]
     assert lines[-1].split()[-1] == "proposed"
 
@@ -119,14 +119,14 @@ def test_the_path_ends_in_the_proposal(record, render):
     ],
 )
 def test_a_line_says_what_is_proposed_and_for_what(record, budget, asked):
-    line = sensitivity.proposal_line(replace(record.proposal, budget=budget))
+    line = analysis.proposal_line(replace(record.proposal, budget=budget))
     assert line == (
         f"for {asked}: 1 binary layer, 1.00 MB, about 2.90 ms, top-1 80.00 % before any training"
     )
 
 
 def test_the_command_can_be_pasted(record):
-    line = sensitivity.convert_line(record.proposal, ["my net"], ["--data-dir", "d", "-o", "C"])
+    line = analysis.convert_line(record.proposal, ["my net"], ["--data-dir", "d", "-o", "C"])
     assert line == "irbin convert 'my net' --keep layer9 --keep layer2 --data-dir d -o C"
 
 
