@@ -17,6 +17,7 @@ import irbin
 from irbin.cli.app import main
 from irbin.recipes.recipe import Recipe
 from irbin.records.analysis import AnalysisOptions
+from irbin.records.bench import TimingOptions
 from irbin.records.options import Preprocessing, SourceRecord
 from irbin.records.plan import Decision, LayerRecord, Plan, PlanOptions
 from irbin.records.results import Agreement, Evaluation, ExportRecord, LayerAgreement

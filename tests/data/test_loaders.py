@@ -9,11 +9,11 @@ import torch
 
 from irbin.data import Augmentation, Loader, make_loaders, open_dataset
 from irbin.data.cached import CachedLoader
-from irbin.data.loaders import Report
 from irbin.data.order import Feed
 from irbin.data.streamed import StreamedLoader
 from irbin.errors import UsageError
 from irbin.records.options import DataOptions
+from irbin.records.progress import OnProgress
 
 from .conftest import TINY, MakeFolder, png
 
@@ -21,7 +21,7 @@ from .conftest import TINY, MakeFolder, png
 def loaders(
     options: DataOptions,
     knobs: Augmentation | None = None,
-    report: Report | None = None,
+    report: OnProgress | None = None,
     **settings: object,
 ) -> tuple[Loader, Loader]:
     training = open_dataset(
