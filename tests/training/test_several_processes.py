@@ -23,8 +23,20 @@ from safetensors.torch import load_file
 NETWORK = '''
 """A network with batch norm, and nothing that draws random numbers of its own."""
 
+import os
+
 import torch
 from torch import nn
+
+if os.environ.get("RANK") == os.environ.get("CANNOT_COMPILE", "none"):
+
+    def compile_(module, mode=None):
+        def fail(x):
+            raise RuntimeError("no kernels here")
+
+        return fail
+
+    torch.compile = compile_
 
 
 class Net(nn.Module):
@@ -301,13 +313,25 @@ def test_nor_do_many_at_any_moment(n_processes: int, place: Path, image_folder: 
     check_stopped(place, out)
 
 
+def test_where_one_cannot_compile_all_train_without(
+    place: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With batch norm over both, whose exchanges in the warm-up nobody would answer."""
+    monkeypatch.setenv("CANNOT_COMPILE", "1")
+    with endless("uncompiled", 2, place, image_folder, "--sync-bn") as run:
+        os.killpg(run.pid, signal.SIGTERM)
+        run.wait(timeout=HUNG_S)
+    check_stopped(place, "uncompiled")
+    text = (place / "uncompiled.log").read_text()
+    assert "not compiled (torch.compile failed)" in text
+
+
 @contextmanager
 def endless(
-    out: str, n_processes: int, place: Path, image_folder: Path
+    out: str, n_processes: int, place: Path, image_folder: Path, *more: str
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A run that has kept its first epoch, whose processes read images in others."""
-    more = ("-j", "1", "--cache", "off")
-    words = finetune(image_folder, out, 4, *more, epochs=100_000)
+    words = finetune(image_folder, out, 4, "-j", "1", "--cache", "off", *more, epochs=100_000)
     words = [*torchrun(2), *words] if n_processes == 2 else words
     with (place / f"{out}.log").open("w") as log:
         run = subprocess.Popen(
