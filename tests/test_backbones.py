@@ -212,6 +212,7 @@ class TestWithoutAClassifier:
         assert (agreement.n_images, agreement.equal_top1) == (18, None)
         assert agreement.max_difference < 1e-3
 
+    @pytest.mark.slow
     def test_benchmarks_run(self) -> None:
         record = irbin.benchmark(PackedModel(artifact("resnet")), n_runs=1, memory=False)
         assert [entry.name for entry in record.entries] == ["packed", "torch fp32"]

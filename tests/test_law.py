@@ -261,6 +261,7 @@ def packed(tmp_path_factory):
     return irbin.load(folder)
 
 
+@pytest.mark.slow
 def test_the_state_of_a_packed_network_loads_back_and_no_other(packed):
     state = nn.Sequential(packed).state_dict()
     assert {n for n in state if n.endswith(".bits")} == {"0.conv1.bits", "0.conv2.bits"}

@@ -85,6 +85,7 @@ def test_a_queue_that_was_ended_goes_on_exactly(
     assert weights(runs, "float-1") == weights(whole, "float-1")
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_before_its_first_save_begins_again(
     tiny: object, runs: Path, queue: Queue
 ) -> None:

@@ -62,6 +62,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", ["1w1a", "1w32a"])
 def test_every_layer_is_measured_alone_and_nothing_twice(network, data, measured, bits) -> None:
     found = analyze(network, data, bits=bits)

@@ -47,6 +47,7 @@ def test_imagenet_resnet18_is_as_small_as_the_paper_says(resnet18, tmp_path, flo
     assert record.total_bytes <= at_most
 
 
+@pytest.mark.slow
 def test_imagenet_resnet18_answers_from_its_file_as_before(resnet18, tmp_path):
     converted, plan, lowered = resnet18
     write_artifact(lowered, SOURCE, plan, tmp_path / "p")

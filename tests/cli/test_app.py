@@ -221,6 +221,7 @@ def test_a_smaller_batch_is_advised_where_there_are_batches(words, advice):
         assert explain(error, words) == (f"out of memory{advice} ({error})", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_cuts_no_name_at_80_columns(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

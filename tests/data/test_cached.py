@@ -45,6 +45,7 @@ def same(left: list[tuple[Tensor, Tensor]], right: list[tuple[Tensor, Tensor]]) 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize(
     ("workers", "knobs"), [(0, KNOBS), (2, KNOBS), (0, replace(KNOBS, flip="alternating"))]

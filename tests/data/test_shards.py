@@ -198,6 +198,7 @@ def test_an_epoch_can_be_met_again_from_any_batch(
     assert len(set(orders)) == 1
 
 
+@pytest.mark.slow
 def test_one_process_sees_every_training_image_once(stream_options: DataOptions) -> None:
     plain = open_stream(stream_options, "train", training=True, seed=3)
     loader = train_loader(plain, stream_options, Feed(seed=3))

@@ -631,6 +631,7 @@ class TestTrainedNetwork:
         done = [n for i in items for n in ((i.name,) if isinstance(i, Node) else i.absorbed)]
         assert sorted(done) == sorted(node.name for node in program.nodes)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("passes", SUBSETS, ids="+".join)
     def test_every_item_reads_what_stands_before_it(self, program, passes):
         known = {*program.inputs, *program.constants}

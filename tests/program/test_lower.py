@@ -98,6 +98,7 @@ class TestBinaryLayers:
 
         assert ops(lower(Looks(), (3, 4, 4)))[-3:] == ["bconv2d", "mul", "add"]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("groups", [1, 3])
     def test_learned_thresholds_are_subtracted_in_front_of_the_bits(self, groups):
         method = Method(learned_threshold=True)

@@ -38,6 +38,7 @@ def test_every_panel_draws_fields_of_the_record() -> None:
     assert set(DEFAULT_PANELS) < set(PANELS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".SVG", b"<?xml")])
 def test_it_is_what_its_name_says_and_the_same_again(suffix: str, magic: bytes) -> None:
     runs = {"a": epochs(3), "b": epochs(5)}
@@ -75,6 +76,7 @@ def test_a_long_name_loses_its_middle() -> None:
     assert "a" * 20 + "…" + "z" * 19 in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_panels", "n_runs"), [(1, 1), (2, 2), (3, 11), (12, 1)])
 def test_any_number_of_panels_and_runs_is_drawn_without_a_warning(
     n_panels: int, n_runs: int

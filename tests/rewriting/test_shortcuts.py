@@ -183,6 +183,7 @@ def test_shortcuts_nowhere_is_an_error() -> None:
         bireal(flat)
 
 
+@pytest.mark.slow
 def test_shortcuts_add_no_parameters_and_no_keys() -> None:
     source = build_paper("vgg-small")
     module = bireal(source, (3, 32, 32))

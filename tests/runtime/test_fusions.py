@@ -640,6 +640,7 @@ def test_torch_sums_in_the_same_order_behind_a_kernel(layout):
             assert torch.equal(model(x.contiguous(memory_format=layout)), plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_equals_the_trained_network_within_rounding(name):
     x = images(3)

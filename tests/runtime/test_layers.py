@@ -197,6 +197,7 @@ class TestKernels:
         assert item.threshold
         assert kernel.thresholds is None
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["conv", "linear"])
     def test_learned_thresholds_are_part_of_the_comparison(self, kind):
         layer = nn.Conv2d(8, 8, 1) if kind == "conv" else nn.Linear(8, 8)

@@ -44,6 +44,7 @@ def model():
     return PackedModel(Artifact("", MANIFEST, lowered.program, lowered.tensors))
 
 
+@pytest.mark.slow
 def test_every_multiply_add_is_counted_where_it_is_computed(model):
     nodes = {node.layer: node for node in profile(model, torch.randn(2, 3, 16, 16), 1)}
     assert nodes["stem"].float_macs == 16 * 16 * 16 * 3 * 9

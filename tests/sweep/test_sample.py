@@ -44,6 +44,7 @@ WALKED = {"test_resnet": ("1w1a",), "test_vit": ("1w1a",), "test_byobnet": ("1w3
 """In the fast suite, at which widths; the sweep walks all at both."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("source", "size", "reasons"), SAMPLE.values(), ids=SAMPLE)
 def test_family_is_planned_by_its_policy(source, size, reasons) -> None:
     with warnings.catch_warnings():
@@ -68,6 +69,7 @@ def goes_all_the_way(source, widths) -> None:
         assert row.packed_bytes < row.float_bytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("source", "widths"), WALKED.items(), ids=WALKED)
 def test_what_converts_takes_a_step_and_answers_packed_as_trained(source, widths) -> None:
     goes_all_the_way(source, widths)
@@ -106,6 +108,7 @@ def test_standardized_convolutions_keep_their_gain() -> None:
     assert not any(layer.obstacle for layer in found)
 
 
+@pytest.mark.slow
 def test_learned_affines_behind_a_relu_do_not_hide_it() -> None:
     found = layers("hgnetv2_b0")
     assert all("StdConv" not in layer.type_name for layer in found)

@@ -158,6 +158,7 @@ def test_so_does_one_behind_a_function(
     assert "stay as they are called" not in caplog.text
 
 
+@pytest.mark.slow
 def test_and_one_behind_a_function_and_a_product(tmp_path: Path) -> None:
     check_sees_the_input(Calls(lambda x: F.gelu(x).mul_(1.7) * 0.5), tmp_path, bypassed=False)
 

@@ -47,6 +47,7 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.slow
 def test_a_binary_run_becomes_a_packed_entry(runs: Path, zoo: Path, data: DataOptions) -> None:
     record = add(runs / "way", "small-1w1a", data)
     assert names_in(zoo) == ["README.md", "small-1w1a"]
@@ -100,6 +101,7 @@ def test_storing_leaves_the_network_as_it_is() -> None:
     assert {p.dtype for p in module.parameters()} == {torch.float32}
 
 
+@pytest.mark.slow
 def test_a_float_entry_starts_and_teaches(
     runs: Path, zoo: Path, data: DataOptions, tmp_path: Path
 ) -> None:
@@ -125,6 +127,7 @@ def test_a_float_entry_starts_and_teaches(
     assert names_in(zoo) == ["README.md", "small-1w1a", "small-float"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", ["float", "way", "step"])
 def test_no_path_of_the_machine_goes_with_an_entry(
     runs: Path, zoo: Path, data: DataOptions, run: str
@@ -245,6 +248,7 @@ def test_a_record_is_text_with_a_curve_a_line() -> None:
         text(replace(record, loss=float("nan")))
 
 
+@pytest.mark.slow
 def test_the_program(
     runs: Path, zoo: Path, pictures28: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
