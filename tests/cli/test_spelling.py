@@ -16,7 +16,7 @@ ROOT = Path(irbin.__file__).parent
 OF_THE_COMMAND_LINE = {"cli", "report"}
 """Rooms that print commands to type."""
 PIP = {"--no-cache-dir", "--force-reinstall", "--no-deps"}
-NO_FLAGS = PIP | {"--porcelain", "--gpus-per-task", "--help"}
+NO_FLAGS = PIP | {"--porcelain", "--gpus-per-task", "--nproc-per-node", "--help"}
 """Of other programs, or of all of them."""
 OF_LIBRARIES = {"weights_only", "training"}
 """Arguments that comments on torch name."""
