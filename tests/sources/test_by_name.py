@@ -214,7 +214,7 @@ def test_a_folder_without_configuration_is_no_unknown_model(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SourceError, match=r"^`empty`: expected a folder with `config.json`"):
         open_network("empty", SourceOptions())
-    with pytest.raises(SourceError, match=r"the weights `model.safetensors` alone; give `--model"):
+    with pytest.raises(SourceError, match=r"the weights `model.safetensors` alone; give `model="):
         open_network("weights", SourceOptions())
     network = open_network("resnet18", SourceOptions(pretrained=False))
     assert network.source.architecture == "timm:resnet18"
