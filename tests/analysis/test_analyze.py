@@ -168,11 +168,11 @@ class TestDrop:
     def pretend(self, monkeypatch: pytest.MonkeyPatch, tops: dict[int, float]) -> None:
         """Top-1 by the number of binary layers."""
 
-        def fake(self: measure.Meter, names: frozenset[str]) -> measure.Measured:
+        def fake(self: measure.LossMeter, names: frozenset[str]) -> measure.Measured:
             n_hits = round(10 * tops[len(names)])
             return measure.Measured(torch.ones(1000).double(), torch.arange(1000) < n_hits)
 
-        monkeypatch.setattr(measure.Meter, "_measure", fake)
+        monkeypatch.setattr(measure.LossMeter, "_measure", fake)
 
 
 def test_budgets_out_of_reach_are_told_before_anything_is_measured(network, data, measured) -> None:
