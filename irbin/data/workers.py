@@ -14,6 +14,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from types import FrameType
 from typing import Any
 
@@ -33,10 +34,18 @@ def ignore_stops(_worker: int) -> None:
         signal.signal(kind, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _TRAINERS)  # what this process starts needs them
-    parent = multiprocessing.parent_process()
-    is_child = multiprocessing.get_start_method() != "forkserver"
-    if is_child and parent is not None and os.getppid() != parent.pid:
+    if _has_lost_its_trainer():
         os._exit(1)  # torch compares with the parent it finds from here on
+
+
+def _has_lost_its_trainer() -> bool:
+    trainer = multiprocessing.parent_process()
+    if trainer is None:
+        return False
+    if multiprocessing.get_start_method() == "fork":
+        # workers that were begun later hold the pipe by which Python would tell
+        return os.getppid() != trainer.pid
+    return not trainer.is_alive()  # it need not be the parent: a server or a wrapper may be
 
 
 def batches_of(loader: DataLoader[Any]) -> Iterator[Any]:
@@ -45,11 +54,7 @@ def batches_of(loader: DataLoader[Any]) -> Iterator[Any]:
     Raises:
         LostWorkerError: a worker ended.
     """
-    with _held():
-        batches = iter(loader)
-    for worker in getattr(batches, "_workers", ()):
-        # by which torch, and Python when it ends, end a process that hangs
-        worker._popen.terminate = worker._popen.kill
+    batches = _begun(loader)
     end = object()
     while True:
         with _waiting():
@@ -57,6 +62,25 @@ def batches_of(loader: DataLoader[Any]) -> Iterator[Any]:
         if batch is end:
             return
         yield batch
+
+
+def _begun(loader: DataLoader[Any]) -> Iterator[Any]:
+    """A pass whose processes all run, and are ended by SIGKILL alone; where one cannot, none."""
+    context = getattr(loader, "multiprocessing_context", None) or multiprocessing
+    if context.get_start_method() == "spawn":
+        resource_tracker.ensure_running()  # begun on the way it would let stops through again
+    before = set(multiprocessing.active_children())
+    with _held():
+        try:
+            batches = iter(loader)
+        except BaseException:
+            for worker in set(multiprocessing.active_children()) - before:
+                worker.kill()  # nobody else would end it, and Python waits for it
+            raise
+        for worker in getattr(batches, "_workers", ()):
+            # by which torch, and Python when it ends, end a process that hangs
+            worker._popen.terminate = worker._popen.kill
+    return batches
 
 
 @contextmanager
@@ -89,10 +113,12 @@ def told_between_batches() -> Iterator[None]:
     """Within, the end of a worker is raised by whoever waits for a batch, and nowhere else.
 
     torch raises it in whatever line the main thread happens to be, say between the change of the
-    weights and the count of the step. Outside the main thread, where that cannot happen, a no-op.
+    weights and the count of the step. Outside the main thread, and on systems without SIGCHLD,
+    where that cannot happen, a no-op.
     """
     global _deaths
-    if threading.current_thread() is not threading.main_thread() or _deaths is not None:
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or _deaths is not None or not hasattr(signal, "SIGCHLD"):
         yield
         return
     signal_handling._set_SIGCHLD_handler()  # once a process; the first loader would set it within

@@ -3,11 +3,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from irbin.data.workers import batches_of, ignore_stops, told_between_batches
@@ -131,6 +134,84 @@ def test_one_without_a_trainer_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         read(loader())
 
 
+def test_a_trainer_behind_a_wrapper_or_a_server_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is started anew may have another parent than the process that asked for it."""
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda: "spawn")
+    assert read(loader()) == list(range(16))
+
+
+def test_where_one_cannot_begin_the_others_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They ignore what Python would end them by when it ends, and it would wait for ever."""
+    start = multiprocessing.context.ForkProcess.start
+    begun: list[Any] = []
+
+    def begin(self: Any) -> None:
+        if begun:
+            raise BlockingIOError("Resource temporarily unavailable")
+        begun.append(self)
+        start(self)
+
+    monkeypatch.setattr(multiprocessing.context.ForkProcess, "start", begin)
+    # what torch has of it has no states yet, which its destructor stumbles over
+    iterators = torch.utils.data.dataloader._MultiProcessingDataLoaderIter
+    monkeypatch.setattr(iterators, "__del__", lambda _self: None)
+    with pytest.raises(BlockingIOError):
+        read(loader(workers=2))
+    begun[0].join()
+    assert begun[0].exitcode == -signal.SIGKILL
+
+
+def test_one_that_is_ready_at_a_ctrl_c_can_be_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = multiprocessing.context.ForkProcess.start
+
+    def begin(self: Any) -> None:
+        start(self)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(multiprocessing.context.ForkProcess, "start", begin)
+    loading = loader(persistent=True)
+    with pytest.raises(KeyboardInterrupt):
+        read(loading)
+    iterator: Any = loading._iterator
+    (process,) = iterator._workers
+    process.terminate()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    iterator._shutdown_workers()
+
+
+SPAWNING = """
+import signal
+from multiprocessing import util
+from torch.utils.data import DataLoader
+from irbin.data.workers import batches_of, ignore_stops
+
+begin = util.spawnv_passfds
+
+def look(path, args, fds):
+    if any(b"resource_tracker" in bytes(str(word), "utf-8") for word in args):
+        return begin(path, args, fds)
+    print(*sorted(kind.name for kind in signal.pthread_sigmask(signal.SIG_BLOCK, ())))
+    raise OSError("no more")
+
+util.spawnv_passfds = look
+loading = DataLoader(
+    [0], num_workers=1, worker_init_fn=ignore_stops, multiprocessing_context="spawn"
+)
+try:
+    next(batches_of(loading))
+except OSError:
+    pass
+"""
+
+
+def test_the_first_that_is_started_anew_has_stops_held() -> None:
+    """Python's tracker of resources, begun with it, lets them through when it is done."""
+    done = subprocess.run([sys.executable, "-c", SPAWNING], capture_output=True, text=True)
+    assert done.stdout.split() == ["SIGINT", "SIGTERM"], done.stderr
+
+
 def test_one_that_ended_is_told_in_one_line() -> None:
     with pytest.raises(LostWorkerError, match=rf"{ENDED}RuntimeError: DataLoader worker \(pid"):
         read(loader(signalled(signal.SIGKILL), n=64))
@@ -206,6 +287,14 @@ def test_torchs_own_handler_is_back_afterwards() -> None:
     next(batches)
     with pytest.raises(RuntimeError, match="is killed by signal: Killed"):
         kill_a_worker(loading)
+
+
+def test_without_the_signal_there_is_nothing_to_hear(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has none, and torch sets no handler there."""
+    monkeypatch.setattr("torch.utils.data._utils.signal_handling.IS_WINDOWS", True)
+    monkeypatch.delattr(signal, "SIGCHLD")
+    with told_between_batches():
+        assert list(batches_of(DataLoader([3, 5], collate_fn=list))) == [[3], [5]]
 
 
 def test_in_another_thread_nothing_is_changed() -> None:
