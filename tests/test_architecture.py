@@ -156,6 +156,18 @@ def test_functions_are_five_levels_deep() -> None:
     assert not deep
 
 
+def test_a_name_of_a_type_has_one_home() -> None:
+    homes: dict[tuple[str, str], list[str]] = {}
+    for path in SOURCES:
+        for node in ast.parse(path.read_text()).body:
+            match node:
+                case ast.Assign([ast.Name(name)], ast.Subscript() | ast.BinOp() as meaning):
+                    said = (name, ast.unparse(meaning))
+                    homes.setdefault(said, []).append(str(path.relative_to(ROOT)))
+    assert not {said: places for said, places in homes.items() if len(places) > 1}
+    assert homes["Border", "tuple[int, int, int, int]"] == ["border.py"]
+
+
 def test_nothing_is_printed_outside_the_command_line() -> None:
     for path in SOURCES:
         if room_of(path, ROOT) not in {"cli", "__main__"}:

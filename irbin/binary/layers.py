@@ -21,11 +21,9 @@ from irbin.binary.kin import NO_GAIN, Gain, gain_of, pads_by_input_size, standar
 from irbin.binary.libra import BINARIZERS, Binarizer
 from irbin.binary.recu import recu
 from irbin.binary.spread import inverse_spread
+from irbin.border import Border
 from irbin.errors import ConvertError
 from irbin.records.kinds import estimator_of_weights
-
-Border = tuple[int, int, int, int]
-"""(left, right, top, bottom), the order of `torch.nn.functional.pad`."""
 
 
 class Method(NamedTuple):

@@ -8,11 +8,10 @@ gives the same bits for any batch size and number of threads.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from irbin.kernels.reference import Border, patches
-
-Floats = NDArray[np.float32]
+from irbin.border import Border
+from irbin.kernels.reference import patches
+from irbin.kernels.steps import Floats
 
 
 def multiply_add(a: Floats, b: Floats, c: Floats) -> Floats:
@@ -69,12 +68,12 @@ def conv2d(
 
 
 def max_pool2d(
-    x: NDArray[np.float32],
+    x: Floats,
     kernel: tuple[int, int],
     stride: tuple[int, int],
     border: Border,
     dilation: tuple[int, int],
-) -> NDArray[np.float32]:
+) -> Floats:
     """The largest value of each window, NaN if one is in it; what lies outside never wins.
 
     Args:

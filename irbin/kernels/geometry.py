@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from irbin.border import Border
 from irbin.bounds import MAX_ELEMENTS, MAX_INTEGER, MAX_REACH
 from irbin.errors import UsageError
 from irbin.kernels.kernel import check_integers
-from irbin.kernels.reference import Border
 
 
 class Geometry(NamedTuple):

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbin.bits import packed_bytes
+from irbin.border import Border
 from irbin.bounds import MAX_DEPTH_BITS, MAX_INTEGER, MAX_THREADS
 from irbin.errors import UsageError
 from irbin.kernels import native, reference
@@ -13,7 +14,7 @@ from irbin.kernels.convolution import ConvKernel, dot_steps, linear_kernel
 from irbin.kernels.geometry import Geometry
 from irbin.kernels.kernel import address, check_array, check_integer, check_is_array
 from irbin.kernels.passes import RowsKernel
-from irbin.kernels.reference import Bits, Border
+from irbin.kernels.reference import Bits
 from irbin.kernels.steps import Floats
 
 

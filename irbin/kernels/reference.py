@@ -20,11 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbin.bits import packed_bytes, unpack
+from irbin.border import Border
 from irbin.kernels.steps import Step
 
 Bits = NDArray[np.uint8]
-Border = tuple[int, int, int, int]
-"""Zero padding (left, right, top, bottom)."""
 
 WORD_BYTES = 8
 BLOCK_WORDS = 1 << 15

@@ -7,16 +7,13 @@ ATen's own shape rules are left to torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from irbin.bits import packed_bytes
 from irbin.bounds import MAX_DEPTH_BITS, MAX_ELEMENTS, MAX_INTEGER, MAX_PRODUCTS, MAX_REACH
 from irbin.program.arguments import argument_problem
-from irbin.program.types import Dtype, Node, Ref, TensorType, Value, ValueType, shortened
+from irbin.program.types import Dtype, Node, Ref, TensorType, Types, Value, ValueType, shortened
 from irbin.program.vocabulary import OWN_OPERATORS, signatures
-
-Types = Mapping[str, ValueType]
-"""What every name defined so far stands for."""
 
 
 def node_problem(node: Node, types: Types, constants: Types) -> str | None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeGuard
 
 from irbin.program.fused import FusedStep, Item
 from irbin.program.own import BitPack
-from irbin.program.types import Node, Ref, TensorType, Value, ValueType, one_tensor
-
-Types = Mapping[str, ValueType]
+from irbin.program.types import Node, Ref, TensorType, Types, Value, ValueType, one_tensor
 
 LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
 ARITHMETIC = {"aten.mul.Tensor": "mul", "aten.add.Tensor": "add", "aten.sub.Tensor": "sub"}

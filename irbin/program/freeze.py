@@ -14,10 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from irbin.bits import pack, packed_bytes
+from irbin.border import Border
 from irbin.program.vocabulary import signatures
-
-Border = tuple[int, int, int, int]
-"""(left, right, top, bottom)."""
 
 
 class ConvGeometry(NamedTuple):

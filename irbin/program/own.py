@@ -8,11 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
+from irbin.border import Border
 from irbin.program.types import Node, Ref
 
 Pair = tuple[int, int]
-Sides = tuple[int, int, int, int]
-"""(left, right, top, bottom)."""
 
 
 class _Own:
@@ -45,7 +44,7 @@ class BConv2d(_Own):
     in_channels: int
     """Of all groups together."""
     stride: Pair
-    border: Sides
+    border: Border
     dilation: Pair
     groups: int
 

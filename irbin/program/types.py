@@ -6,6 +6,7 @@ All frozen, torch-free and written to JSON as they stand in the text form (`floa
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from irbin.bounds import MAX_AXES, MAX_EXPRESSION, MAX_INTEGER
@@ -119,6 +120,8 @@ Value = None | bool | int | float | str | Ref | Dtype | tuple["Value", ...]
 
 ValueType = TensorType | tuple[TensorType, ...]
 """What a name stands for: one tensor or size, or several tensors that `getitem` picks from."""
+Types = Mapping[str, ValueType]
+"""What every name defined so far stands for."""
 
 
 def one_tensor(kind: ValueType) -> TensorType:
