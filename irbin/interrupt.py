@@ -63,7 +63,8 @@ def held_to_the_end() -> Iterator[None]:
     """Within, what asked training to end stays asked for when training has ended.
 
     A program that says then where the run stands, and leaves, is not ended by the next SIGTERM:
-    schedulers send it to every process, and `torchrun` passes on what it got.
+    schedulers send it to every process, and `torchrun` passes on what it got. Nor is one that says
+    by which error training ended: `torchrun` sends SIGTERM to whoever has lost another process.
     """
     global _to_give_back
     outer, _to_give_back = _to_give_back, {}
@@ -89,7 +90,6 @@ def held_interrupt() -> Iterator[Stop]:
 
     Outside the main thread, where Python delivers no signals, the flag is only set by `request`.
     """
-    global _to_give_back
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -108,11 +108,15 @@ def held_interrupt() -> Iterator[Stop]:
         stop.request()
 
     before = {kind: signal.signal(kind, handle) for kind in (signal.SIGINT, signal.SIGTERM)}
+    held: set[signal.Signals] = {signal.SIGTERM}  # where an error ends it
     try:
         yield stop
+        held = set()
     finally:
-        if stop.requested and _to_give_back is not None:
-            _to_give_back = before | _to_give_back
-        else:
-            for kind, handler in before.items():
+        if stop.requested:
+            held = set(before)
+        for kind, handler in before.items():
+            if _to_give_back is not None and kind in held:
+                _to_give_back.setdefault(kind, handler)
+            else:
                 signal.signal(kind, handler)

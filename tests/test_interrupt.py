@@ -125,6 +125,17 @@ def test_what_was_asked_for_is_held_to_the_end(clock: SimpleNamespace) -> None:
     assert [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+def test_what_an_error_says_is_said() -> None:
+    """`torchrun` sends SIGTERM to a process that has lost another one and is about to say so."""
+    before = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)}
+    with held_to_the_end():
+        with pytest.raises(RuntimeError), held_interrupt():
+            raise RuntimeError
+        press(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGINT) is before[signal.SIGINT]
+    assert signal.getsignal(signal.SIGTERM) is before[signal.SIGTERM]
+
+
 def test_what_was_not_asked_for_is_not() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with held_to_the_end():

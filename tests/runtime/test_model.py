@@ -381,7 +381,7 @@ class TestMemory:
             made.append(n)
             return runtime_schedule.Schedule(work, n, **settings)
 
-        monkeypatch.setattr(runtime_model, "Plan", plan)
+        monkeypatch.setattr(runtime_model, "Schedule", plan)
         model = PackedModel(artifact)
         sizes = [*range(1, PLANNED_SIZES + 2)]
         for n in sizes:
