@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from irbin.data import check_classes, eval_loader, open_dataset
+from irbin.data.workers import told_between_batches
 from irbin.errors import UsageError
 from irbin.evaluation.agreement import compare as compare_batches
 from irbin.records.options import DataOptions, SourceOptions
@@ -16,6 +17,7 @@ from irbin.runtime.model import load as load_packed
 from irbin.sources.opened import Source, open_network
 
 
+@told_between_batches()
 def compare(
     binary: Source,
     packed: str | Path | PackedModel,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from irbin.allocation import memory_kept
 from irbin.data.sending import moved
+from irbin.data.workers import told_between_batches
 from irbin.errors import DataError
 from irbin.evaluation.modes import autocast, evaluating, exact_float32
 from irbin.processes import ALONE, Group
@@ -65,6 +66,7 @@ class Subject:
     """Who said so."""
 
 
+@told_between_batches()
 def evaluate(
     model: Callable[[Tensor], Tensor],
     loader: Iterable[tuple[Tensor, Tensor]],
@@ -92,6 +94,7 @@ def evaluate(
 
     Raises:
         DataError: the loader gave no image, or labels that the network has no output for.
+        LostWorkerError: a worker of the loader ended.
     """
     place = torch.device(device)
     n_images = int(getattr(loader, "n_images", 0))

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from irbin.data import check_classes, open_dataset, train_loader
 from irbin.data.order import Feed
+from irbin.data.workers import told_between_batches
 from irbin.errors import TrainingError
 from irbin.evaluation.modes import exact_float32
 from irbin.records.options import DataOptions
@@ -23,6 +24,7 @@ from irbin.rewriting.network import Network
 from irbin.tracing.observe import check_signs, counting_signs
 
 
+@told_between_batches()
 def calibrate(
     network: Network,
     data: DataOptions,

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 
 from irbin.binary.held import held_weights
 from irbin.errors import TrainingError
-from irbin.evaluation.modes import autocast, evaluating
+from irbin.evaluation.modes import autocast, evaluating, settable_flags
 from irbin.messages import first_line
 from irbin.processes import ALONE, Group
 from irbin.recipes.recipe import Recipe
@@ -114,11 +114,14 @@ def tried_convolutions(device: torch.device) -> Iterator[None]:
     if device.type != "cuda" or wants_same:
         yield
         return
-    before, cudnn.benchmark = cudnn.benchmark, True
+    before = cudnn.benchmark
     try:
+        with settable_flags():
+            cudnn.benchmark = True
         yield
     finally:
-        cudnn.benchmark = before
+        with settable_flags():
+            cudnn.benchmark = before
 
 
 def compiled(

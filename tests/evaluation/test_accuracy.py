@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 import torch
@@ -9,13 +11,16 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
-from irbin.errors import DataError, UsageError
+from irbin.data.workers import batches_of, ignore_stops
+from irbin.errors import DataError, LostWorkerError, UsageError
 from irbin.evaluation.accuracy import Subject, evaluate, sum_type, timm_result
 from irbin.evaluation.modes import exact_float32
 from irbin.records.options import Preprocessing
 from irbin.records.results import Evaluation
 from tests.conftest import IEEE, tf32
+from tests.data.test_workers import kill_a_worker
 
 PREPROCESSING = Preprocessing((3, 4, 4), crop_pct=0.9)
 
@@ -28,7 +33,7 @@ class Loader(list[tuple[Tensor, Tensor]]):
         return sum(len(labels) for _, labels in self)
 
 
-def run(model: object, loader: list[tuple[Tensor, Tensor]], **changes: object) -> Evaluation:
+def run(model: object, loader: Iterable[tuple[Tensor, Tensor]], **changes: object) -> Evaluation:
     names = changes.pop("class_names", None)
     subject = Subject("tiny", "float", names, 1_234_567, 99, PREPROCESSING)
     return evaluate(model, loader, subject, **changes)
@@ -112,6 +117,25 @@ def test_autocast_runs_the_network_and_not_the_loss_in_half_precision() -> None:
     assert types == [torch.bfloat16, torch.bfloat16, torch.float32]
     with pytest.raises(UsageError, match="`amp`: expected bfloat16 or float16, got int8"):
         run(network, [batch], amp_dtype="int8")
+
+
+def test_a_worker_that_ends_while_the_network_computes_is_told_by_the_next_batch() -> None:
+    zeros = TensorDataset(torch.zeros(64, 3), torch.zeros(64, dtype=torch.int64))
+    loading: DataLoader[Any] = DataLoader(
+        zeros,
+        4,
+        num_workers=1,
+        worker_init_fn=ignore_stops,
+        persistent_workers=True,
+        multiprocessing_context="fork",
+    )
+
+    def lose_one(images: Tensor) -> Tensor:
+        kill_a_worker(loading)
+        return images
+
+    with pytest.raises(LostWorkerError, match="is killed by signal: Killed"):
+        run(lose_one, batches_of(loading))
 
 
 def test_nothing_to_evaluate_and_labels_without_outputs() -> None:

@@ -33,6 +33,7 @@ STATES = {
     "cuda.matmul.fp32_precision = 'ieee'",
     "medium, then oneDNN's products ieee": "torch.set_float32_matmul_precision('medium')\n"
     "mkldnn.matmul.fp32_precision = 'ieee'",
+    "flags that only torch may set": "cudnn.allow_tf32 = True; backends.disable_global_flags()",
     "not allowed, then everything tf32": "cudnn.allow_tf32 = False; "
     "backends.fp32_precision = 'tf32'",
 }
