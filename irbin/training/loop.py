@@ -40,7 +40,7 @@ from irbin.training.meter import Meter, epoch_record, not_finite
 from irbin.training.norms import calibrate, settle_norms
 from irbin.training.precision import decide, tried_convolutions
 from irbin.training.prepare import after_training, cache_of, make_run, open_loaders
-from irbin.training.resume import Progress, load_last, save_last
+from irbin.training.resume import Progress, check_together, load_last, save_last
 from irbin.training.run import Computed, Run
 from irbin.training.waits import Waits
 from irbin.watching.nonfinite import first_nonfinite
@@ -84,7 +84,8 @@ def finetune(
     Raises:
         UsageError: a knob that timm does not know, or an output folder that exists.
         DataError: see `data`; also classes that differ between splits or from the network.
-        TrainingError: nothing to resume, another run's folder, or a loss that is not finite.
+        TrainingError: nothing to resume, another run's folder, processes that read different states
+            of it, or a loss that is not finite.
     """
     asked = recipe
     if resume:
@@ -93,6 +94,7 @@ def finetune(
     run, lines = _prepare(network, data, recipe, out, teacher, group, listener, asked=asked)
     if resume:
         progress = load_last(run)
+        check_together(progress.epoch * run.n_steps + progress.step, group)
         if progress.epoch >= run.n_epochs:
             lines = (
                 f"the run in {out} is finished: {progress.epoch} epochs of {run.n_epochs}; nothing "

@@ -27,6 +27,7 @@ from torch import Tensor
 from irbin.errors import TrainingError
 from irbin.files import current, remove, whole_folder
 from irbin.messages import first_line
+from irbin.processes import Group
 from irbin.records.json import JsonValue
 from irbin.records.training import EpochRecord
 from irbin.sources.folder import fill_folder, refuse_unbuildable
@@ -165,6 +166,21 @@ def load_last(run: Run) -> Progress:
                 raise
             _log.warning("%s; going on from %s", error, other)
     raise AssertionError("the last place raises or returns")
+
+
+def check_together(n_done: int, group: Group) -> None:
+    """Whether all processes go on after as many steps: else exchanges of different ones would meet.
+
+    Raises:
+        TrainingError: they do not, as on a file system that shows a machine older files.
+    """
+    first, last = group.least([n_done, -n_done])
+    if first != -last:
+        raise TrainingError(
+            "expected all processes to go on from the same state, got some after "
+            f"{first:,} steps and some after {-last:,}: the run folder must look the same from "
+            "every machine; wait until its files have arrived there, and try again"
+        )
 
 
 class _DamagedError(TrainingError):

@@ -18,6 +18,7 @@ from torch import nn
 
 from irbin import interrupt
 from irbin.errors import TrainingError
+from irbin.processes import ALONE, Group
 from irbin.recipes.recipe import Recipe
 from irbin.records.options import DataOptions
 from irbin.records.training import StepRecord
@@ -26,7 +27,12 @@ from irbin.rewriting.network import Network
 from irbin.runs.listener import Listener
 from irbin.training import norms
 from irbin.training.loop import finetune
-from irbin.training.resume import decode, encode, lay_out_as_parameters
+from irbin.training.resume import (
+    check_together,
+    decode,
+    encode,
+    lay_out_as_parameters,
+)
 
 MakeNetwork = Callable[..., Network]
 
@@ -353,3 +359,37 @@ def test_every_tensor_of_an_optimizer_lies_as_its_parameter() -> None:
             assert torch.equal(found, value)
             assert found.dtype == value.dtype
     assert optimizer.state[parameter]["average"].stride() == parameter.stride()
+
+
+@pytest.mark.parametrize("other", [0, 1_034, 1_035, 1_036])
+def test_processes_go_on_from_one_step(other: int) -> None:
+    """A machine that sees older files would exchange what belongs to another step."""
+
+    class Two(Group):
+        def least(self, numbers: list[int]) -> list[int]:
+            return [min(pair) for pair in zip(numbers, (other, -other), strict=True)]
+
+    check_together(1_035, ALONE)
+    if other == 1_035:
+        check_together(1_035, Two(size=2))
+        return
+    told = f"after {min(other, 1_035):,} steps and some after {max(other, 1_035):,}: "
+    with pytest.raises(TrainingError, match=told):
+        check_together(1_035, Two(size=2))
+
+
+def test_a_run_asks_before_it_goes_on(
+    make_network: MakeNetwork,
+    data: DataOptions,
+    recipe: Recipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    finetune(
+        make_network(), data, recipe, tmp_path / "run", listener=Listener(report=stop_after(1))
+    )
+    before = (tmp_path / "run/last/training.json").read_bytes()
+    monkeypatch.setattr(Group, "least", lambda _group, numbers: [n - 1 for n in numbers])
+    with pytest.raises(TrainingError, match="to go on from the same state"):
+        finetune(make_network(), data, recipe, tmp_path / "run", resume=True)
+    assert (tmp_path / "run/last/training.json").read_bytes() == before
