@@ -8,7 +8,7 @@ from irbin.data import check_classes, eval_loader, open_dataset
 from irbin.data.workers import told_between_batches
 from irbin.errors import UsageError
 from irbin.evaluation.agreement import compare as compare_batches
-from irbin.records.options import DataOptions, SourceOptions
+from irbin.records.options import DataOptions, SourceOptions, check_given
 from irbin.records.progress import OnProgress
 from irbin.records.results import Agreement
 from irbin.rewriting.calibrate import counted_images
@@ -38,6 +38,7 @@ def compare(
     Raises:
         UsageError: `binary` is a float network.
     """
+    check_given(source_options, data, needs_data=True)
     network = open_network(binary, source_options)
     if network.plan is None:
         raise UsageError("`compare` needs a converted network, got a float one")

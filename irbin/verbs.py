@@ -26,7 +26,7 @@ from irbin.program.program import format_program
 from irbin.recipes.file import RecipeFile, plan_options
 from irbin.recipes.request import asked
 from irbin.records.json import to_json
-from irbin.records.options import DataOptions, FloatDtype, SourceOptions, SourceRecord
+from irbin.records.options import DataOptions, FloatDtype, SourceOptions, SourceRecord, check_given
 from irbin.records.plan import Plan
 from irbin.records.progress import OnProgress
 from irbin.records.results import Evaluation, ExportRecord
@@ -126,11 +126,11 @@ def convert(
         UsageError: the network is converted already, there is no such recipe, or `calibrate` has
             no data.
     """
-    if calibrate < 0:
-        raise UsageError(f"`calibrate`: expected a number of images ≥ 0, got {calibrate}")
+    request = asked(source, source_options, recipe=recipe, data=data)
+    if not isinstance(calibrate, int) or calibrate < 0:
+        raise UsageError(f"`calibrate`: expected a number of images ≥ 0, got {calibrate!r}")
     if calibrate and (data is None or not (data.data_dir or data.dataset)):
         raise UsageError("`calibrate` needs images: give `data_dir=`")
-    request = asked(source, source_options, recipe=recipe, data=data)
     stage("reading the network", 0, 0)
     network = open_network(request.source, request.source_options)
     if network.plan is not None:
@@ -250,7 +250,7 @@ def evaluate(
         DataError: no images, a damaged one, or another number of classes than the network has.
         UsageError: the network has no classifier.
     """
-    network = open_any(source, source_options)
+    network = open_any(source, check_given(source_options, data, needs_data=True))
     record = as_asked(source_record(network), source_options)
     check_classifier(record, "evaluate")
     dataset = open_dataset(data, data.val_split, record.preprocessing, training=False)
@@ -307,7 +307,7 @@ def export(
         UsageError: a float network; nothing in it is binary. Or it does not run at `input_size`.
         LowerError, ArtifactError: see `program.lower` and `artifact.write`.
     """
-    asked = source_options or SourceOptions()
+    asked = check_given(source_options, float_dtype=float_dtype)
     stage("reading the network", 0, 0)
     network = open_network(source, replace(asked, input_size=None, img_size=None))
     if network.plan is None:

@@ -284,5 +284,13 @@ def test_bytes_are_no_images(packed, kind):
     "trace", [torch.jit.trace, torch.export.export], ids=["torch.jit.trace", "torch.export"]
 )
 def test_tracing_a_packed_network_names_the_way(packed, trace):
-    with pytest.raises(irbin.IrbinError, match=r"torch cannot trace; give .* trained network"):
+    with pytest.raises(irbin.IrbinError, match=r"torch cannot trace or script; give .* trained ne"):
         trace(packed, (torch.randn(2, *SIZE),))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("script", [torch.jit.script, torch.fx.symbolic_trace])
+@pytest.mark.parametrize("wrap", [lambda net: net, nn.Sequential], ids=["alone", "within"])
+def test_scripting_a_packed_network_names_the_way(packed, script, wrap):
+    with pytest.raises(irbin.IrbinError, match=r"torch cannot trace or script; give .* trained ne"):
+        script(wrap(packed))

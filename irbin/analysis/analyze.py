@@ -27,7 +27,7 @@ from irbin.records.analysis import (
     Ranking,
 )
 from irbin.records.knob import knobs_of, taken
-from irbin.records.options import DataOptions, SourceOptions
+from irbin.records.options import DataOptions, SourceOptions, check_given
 from irbin.records.progress import OnProgress
 from irbin.rewriting.calibrate import has_statistics
 from irbin.rewriting.network import Network
@@ -67,6 +67,7 @@ def analyze(
         PlanError, ConvertError: see `planning.plan` and `rewriting.rewrite`.
         DataError: no images, or another number of classes than the network has.
     """
+    check_given(source_options, data, needs_data=True)
     asked, plan = taken(AnalysisOptions, options)
     _check(asked)
     budget = _budget(asked)

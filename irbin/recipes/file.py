@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import field, fields, replace
 from functools import cache
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePath
 from textwrap import wrap
 from typing import Annotated, Any
 
@@ -23,7 +23,7 @@ from irbin.messages import nearest, one_line, system_says
 from irbin.recipes.recipe import Recipe
 from irbin.records.json import JsonValue, from_json, to_json
 from irbin.records.knob import knobs_of
-from irbin.records.options import DEFAULT_BATCH_SIZE, DataOptions
+from irbin.records.options import DEFAULT_BATCH_SIZE, DataOptions, SourceOptions, check_given
 from irbin.records.plan import PlanOptions
 
 
@@ -55,6 +55,7 @@ class RecipeFile:
 
     def batched(self, data: DataOptions) -> DataOptions:
         """The data's options with the recipe's batch size where they leave it open."""
+        check_given(data=data, needs_data=True)
         if data.batch_size is not None:
             return data
         return replace(data, batch_size=self.batch_size or DEFAULT_BATCH_SIZE)
@@ -97,6 +98,10 @@ def read_recipe(name_or_file: str | RecipeFile | None) -> RecipeFile:
         return RecipeFile("")
     if isinstance(name_or_file, RecipeFile):
         return name_or_file
+    if not isinstance(name_or_file, str | PurePath):
+        kind = type(name_or_file).__name__
+        raise UsageError(f"`recipe`: expected a name or a file, got a `{kind}`")
+    name_or_file = str(name_or_file)
     text = _text(name_or_file)
     content = _of_run(_mapping(text, name_or_file))
     head = {name: value for name, value in content.items() if name in HEAD and value is not None}
@@ -157,9 +162,19 @@ def plan_options(options: Mapping[str, Any]) -> PlanOptions:
     known = [f.name for f in fields(PlanOptions)]
     for name in options:
         if name not in known:
-            raise UsageError(f"plan options: no option `{name}`{nearest(str(name), known)}")
+            raise UsageError(
+                f"plan options: no option `{name}`{_where_it_belongs(str(name), known)}"
+            )
     lists = {name: _listed(options[name]) for name in ("keep", "binarize") if name in options}
     return from_json(PlanOptions, {**options, **lists}, "plan options")
+
+
+def _where_it_belongs(name: str, known: list[str]) -> str:
+    """What to do with an option that is none of a plan's."""
+    for record, argument in ((SourceOptions, "source_options"), (DataOptions, "data")):
+        if name in {field.name for field in fields(record)}:
+            return f"; give `{argument}=irbin.{record.__name__}({name}=…)`"
+    return nearest(name, known)
 
 
 def _listed(value: Any) -> Any:

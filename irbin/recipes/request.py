@@ -18,8 +18,9 @@ from irbin.errors import UsageError
 from irbin.messages import nearest
 from irbin.recipes.file import DEFAULT, HEAD, RecipeFile, read_recipe
 from irbin.recipes.recipe import DEFAULTS, FIELD_NAMES, Recipe
+from irbin.records.given import check_is
 from irbin.records.json import JsonValue
-from irbin.records.options import DataOptions, SourceOptions
+from irbin.records.options import DataOptions, SourceOptions, check_given
 
 _log = logging.getLogger("irbin")
 
@@ -85,6 +86,9 @@ def asked(
     Raises:
         UsageError: the recipe or an override makes no sense, or nothing names a network.
     """
+    check_given(source_options, data)
+    if overrides is not None:
+        check_is("overrides", overrides, Mapping, "a dictionary of knobs")
     file, turned = read_recipe(recipe), dict(overrides or {})
     named, how = named_source(source, source_options, file)
     _check_names(turned, "overrides")

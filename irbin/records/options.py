@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
+from irbin.errors import UsageError
+from irbin.records.given import check_is, check_record
 from irbin.records.json import JsonValue
 from irbin.records.knob import DATA, IMAGES, NETWORK, Knob
 
@@ -161,6 +163,11 @@ class SourceOptions:
     takes the recipe's, else `DEFAULT_SEED`."""
 
     def __post_init__(self) -> None:
+        for name in ("mean", "std"):
+            value = getattr(self, name)
+            if isinstance(value, int | float):  # one number is meant for every channel
+                object.__setattr__(self, name, (float(value),))
+        check_record(self)
         # lists for tuples, as in every folder that this network will be built from again
         object.__setattr__(self, "model_kwargs", _as_in_json(self.model_kwargs))
 
@@ -234,10 +241,45 @@ class DataOptions:
         ),
     ] = None
 
+    def __post_init__(self) -> None:
+        check_record(self, values=True)
+
     @property
     def n_batch(self) -> int:
         """Images per step, never None."""
         return DEFAULT_BATCH_SIZE if self.batch_size is None else self.batch_size
+
+
+def check_given(
+    source_options: object = None,
+    data: object = None,
+    *,
+    needs_data: bool = False,
+    float_dtype: object = "float32",
+) -> SourceOptions:
+    """Refuses arguments of a verb that are no records of options.
+
+    Returns:
+        How to read the source; the defaults where None was given.
+
+    Args:
+        source_options: None where none were given.
+        data: None where none were given.
+        needs_data: None is refused too.
+        float_dtype: storage of what is not bits.
+
+    Raises:
+        UsageError: says how they are made.
+    """
+    if source_options is not None:
+        how = "irbin.SourceOptions(…)"
+        check_is("source_options", source_options, SourceOptions, how)
+    if needs_data or data is not None:
+        check_is("data", data, DataOptions, "irbin.DataOptions(data_dir=…)")
+    if float_dtype not in get_args(FloatDtype):
+        known = ", ".join(get_args(FloatDtype))
+        raise UsageError(f"`float_dtype`: expected one of {known}, got `{float_dtype}`")
+    return source_options if isinstance(source_options, SourceOptions) else SourceOptions()
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensor
 
 from irbin.errors import UsageError
@@ -25,17 +25,15 @@ def refuse_untaken(x: object) -> None:
     Raises:
         UsageError: says what to do instead.
     """
+    if isinstance(x, fx.Proxy):
+        refuse_tracing()
     if not isinstance(x, Tensor):
         kind = type(x).__name__
         how = "; give `torch.from_numpy(images)`" if kind == "ndarray" else ""
         raise UsageError(f"expected a tensor of images, got a {kind}{how}")
     is_traced = torch._C._get_tracing_state() is not None or torch.compiler.is_exporting()
     if is_traced or isinstance(x, FakeTensor):
-        raise UsageError(
-            "a packed network runs irbin's own kernels, which torch cannot trace; give "
-            "`torch.onnx.export`, `torch.export` or `torch.jit.trace` the trained network "
-            "(`irbin.open_network(RUN).module`), or ship the packed folder"
-        )
+        refuse_tracing()
     if x.layout is not torch.strided or x.is_meta:
         kind = "on the device `meta`" if x.is_meta else f"laid out as {x.layout}"
         raise UsageError(
@@ -46,6 +44,19 @@ def refuse_untaken(x: object) -> None:
             f"expected floating images, got {str(x.dtype).removeprefix('torch.')}; divide "
             "bytes by 255 and normalize with `manifest.source.preprocessing`'s mean and std"
         )
+
+
+def refuse_tracing() -> NoReturn:
+    """What torch would turn into a graph or a script.
+
+    Raises:
+        UsageError: says what it can take instead.
+    """
+    raise UsageError(
+        "a packed network runs irbin's own kernels, which torch cannot trace or script; give "
+        "`torch.onnx.export`, `torch.export` or `torch.jit.trace` the trained network "
+        "(`irbin.open_network(RUN).module`), or ship the packed folder"
+    )
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

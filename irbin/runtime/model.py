@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 from weakref import WeakMethod
 
 import torch
@@ -27,7 +27,7 @@ from irbin.program.own import inner_product
 from irbin.program.program import Node, Program, Ref
 from irbin.records.options import FloatMath
 from irbin.runtime.calls import Values, check_claim, failure, joined, resolve
-from irbin.runtime.given import chunk_of, compare_state, refuse_untaken, under
+from irbin.runtime.given import chunk_of, compare_state, refuse_tracing, refuse_untaken, under
 from irbin.runtime.layers import make_kernel
 from irbin.runtime.operators import Operation, operation
 from irbin.runtime.schedule import Schedule, Watch, Work
@@ -198,6 +198,9 @@ class PackedModel(nn.Module):
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
         compare_state(under(prefix, self._origin[0].tensors), state_dict, prefix, *rest)
+
+    def __prepare_scriptable__(self) -> NoReturn:  # torch.jit.script asks for it
+        refuse_tracing()
 
     def _images(self, x: Tensor) -> Tensor:
         refuse_untaken(x)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import TypeGuard
 
@@ -14,7 +15,14 @@ from irbin.artifact.schema import FILES
 from irbin.errors import SourceError, UsageError
 from irbin.files import check_place
 from irbin.launch import launched
-from irbin.records.options import DEFAULT_SEED, NetworkForm, SourceOptions, SourceRecord
+from irbin.records.given import check_is
+from irbin.records.options import (
+    DEFAULT_SEED,
+    NetworkForm,
+    SourceOptions,
+    SourceRecord,
+    check_given,
+)
 from irbin.rewriting.network import Network
 from irbin.runtime.model import PackedModel
 from irbin.runtime.model import load as load_packed
@@ -41,6 +49,7 @@ def open_network(source: Source, source_options: SourceOptions | None = None) ->
     Raises:
         SourceError: it cannot be read, or is a packed folder.
     """
+    check_given(source_options)
     options = source_options or SourceOptions()
     if isinstance(source, Network):
         record = as_asked(source.source, options)
@@ -89,11 +98,6 @@ def is_packed(source: object) -> TypeGuard[str | Path]:
 def _network_of_module(module: nn.Module, options: SourceOptions) -> Network:
     """A live module as a float network, taken to be trained: somebody made it for a purpose."""
     check_options(options)
-    if options.input_size is not None and len(options.input_size) != 3:
-        raise UsageError(
-            f"`input_size`: expected (channels, height, width), got {tuple(options.input_size)}; "
-            "irbin converts networks of images, and a Conv1d has no binary form"
-        )
     module, notes = plain_module(module)
     name = type(module).__name__
     seen, by = preprocessing_in(module, options)
@@ -112,6 +116,7 @@ def refuse_own_source(out: str | Path, *sources: Source | PackedModel | None) ->
     Raises:
         UsageError: `out` is one of them, lies in one, or holds one; or nothing can be made there.
     """
+    check_is("out", out, (str, PathLike), "a folder's path")
     place = Path(out).expanduser().resolve()
     for source in sources:
         for path in _places(source):

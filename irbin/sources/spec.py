@@ -325,6 +325,11 @@ def check_options(options: SourceOptions) -> None:
         raise UsageError(f"`img_size`: expected 1 or more, got {options.img_size}")
     if options.input_size is None:
         return
+    if len(options.input_size) != 3:
+        raise UsageError(
+            f"`input_size`: expected (channels, height, width), got {tuple(options.input_size)}; "
+            "irbin converts networks of images, and a Conv1d has no binary form"
+        )
     if min(options.input_size) < 1:
         raise UsageError(f"`input_size`: expected positive sizes, got {options.input_size}")
     if options.in_chans not in (None, options.input_size[0]):

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
 from irbin.errors import SourceError, UsageError
 from irbin.messages import N_NAMED, names_of, nearest_names
+from irbin.records.given import check_is
 from irbin.records.json import from_json
 from irbin.records.zoo import ZooRecord
 
@@ -44,6 +46,7 @@ def located(spec: str | Path) -> Path:
         SourceError: the zoo has no such entry.
     """
     if not is_entry(spec):
+        check_is("path", spec, (str, os.PathLike), "a folder's name or path")
         return Path(spec)
     return ROOT / _known(str(spec).removeprefix(PREFIX))
 
