@@ -14,6 +14,7 @@
 #include <cstring>
 #include <map>
 #include <tuple>
+#include <type_traits>
 
 #include "implementations.h"
 #include "threads.h"
@@ -165,16 +166,16 @@ Conv::Conv(const Geometry& geometry, const uint8_t* weight_bits, Transform trans
            const int32_t* lower, const uint8_t* flips)
     : geometry_(geometry), transform_(std::move(transform)) {
   tile_steps_ = transform_.for_tiles(geometry.out_channels);
-  geometry_.bfloats = geometry.bfloats && geometry.can_use_bfloats();
+  geometry_.numbers = geometry.usable();
   const bool whole_words =
       geometry.groups == 1 && geometry.x.dilation == 1 && geometry.group_bytes() % kWordBytes == 0;
   const Axis &y = geometry.y, &x = geometry.x;
   const bool bordered = y.before + y.after + x.before + x.after > 0;
-  reading_ = !whole_words                    ? Reading::gathered
-             : bordered || geometry_.bfloats ? Reading::padded
-                                             : Reading::in_place;
+  reading_ = !whole_words                          ? Reading::gathered
+             : bordered || geometry_.has_bfloats() ? Reading::padded
+                                                   : Reading::in_place;
   pack_weights(weight_bits);
-  geometry.floats ? no_padding() : count_padding(weight_bits);
+  geometry.has_signs() ? count_padding(weight_bits) : no_padding();
   if (lower != nullptr) {
     const auto n = static_cast<size_t>(geometry.out_channels);
     lower_.assign(lower, lower + n);
@@ -184,9 +185,11 @@ Conv::Conv(const Geometry& geometry, const uint8_t* weight_bits, Transform trans
   }
 }
 
-bool Geometry::can_use_bfloats() const {
-  return floats && bfloat_kernels() != nullptr && groups == 1 && x.dilation == 1 &&
-         out_channels % kLanes == 0 && x.stride * in_channels % 2 == 0;
+Numbers Geometry::usable() const {
+  const bool has_room = groups == 1 && x.dilation == 1 && out_channels % kLanes == 0 &&
+                        x.stride * in_channels % 2 == 0;
+  const bool must_widen = has_bfloats() && !(has_room && bfloat_kernels() != nullptr);
+  return must_widen ? Numbers::floats : numbers;
 }
 
 // A row of taps is a whole number of pairs; a pair that is half empty has 0 for a weight.
@@ -203,7 +206,7 @@ std::vector<uint8_t> Conv::narrowed(const uint8_t* weights) const {
 void Conv::pack_weights(const uint8_t* weight_bits) {
   int64_t n_bytes = geometry_.y.kernel * geometry_.x.kernel * geometry_.group_bytes();
   std::vector<uint8_t> pairs;
-  if (geometry_.bfloats) {
+  if (geometry_.has_bfloats()) {
     pairs = narrowed(weight_bits);
     weight_bits = pairs.data();
     n_bytes = static_cast<int64_t>(pairs.size()) / geometry_.out_channels;
@@ -331,6 +334,9 @@ void Conv::run(const Implementation& implementation, const uint8_t* x, int64_t n
 void Conv::run_part(const Call& call, int64_t first_strip, int64_t last_strip, int64_t first_block,
                     int64_t last_block) const {
   if (first_block >= last_block) return;
+  const auto run_one = geometry_.has_signs()     ? &Conv::run_strip<Numbers::signs>
+                       : geometry_.has_bfloats() ? &Conv::run_strip<Numbers::bfloats>
+                                                 : &Conv::run_strip<Numbers::floats>;
   for (int64_t group = 0; group < geometry_.groups; ++group)
     for (int64_t begin = first_strip; begin < last_strip;) {
       const int64_t end = piece_end(call, begin, last_strip);
@@ -342,7 +348,7 @@ void Conv::run_part(const Call& call, int64_t first_strip, int64_t last_strip, i
           Patches patches = piece.patches;
           patches.first +=
               piece.row_words * (strip.y - piece.y) + patches.pixel_stride * (strip.x - piece.x);
-          run_strip(call, patches, strip, group, block, n_blocks);
+          (this->*run_one)(call, patches, strip, group, block, n_blocks);
         }
       }
       begin = end;
@@ -352,6 +358,7 @@ void Conv::run_part(const Call& call, int64_t first_strip, int64_t last_strip, i
 // Tiles of a strip are as equal as they can be: 28 pixels are four times 7. Where the implementation
 // cannot finish a tile in registers, all are computed first: their sums stay in the first cache, and
 // are not loaded while their stores are on the way.
+template <Numbers numbers>
 void Conv::run_strip(const Call& call, const Patches& patches, const Strip& strip, int64_t group,
                      int64_t block, int n_blocks) const {
   const Implementation& how = call.implementation;
@@ -362,16 +369,17 @@ void Conv::run_strip(const Call& call, const Patches& patches, const Strip& stri
   const int64_t channel = group * n_group + block * kLanes;
   const int64_t n_channels = std::min<int64_t>(n_blocks * kLanes, n_group - block * kLanes);
   const Thresholds thresholds{lower_.data(), flips_.data()};
-  const bool can_finish = geometry_.floats ? geometry_.bfloats || how.finished_products != nullptr
-                                           : how.finished_tile != nullptr;
+  constexpr bool signs = numbers == Numbers::signs, bfloats = numbers == Numbers::bfloats;
+  const bool can_finish =
+      bfloats || (signs ? how.finished_tile != nullptr : how.finished_products != nullptr);
   const bool in_registers = can_finish && n_channels == n_blocks * kLanes;
   const bool pointwise = is_pointwise();
   const int32_t* const* correction = correction_of_.data();
   if (!pointwise) correction += row_class_[static_cast<size_t>(strip.y)] * call.out_width + strip.x;
   const int64_t first = (strip.image * call.out_height + strip.y) * call.out_width + strip.x;
 
-  alignas(kCacheLine) int32_t counts[kStripPixels * kMaxBlocks * kLanes];
-  alignas(kCacheLine) float sums[kStripPixels * kMaxBlocks * kLanes];
+  using Sum = std::conditional_t<signs, int32_t, float>;
+  alignas(kCacheLine) Sum sums[kStripPixels * kMaxBlocks * kLanes];
   const auto n = static_cast<int>(strip.n_pixels);
   const int n_tiles = (n + kMaxPixels - 1) / kMaxPixels;
   const int least = n / n_tiles, n_larger = n % n_tiles;
@@ -380,38 +388,43 @@ void Conv::run_strip(const Call& call, const Patches& patches, const Strip& stri
     n_pixels = least + (t < n_larger);
     tile.first = patches.first + x * patches.pixel_stride;
     const int64_t at = static_cast<int64_t>(x) * n_blocks * kLanes;
-    if (in_registers && geometry_.bfloats)
-      bfloat_kernels()->finished(tile, n_pixels, weights, block_words, n_blocks, channel,
-                                 tile_steps_, Target(*this, call, first + x).out);
-    else if (in_registers && geometry_.floats)
-      how.finished_products(tile, n_pixels, float_weights, block_words, n_blocks, channel,
-                            tile_steps_, Target(*this, call, first + x).out);
-    else if (in_registers)
+    if (!in_registers) {
+      if constexpr (signs)
+        how.disagreements(tile, n_pixels, weights, block_words, n_blocks, sums + at);
+      else
+        how.products(tile, n_pixels, float_weights, block_words, n_blocks, sums + at);
+      continue;
+    }
+    const Target target(*this, call, first + x);
+    if constexpr (signs)
       how.finished_tile(tile, n_pixels, weights, block_words, n_blocks,
                         correction + (pointwise ? 0 : x), channel,
-                        has_thresholds() ? nullptr : &tile_steps_, &thresholds,
-                        Target(*this, call, first + x).out);
-    else if (geometry_.floats)
-      how.products(tile, n_pixels, float_weights, block_words, n_blocks, sums + at);
+                        has_thresholds() ? nullptr : &tile_steps_, &thresholds, target.out);
+    else if constexpr (bfloats)
+      bfloat_kernels()->finished(tile, n_pixels, weights, block_words, n_blocks, channel,
+                                 tile_steps_, target.out);
     else
-      how.disagreements(tile, n_pixels, weights, block_words, n_blocks, counts + at);
+      how.finished_products(tile, n_pixels, float_weights, block_words, n_blocks, channel,
+                            tile_steps_, target.out);
   }
   if (in_registers) return;
-  if (geometry_.floats)
-    return how.finish_floats(sums, n_blocks * kLanes, n, channel, n_channels,
-                             Target(*this, call, first).out);
-  // neighbors with the same taps inside share a correction: mostly all but the first and the last
-  for (int64_t p = 0; p < n;) {
-    int64_t end = pointwise ? n : p + 1;
-    while (end < n && correction[end] == correction[p]) ++end;
-    const Target target(*this, call, first + p);
-    const int32_t* from = counts + p * n_blocks * kLanes;
-    const int32_t* shared = correction[pointwise ? 0 : p];
-    has_thresholds()
-        ? how.finish_thresholds(from, n_blocks, shared, end - p, channel, n_channels, thresholds,
-                                target.out)
-        : how.finish_counts(from, n_blocks, shared, end - p, channel, n_channels, target.out);
-    p = end;
+  if constexpr (!signs) {
+    how.finish_floats(sums, n_blocks * kLanes, n, channel, n_channels,
+                      Target(*this, call, first).out);
+  } else {
+    // neighbors with the same taps inside share a correction: mostly all but the first and the last
+    for (int64_t p = 0; p < n;) {
+      int64_t end = pointwise ? n : p + 1;
+      while (end < n && correction[end] == correction[p]) ++end;
+      const Target target(*this, call, first + p);
+      const int32_t* from = sums + p * n_blocks * kLanes;
+      const int32_t* shared = correction[pointwise ? 0 : p];
+      has_thresholds()
+          ? how.finish_thresholds(from, n_blocks, shared, end - p, channel, n_channels, thresholds,
+                                  target.out)
+          : how.finish_counts(from, n_blocks, shared, end - p, channel, n_channels, target.out);
+      p = end;
+    }
   }
 }
 
@@ -481,7 +494,8 @@ void Conv::pad_rows(const Call& call, const Piece& piece, uint8_t* to) const {
   const auto inside = static_cast<size_t>((end - begin) * pixel_bytes);
   // the last word of a row may be half full; a last row's is read one word further
   const auto all = static_cast<size_t>(ceil_div(n_columns * pixel_bytes, kWordBytes) * kWordBytes);
-  if (geometry_.bfloats) std::memset(to + static_cast<size_t>(piece.rows(y)) * all, 0, kWordBytes);
+  if (geometry_.has_bfloats())
+    std::memset(to + static_cast<size_t>(piece.rows(y)) * all, 0, kWordBytes);
   for (int64_t r = 0; r < piece.rows(y); ++r, to += all) {
     const int64_t row = piece.y * y.stride - y.before + r;
     if (row < 0 || row >= call.height) {
@@ -500,11 +514,11 @@ void Conv::copy_row(const Call& call, int64_t image, int64_t row, int64_t begin,
   const int64_t pixel_bytes = geometry_.pixel_bytes(), n_bytes = (end - begin) * pixel_bytes;
   const uint8_t* from = call.x + ((image * call.height + row) * call.width + begin) * pixel_bytes;
   if (call.planes) {
-    uint8_t* woven = geometry_.bfloats ? scratch(1, n_bytes) : to;
+    uint8_t* woven = geometry_.has_bfloats() ? scratch(1, n_bytes) : to;
     interleave(call, image, row, begin, end, woven);
     from = woven;
   }
-  if (geometry_.bfloats)
+  if (geometry_.has_bfloats())
     bfloat_kernels()->narrow(reinterpret_cast<const float*>(from), n_bytes / 4,
                              reinterpret_cast<uint16_t*>(to));
   else if (from != to)

@@ -18,19 +18,24 @@ struct Axis {
   bool is_pointwise() const { return kernel == 1 && stride == 1 && before == 0 && after == 0; }
 };
 
+// What is multiplied: signs, float32, or float32 that is rounded to bfloat16 first.
+enum class Numbers { signs, floats, bfloats };
+
 struct Geometry {
   Axis y, x;
   int64_t in_channels, out_channels, groups;
-  bool floats = false;   // float32 times float32, and not signs
-  bool bfloats = false;  // both rounded to bfloat16 first; only with floats, see can_use_bfloats
+  Numbers numbers = Numbers::signs;
 
-  int64_t group_bytes() const {
-    return floats ? in_channels / groups * 4 : (in_channels / groups + 7) / 8;
+  bool has_signs() const { return numbers == Numbers::signs; }
+  bool has_bfloats() const { return numbers == Numbers::bfloats; }
+  int64_t group_bytes() const {  // as they are given: a bit a sign, or float32
+    return has_signs() ? (in_channels / groups + 7) / 8 : in_channels / groups * 4;
   }
   int64_t pixel_bytes() const { return groups * group_bytes(); }
-  int64_t copied_pixel_bytes() const { return bfloats ? pixel_bytes() / 2 : pixel_bytes(); }
-  // Whether this processor has them, blocks are whole and pixels start on words.
-  bool can_use_bfloats() const;
+  int64_t copied_pixel_bytes() const { return has_bfloats() ? pixel_bytes() / 2 : pixel_bytes(); }
+  // `numbers`, but floats where bfloats need what is not there: a processor that has them, whole
+  // blocks, pixels that start on words.
+  Numbers usable() const;
   int64_t n_macs() const {  // an image
     return y.out_size() * x.out_size() * out_channels * (in_channels / groups) * y.kernel *
            x.kernel;
@@ -82,6 +87,7 @@ class Conv {
   Piece prepare(const Call&, int64_t group, int64_t first_strip, int64_t last_strip) const;
   void pad_rows(const Call&, const Piece&, uint8_t* to) const;
   void gather(const Piece&, int64_t group, const uint8_t* rows, uint8_t* to) const;
+  template <Numbers>
   void run_strip(const Call&, const Patches&, const Strip&, int64_t group, int64_t block,
                  int n_blocks) const;
 

@@ -143,8 +143,8 @@ std::unique_ptr<Conv> make_conv(
     need(n > 0 && n <= kMaxSize, "expected channels and groups of at least 1");
   need(in_channels % groups == 0 && out_channels % groups == 0,
        "groups do not divide the channels");
-  const Geometry geometry{make_axis(y), make_axis(x), in_channels, out_channels,
-                          groups,       floats,       bfloats};
+  const Numbers numbers = !floats ? Numbers::signs : bfloats ? Numbers::bfloats : Numbers::floats;
+  const Geometry geometry{make_axis(y), make_axis(x), in_channels, out_channels, groups, numbers};
   if (static_cast<int64_t>(weights.size()) !=
       out_channels * geometry.y.kernel * geometry.x.kernel * geometry.group_bytes())
     throw std::invalid_argument("the weight has another size");

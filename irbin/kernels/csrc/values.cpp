@@ -130,7 +130,7 @@ void MaxPool::run(const Implementation& how, const uint8_t* x, int64_t n_images,
   if (producer_ != nullptr) {
     const Geometry& made_by = producer_->geometry();
     image_bytes = made_by.y.size * made_by.x.size * made_by.pixel_bytes();
-    work += made_by.n_macs() * (made_by.floats ? kWordBits : 1);
+    work += made_by.n_macs() * (made_by.has_signs() ? 1 : kWordBits);
   }
   const int64_t n_parts =
       std::min<int64_t>(useful_threads(n_images * work, n_threads), std::max<int64_t>(n_rows, 1));
