@@ -88,7 +88,8 @@ def held_interrupt() -> Iterator[Stop]:
     however often it comes: what does not end by itself gets SIGKILL. See `held_to_the_end` for
     what comes later.
 
-    Outside the main thread, where Python delivers no signals, the flag is only set by `request`.
+    Outside the main thread, where Python delivers no signals, the flag is only set by `request`;
+    so it is for a signal that a program round Python answers, which could not be given back.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
@@ -107,7 +108,8 @@ def held_interrupt() -> Iterator[Stop]:
             latest = now
         stop.request()
 
-    before = {kind: signal.signal(kind, handle) for kind in (signal.SIGINT, signal.SIGTERM)}
+    kinds = [k for k in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(k) is not None]
+    before = {kind: signal.signal(kind, handle) for kind in kinds}
     held: set[signal.Signals] = {signal.SIGTERM}  # where an error ends it
     try:
         yield stop

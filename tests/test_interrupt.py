@@ -55,6 +55,19 @@ def test_sigterm_is_held_however_often_it_comes(clock: SimpleNamespace) -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_what_a_program_round_python_answers_stays_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As R does, say: Python says None of such a handler, and cannot set it again."""
+    before = signal.getsignal(signal.SIGINT)
+    told = signal.getsignal
+    monkeypatch.setattr(signal, "getsignal", lambda k: None if k == signal.SIGINT else told(k))
+    with held_interrupt() as stop:
+        assert told(signal.SIGINT) is before
+        press(signal.SIGTERM)
+        assert stop()
+
+
 def test_a_request_counts_as_the_first() -> None:
     with held_interrupt() as stop:
         stop.request()

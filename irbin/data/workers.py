@@ -123,6 +123,9 @@ def told_between_batches() -> Iterator[None]:
         return
     signal_handling._set_SIGCHLD_handler()  # once a process; the first loader would set it within
     before = signal.getsignal(signal.SIGCHLD)
+    if before is None:  # a program round Python answers it, which could not be given back
+        yield
+        return
     deaths = _deaths = _Deaths()
 
     def hear(number: int, frame: FrameType | None) -> None:

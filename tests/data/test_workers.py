@@ -297,6 +297,14 @@ def test_without_the_signal_there_is_nothing_to_hear(monkeypatch: pytest.MonkeyP
         assert list(batches_of(DataLoader([3, 5], collate_fn=list))) == [[3], [5]]
 
 
+def test_a_handler_of_a_program_round_python_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    read(loader())  # torch sets its own once
+    before, told = signal.getsignal(signal.SIGCHLD), signal.getsignal
+    monkeypatch.setattr(signal, "getsignal", lambda _kind: None)
+    with told_between_batches():
+        assert told(signal.SIGCHLD) is before
+
+
 def test_in_another_thread_nothing_is_changed() -> None:
     before = signal.getsignal(signal.SIGCHLD)
     seen: list[bool] = []
