@@ -30,8 +30,8 @@ def multiply_add(a: Floats, b: Floats, c: Floats) -> Floats:
         bits = np.atleast_1d(total).view(np.int64)
         moved = np.where((lost > 0) == (total > 0), bits + 1, bits - 1)
         odd = np.isfinite(bits.view(np.float64)) & (lost != 0) & (bits % 2 == 0)
-        found: Floats = np.where(odd, moved, bits).view(np.float64).astype(np.float32)
-    return found.reshape(np.shape(total))
+        result: Floats = np.where(odd, moved, bits).view(np.float64).astype(np.float32)
+    return result.reshape(np.shape(total))
 
 
 def conv2d(

@@ -37,26 +37,26 @@ class Geometry(NamedTuple):
             UsageError: sizes that are no integers, that no window has, or beyond their bounds.
         """
         border = check_integers("border", self.border, 4, -MAX_REACH, MAX_REACH)
-        found = Geometry(
+        geometry = Geometry(
             _pair("size", self.size, MAX_INTEGER),
             _pair("kernel", self.kernel, MAX_REACH),
             _pair("stride", self.stride, MAX_REACH),
             (border[0], border[1], border[2], border[3]),
             _pair("dilation", self.dilation, MAX_REACH),
         )
-        pairs = (found.size, found.kernel, found.stride, found.dilation)
+        pairs = (geometry.size, geometry.kernel, geometry.stride, geometry.dilation)
         if min(map(min, pairs)) < 1 or min(border) < 0:
-            raise UsageError(f"expected a window that fits its image, got {found}")
-        reach = [(k - 1) * d + 1 for k, d in zip(found.kernel, found.dilation, strict=True)]
-        if min(found.out_size) < 1 or max(reach) > MAX_REACH:
-            raise UsageError(f"expected a window that fits its image, got {found}")
-        padded = [size + sum(found._padding(axis)) for axis, size in enumerate(found.size)]
+            raise UsageError(f"expected a window that fits its image, got {geometry}")
+        reach = [(k - 1) * d + 1 for k, d in zip(geometry.kernel, geometry.dilation, strict=True)]
+        if min(geometry.out_size) < 1 or max(reach) > MAX_REACH:
+            raise UsageError(f"expected a window that fits its image, got {geometry}")
+        padded = [size + sum(geometry._padding(axis)) for axis, size in enumerate(geometry.size)]
         if n_channels * padded[0] * padded[1] > MAX_ELEMENTS:
             raise UsageError(
                 f"expected at most {MAX_ELEMENTS} values of an image with its border, got "
                 f"{n_channels * padded[0] * padded[1]}"
             )
-        return found
+        return geometry
 
     def axes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """As the extension module takes them."""

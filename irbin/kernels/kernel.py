@@ -178,7 +178,7 @@ def check_array(
     """Raises UsageError for what kernels cannot read; None in `shape` stands for any size."""
     check_is_array(name, array)
     fits = array.ndim == len(shape) and all(
-        wanted in (None, found) for wanted, found in zip(shape, array.shape, strict=True)
+        wanted in (None, actual) for wanted, actual in zip(shape, array.shape, strict=True)
     )
     if array.dtype != dtype or not fits:
         sizes = ", ".join("any" if size is None else str(size) for size in shape)
@@ -204,15 +204,15 @@ def check_integer(name: str, value: object, least: int, most: int) -> int:
         UsageError: it is no integer (a boolean is none), or out of bounds.
     """
     try:
-        found = None if isinstance(value, bool | np.bool_) else operator.index(value)  # type: ignore[arg-type]  # that is asked here
+        integer = None if isinstance(value, bool | np.bool_) else operator.index(value)  # type: ignore[arg-type]  # that is asked here
     except TypeError:
-        found = None
-    if found is None or not least <= found <= most:
+        integer = None
+    if integer is None or not least <= integer <= most:
         raise UsageError(
             f"`{name}`: expected an integer from {least} to {most}, got {str(value)[:40]} "
             f"({type(value).__name__})"
         )
-    return found
+    return integer
 
 
 def check_integers(name: str, values: object, count: int, least: int, most: int) -> tuple[int, ...]:

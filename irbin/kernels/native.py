@@ -79,12 +79,12 @@ def implementations() -> tuple[Implementation, ...]:
     """
     now = active()
     rows = [] if _module is None else _module.implementations()
-    found = [
+    compiled = [
         Implementation(name, description, tuple(needs), supported, name == now)
         for name, description, needs, supported in rows
     ]
     words = "plain NumPy, the definition; never chosen while another one is there"
-    return (*found, Implementation(REFERENCE, words, (), True, now == REFERENCE))
+    return (*compiled, Implementation(REFERENCE, words, (), True, now == REFERENCE))
 
 
 def active() -> str:

@@ -34,8 +34,8 @@ def bitpack(x: Floats, channel_axis: int, groups: int = 1, n_threads: int = 1) -
         UsageError: x is not float32, has no such axis, or its channels do not divide by groups.
     """
     if not isinstance(x, np.ndarray) or x.dtype != np.float32:
-        found = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
-        raise UsageError(f"`x`: expected float32, got {found}")
+        got = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
+        raise UsageError(f"`x`: expected float32, got {got}")
     channel_axis = check_integer("channel_axis", channel_axis, -MAX_INTEGER, MAX_INTEGER)
     groups = check_integer("groups", groups, -MAX_INTEGER, MAX_INTEGER)
     n_threads = check_integer("n_threads", n_threads, -MAX_THREADS, MAX_THREADS)

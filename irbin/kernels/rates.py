@@ -47,8 +47,8 @@ def median_register_rate(implementation: str, *, floats: bool = False, n_runs: i
     Raises:
         UsageError: there are no native kernels.
     """
-    found = [register_rate(implementation, floats=floats) for _ in range(n_runs)]
-    return statistics.median(found)
+    rates = [register_rate(implementation, floats=floats) for _ in range(n_runs)]
+    return statistics.median(rates)
 
 
 def measure(

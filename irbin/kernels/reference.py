@@ -128,11 +128,11 @@ def bconv2d_dot(
             len(bits), weights.shape[0] * inside.shape[0] * inside.shape[1]
         ):
             n_here = images.stop - images.start
-            found = _disagreements(
+            counts = _disagreements(
                 _to_words(windows[images].reshape(-1, windows[0, 0, 0].size)), weights
             )
-            found = found.reshape(n_out // groups, n_here, *inside.shape[:2]).swapaxes(0, 1)
-            dot[images, out] = depth - 2 * (found - excess)
+            counts = counts.reshape(n_out // groups, n_here, *inside.shape[:2]).swapaxes(0, 1)
+            dot[images, out] = depth - 2 * (counts - excess)
     return dot
 
 

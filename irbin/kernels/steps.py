@@ -62,14 +62,14 @@ def simplify(steps: Sequence[Step]) -> tuple[Step, ...]:
     Args:
         steps: first to last, on integers of at most 2^24.
     """
-    found = list(steps)
-    if len(found) > 1 and found[0].kind == found[1].kind == "multiply":
-        first, second = found[0].vector, found[1].vector
+    fewer = list(steps)
+    if len(fewer) > 1 and fewer[0].kind == fewer[1].kind == "multiply":
+        first, second = fewer[0].vector, fewer[1].vector
         with np.errstate(all="ignore"):
             merged = first * second
         if _powers_commute(first, second, merged):
-            found[:2] = [Step("multiply", merged)]
-    return tuple(s for s in found if not (s.kind == "multiply" and np.all(s.values == 1)))
+            fewer[:2] = [Step("multiply", merged)]
+    return tuple(s for s in fewer if not (s.kind == "multiply" and np.all(s.values == 1)))
 
 
 def _powers_commute(powers: Floats, others: Floats, merged: Floats) -> bool:

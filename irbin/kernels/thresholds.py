@@ -46,8 +46,8 @@ def find_thresholds(steps: Sequence[Step], depth: int, n_channels: int) -> Thres
     high = np.full(n_channels, depth + 1, np.int32)
     while np.any(low < high):
         middle = low + (high - low) // 2
-        found = is_high(np.minimum(middle, depth)) | (middle > depth)
-        low, high = np.where(found, low, middle + 1), np.where(found, middle, high)
+        reached = is_high(np.minimum(middle, depth)) | (middle > depth)
+        low, high = np.where(reached, low, middle + 1), np.where(reached, middle, high)
         low = np.minimum(low, high)
     return low.astype(np.int32), np.packbits(~rises, bitorder="little")
 

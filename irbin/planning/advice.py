@@ -32,27 +32,27 @@ class Rest(NamedTuple):
     """How many layers, which and why."""
 
 
-def verdict(found: Estimate, plan: Plan) -> str:
+def verdict(gains: Estimate, plan: Plan) -> str:
     """One line: what becomes binary, how much faster, how much smaller.
 
     Args:
-        found: numbers; its words are not read.
+        gains: numbers; its words are not read.
         plan: what they were estimated for.
     """
     shares = (
-        f"{percent(found.binary_macs)} of multiply-adds, {percent(found.binary_bytes)} of bytes"
+        f"{percent(gains.binary_macs)} of multiply-adds, {percent(gains.binary_bytes)} of bytes"
     )
-    smaller = f"{times(found.shrinkage)} smaller"
+    smaller = f"{times(gains.shrinkage)} smaller"
     if plan.options.bits == "1w32a":
         return f"binary weights: {shares}; {smaller}"
-    return f"binary: {shares}; estimated {_speed(found.speed_up)}, {smaller}"
+    return f"binary: {shares}; estimated {_speed(gains.speed_up)}, {smaller}"
 
 
-def advice(found: Estimate, plan: Plan) -> tuple[str, ...]:
+def advice(gains: Estimate, plan: Plan) -> tuple[str, ...]:
     """Why it gains little, a sentence each; none where it is worth it.
 
     Args:
-        found: numbers; its words are not read.
+        gains: numbers; its words are not read.
         plan: what they were estimated for.
     """
     if plan.options.bits == "1w32a":
@@ -60,30 +60,30 @@ def advice(found: Estimate, plan: Plan) -> tuple[str, ...]:
             "1w32a gains size alone: weights are unpacked to floats, and the arithmetic is float "
             "arithmetic; 1w1a is for speed"
         ]
-    elif depthwise := _depthwise(found, plan):
+    elif depthwise := _depthwise(gains, plan):
         sentences = [depthwise]
     else:
-        sentences = [_few_macs(found, plan), _little_faster(found)]
-    return tuple(s for s in (*sentences, _little_smaller(found, plan)) if s)
+        sentences = [_few_macs(gains, plan), _little_faster(gains)]
+    return tuple(s for s in (*sentences, _little_smaller(gains, plan)) if s)
 
 
-def _depthwise(found: Estimate, plan: Plan) -> str:
+def _depthwise(gains: Estimate, plan: Plan) -> str:
     deep = [d.layer for d in plan.decisions if d.layer.is_depthwise and not d.binary]
     n_macs = sum(layer.n_macs for layer in deep)
     if not n_macs or n_macs < MOST_DEPTHWISE * plan.n_macs:
         return ""
     return (
         f"{percent(n_macs / plan.n_macs)} of multiply-adds are depthwise convolutions, which stay "
-        f"float: binarizing gains little (estimated {_speed(found.speed_up)}); {EXAMPLE}"
+        f"float: binarizing gains little (estimated {_speed(gains.speed_up)}); {EXAMPLE}"
     )
 
 
-def _few_macs(found: Estimate, plan: Plan) -> str:
-    if not plan.n_macs or found.binary_macs >= FEW_MACS:
+def _few_macs(gains: Estimate, plan: Plan) -> str:
+    if not plan.n_macs or gains.binary_macs >= FEW_MACS:
         return ""
     rest = _largest_rest(plan)
     return (
-        f"only {percent(found.binary_macs)} of multiply-adds become binary; "
+        f"only {percent(gains.binary_macs)} of multiply-adds become binary; "
         f"{percent(rest.n_macs / plan.n_macs)} stay float for one reason: {rest.words}"
     )
 
@@ -102,20 +102,20 @@ def _largest_rest(plan: Plan) -> Rest:
     return max(rests, key=lambda rest: rest.n_macs)
 
 
-def _little_faster(found: Estimate) -> str:
-    if found.speed_up >= LITTLE_FASTER:
+def _little_faster(gains: Estimate) -> str:
+    if gains.speed_up >= LITTLE_FASTER:
         return ""
     where = size = ""
-    if found.packed_seconds:
-        what, seconds = next(iter(found.packed_parts.items()))  # the longest
-        where = f"; {percent(seconds / found.packed_seconds)} of its time would go to {what}"
-    if found.shrinkage >= LITTLE_SMALLER:
-        size = f", though it may be for size ({times(found.shrinkage)} smaller)"
-    return f"not worth it for speed (estimated {_speed(found.speed_up)}{where}){size}"
+    if gains.packed_seconds:
+        what, seconds = next(iter(gains.packed_parts.items()))  # the longest
+        where = f"; {percent(seconds / gains.packed_seconds)} of its time would go to {what}"
+    if gains.shrinkage >= LITTLE_SMALLER:
+        size = f", though it may be for size ({times(gains.shrinkage)} smaller)"
+    return f"not worth it for speed (estimated {_speed(gains.speed_up)}{where}){size}"
 
 
-def _little_smaller(found: Estimate, plan: Plan) -> str:
-    if found.shrinkage >= LITTLE_SMALLER:
+def _little_smaller(gains: Estimate, plan: Plan) -> str:
+    if gains.shrinkage >= LITTLE_SMALLER:
         return ""
     floats = {REST: plan.other_bytes}
     for d in plan.decisions:
@@ -124,7 +124,7 @@ def _little_smaller(found: Estimate, plan: Plan) -> str:
     largest = max(floats, key=lambda name: floats[name])
     share = floats[largest] / max(plan.packed_bytes(), 1)
     return (
-        f"hardly smaller ({times(found.shrinkage)}): {percent(share)} of the packed bytes are "
+        f"hardly smaller ({times(gains.shrinkage)}): {percent(share)} of the packed bytes are "
         f"{largest}; `float_dtype='float16'` halves what stays float"
     )
 

@@ -100,7 +100,7 @@ def estimate(plan: Plan) -> Estimate:
     layers = [d.layer for d in plan.decisions]
     n_bytes = sum(d.float_bytes for d in plan.decisions if d.binary)
     parts = _packed_parts(plan)
-    found = Estimate(
+    gains = Estimate(
         float_seconds=sum(map(_torch_seconds, layers)) + _product_seconds(plan),
         packed_seconds=sum(parts.values()),
         packed_parts=parts,
@@ -108,7 +108,7 @@ def estimate(plan: Plan) -> Estimate:
         binary_bytes=_share(n_bytes, plan.float_bytes),
         shrinkage=plan.float_bytes / max(plan.packed_bytes(), 1),
     )
-    return replace(found, verdict=verdict(found, plan), advice=advice(found, plan))
+    return replace(gains, verdict=verdict(gains, plan), advice=advice(gains, plan))
 
 
 def estimate_layer(layer: LayerRecord, binary: bool, bits: Bits) -> float:

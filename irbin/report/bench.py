@@ -164,14 +164,14 @@ def bench_json(record: BenchRecord) -> dict[str, JsonValue]:
     return value
 
 
-def rates_table(found: Sequence[KernelRate]) -> Table:
+def rates_table(rates: Sequence[KernelRate]) -> Table:
     """A row a convolution: rate, limit, and the share of one in the other."""
     table = plain_table()
     for head in ("kernels", "3×3 on", "writes"):
         table.add_column(head, no_wrap=True)
     for head in ("GMAC/s", "registers alone", "share %"):
         table.add_column(head, justify="right", no_wrap=True)
-    for rate in found:
+    for rate in rates:
         table.add_row(
             rate.implementation,
             shape(rate.shape),

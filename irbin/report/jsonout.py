@@ -19,7 +19,7 @@ def dumps(value: JsonValue) -> str:
     return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def plan_json(source: str, plan: Plan, found: Estimate) -> dict[str, JsonValue]:
+def plan_json(source: str, plan: Plan, gains: Estimate) -> dict[str, JsonValue]:
     """A plan with the totals that its table shows, and what it gains."""
     packed = {dtype: plan.packed_bytes(dtype) for dtype in FLOAT_DTYPES}
     return {
@@ -34,7 +34,7 @@ def plan_json(source: str, plan: Plan, found: Estimate) -> dict[str, JsonValue]:
             "ratio": plan.float_bytes / packed["float32"] if packed["float32"] else None,
         },
         "replaced_activations": list(plan.replaced_activations),
-        "estimate": {"speed_up": found.speed_up, **to_json(found)},
+        "estimate": {"speed_up": gains.speed_up, **to_json(gains)},
         "plan": to_json(plan),
     }
 

@@ -31,13 +31,13 @@ def train_bench_table(record: TrainBenchRecord) -> Table:
     for head in (*heads, "saved for backward"):
         table.add_column(head, justify="right", no_wrap=True)
     for entry in record.entries:
-        found = entry.latency
+        latency = entry.latency
         parts = (entry.data_ms, entry.forward_ms, entry.backward_ms, entry.optimizer_ms)
         table.add_row(
             entry.name,
-            digits(found.median_ms),
-            digits(found.p10_ms),
-            digits(found.p90_ms),
+            digits(latency.median_ms),
+            digits(latency.p10_ms),
+            digits(latency.p90_ms),
             count(entry.images_per_second),
             *map(digits, parts),
             DASH if entry.saved_bytes is None else byte_size(entry.saved_bytes),
