@@ -51,14 +51,14 @@ def decode(kind: Any, value: object, place: str) -> Any:
 def _record(kind: Any, value: object, place: str) -> Any:
     _check(isinstance(value, dict), value, "an object", place)
     assert isinstance(value, dict), "just checked"
-    found = {}
+    values = {}
     for name, (hint, is_required) in _hints(kind).items():
         inside = f"{place}.{name}" if place else name
         if name in value:
-            found[name] = decode(hint, value[name], inside)
+            values[name] = decode(hint, value[name], inside)
         elif is_required:
             raise ArtifactError(f"at `{inside}`: it is missing")
-    return kind(**found)
+    return kind(**values)
 
 
 @cache

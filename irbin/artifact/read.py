@@ -97,13 +97,13 @@ def check_tensors(
     for name, kind in program.constants.items():
         if name not in stored:
             raise ArtifactError(f"tensor `{name}` is missing")
-        found = stored[name]
+        tensor = stored[name]
         dtype = stored_dtype(kind, float_dtype)
-        if tuple(found.shape) != kind.shape or found.dtype != getattr(torch, dtype):
+        if tuple(tensor.shape) != kind.shape or tensor.dtype != getattr(torch, dtype):
             shape = ",".join(map(str, kind.shape))
             raise ArtifactError(
                 f"tensor `{name}`: expected {dtype}[{shape}], got "
-                f"{str(found.dtype).removeprefix('torch.')}[{','.join(map(str, found.shape))}]"
+                f"{str(tensor.dtype).removeprefix('torch.')}[{','.join(map(str, tensor.shape))}]"
             )
     for node in program.nodes:
         _check_bits(node, stored)

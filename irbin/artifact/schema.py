@@ -45,8 +45,8 @@ class Manifest:
 
 def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
     """Plain JSON values; fields of inner records that hold their default are left out."""
-    found: dict[str, Any] = changed_fields(manifest)
-    return {"format": manifest.format, "format_version": manifest.format_version, **found}
+    changes: dict[str, Any] = changed_fields(manifest)
+    return {"format": manifest.format, "format_version": manifest.format_version, **changes}
 
 
 def manifest_from_json(value: JsonValue, where: str) -> Manifest:

@@ -104,13 +104,13 @@ def _check_sizes(stored: dict[str, Tensor], plan: Plan, float_dtype: FloatDtype)
         name = decision.layer.name
         own = {key: rest.pop(key) for key in list(rest) if _layer_of(key) == name}
         # the plan counts float32 layer by layer; only its total knows of half precision
-        found = sum(
+        n_bytes = sum(
             t.numel() * (4 if t.is_floating_point() else t.element_size()) for t in own.values()
         )
-        if found != decision.packed_bytes:
+        if n_bytes != decision.packed_bytes:
             raise ArtifactError(
                 f"layer `{name}`: the plan predicts {decision.packed_bytes} bytes of float32 and "
-                f"bits, its tensors have {found} ({', '.join(own) or 'none'}); please report this"
+                f"bits, its tensors have {n_bytes} ({', '.join(own) or 'none'}); please report this"
             )
 
 
