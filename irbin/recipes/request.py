@@ -7,7 +7,7 @@ the user's sets some of them, flags override.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -30,8 +30,17 @@ def _adapter() -> TypeAdapter[Recipe]:
     return TypeAdapter(Recipe)
 
 
-def recipe_of(knobs: Mapping[str, JsonValue]) -> Recipe:
+def recipe_of(
+    knobs: Mapping[str, JsonValue],
+    file: RecipeFile | None = None,
+    overrides: Container[str] = (),
+) -> Recipe:
     """The record of values for some knobs; the others have their defaults.
+
+    Args:
+        knobs: by name.
+        file: where they stand, so that an error names it.
+        overrides: those that do not stand there.
 
     Raises:
         UsageError: a value that cannot be meant.
@@ -43,7 +52,10 @@ def recipe_of(knobs: Mapping[str, JsonValue]) -> Recipe:
         if first["type"] == "value_error":  # from `Together`, which names the knob itself
             raise UsageError(str(first["ctx"]["error"])) from error
         name = str(first["loc"][0]) if first["loc"] else "recipe"
-        raise UsageError(f"`{name}`: {first['msg']}, got {knobs.get(name)!r}") from error
+        told = f"`{name}`: {first['msg']}, got {knobs.get(name)!r}"
+        if file is not None and name in file.knobs and name not in overrides:
+            told = f"`recipe`: {file.name} sets {told}"
+        raise UsageError(told) from error
 
 
 @dataclass(frozen=True)
@@ -93,7 +105,7 @@ def asked(
     named, how = named_source(source, source_options, file)
     _check_names(turned, "overrides")
     knobs = DEFAULTS | load_recipe(file) | turned
-    seed = recipe_of(_warmed_up(knobs, turned, quietly=True)).seed
+    seed = recipe_of(_warmed_up(knobs, turned, quietly=True), file, turned).seed
     if how.seed is None:
         how = replace(how, seed=seed)
     return Request(file, turned, named, how, None if data is None else file.batched(data))
@@ -149,7 +161,7 @@ def resolve_recipe(
     knobs = DEFAULTS | load_recipe(file if file.name else _unnamed(converted))
     if not converted:
         knobs["distill"] = False
-    return recipe_of(_warmed_up(knobs | dict(overrides), overrides))
+    return recipe_of(_warmed_up(knobs | dict(overrides), overrides), file, overrides)
 
 
 def _unnamed(converted: bool) -> RecipeFile:

@@ -88,6 +88,24 @@ def test_what_makes_no_sense_is_refused_before_anything_opens(mine: str) -> None
         assert str(caught.value).startswith(message)
 
 
+@pytest.mark.parametrize("way", ["asked", "resolved"])
+def test_a_value_that_a_file_sets_is_refused_with_the_file(way: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("epochs: 1000000000000000000000\n")
+
+    def get(**overrides: int | str) -> None:
+        if way == "asked":
+            asked(SPEC, recipe=str(file), overrides=overrides)
+        else:
+            resolve_recipe(str(file), overrides, converted=True)
+
+    with pytest.raises(UsageError, match=rf"^`recipe`: {file} sets `epochs`: "):
+        get()
+    with pytest.raises(UsageError, match=r"^`epochs`: "):
+        get(epochs="many")
+    get(epochs=8)
+
+
 def test_what_only_a_converted_network_can_have_is_not_refused_before_it_is_known() -> None:
     request = asked("net", overrides={"repeat_views": 2})
     assert request.recipe(converted=True).repeat_views == 2
