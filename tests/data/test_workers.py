@@ -167,7 +167,7 @@ def test_one_that_is_ready_at_a_ctrl_c_can_be_ended(monkeypatch: pytest.MonkeyPa
 
     def begin(self: Any) -> None:
         start(self)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)  # as above
 
     monkeypatch.setattr(multiprocessing.context.ForkProcess, "start", begin)
     loading = loader(persistent=True)
