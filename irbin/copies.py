@@ -30,12 +30,12 @@ def copied(module: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
 
 def scripted_parts(module: nn.Module) -> list[str]:
     """Paths of what TorchScript compiled, without the parts of such parts; '' for the network."""
-    found: list[str] = []
+    scripted: list[str] = []
     for path, part in module.named_modules():
-        inside = any(not outer or path.startswith(f"{outer}.") for outer in found)
+        inside = any(not outer or path.startswith(f"{outer}.") for outer in scripted)
         if isinstance(part, torch.jit.ScriptModule) and not inside:
-            found.append(path)
-    return found
+            scripted.append(path)
+    return scripted
 
 
 @contextmanager

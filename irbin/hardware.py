@@ -40,12 +40,12 @@ def processor() -> str:
 
 def _lscpu() -> str:
     """The name that lscpu knows for an ARM's numbers, as in `ARM Neoverse-N1`; '' if none."""
-    found: dict[str, str] = {}
+    entries: dict[str, str] = {}
     for line in _said("lscpu").splitlines():
         key, _, value = line.partition(":")
-        found.setdefault(key.strip(), value.strip())
-    name = found.get("Model name", "").strip("- ")
-    return " ".join(filter(None, [found.get("Vendor ID"), name])) if name else ""
+        entries.setdefault(key.strip(), value.strip())
+    name = entries.get("Model name", "").strip("- ")
+    return " ".join(filter(None, [entries.get("Vendor ID"), name])) if name else ""
 
 
 def _by_numbers(facts: dict[str, str]) -> str:

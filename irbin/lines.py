@@ -10,8 +10,8 @@ from pathlib import Path
 
 
 def _home(package: str) -> str:
-    found = importlib.util.find_spec(package)
-    return str(Path(found.origin).parent) if found is not None and found.origin else package
+    spec = importlib.util.find_spec(package)
+    return str(Path(spec.origin).parent) if spec is not None and spec.origin else package
 
 
 _OTHERS = (_home("torch"), str(Path(__file__).parent))
@@ -36,8 +36,8 @@ def line_of_error(error: BaseException) -> str:
 
 def line_running() -> str:
     """The network's own line that is being run; '' if none is."""
-    frame, found = sys._getframe(1), []
+    frame, places = sys._getframe(1), []
     while frame is not None:
-        found.append((frame.f_code.co_filename, frame.f_lineno))
+        places.append((frame.f_code.co_filename, frame.f_lineno))
         frame = frame.f_back  # type: ignore[assignment]
-    return own_line(reversed(found))
+    return own_line(reversed(places))

@@ -269,7 +269,7 @@ def evaluate(
         record.stated_by,
     )
     with joined(device) as group:
-        found = evaluate_model(
+        measured = evaluate_model(
             module.to(group.device),
             eval_loader(
                 dataset, data, Feed(device=group.device, rank=group.rank, world_size=group.size)
@@ -281,7 +281,7 @@ def evaluate(
             report=report,
             group=group,
         )
-    return replace(found, kernels=native.in_words() if kind == "packed" else None)
+    return replace(measured, kernels=native.in_words() if kind == "packed" else None)
 
 
 def export(

@@ -83,13 +83,13 @@ def analyze(
     network = replace(network, module=copy.deepcopy(network.module).to(device))
     rewrite(network, space.full)  # everything binary runs as planned, and so does any part of it
     sample, calibration = _images(network, data, asked, device)
-    found = _Findings()
+    findings = _Findings()
     meter = LossMeter(network, space, sample, calibration)
     interrupted = False
     try:
-        _measure(meter, found, budget, asked.points, report)
+        _measure(meter, findings, budget, asked.points, report)
     except KeyboardInterrupt:
-        if not found.layers:
+        if not findings.layers:
             raise
         interrupted = True
     return Analysis(
@@ -99,10 +99,10 @@ def analyze(
         options=space.full.options,
         n_images=sum(len(labels) for _, labels in sample),
         n_calibration=sum(map(len, calibration)),
-        layers=rank(found.layers, _ranked_by(budget)),
-        path=tuple(found.path),
-        proposal=found.proposal,
-        unmet=found.unmet,
+        layers=rank(findings.layers, _ranked_by(budget)),
+        path=tuple(findings.path),
+        proposal=findings.proposal,
+        unmet=findings.unmet,
         notes=() if network.source.trained else (UNTRAINED,),
         interrupted=interrupted,
     )
@@ -162,12 +162,12 @@ def _images(
 
 def _measure(
     meter: LossMeter,
-    found: _Findings,
+    findings: _Findings,
     budget: Budget | None,
     points: int,
     report: OnProgress | None,
 ) -> None:
-    """Fills `found`, in place: every group alone, the way along the ranking, the proposal."""
+    """Fills `findings`, in place: every group alone, the way along the ranking, the proposal."""
     space = meter.choices
     n_steps = 1 + len(space.groups) + points + (budget is not None)
     step = 0
@@ -181,25 +181,25 @@ def _measure(
         return measured
 
     base = measure(())
-    found.path.append(_point(space, (), base))
+    findings.path.append(_point(space, (), base))
     for name in space.groups:
-        found.layers.append(_layer_analysis(space, name, measure([name]), base))
-    ranking = rank(found.layers, _ranked_by(budget))
+        findings.layers.append(_layer_analysis(space, name, measure([name]), base))
+    ranking = rank(findings.layers, _ranked_by(budget))
     order = [layer.name for layer in ranking]
     lengths = evenly([max(layer.bytes_saved, 0) for layer in ranking], points)
     for n in lengths:
-        found.path.append(_point(space, order[:n], measure(order[:n])))
+        findings.path.append(_point(space, order[:n], measure(order[:n])))
     if budget is not None:
         names = _within(budget, space, order, lengths, measure)
         if names:
-            found.proposal = _proposal(budget, space, names, measure(names))
+            findings.proposal = _proposal(budget, space, names, measure(names))
         else:
             least = base.top1 - measure(order[:1]).top1
-            found.unmet = (
+            findings.unmet = (
                 f"`max_drop=`: expected at least {least:.2f} points, which `{order[0]}` alone "
                 f"costs on the sample, got {budget.limit:g}"
             )
-    _mark_front(found)
+    _mark_front(findings)
 
 
 def _within(
@@ -254,11 +254,11 @@ def _proposal(
     )
 
 
-def _mark_front(found: _Findings) -> None:
+def _mark_front(findings: _Findings) -> None:
     """Marks, in place, the measured networks that no other beats in size and accuracy."""
-    points = [*found.path, *([found.proposal.point] if found.proposal else [])]
+    points = [*findings.path, *([findings.proposal.point] if findings.proposal else [])]
     best = front([(float(point.packed_bytes), point.top1) for point in points])
     marked = [replace(point, on_front=i in best) for i, point in enumerate(points)]
-    if found.proposal is not None:
-        found.proposal = replace(found.proposal, point=marked.pop())
-    found.path = marked
+    if findings.proposal is not None:
+        findings.proposal = replace(findings.proposal, point=marked.pop())
+    findings.path = marked

@@ -14,7 +14,7 @@ from irbin.errors import UsageError
 from irbin.records.analysis import Budget, LayerAnalysis, Ranking
 
 
-def rank(found: Sequence[LayerAnalysis], by: Ranking) -> tuple[LayerAnalysis, ...]:
+def rank(layers: Sequence[LayerAnalysis], by: Ranking) -> tuple[LayerAnalysis, ...]:
     """Least loss for what is saved first; what saves nothing or has no finite loss comes last.
 
     A loss that fell counts as unchanged: that much is noise of the sample.
@@ -26,7 +26,7 @@ def rank(found: Sequence[LayerAnalysis], by: Ranking) -> tuple[LayerAnalysis, ..
             return math.inf, layer.loss_increase if math.isfinite(layer.loss_increase) else math.inf
         return max(layer.loss_increase, 0) / saved, -saved
 
-    return tuple(sorted(found, key=key))
+    return tuple(sorted(layers, key=key))
 
 
 def check_reachable(budget: Budget, choices: Choices) -> None:

@@ -21,7 +21,7 @@ def keep_rules(kept: Sequence[str], binary: Collection[str]) -> tuple[str, ...]:
         binary: layer names; none of them in `kept`.
     """
     reach = {rule: {name for name in kept if matches(rule, name)} for rule in _rules(kept)}
-    usable = {r: found for r, found in reach.items() if not any(matches(r, b) for b in binary)}
+    usable = {r: matched for r, matched in reach.items() if not any(matches(r, b) for b in binary)}
     chosen: list[str] = []
     left = set(kept)
     while left:

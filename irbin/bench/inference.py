@@ -84,10 +84,10 @@ def benchmark(
         )
         if float_math != "float32":
             notes.append(f"float convolutions of the packed network in {float_math}")
-        found = _record(source, record, batch_size, n_threads, entries, nodes, notes)
+        measured = _record(source, record, batch_size, n_threads, entries, nodes, notes)
         if batch_size == n_threads == 1:
-            found = replace(found, estimated_speed_up=estimate(model.manifest.plan).speed_up)
-        return replace(found, overhead_us=idle, load_ms=loading)
+            measured = replace(measured, estimated_speed_up=estimate(model.manifest.plan).speed_up)
+        return replace(measured, overhead_us=idle, load_ms=loading)
     finally:
         torch.set_num_threads(before)
 
@@ -173,9 +173,9 @@ def _peaks(
 
 
 def _entry(
-    name: str, version: str, found: Latency, batch_size: int, peak: int | None
+    name: str, version: str, times: Latency, batch_size: int, peak: int | None
 ) -> BenchEntry:
-    return BenchEntry(name, version, found, 1e3 * batch_size / found.median_ms, peak)
+    return BenchEntry(name, version, times, 1e3 * batch_size / times.median_ms, peak)
 
 
 def _record(

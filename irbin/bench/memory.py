@@ -74,5 +74,5 @@ def _reset() -> bool:
 
 
 if __name__ == "__main__":
-    found = measure(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
-    sys.stdout.write("unknown\n" if found is None else f"{found}\n")
+    n_bytes = measure(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    sys.stdout.write("unknown\n" if n_bytes is None else f"{n_bytes}\n")

@@ -89,9 +89,9 @@ def make_peers(
         notes: list[str] = []
         with _taking(name), _quiet(), torch.no_grad():
             network = copy.deepcopy(module).eval()
-            for found, package, run in _MAKERS[name](network, images, n_threads, notes):
+            for label, package, run in _MAKERS[name](network, images, n_threads, notes):
                 run(images)
-                peers.append(Peer(found, _version(package), _fixed(found, images.shape, run)))
+                peers.append(Peer(label, _version(package), _fixed(label, images.shape, run)))
         if report is not None:  # after `_quiet`, where its listener may print again
             for note in notes:
                 report(note)

@@ -50,7 +50,7 @@ def interleaved(
             seconds[name] += turn[1:]
         if report is not None:
             report(done + 1, n_rounds)
-    return {name: latency(found) for name, found in seconds.items()}
+    return {name: latency(taken) for name, taken in seconds.items()}
 
 
 def latency(seconds: list[float]) -> Latency:
@@ -119,13 +119,13 @@ def load_ms(folder: str, n_runs: int = 5) -> float | None:
         folder: a packed folder.
         n_runs: processes; the median is taken.
     """
-    found = []
+    milliseconds = []
     for _ in range(n_runs):
         done = _fresh(LOADING, [folder])
         if done.returncode:
             return None
-        found.append(float(done.stdout.split()[-1]))
-    return statistics.median(found)
+        milliseconds.append(float(done.stdout.split()[-1]))
+    return statistics.median(milliseconds)
 
 
 def _seconds(call: Callable[[], object]) -> float:

@@ -209,7 +209,7 @@ def _runs(
 
 def _timed(runs: dict[str, Run], n_runs: int, report: Stage) -> dict[str, list[dict[str, float]]]:
     """Seconds of every part of every counted step, by network."""
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in runs}
+    times: dict[str, list[dict[str, float]]] = {name: [] for name in runs}
     first = runs[BINARY]
     batches = endless(first.train)
     for number in range(WARM_UP + n_runs):
@@ -227,9 +227,9 @@ def _timed(runs: dict[str, Run], n_runs: int, report: Stage) -> dict[str, list[d
                 )
             if number >= WARM_UP:
                 seconds[DATA] += watch.seconds[DATA]
-                found[name].append(seconds)
+                times[name].append(seconds)
         report("timing", number + 1, WARM_UP + n_runs)
-    return found
+    return times
 
 
 def timed_step(
@@ -270,12 +270,12 @@ def saved_bytes(run: Run, images: Tensor) -> int:
     """
     module = run.module
     own = {t.untyped_storage().data_ptr() for t in (*module.parameters(), *module.buffers())}
-    found: dict[int, int] = {}
+    sizes: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
-            found[storage.data_ptr()] = storage.nbytes()
+            sizes[storage.data_ptr()] = storage.nbytes()
         return tensor.detach()  # which an output does not hold itself alive by
 
     def unpack(tensor: Tensor) -> Tensor:
@@ -284,17 +284,17 @@ def saved_bytes(run: Run, images: Tensor) -> int:
     with saved_tensors_hooks(pack, unpack), autocast(run.group.device, run.recipe.amp):
         logits = module(images)
     del logits  # held until here, so that no storage took the place of another
-    return sum(found.values())
+    return sum(sizes.values())
 
 
 def _entry(
     name: str, run: Run, times: list[dict[str, float]], n_bytes: int | None
 ) -> TrainBenchEntry:
-    found = latency([sum(seconds.values()) for seconds in times])
+    step = latency([sum(seconds.values()) for seconds in times])
     data, forward, backward, optimizer = (
         latency([seconds[part] for seconds in times]).median_ms for part in PARTS
     )
     n_images = run.train.batch_size * run.recipe.grad_accum_steps
     return TrainBenchEntry(
-        name, found, 1e3 * n_images / found.median_ms, data, forward, backward, optimizer, n_bytes
+        name, step, 1e3 * n_images / step.median_ms, data, forward, backward, optimizer, n_bytes
     )

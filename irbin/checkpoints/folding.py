@@ -96,10 +96,10 @@ def folded(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Folded:
     kept = as_is(tensors)
     made: dict[str, list[str]] = {}
     for name in tensors:
-        found = _FIRST_PART.fullmatch(name)
-        if found is None:
+        match = _FIRST_PART.fullmatch(name)
+        if match is None:
             continue
-        layer, parameter = found["layer"], found["new"] or found["old"]
+        layer, parameter = match["layer"], match["new"] or match["old"]
         plain = f"{layer}{parameter}"
         for kind in _KINDS:
             parts = [part.format(layer, parameter) for part in kind.parts]

@@ -89,21 +89,21 @@ def by_name(
     plain = _complete(own, rename(tensors), head)
     if plain is not None:
         return plain
-    found: dict[str, Match] = {}
+    matches: dict[str, Match] = {}
     for prefix in _likely_prefixes(tensors, own):
         match = _complete(own, rename(without_prefix(tensors, prefix)), head, prefix)
         if match is not None:
             outside = tuple(name for name in tensors if not name.startswith(prefix))
             how = f"after removing the prefix `{prefix}`"
-            found[prefix] = Match(match.tensors, how, match.unused + outside)
-    if len(found) > 1:
-        first = next(iter(found)).removesuffix(".")
+            matches[prefix] = Match(match.tensors, how, match.unused + outside)
+    if len(matches) > 1:
+        first = next(iter(matches)).removesuffix(".")
         raise SourceError(
-            f"{where}: the network fits several times, under {names_of(found)}; "
+            f"{where}: the network fits several times, under {names_of(matches)}; "
             f"choose with `state_key={first!r}`"
         )
-    if found:
-        return next(iter(found.values()))
+    if matches:
+        return next(iter(matches.values()))
     for prefix in _likely_prefixes(own, tensors):
         match = _complete(own, {f"{prefix}{n}": t for n, t in rename(tensors).items()}, head)
         if match is not None:
@@ -175,8 +175,8 @@ def nearest_prefix(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> 
 def without_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose names begin with `prefix`, under the rest of their names."""
     cut = len(prefix)
-    found = {name[cut:]: t for name, t in tensors.items() if name.startswith(prefix)}
-    return found if prefix else as_is(tensors)
+    shortened = {name[cut:]: t for name, t in tensors.items() if name.startswith(prefix)}
+    return shortened if prefix else as_is(tensors)
 
 
 def _complete(
@@ -241,12 +241,12 @@ def as_backbone(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, T
     timm puts such a network behind `model.`, or joins the first two parts of its names
     (`stages_0.blocks` for `stages.0.blocks`). What `module` does not have is left out.
     """
-    found = {}
+    taken = {}
     for name in module.state_dict():
         first, dot, rest = name.partition(".")
         marks = [i for i, letter in enumerate(first) if letter == "_"]
         split = [f"{first[:i]}.{first[i + 1 :]}{dot}{rest}" for i in marks]
         theirs = next((n for n in (name, rest, *split) if n in tensors), None)
         if theirs is not None:
-            found[name] = tensors[theirs]
-    return found
+            taken[name] = tensors[theirs]
+    return taken

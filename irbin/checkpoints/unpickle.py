@@ -97,13 +97,13 @@ def _blocked_global(path: Path, is_zip: bool, error: Exception) -> str | None:
     """The first global of the pickle that is not on torch's list of harmless ones."""
     if not is_zip and re.search(r"GLOBAL [\w.]+\. ", str(error)):
         return None  # a module without a name in it: the file is cut between the two
-    found = re.search(r"(?:GLOBAL|class) ([\w.]+\.\w+)", str(error))
-    if found:
+    match = re.search(r"(?:GLOBAL|class) ([\w.]+\.\w+)", str(error))
+    if match:
         # a file cut inside a name that torch knows ends in one that it does not know, and torch
         # takes the last byte for the line's end
-        name = found[1].rpartition(".")[2].encode()
+        name = match[1].rpartition(".")[2].encode()
         is_cut = not is_zip and _tail(path, len(name) + 1)[:-1] == name
-        return None if is_cut else found[1]
+        return None if is_cut else match[1]
     try:
         if is_zip:
             return min(torch.serialization.get_unsafe_globals_in_checkpoint(path), default=None)

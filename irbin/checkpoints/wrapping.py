@@ -232,15 +232,15 @@ def _selected(parts: list[Part], key: str, where: str) -> dict[str, Tensor]:
             return clean(part.state)
     start = f"{key.removesuffix('.')}."
     dotted = {f"{part.key}.{n}": t for part in parts for n, t in clean(part.state).items()}
-    found = _below(start, dotted)
-    if not found and any(_below(start, clean(part.state)) for part in parts):
-        found = _below(start, clean(_choose(parts, where, use_ema=False).state))
-    if not found:
+    tensors = _below(start, dotted)
+    if not tensors and any(_below(start, clean(part.state)) for part in parts):
+        tensors = _below(start, clean(_choose(parts, where, use_ema=False).state))
+    if not tensors:
         raise SourceError(
             f"{where}: expected tensors under `state_key={key!r}`, found none; "
             f"it has {_listed(parts)}"
         )
-    return found
+    return tensors
 
 
 def _below(start: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -101,10 +101,10 @@ def parse_bytes(text: str) -> int:
     Raises:
         UsageError: it is none.
     """
-    found = re.fullmatch(r"(\d+\.?\d*)\s*([kmg]?i?)b?", text.strip().lower())
-    if found is None or found[2] not in _UNITS:
+    match = re.fullmatch(r"(\d+\.?\d*)\s*([kmg]?i?)b?", text.strip().lower())
+    if match is None or match[2] not in _UNITS:
         raise UsageError(f"`--max-bytes`: expected a size like 4MB, 300kB or 250000, got `{text}`")
-    return int(float(found[1]) * _UNITS[found[2]])
+    return int(float(match[1]) * _UNITS[match[2]])
 
 
 def _print(record: Analysis, json_to: str | None) -> None:

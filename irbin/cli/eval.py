@@ -106,7 +106,7 @@ def _options(network: SourceFlags, source: str | None, n_networks: int) -> Sourc
 
     if folder_kind(located(source).expanduser()) in (None, "timm"):
         return options
-    images = [found.name for found in knobs_of(SourceOptions) if found.knob.panel == IMAGES]
+    images = [one.name for one in knobs_of(SourceOptions) if one.knob.panel == IMAGES]
     return SourceOptions(**{name: getattr(options, name) for name in images})
 
 

@@ -130,20 +130,20 @@ def words(group: Any, *, without: tuple[str, ...] = ()) -> list[str]:
         group: instance of a group dataclass, each flag named as its field.
         without: names of fields to leave out.
     """
-    found: list[str] = []
+    arguments: list[str] = []
     for f in fields(group):
         value = getattr(group, f.name)
         if f.name in without or value == f.default:
             continue
         flag = f.name.replace("_", "-")
         if isinstance(value, bool):
-            found.append(f"--{flag}" if value else f"--no-{flag}")
+            arguments.append(f"--{flag}" if value else f"--no-{flag}")
         elif isinstance(value, list):
-            found += [word for item in value for word in (f"--{flag}", str(item))]
+            arguments += [word for item in value for word in (f"--{flag}", str(item))]
         else:
             parts = value if isinstance(value, tuple) else (value,)
-            found += [f"--{flag}", *map(str, parts)]
-    return found
+            arguments += [f"--{flag}", *map(str, parts)]
+    return arguments
 
 
 def docstring(command: Callable[..., Any]) -> str:

@@ -78,9 +78,9 @@ def print_totals(screen: Console, plan: Plan) -> None:
     screen.print(totals_table(plan))
     for note in plan_notes(plan):
         say(screen, note)
-    found = estimate(plan)
-    say(screen, found.verdict, style="bold")
-    for sentence in found.advice:
+    gains = estimate(plan)
+    say(screen, gains.verdict, style="bold")
+    for sentence in gains.advice:
         say(screen, sentence, style="yellow")
 
 

@@ -35,11 +35,11 @@ def kernels(
     check_json_target(json_to)
     from irbin.kernels import native
 
-    found = native.implementations()
+    implementations = native.implementations()
     table = plain_table()
     for head in ("name", "", "needs", "supported", "active"):
         table.add_column(head, overflow="fold")
-    for one in found:
+    for one in implementations:
         marks = ("yes" if one.supported else "no", "active" if one.active else "")
         table.add_row(one.name, one.description, ", ".join(one.needs), *marks)
     screen = results(json_to)
@@ -49,11 +49,13 @@ def kernels(
     else:
         say(screen, f"compiled by {native.compiler()}")
     value: dict[str, JsonValue] = {
-        "implementations": [asdict(one) for one in found],
+        "implementations": [asdict(one) for one in implementations],
         "compiler": native.compiler() or None,
     }
     if rates:
-        names = [one.name for one in found if one.supported and one.name != native.REFERENCE]
+        names = [
+            one.name for one in implementations if one.supported and one.name != native.REFERENCE
+        ]
         measured = _measure(names)
         screen.print(rates_table(measured))
         value["rates"] = [to_json(rate) for rate in measured]
@@ -64,9 +66,9 @@ def _measure(names: list[str]) -> list[KernelRate]:
     from irbin.kernels.rates import OUTPUTS, SHAPES, measure
 
     wanted = [(name, shape, output) for name in names for output in OUTPUTS for shape in SHAPES]
-    found = []
+    measured = []
     with counting("timing kernels") as report:
         for done, one in enumerate(wanted, 1):
-            found.append(measure(*one))
+            measured.append(measure(*one))
             report(done, len(wanted))
-    return found
+    return measured

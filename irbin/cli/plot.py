@@ -78,10 +78,10 @@ def plot(
     """
     folders = list({os.path.abspath(run): run for run in runs}.values())  # each once
     if layers is None:
-        found = dict(zip(run_names(folders), map(read_summary, folders), strict=True))
-        panels = _panels(found, metric)
+        summaries = dict(zip(run_names(folders), map(read_summary, folders), strict=True))
+        panels = _panels(summaries, metric)
         target = _target(folders, out, "curves.png", overwrite)
-        content = curves(found, panels, target.suffix)
+        content = curves(summaries, panels, target.suffix)
     else:
         rows = _layer_rows(folders, layers, metric)
         target = _target(folders, out, "layers.png", overwrite)

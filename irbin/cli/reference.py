@@ -146,7 +146,7 @@ def _choices(kind: Any) -> tuple[str, ...]:
     """The words of a `Literal`, also inside `… | None`."""
     if get_origin(kind) is Literal:
         return get_args(kind)
-    return next((found for part in get_args(kind) if (found := _choices(part))), ())
+    return next((choices for part in get_args(kind) if (choices := _choices(part))), ())
 
 
 def _default(parameter: Parameter, info: OptionInfo) -> str:
@@ -189,8 +189,8 @@ def options_table(record: type[Any]) -> str:
 def with_tables(page: str) -> str:
     """A page with the tables between `<!-- options: NAME -->` and `<!-- end -->` made again."""
 
-    def made(found: re.Match[str]) -> str:
-        return f"{found[1]}\n{options_table(RECORDS[found[2]])}\n<!-- end -->"
+    def made(match: re.Match[str]) -> str:
+        return f"{match[1]}\n{options_table(RECORDS[match[2]])}\n<!-- end -->"
 
     marks = r"(<!-- options: (\w+) -->)\n.*?<!-- end -->"
     return re.sub(marks, made, page, flags=re.DOTALL)

@@ -84,13 +84,13 @@ def speak_for(app: typer.Typer, commands: Mapping[str, str]) -> None:
 @cache
 def flags() -> dict[str, tuple[str, str]]:
     """Parameters → the flags that set them and turn them off, the latter '' where there is none."""
-    found: dict[str, tuple[str, str]] = {}
+    spelled: dict[str, tuple[str, str]] = {}
     if _Program.app is None:
-        return found
+        return spelled
     for command in typer.main.get_command(_Program.app).commands.values():  # type: ignore[attr-defined]
         for option in command.params:
             if option.opts[0].startswith("--"):
                 off = option.secondary_opts[0] if option.secondary_opts else ""
-                on, known_off = found.get(option.name, (option.opts[0], off))
-                found[option.name] = (on, known_off or off)
-    return found
+                on, known_off = spelled.get(option.name, (option.opts[0], off))
+                spelled[option.name] = (on, known_off or off)
+    return spelled

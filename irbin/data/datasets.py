@@ -231,10 +231,10 @@ def _find_split(root: Path, split: str, training: bool) -> Path:
     # a folder of class folders is a split by itself; never one to train on and validate on too
     if there and not splits and not training:
         return root
-    found = ", ".join(f"`{name}`" for name in (splits or there)[:8]) or "nothing"
+    listed = ", ".join(f"`{name}`" for name in (splits or there)[:8]) or "nothing"
     option = "train_split" if training else "val_split"
     raise DataError(
-        f"expected a folder `{split}` in {root}, found {found}; `{option}=` names another"
+        f"expected a folder `{split}` in {root}, found {listed}; `{option}=` names another"
     )
 
 
@@ -271,11 +271,11 @@ def check_classes(source: SourceRecord, dataset: Images | Stream, by_map: bool =
     Raises:
         DataError: another number, the same names in another order, or other classes.
     """
-    found, expected = n_classes(dataset), source.num_classes
-    if found is not None and found != expected:
+    actual, expected = n_classes(dataset), source.num_classes
+    if actual is not None and actual != expected:
         raise DataError(
-            f"expected {expected} classes, one for each output of the network, got {found} in "
-            f"{dataset.place}: another data set, or a network made with `num_classes={found!r}`"
+            f"expected {expected} classes, one for each output of the network, got {actual} in "
+            f"{dataset.place}: another data set, or a network made with `num_classes={actual!r}`"
         )
     names = class_names(dataset)
     if names is not None and source.class_names is not None:

@@ -48,18 +48,18 @@ class FolderReader(ReaderImageFolder):  # type: ignore[misc]  # timm has no type
 
     def __init__(self, root: str, class_map: str = "") -> None:
         self.root = root
-        found, others = _walk(root)
-        if not found:
+        images, others = _walk(root)
+        if not images:
             raise DataError(f"Found 0 images in subfolders of {root}{_other_types(others)}")
-        names = {label for _, label in found}
+        names = {label for _, label in images}
         if class_map:
             self.class_to_idx = _read_map(class_map, root)
-            _check_map(root, Counter(label for _, label in found), self.class_to_idx)
+            _check_map(root, Counter(label for _, label in images), self.class_to_idx)
         else:
-            _check_depth(root, found)
+            _check_depth(root, images)
             ordered = sorted(names, key=natural_key)
             self.class_to_idx = {name: index for index, name in enumerate(ordered)}
-        numbered = [(path, self.class_to_idx[label]) for path, label in found]
+        numbered = [(path, self.class_to_idx[label]) for path, label in images]
         self.samples = sorted(numbered, key=lambda sample: natural_key(sample[0]))
         if others:
             _log.warning("%s: %s", root, _left_out(others))
@@ -132,7 +132,7 @@ _FLAT = (
 def _walk(root: str) -> tuple[list[tuple[str, str]], Counter[str]]:
     """(path, innermost folder) of every image, and how many other files have which ending."""
     types = get_img_extensions(as_set=True)
-    found: list[tuple[str, str]] = []
+    images: list[tuple[str, str]] = []
     others: Counter[str] = Counter()
     for folder, inner, files in os.walk(root, followlinks=True):
         inner[:] = [name for name in inner if not name.startswith(_HIDDEN)]
@@ -142,23 +142,23 @@ def _walk(root: str) -> tuple[list[tuple[str, str]], Counter[str]]:
                 continue
             ending = os.path.splitext(name)[1].lower()
             if ending in types:
-                found.append((os.path.join(folder, name), label))
+                images.append((os.path.join(folder, name), label))
             elif ending not in _KNOWN_OTHERS:
                 others[ending] += 1
-    return found, others
+    return images, others
 
 
-def _check_depth(root: str, found: list[tuple[str, str]]) -> None:
+def _check_depth(root: str, images: list[tuple[str, str]]) -> None:
     """Refuses images that lie in no class's folder: timm makes a class of the split itself."""
-    outside = [path for path, label in found if not label]
+    outside = [path for path, label in images if not label]
     if not outside:
         return
-    if len(outside) == len(found):
+    if len(outside) == len(images):
         first = min(map(os.path.basename, outside))
         raise DataError(_FLAT.format(folder=root, n=f"{len(outside):,}", first=first))
     raise DataError(
         f"expected every image of {root} in the folder of its class, found {len(outside):,} of "
-        f"{len(found):,} outside (`{os.path.basename(outside[0])}` …); move or remove them"
+        f"{len(images):,} outside (`{os.path.basename(outside[0])}` …); move or remove them"
     )
 
 

@@ -210,21 +210,21 @@ class _Looked(Dataset[str]):
         return self.dataset.look(index)
 
 
-def damaged_error(dataset: Images | Stream, found: Damaged, workers: int) -> DataError:
+def damaged_error(dataset: Images | Stream, first: Damaged, workers: int) -> DataError:
     """The error for an image that cannot be decoded, with the others that cannot be either.
 
     Decodes the data set once, up to `_MOST_LOOKED_AT` images, so that all can be repaired at once.
 
     Args:
         dataset: what it is of.
-        found: the first one.
+        first: the first one.
         workers: processes that may decode.
     """
-    if not found.image or isinstance(dataset, Stream):
-        return DataError(found.message)
+    if not first.image or isinstance(dataset, Stream):
+        return DataError(first.message)
     few = range(min(len(dataset), _MOST_LOOKED_AT))
     if len(few) > _MANY:
-        _log.warning("an image cannot be decoded (%s); looking for others", found.image)
+        _log.warning("an image cannot be decoded (%s); looking for others", first.image)
     loader: DataLoader[Any] = DataLoader(
         Subset(_Looked(dataset), few),
         batch_size=64,
@@ -233,10 +233,10 @@ def damaged_error(dataset: Images | Stream, found: Damaged, workers: int) -> Dat
         worker_init_fn=ignore_stops,
     )
     all_found = [image for batch in batches_of(loader) for image in batch if image]
-    if found.image not in all_found:
-        all_found.append(found.image)
+    if first.image not in all_found:
+        all_found.append(first.image)
     if len(all_found) == 1:
-        return DataError(found.message)
+        return DataError(first.message)
     listed = "; ".join(all_found[:_N_NAMED])
     rest = f"; and {len(all_found) - _N_NAMED} more" if len(all_found) > _N_NAMED else ""
     return DataError(

@@ -73,11 +73,11 @@ def compare(binary: nn.Module, packed: PackedModel, batches: Iterable[Tensor]) -
         if len(images) == 0:
             continue
         batch = _Batch(images)
-        wanted, found = _run_both(binary, packed, batch, layers)
+        wanted, got = _run_both(binary, packed, batch, layers)
         first = _count_flips(batch, layers, flips)
-        max_difference = max(max_difference, _largest_difference(wanted, found))
+        max_difference = max(max_difference, _largest_difference(wanted, got))
         if is_classifier:
-            (logits,), (packed_logits,) = wanted, found
+            (logits,), (packed_logits,) = wanted, got
             different = (logits.argmax(1) != packed_logits.argmax(1)).nonzero().flatten()
             for i in different.tolist():
                 explained = _explain(n_images + i, logits[i], packed_logits[i], first.get(i))
@@ -128,8 +128,8 @@ def _run_both(
         if node.name in layer_of:
             batch.bits[layer_of[node.name]].append(value.numpy())
 
-    found = packed.run(batch.images, record)
-    return _outputs(wanted), _outputs(found)
+    got = packed.run(batch.images, record)
+    return _outputs(wanted), _outputs(got)
 
 
 def _outputs(returned: Any) -> list[Tensor]:
@@ -137,13 +137,13 @@ def _outputs(returned: Any) -> list[Tensor]:
     return [tensor.cpu().double() for tensor in tree_leaves(returned)]
 
 
-def _largest_difference(wanted: list[Tensor], found: list[Tensor]) -> float:
-    if [t.shape for t in wanted] != [t.shape for t in found]:
+def _largest_difference(wanted: list[Tensor], got: list[Tensor]) -> float:
+    if [t.shape for t in wanted] != [t.shape for t in got]:
         raise UsageError(
             "expected the packed network to be an export of the trained one; the trained one "
-            f"returns {_shapes(wanted)}, the packed one {_shapes(found)}"
+            f"returns {_shapes(wanted)}, the packed one {_shapes(got)}"
         )
-    pairs = zip(wanted, found, strict=True)
+    pairs = zip(wanted, got, strict=True)
     return max((a - b).abs().max().item() for a, b in pairs if a.numel())
 
 
@@ -217,7 +217,7 @@ def _flipped(layer: BinaryConv2d | BinaryLinear, x: Tensor, bits: NDArray[np.uin
 
 
 def _explain(
-    index: int, wanted: Tensor, found: Tensor, first: tuple[str, float, int] | None
+    index: int, wanted: Tensor, got: Tensor, first: tuple[str, float, int] | None
 ) -> Disagreement:
     best = wanted.topk(min(2, len(wanted))).values
     if first is None:
@@ -229,4 +229,4 @@ def _explain(
             f"{count} signs of the image are flipped in all"
         )
     margin = (best[0] - best[-1]).item()
-    return Disagreement(index, int(wanted.argmax()), int(found.argmax()), margin, why)
+    return Disagreement(index, int(wanted.argmax()), int(got.argmax()), margin, why)

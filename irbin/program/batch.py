@@ -37,14 +37,14 @@ def check_images_apart(
     for node in nodes:
         types[node.name] = node.type
         try:
-            found = _result(Call(node, types, images))
+            makeup = _result(Call(node, types, images))
         except Mixed as mixed:
             raise MixedImagesError(
                 f"`{node.op}`{places.get(node.name, '')} {mixed}; a packed network runs a batch in "
                 "parts, so each image's result must depend on that image alone"
             ) from None
-        if found is not None:
-            images[node.name] = found
+        if makeup is not None:
+            images[node.name] = makeup
 
 
 def _result(call: Call) -> Images | None:

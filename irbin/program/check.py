@@ -59,8 +59,8 @@ def _call_problem(node: Node, types: Types) -> str | None:
             if not argument.optional:
                 return f"`{op}` lacks its argument `{argument.name}`"
         elif not _fits(argument.kind, given[argument.name], types):
-            found = _shown(given[argument.name])
-            return f"argument `{argument.name}` of `{op}`: expected {argument.kind}, got {found}"
+            shown = _shown(given[argument.name])
+            return f"argument `{argument.name}` of `{op}`: expected {argument.kind}, got {shown}"
     return argument_problem(op, given, node.type, types)
 
 
@@ -103,21 +103,21 @@ class _Call:
 
     def tensor(self, name: str, dtype: str, rank: int | None = None) -> TensorType:
         value = self.given[name]
-        found = self.types[value.name] if isinstance(value, Ref) else None
-        if not isinstance(found, TensorType) or found.dtype != dtype:
-            raise _Misfit(f"`{name}` of `{self.op}`: expected {dtype}, got {_text(found)}")
-        if rank is not None and len(found.shape) != rank:
-            raise _Misfit(f"`{name}` of `{self.op}`: expected {rank} axes, got {found}")
-        return found
+        kind = self.types[value.name] if isinstance(value, Ref) else None
+        if not isinstance(kind, TensorType) or kind.dtype != dtype:
+            raise _Misfit(f"`{name}` of `{self.op}`: expected {dtype}, got {_text(kind)}")
+        if rank is not None and len(kind.shape) != rank:
+            raise _Misfit(f"`{name}` of `{self.op}`: expected {rank} axes, got {kind}")
+        return kind
 
     def constant(self, name: str, dtype: str, shape: Sequence[int]) -> None:
         """Demands a tensor of the file of that shape."""
-        found, value = self.tensor(name, dtype), self.given[name]
-        if found.shape != tuple(shape) or not (
+        kind, value = self.tensor(name, dtype), self.given[name]
+        if kind.shape != tuple(shape) or not (
             isinstance(value, Ref) and value.name in self.constants
         ):
             wanted = TensorType(dtype, tuple(shape))
-            raise _Misfit(f"`{name}` of `{self.op}`: expected a constant {wanted}, got {found}")
+            raise _Misfit(f"`{name}` of `{self.op}`: expected a constant {wanted}, got {kind}")
 
     def channel_vectors(self, n_out: int) -> None:
         """Demands that scale_log2 and bias, where given, have one number per output channel."""

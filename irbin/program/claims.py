@@ -38,10 +38,10 @@ def _bounded(operation: Callable[[int, int], int]) -> Callable[[int, int], int]:
     def compute(a: int, b: int) -> int:
         if operation in (operator.floordiv, operator.mod) and b == 0:
             raise ValueError("a division by zero")
-        found = operation(a, b)
-        if abs(found) > MAX_COMPUTED:
-            raise ValueError(f"expected a size within ±{MAX_COMPUTED}, got {found}")
-        return found
+        result = operation(a, b)
+        if abs(result) > MAX_COMPUTED:
+            raise ValueError(f"expected a size within ±{MAX_COMPUTED}, got {result}")
+        return result
 
     return compute
 

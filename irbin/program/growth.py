@@ -44,13 +44,13 @@ def result_shape(op: str, given: Mapping[str, Any], n: int) -> Shape | None:
 
 def _broadcast(*shapes: Shape) -> Shape:
     n_axes = max(map(len, shapes))
-    found = []
+    joint = []
     for sizes in zip(*((1,) * (n_axes - len(s)) + s for s in shapes), strict=True):
         others = {size for size in sizes if size != 1}
         if len(others) > 1:
             raise Misfit(f"shapes {', '.join(str(list(s)) for s in shapes)} do not go together")
-        found.append(others.pop() if others else 1)
-    return tuple(found)
+        joint.append(others.pop() if others else 1)
+    return tuple(joint)
 
 
 def _elementwise(call: Call) -> Shape:
@@ -104,10 +104,10 @@ def _expand(call: Call) -> Shape:
     shape = (1,) * (len(wanted) - len(shape)) + shape
     if len(shape) != len(wanted):
         raise Misfit(f"{list(call.shape('self'))} cannot be expanded to {list(wanted)}")
-    found = tuple(s if w == -1 else w for s, w in zip(shape, wanted, strict=True))
-    if any(s not in (1, f) for s, f in zip(shape, found, strict=True)):
+    expanded = tuple(s if w == -1 else w for s, w in zip(shape, wanted, strict=True))
+    if any(s not in (1, f) for s, f in zip(shape, expanded, strict=True)):
         raise Misfit(f"{list(shape)} cannot be expanded to {list(wanted)}")
-    return found
+    return expanded
 
 
 def _pad(call: Call) -> Shape:
@@ -192,9 +192,9 @@ def _product(call: Call, a: Shape, b: Shape) -> Shape:
     if a[-1] != inner:
         raise Misfit(f"{list(a)} times {list(b)}")
     outer = _broadcast(a[:-2], b[:-2])
-    found = (*outer, *rows, *columns)
-    bounded(call, math.prod(found) * inner, MAX_PRODUCTS, "multiply-adds")
-    return found
+    result = (*outer, *rows, *columns)
+    bounded(call, math.prod(result) * inner, MAX_PRODUCTS, "multiply-adds")
+    return result
 
 
 def _linear(call: Call) -> Shape:

@@ -128,9 +128,9 @@ def check_size(size: int | str, made: Images | None) -> None:
             raise Mixed(f"gives {size} places for N images")
 
 
-def joined(found: list[Images]) -> Images:
+def joined(operands: list[Images]) -> Images:
     """The one make-up of several operands' batch axes."""
-    kinds = {one for one in found if one != EVERYWHERE}
+    kinds = {one for one in operands if one != EVERYWHERE}
     if any(one.is_rank for one in kinds):
         raise Mixed("computes with the places of the images in the batch")
     if len(kinds) > 1:

@@ -253,12 +253,12 @@ def cat(call: Call) -> Images:
         return elementwise(call)
     tensors = call.given["tensors"]
     names = [v.name for v in tensors if isinstance(v, Ref)] if isinstance(tensors, tuple) else []
-    found = [call.images.get(name, EVERYWHERE) for name in names]
+    operands = [call.images.get(name, EVERYWHERE) for name in names]
     if len(set(names) & set(call.batched)) != len(set(names)) or any(
-        one.is_rank or one == EVERYWHERE or one.after != found[0].after for one in found
+        one.is_rank or one == EVERYWHERE or one.after != operands[0].after for one in operands
     ):
         raise Mixed("mixes the images of a batch with something else")
-    return Images(sum(one.before for one in found), found[0].after)
+    return Images(sum(one.before for one in operands), operands[0].after)
 
 
 def slice_(call: Call) -> Images:
@@ -306,11 +306,11 @@ def index(call: Call) -> Images:
         if axis is not None and used:
             raise Mixed("mixes the images of a batch")
         return joined([call.images.get(name, EVERYWHERE) for name in call.batched])
-    found = [call.images.get(i.name, EVERYWHERE) for i in used]
+    operands = [call.images.get(i.name, EVERYWHERE) for i in used]
     place = call.images.get(at_images.name, EVERYWHERE) if isinstance(at_images, Ref) else None
     if place is None or not place.is_rank or call.of("self") != Images():
         raise Mixed("picks other images of the batch")
-    return joined([one._replace(is_rank=False) for one in found])
+    return joined([one._replace(is_rank=False) for one in operands])
 
 
 def embedding(call: Call) -> Images:

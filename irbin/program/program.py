@@ -166,10 +166,10 @@ def _value_text(value: Value) -> str:
 def _node_to_json(node: Node) -> dict[str, Any]:
     kinds = [str(k) for k in node.type] if isinstance(node.type, tuple) else str(node.type)
     args = [_value_to_json(v) for v in node.args]
-    found: dict[str, Any] = {"name": node.name, "op": node.op, "args": args}
+    fields: dict[str, Any] = {"name": node.name, "op": node.op, "args": args}
     if node.kwargs:
-        found["kwargs"] = {name: _value_to_json(v) for name, v in node.kwargs.items()}
-    return {**found, "type": kinds}
+        fields["kwargs"] = {name: _value_to_json(v) for name, v in node.kwargs.items()}
+    return {**fields, "type": kinds}
 
 
 def _value_to_json(value: Value) -> Any:
@@ -251,13 +251,13 @@ def _fields(
 def _types(value: object, where: str) -> dict[str, TensorType]:
     if not isinstance(value, dict):
         raise ArtifactError(f"`{where}`: expected an object of types, got {type(value).__name__}")
-    found = {}
+    types = {}
     for name, kind in value.items():
         try:
-            found[name] = TensorType.parse(kind)
+            types[name] = TensorType.parse(kind)
         except ArtifactError as error:
             raise ArtifactError(f"`{where}`: {shortened(name)}: {error}") from error
-    return found
+    return types
 
 
 def _checked_name(name: str) -> str:

@@ -27,24 +27,24 @@ class Call:
 
     def shape(self, name: str) -> Shape:
         """Of a tensor argument."""
-        found = self.given.get(name)
-        if not isinstance(found, Sized):
+        value = self.given.get(name)
+        if not isinstance(value, Sized):
             raise Misfit(f"`{name}` is no tensor")
-        return found.shape
+        return value.shape
 
     def number(self, name: str, default: int | None = None) -> int:
         """A whole number."""
-        found = self.given.get(name, default)
-        if isinstance(found, bool) or not isinstance(found, int):
-            raise Misfit(f"`{name}`: expected a whole number, got {found!r}")
-        return found
+        value = self.given.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise Misfit(f"`{name}`: expected a whole number, got {value!r}")
+        return value
 
     def numbers(self, name: str, count: int | None = None, default: int = 0) -> Shape:
         """Whole numbers; one stands for all `count`, none for so many defaults."""
-        found = self.given.get(name)
-        values = found if isinstance(found, list | tuple) else (() if found is None else (found,))
+        value = self.given.get(name)
+        values = value if isinstance(value, list | tuple) else (() if value is None else (value,))
         if not all(isinstance(v, int) and not isinstance(v, bool) for v in values):
-            raise Misfit(f"`{name}`: expected whole numbers, got {found!r}")
+            raise Misfit(f"`{name}`: expected whole numbers, got {value!r}")
         if count is not None:
             values = values or (default,) * count
             values = tuple(values) * count if len(values) == 1 else values

@@ -33,15 +33,15 @@ def _walk(call: Call, shape: Shape, kernel: Shape, *, ceil: bool = False) -> Sha
     if any(r > s for r, s in zip(reach, padded, strict=True)):
         raise Misfit(f"a window that reaches over {reach} pixels of {padded}")
     bounded(call, math.prod(shape[:-n_axes]) * math.prod(padded), MAX_ELEMENTS, "padded pixels")
-    found = []
+    sizes = []
     for i in range(n_axes):
         steps, rest = divmod(padded[i] - reach[i], stride[i])
         size = steps + 1
         # a window rounded up must begin inside the image or its left border
         if ceil and rest and size * stride[i] < inner[i] + padding[i]:
             size += 1
-        found.append(size)
-    return tuple(found)
+        sizes.append(size)
+    return tuple(sizes)
 
 
 def _groups(call: Call) -> int:
@@ -63,9 +63,9 @@ def conv(n_axes: int) -> Callable[[Call], Shape]:
         if image[-n_axes - 1] != weight[1] * groups or weight[0] % groups or 0 in weight:
             raise Misfit(f"{image[-n_axes - 1]} channels, weights {list(weight)}, {groups} groups")
         inner = _walk(call, image, weight[2:])
-        found = (*image[: -n_axes - 1], weight[0], *inner)
-        bounded(call, math.prod(found) * math.prod(weight[1:]), MAX_PRODUCTS, "multiply-adds")
-        return found
+        result = (*image[: -n_axes - 1], weight[0], *inner)
+        bounded(call, math.prod(result) * math.prod(weight[1:]), MAX_PRODUCTS, "multiply-adds")
+        return result
 
     return rule
 
@@ -85,11 +85,11 @@ def transposed(call: Call) -> Shape:
         + 1
         for i in range(2)
     ]
-    found = (*image[:-3], weight[1] * groups, *inner)
+    result = (*image[:-3], weight[1] * groups, *inner)
     bounded(call, math.prod(image) * math.prod(weight[1:]), MAX_PRODUCTS, "multiply-adds")
     columns = math.prod(weight[1:]) * groups * math.prod(image[-2:])  # that torch lays out
     bounded(call, columns, MAX_ELEMENTS, "elements on the way")
-    return found
+    return result
 
 
 def pool(n_axes: int) -> Callable[[Call], Shape]:
@@ -98,9 +98,9 @@ def pool(n_axes: int) -> Callable[[Call], Shape]:
     def rule(call: Call) -> Shape:
         shape, kernel = call.shape("self"), call.numbers("kernel_size", n_axes)
         inner = _walk(call, shape, kernel, ceil=bool(call.given.get("ceil_mode", False)))
-        found = (*shape[:-n_axes], *inner)
-        bounded(call, math.prod(found) * math.prod(kernel), MAX_PRODUCTS, "comparisons")
-        return found
+        result = (*shape[:-n_axes], *inner)
+        bounded(call, math.prod(result) * math.prod(kernel), MAX_PRODUCTS, "comparisons")
+        return result
 
     return rule
 

@@ -242,12 +242,12 @@ def signatures() -> dict[str, tuple[Argument, ...]]:
 
 
 def _read(table: str) -> dict[str, tuple[Argument, ...]]:
-    found = {}
+    operators = {}
     for line in table.replace("\n    ", " ").split("\n"):
         if line:
             name, _, rest = line.removesuffix(")").partition("(")
-            found[name] = tuple(_argument(text) for text in rest.split(", ") if text)
-    return found
+            operators[name] = tuple(_argument(text) for text in rest.split(", ") if text)
+    return operators
 
 
 def _argument(text: str) -> Argument:

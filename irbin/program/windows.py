@@ -24,10 +24,10 @@ def conv_window(
     defaults: tuple[Value, ...] = (None, (1, 1), (0, 0), (1, 1), 1)
     bias, stride, padding, dilation, groups = (*rest, *defaults[len(rest) :])
     pairs = [_pair(value) for value in (stride, padding, dilation)]
-    found = tuple(pair for pair in pairs if pair is not None)
+    window = tuple(pair for pair in pairs if pair is not None)
     if not isinstance(image, TensorType) or not isinstance(kernel, TensorType):
         return None
-    if not kernel.is_static or len(kernel.shape) != 4 or len(found) < 3 or groups != 1:
+    if not kernel.is_static or len(kernel.shape) != 4 or len(window) < 3 or groups != 1:
         return None
     n_out, n_in, *size = (int(size) for size in kernel.shape)
     vector = TensorType("float32", (n_out,))
@@ -36,9 +36,9 @@ def conv_window(
     )
     if kernel.dtype != "float32" or image.shape[1:2] != (n_in,) or not has_fitting_bias:
         return None
-    if node.type != _result_type(image, n_out, ((size[0], size[1]), *found)):
+    if node.type != _result_type(image, n_out, ((size[0], size[1]), *window)):
         return None
-    return found
+    return window
 
 
 def _result_type(
@@ -69,10 +69,10 @@ def pool_window(node: Node, types: Mapping[str, ValueType]) -> tuple[tuple[int, 
     defaults: tuple[Value, ...] = ((), (0, 0), (1, 1), False)
     stride, padding, dilation, ceil = (*rest, *defaults[len(rest) :])
     pairs = [_pair(kernel), _pair(stride or kernel), _pair(padding), _pair(dilation)]
-    found = tuple(pair for pair in pairs if pair is not None)
-    if len(found) < 4 or ceil or any(p >= k for p, k in zip(found[2], found[0], strict=True)):
+    window = tuple(pair for pair in pairs if pair is not None)
+    if len(window) < 4 or ceil or any(p >= k for p, k in zip(window[2], window[0], strict=True)):
         return None
-    return found if node.type == _result_type(kind, kind.shape[1], found) else None
+    return window if node.type == _result_type(kind, kind.shape[1], window) else None
 
 
 def _pair(value: object) -> tuple[int, int] | None:

@@ -131,18 +131,18 @@ def _check_signs(module: nn.Module, plan: Plan, watch: _SignWatch, x: Tensor) ->
     A maximum of many values (poolings behind each other) is hardly ever negative by chance alone,
     and an offset, which training learns, makes it so; behind a hidden ReLU none does.
     """
-    found = watch.always()
-    if not found:
+    signs = watch.always()
+    if not signs:
         return
     either = [_signs_moved_by(offset, module, plan, x) for offset in (-FAR, FAR)]
-    dead = [name for name in found if all(name in one for one in either)]
+    dead = [name for name in signs if all(name in one for one in either)]
     if dead:
         raise ConvertError(
-            f"`{dead[0]}`: its input was {found[dead[0]]} in a run on random images, as behind an "
+            f"`{dead[0]}`: its input was {signs[dead[0]]} in a run on random images, as behind an "
             "activation that tracing did not see, so its output does not depend on it "
             f"({len(dead)} such layers); keep it float with `keep={dead[:1]}`"
         )
-    for name, always in found.items():
+    for name, always in signs.items():
         _log.warning(
             "`%s`: its input was %s in a run on random images, as behind poolings of poolings; it "
             "learns little until training moves that; consider `keep=['%s']`",

@@ -67,19 +67,19 @@ def _strided_convs(flow: Flow) -> dict[fx.Node, Stride]:
     """Calls of 1×1 convolutions that are shortcuts wherever they are called."""
     shortcuts = flow.shortcuts()
     elsewhere = {n.target for n in flow.nodes if n.op == "call_module" and n not in shortcuts}
-    found: dict[fx.Node, Stride] = {}
+    strides: dict[fx.Node, Stride] = {}
     for node in flow.nodes:
         if node not in shortcuts or node.target in elsewhere:
             continue
         conv = cast(nn.Conv2d, flow.module(node))
         if conv.stride != (1, 1) and conv.padding in ((0, 0), "valid"):
-            found[node] = cast(Stride, conv.stride)
-    return found
+            strides[node] = cast(Stride, conv.stride)
+    return strides
 
 
 def _strided_slices(flow: Flow) -> dict[fx.Node, Stride]:
     """Slices in shortcuts without weights."""
-    found: dict[fx.Node, Stride] = {}
+    strides: dict[fx.Node, Stride] = {}
     for addition in flow.nodes:
         operands = addition.all_input_nodes
         if function_name(addition) not in ADDITIONS or len(operands) != 2:
@@ -88,8 +88,8 @@ def _strided_slices(flow: Flow) -> dict[fx.Node, Stride]:
             for node in flow.weightless_ancestors(bypass):
                 stride = _slice_stride(node)
                 if stride is not None and flow.goes_round(node, main):
-                    found[node] = stride
-    return found
+                    strides[node] = stride
+    return strides
 
 
 def _slice_stride(node: fx.Node) -> Stride | None:

@@ -21,10 +21,10 @@ _log = logging.getLogger("irbin")
 def edits_of(traced: fx.GraphModule, plan: Plan) -> Edits:
     """What is about to be changed in the graph."""
     names = {n.removesuffix("()") for n in (*plan.replaced_activations, *plan.sign_keeping)}
-    found = places(traced.graph.nodes)
-    functions = {p: f"activation_{n.name}" for n, p in found.items() if n.name in names}
+    placed = places(traced.graph.nodes)
+    functions = {p: f"activation_{n.name}" for n, p in placed.items() if n.name in names}
     changed = {(name, path) for name, path, _ in functions}
-    n_calls = {where: n for where, n in counted(found.values()).items() if where in changed}
+    n_calls = {where: n for where, n in counted(placed.values()).items() if where in changed}
     options = plan.options
     whys = {
         f"whose forward was rewritten for `{name}={value}`": kind.edits_graph

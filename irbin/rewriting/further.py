@@ -83,20 +83,20 @@ def further(args: tuple[Any, ...], kwargs: dict[str, Any], names: Iterable[str])
 def places(nodes: Iterable[fx.Node]) -> dict[fx.Node, Place]:
     """Where each function's call is made."""
     seen: Counter[tuple[str, str]] = Counter()
-    found: dict[fx.Node, Place] = {}
+    placed: dict[fx.Node, Place] = {}
     for node in nodes:
         name = function_name(node)
         if name:
             stack = list((node.meta.get("nn_module_stack") or {}).values())
             where = (name, str(stack[-1][0]) if stack else "")
-            found[node] = (*where, seen[where])
+            placed[node] = (*where, seen[where])
             seen[where] += 1
-    return found
+    return placed
 
 
-def counted(found: Iterable[Place]) -> dict[tuple[str, str], int]:
+def counted(calls: Iterable[Place]) -> dict[tuple[str, str], int]:
     """Calls by function and module."""
-    return dict(Counter((name, path) for name, path, _ in found))
+    return dict(Counter((name, path) for name, path, _ in calls))
 
 
 def graph_with(twin: nn.Module, given: Further, edits: Edits) -> fx.GraphModule:
@@ -125,14 +125,14 @@ def graph_with(twin: nn.Module, given: Further, edits: Edits) -> fx.GraphModule:
         )
     except TraceError as error:
         raise TraceError(f"{what}: {error}") from error
-    found = places(traced.graph.nodes)
-    counts = counted(found.values())
+    placed = places(traced.graph.nodes)
+    counts = counted(placed.values())
     if any(counts.get(where, 0) != n for where, n in edits.n_calls.items()):
         raise TraceError(
             f"{what}: with them its forward calls other activations, so those that the conversion "
             "replaced are not found again"
         )
-    for node, place in found.items():
+    for node, place in placed.items():
         if place in edits.functions:
             name = edits.functions[place]
             traced.add_submodule(name, twin.get_submodule(name))

@@ -103,8 +103,8 @@ def _differs(
     probe: nn.Module, layers: list[BinaryLayer], x: Tensor, mode: Mode, wanted: list[Tensor]
 ) -> bool:
     with _without_latent_weights(layers):
-        found = _answers(probe, x, mode)
-    return found is None or not _same(wanted, found)
+        got = _answers(probe, x, mode)
+    return got is None or not _same(wanted, got)
 
 
 def _answers(probe: nn.Module, x: Tensor, mode: Mode) -> list[Tensor] | None:

@@ -171,12 +171,12 @@ class _Editor:
 
     def _additions(self) -> list[tuple[fx.Node, fx.Node, fx.Node]]:
         """(addition, main, bypass) for both ways to read every addition of two tensors."""
-        found = []
+        readings = []
         for node in self.flow.nodes:
             operands = node.all_input_nodes
             if function_name(node) in {"add", "iadd"} and len(operands) == 2 and not node.kwargs:
-                found += [(node, operands[0], operands[1]), (node, operands[1], operands[0])]
-        return found
+                readings += [(node, operands[0], operands[1]), (node, operands[1], operands[0])]
+        return readings
 
     def _conv_behind(self, node: fx.Node) -> fx.Node | None:
         last = self.flow.weightless_ancestors(node)[-1]
@@ -217,12 +217,12 @@ class _Editor:
 
     def find_finished(self) -> set[fx.Node]:
         """Binary convolutions that a residual addition of their own already spans."""
-        found: set[fx.Node] = set()
+        finished: set[fx.Node] = set()
         for _, main, bypass in self._additions():
             conv = self._conv_behind(main)
             if conv is not None and self._branch(bypass, conv) is not None:
-                found.add(conv)
-        return found
+                finished.add(conv)
+        return finished
 
     def _end(self, conv: fx.Node) -> fx.Node:
         return _end(conv, self.flow.modules)

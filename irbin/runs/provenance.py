@@ -13,12 +13,12 @@ from irbin.records.json import JsonValue
 
 def hardware(device: torch.device) -> dict[str, JsonValue]:
     """Processor, cores, memory in GB, and the name of the device where it is another."""
-    found: dict[str, JsonValue] = {"processor": processor(), "cores": n_cores()}
+    facts: dict[str, JsonValue] = {"processor": processor(), "cores": n_cores()}
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        found["memory_gb"] = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9)
+        facts["memory_gb"] = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9)
     if device.type == "cuda":
-        found["gpu"] = torch.cuda.get_device_name(device)
-    return found
+        facts["gpu"] = torch.cuda.get_device_name(device)
+    return facts
 
 
 def git_revision() -> dict[str, JsonValue] | None:

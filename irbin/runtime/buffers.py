@@ -42,13 +42,13 @@ def place(needs: Sequence[Need]) -> tuple[dict[str, int], int]:
     for need in needs:
         n_bytes = -(-max(need.n_bytes, 1) // ALIGNMENT) * ALIGNMENT
         living = [one for one in living if one[2].last >= need.first]
-        found = _over(need, living)
-        if found is None:
-            found = _gap(n_bytes, living)
-        offsets[need.name] = found
-        living = [one for one in living if not (one[0] == found and one[2].last == need.first)]
-        living.append((found, found + n_bytes, need))
-        total = max(total, found + n_bytes)
+        offset = _over(need, living)
+        if offset is None:
+            offset = _gap(n_bytes, living)
+        offsets[need.name] = offset
+        living = [one for one in living if not (one[0] == offset and one[2].last == need.first)]
+        living.append((offset, offset + n_bytes, need))
+        total = max(total, offset + n_bytes)
     return offsets, total
 
 

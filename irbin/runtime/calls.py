@@ -62,7 +62,7 @@ def fused_call(
 
         return planned
 
-    def found(values: Values, n_threads: int) -> None:
+    def looked_up(values: Values, n_threads: int) -> None:
         for name, kind in declared:
             _check_is(name, values[name], kind)
         x, *rest = names
@@ -74,7 +74,7 @@ def fused_call(
         at = [r.data_ptr() for r in residuals]
         run(source.data_ptr(), n_rows, at, y_at, bits_at, n_threads, planes)
 
-    return found
+    return looked_up
 
 
 def _defined_call(
@@ -165,9 +165,9 @@ def _declared(kind: ValueType, n: int) -> Declared:
 
 
 def _check_is(name: str, value: Any, kind: Declared) -> None:
-    found = (value.dtype, value.shape) if isinstance(value, Tensor) else type(value).__name__
-    if found != kind:
-        raise ValueError(f"`{name}` is declared as {kind}, but torch gives {found}")
+    got = (value.dtype, value.shape) if isinstance(value, Tensor) else type(value).__name__
+    if got != kind:
+        raise ValueError(f"`{name}` is declared as {kind}, but torch gives {got}")
 
 
 def check_claim(node: Node, value: Any, n: int) -> None:
@@ -192,12 +192,12 @@ def _is_claimed(value: Any, kind: TensorType, n: int) -> bool:
 
 
 def _described(values: Any) -> str:
-    found = values if isinstance(values, list | tuple) else (values,)
+    results = values if isinstance(values, list | tuple) else (values,)
     return ", ".join(
         f"{str(v.dtype).removeprefix('torch.')}[{','.join(map(str, v.shape))}]"
         if isinstance(v, Tensor)
         else type(v).__name__
-        for v in found[:4]
+        for v in results[:4]
     )
 
 
@@ -214,10 +214,10 @@ def failure(item: Item | None, error: Exception, n: int = 0) -> str:
 def joined(parts: list[list[Tensor]], x: Tensor) -> Tensor | list[Tensor]:
     """What the caller gets on the device of x, of the results of a batch's parts."""
     try:
-        found = [
+        whole = [
             (of_parts[0] if len(parts) == 1 else torch.cat(of_parts)).to(x.device)
             for of_parts in zip(*parts, strict=True)
         ]
     except RuntimeError as error:
         raise ArtifactError(failure(None, error, len(x))) from error
-    return found[0] if len(found) == 1 else found
+    return whole[0] if len(whole) == 1 else whole

@@ -62,23 +62,23 @@ def written_out(
     steps: Sequence[FusedStep], n_channels: int, constants: Mapping[str, Tensor]
 ) -> tuple[Step, ...]:
     """The kernels' steps: constants as vectors, residuals numbered, differences as sums."""
-    found: list[Step] = []
+    written: list[Step] = []
     n_residuals = 0
     for step in steps:
         if step.kind == "residual":
-            found.append(Step("residual", residual=n_residuals))
+            written.append(Step("residual", residual=n_residuals))
             n_residuals += 1
         elif step.kind == "write":
-            found.append(Step("write"))
+            written.append(Step("write"))
         elif step.kind == "clamp":
-            found.append(Step("clamp", low=step.low, high=step.high))
+            written.append(Step("clamp", low=step.low, high=step.high))
         else:
             values = _vector(step.operand, n_channels, constants)
             if step.kind == "subtract":  # x − c = x + (−c), exactly
-                found.append(Step("add", -values))
+                written.append(Step("add", -values))
             else:
-                found.append(Step(step.kind, values))
-    return tuple(found)
+                written.append(Step(step.kind, values))
+    return tuple(written)
 
 
 def residual_names(item: Fused) -> tuple[str, ...]:

@@ -162,16 +162,16 @@ class PackedModel(nn.Module):
         parts = torch.split(self._images(x), self._chunk)
         kernels = dict.fromkeys(self._work.kernels, idle)
         schedule = Schedule(replace(self._work, kernels=kernels), len(parts[0]))
-        found: list[float] = []
+        totals: list[float] = []
 
         def watch(item: Item, _: Values, seconds: float) -> None:
             if isinstance(item, Fused):
-                found[-1] += seconds
+                totals[-1] += seconds
 
         for _ in range(n_runs + 2):  # the first two look for views, and warm up
-            found.append(0.0)
+            totals.append(0.0)
             schedule.run(parts[0], 1, watch)
-        return [len(parts) * seconds for seconds in found[2:]]
+        return [len(parts) * seconds for seconds in totals[2:]]
 
     def with_float_math(self, float_math: FloatMath) -> PackedModel:
         """This network, or one like it that computes its float convolutions so.
@@ -263,13 +263,13 @@ class PackedModel(nn.Module):
         A layer that the network calls several times has several pairs; a 1w32a layer has none.
         """
         by_name = {node.name: node for node in self.program.nodes}
-        found: dict[str, tuple[tuple[Node, Node], ...]] = {}
+        by_layer: dict[str, tuple[tuple[Node, Node], ...]] = {}
         for node in self.program.nodes:
             own = inner_product(node)
             if own is not None:
                 layer = own.weight_bits.name.removesuffix(BITS_SUFFIX)
-                found[layer] = (*found.get(layer, ()), (by_name[own.bits.name], node))
-        return found
+                by_layer[layer] = (*by_layer.get(layer, ()), (by_name[own.bits.name], node))
+        return by_layer
 
     def extra_repr(self) -> str:
         """For `print`."""
@@ -300,11 +300,11 @@ class PackedModel(nn.Module):
         args = [resolve(a, values) for a in node.args]
         kwargs = {name: resolve(v, values) for name, v in node.kwargs.items()}
         try:
-            found = self._operations[node.op](*args, **kwargs)
-            check_claim(node, found, 0)
+            result = self._operations[node.op](*args, **kwargs)
+            check_claim(node, result, 0)
         except Exception as error:  # whatever torch raises
             raise ArtifactError(failure(node, error)) from error
-        return found
+        return result
 
 
 def load(

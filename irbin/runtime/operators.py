@@ -76,15 +76,15 @@ def operation(op: str) -> Operation:
         return OWN_OPERATIONS[op]
     _, name, overload = op.split(".")
     try:
-        found: Operation = getattr(getattr(torch.ops.aten, name), overload)
+        function: Operation = getattr(getattr(torch.ops.aten, name), overload)
     except AttributeError as error:
         raise ArtifactError(
             f"torch {torch.__version__} has no operator `{op}`; update it"
         ) from error
-    return found
+    return function
 
 
 def dtype(value: Dtype) -> torch.dtype:
     """torch's element type."""
-    found: torch.dtype = getattr(torch, value.name)
-    return found
+    kind: torch.dtype = getattr(torch, value.name)
+    return kind

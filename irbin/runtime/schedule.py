@@ -200,20 +200,20 @@ class Schedule:
 
     def _apart(self) -> dict[str, Tensor]:
         """Memory of its own for every result of a kernel, as the program sees its shape."""
-        found = {}
+        memory = {}
         for item in self.work.items:
             if not isinstance(item, Fused):
                 continue
             if item.floats is not None:
                 shape = sizes(item.type, self.n)
                 layout = _layout(item.type, item.channel_axis)
-                found[item.floats] = torch.empty(
+                memory[item.floats] = torch.empty(
                     shape, dtype=torch.float32, device="cpu", memory_format=layout
                 )
             if item.bits is not None and item.bits_type is not None:
                 shape = sizes(item.bits_type, self.n)
-                found[item.bits] = torch.empty(shape, dtype=torch.uint8, device="cpu")
-        return found
+                memory[item.bits] = torch.empty(shape, dtype=torch.uint8, device="cpu")
+        return memory
 
     def _make_calls(self) -> list[Call]:
         types = {item.name: item.type for item in self.work.items if isinstance(item, Node)}
@@ -228,13 +228,13 @@ class Schedule:
 def _last_uses(work: Work) -> list[tuple[str, ...]]:
     """For each item, torch's results that nothing reads after it."""
     kept = {*work.outputs, *work.constants}
-    found: list[tuple[str, ...]] = []
+    last_uses: list[tuple[str, ...]] = []
     for item in reversed(work.items):
         own = results(item) if isinstance(item, Node) else ()
         last = {*item.refs(), *own} - kept
         kept |= last
-        found.append(tuple(sorted(last)))
-    return found[::-1]
+        last_uses.append(tuple(sorted(last)))
+    return last_uses[::-1]
 
 
 def _layout(kind: TensorType, channel_axis: int) -> torch.memory_format:

@@ -120,8 +120,8 @@ def _refuse_contradictions(spec: str, options: SourceOptions, source: SourceReco
         "ignore_extra": (options.ignore_extra or None, source.ignore_extra),
         "reparameterize": (options.reparameterize or None, source.reparameterized),
     }
-    for name, (given, found) in wanted.items():
-        if given is not None and given != found:
+    for name, (given, told) in wanted.items():
+        if given is not None and given != told:
             raise UsageError(
-                f"`{name}`: the folder `{spec}` says {found} itself, got {given}; leave it out"
+                f"`{name}`: the folder `{spec}` says {told} itself, got {given}; leave it out"
             )

@@ -35,10 +35,10 @@ def fetch_url(url: str, name: str) -> Path:
     path = cached_path(url)
     if path.is_file():
         return path
-    found = re.search(r"-([a-f0-9]{8,})\.", file_name)
+    match = re.search(r"-([a-f0-9]{8,})\.", file_name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), found[1] if found else None, progress=False)
+        torch.hub.download_url_to_file(url, str(path), match[1] if match else None, progress=False)
     except (OSError, RuntimeError) as error:  # RuntimeError: the hash differs
         raise url_unreachable(name, url, error) from error
     return path

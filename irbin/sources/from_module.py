@@ -144,8 +144,8 @@ def _factory(name: str) -> Callable[..., Any]:
         raise SourceError(f"`module:{name}`: `{module_name}` has no `{attribute}`{close}")
     if not callable(factory):
         raise SourceError(f"`module:{name}`: expected a function or class, got {factory!r}")
-    found: Callable[..., Any] = factory
-    return found
+    function: Callable[..., Any] = factory
+    return function
 
 
 def preprocessing_in(

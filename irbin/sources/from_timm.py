@@ -57,29 +57,29 @@ def load_timm(name: str, options: SourceOptions) -> Network:
             (where they were looked for).
         UsageError: a factory argument that the model does not take, or classes for a backbone.
     """
-    found = _find(name)
-    size = options.size_of(found.cfg["input_size"])
-    kwargs = {**found.model_args, **options.model_kwargs}
-    fixed = found.cfg.get("fixed_input_size") or "img_size" in kwargs
+    model = _find(name)
+    size = options.size_of(model.cfg["input_size"])
+    kwargs = {**model.model_args, **options.model_kwargs}
+    fixed = model.cfg.get("fixed_input_size") or "img_size" in kwargs
     if options.sets_size and fixed and "img_size" not in options.model_kwargs:
         kwargs["img_size"] = list(size[1:])
-    num_classes = _num_classes(found, options, kwargs)
+    num_classes = _num_classes(model, options, kwargs)
     kwargs = {k: v for k, v in kwargs.items() if k not in ("num_classes", "in_chans")}
-    file = _folder_weights(found.folder) if found.folder and options.pretrained else None
-    module, file = _create_filled(found, size[0], num_classes, kwargs, options.pretrained, file)
-    _refuse_hooks(module, found.architecture)
-    names = found.cfg.get("label_names")
-    notes = _notes(found, num_classes, size[0]) if options.pretrained else {}
+    file = _folder_weights(model.folder) if model.folder and options.pretrained else None
+    module, file = _create_filled(model, size[0], num_classes, kwargs, options.pretrained, file)
+    _refuse_hooks(module, model.architecture)
+    names = model.cfg.get("label_names")
+    notes = _notes(model, num_classes, size[0]) if options.pretrained else {}
     record = SourceRecord(
-        spec=f"local-dir:{found.folder}" if found.folder else name,
-        architecture=f"timm:{found.architecture}",
+        spec=f"local-dir:{model.folder}" if model.folder else name,
+        architecture=f"timm:{model.architecture}",
         num_classes=num_classes,
-        preprocessing=preprocessing_of(found.cfg, size),
+        preprocessing=preprocessing_of(model.cfg, size),
         model_kwargs=kwargs,
         trained=options.pretrained and "head" not in notes,
-        weights=found.weights if options.pretrained else None,
+        weights=model.weights if options.pretrained else None,
         class_names=tuple(names) if names and len(names) == num_classes else None,
-        stated_by=stated("timm's pretrained_cfg", found.stated) if options.pretrained else {},
+        stated_by=stated("timm's pretrained_cfg", model.stated) if options.pretrained else {},
         published_names=True,
     )
     return Network(module, record, notes=(*(file.notes if file else ()), *notes.values()))
@@ -97,9 +97,9 @@ def build_timm(source: SourceRecord, name: str) -> nn.Module:
         "crop_mode": seen.crop_mode,
         "num_classes": source.num_classes,
     }
-    found = _find(name)
-    found = replace(found, cfg={**found.cfg, **overlay})
-    return _create(found, seen.input_size[0], source.num_classes, source.model_kwargs, False)
+    model = _find(name)
+    model = replace(model, cfg={**model.cfg, **overlay})
+    return _create(model, seen.input_size[0], source.num_classes, source.model_kwargs, False)
 
 
 def preprocessing_of(cfg: Mapping[str, Any], size: tuple[int, int, int]) -> Preprocessing:
@@ -208,32 +208,32 @@ def _described(parsed: Any, weights: str, folder: Path | None = None) -> TimmMod
     return TimmModel(architecture, cfg, dict(model_args or {}), weights, folder, said)
 
 
-def _num_classes(found: TimmModel, options: SourceOptions, kwargs: Mapping[str, Any]) -> int:
+def _num_classes(model: TimmModel, options: SourceOptions, kwargs: Mapping[str, Any]) -> int:
     """Outputs of the classifier; 0 for a backbone."""
     if not kwargs.get("features_only"):
         stated = options.num_classes
-        return kwargs.get("num_classes", found.cfg["num_classes"]) if stated is None else stated
+        return kwargs.get("num_classes", model.cfg["num_classes"]) if stated is None else stated
     if options.num_classes:
         raise UsageError(
-            f"`num_classes`: `{found.architecture}` with `features_only` has no classifier; "
+            f"`num_classes`: `{model.architecture}` with `features_only` has no classifier; "
             f"expected nothing or 0, got {options.num_classes}"
         )
     return 0
 
 
-def _notes(found: TimmModel, num_classes: int, in_chans: int) -> dict[str, str]:
+def _notes(model: TimmModel, num_classes: int, in_chans: int) -> dict[str, str]:
     """What timm does to weights for other classes or channels, by what it does it to."""
     notes = {}
-    their_classes, their_channels = found.cfg["num_classes"], found.cfg["input_size"][0]
+    their_classes, their_channels = model.cfg["num_classes"], model.cfg["input_size"][0]
     if num_classes not in (0, their_classes):
         theirs = f"has {their_classes}" if their_classes else "has no such head"
         notes["head"] = (
-            f"`{found.weights}`: its classifier re-initialised at random for {num_classes} "
+            f"`{model.weights}`: its classifier re-initialised at random for {num_classes} "
             f"classes, the file {theirs}; train it"
         )
     if in_chans != their_channels:
         notes["stem"] = (
-            f"`{found.weights}`: its first convolution adapted from {their_channels} to "
+            f"`{model.weights}`: its first convolution adapted from {their_channels} to "
             f"{in_chans} image channels, as timm does"
         )
     return notes
@@ -249,7 +249,7 @@ def _refuse_hooks(module: nn.Module, architecture: str) -> None:
 
 
 def _create(
-    found: TimmModel,
+    model: TimmModel,
     in_chans: int,
     num_classes: int,
     kwargs: dict[str, Any],
@@ -257,30 +257,30 @@ def _create(
     file: Checkpoint | None = None,
 ) -> nn.Module:
     """Builds the network, with its weights if `pretrained`: those of `file`, or timm's."""
-    cfg, sizes = dict(found.cfg), {"num_classes": num_classes, "in_chans": in_chans}
+    cfg, sizes = dict(model.cfg), {"num_classes": num_classes, "in_chans": in_chans}
     if file is not None:
         cfg.update(state_dict=file.tensors, source=None, file=None, custom_load=False)
     elif pretrained and not any(cfg.get(key) for key in ("url", "file", "hf_hub_id")):
-        raise SourceError(_without_weights(found))
+        raise SourceError(_without_weights(model))
     try:
         with asking_the_hub() if pretrained else nullcontext():
             module: nn.Module = timm.create_model(
-                found.architecture, pretrained=pretrained, pretrained_cfg=cfg, **sizes, **kwargs
+                model.architecture, pretrained=pretrained, pretrained_cfg=cfg, **sizes, **kwargs
             )
     except IrbinError:
         raise
     except Exception as error:  # whatever the hub, its transport or the model's code raises
-        raise _explain(found, cfg, kwargs, pretrained, error) from error
+        raise _explain(model, cfg, kwargs, pretrained, error) from error
     for part in module.modules():  # a backbone holds the network it wraps
         if isinstance(theirs := vars(part).get("pretrained_cfg"), dict):
             theirs.pop("state_dict", None)
     if pretrained:
-        check_finite(module.state_dict(), f"weights of `{found.weights}`")
+        check_finite(module.state_dict(), f"weights of `{model.weights}`")
     return module
 
 
 def _create_filled(
-    found: TimmModel,
+    model: TimmModel,
     in_chans: int,
     num_classes: int,
     kwargs: dict[str, Any],
@@ -289,18 +289,18 @@ def _create_filled(
 ) -> tuple[nn.Module, Checkpoint | None]:
     """As `_create`; a folder's names may have a prefix too many, as transformers write them."""
     try:
-        return _create(found, in_chans, num_classes, kwargs, pretrained, file), file
+        return _create(model, in_chans, num_classes, kwargs, pretrained, file), file
     except SourceError:
         if file is None:
             raise
         # with the file's own head, which timm then replaces where another is asked for
-        bare = _create(found, in_chans, int(found.cfg["num_classes"]), kwargs, False)
-        match = by_name(bare.state_dict(), file.tensors, f"`{found.weights}`")
+        bare = _create(model, in_chans, int(model.cfg["num_classes"]), kwargs, False)
+        match = by_name(bare.state_dict(), file.tensors, f"`{model.weights}`")
         if match is None or not match.how:
             raise
-        told = f"`{found.weights}`: {len(match.tensors)} tensors matched {match.how}"
+        told = f"`{model.weights}`: {len(match.tensors)} tensors matched {match.how}"
         file = replace(file, tensors=match.tensors, notes=(*file.notes, told))
-        return _create(found, in_chans, num_classes, kwargs, pretrained, file), file
+        return _create(model, in_chans, num_classes, kwargs, pretrained, file), file
 
 
 def _folder_weights(folder: Path) -> Checkpoint:
@@ -312,17 +312,17 @@ def _folder_weights(folder: Path) -> Checkpoint:
     )
 
 
-def _without_weights(found: TimmModel) -> str:
+def _without_weights(model: TimmModel) -> str:
     tagged = timm.models.list_pretrained()
-    close = nearest(found.architecture, [name.partition(".")[0] for name in tagged])
+    close = nearest(model.architecture, [name.partition(".")[0] for name in tagged])
     return (
-        f"timm has no pretrained weights for `{found.architecture}`{close}; "
+        f"timm has no pretrained weights for `{model.architecture}`{close}; "
         "give `pretrained=False` for random ones, or a checkpoint file with `model=`"
     )
 
 
 def _explain(
-    found: TimmModel,
+    model: TimmModel,
     cfg: Mapping[str, Any],
     kwargs: dict[str, Any],
     pretrained: bool,
@@ -330,11 +330,11 @@ def _explain(
 ) -> IrbinError:
     """The error to raise when timm could not build a network."""
     if isinstance(error, TypeError) and "unexpected keyword" in str(error):
-        return UsageError(f"`{found.architecture}`: {first_line(error)}; given {sorted(kwargs)}")
-    if found.folder is None and pretrained and is_unreachable(error):
+        return UsageError(f"`{model.architecture}`: {first_line(error)}; given {sorted(kwargs)}")
+    if model.folder is None and pretrained and is_unreachable(error):
         if cfg.get("hf_hub_id"):
-            return hub_unreachable(found.weights, cfg["hf_hub_id"], error)
-        return url_unreachable(found.weights, str(cfg.get("url") or cfg.get("file")), error)
-    what = f"weights of `{found.weights}`" if pretrained else f"`{found.architecture}`"
+            return hub_unreachable(model.weights, cfg["hf_hub_id"], error)
+        return url_unreachable(model.weights, str(cfg.get("url") or cfg.get("file")), error)
+    what = f"weights of `{model.weights}`" if pretrained else f"`{model.architecture}`"
     verb = "cannot be loaded" if pretrained else "cannot be built"
     return SourceError(f"{what} {verb}: {type(error).__name__}: {one_line(error)}")

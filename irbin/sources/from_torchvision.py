@@ -107,7 +107,7 @@ def modernized(architecture: str, tensors: Mapping[str, Tensor]) -> dict[str, Te
         if auxiliary and name.startswith(auxiliary):
             return None
         if is_vit:
-            return _OLD_VIT.sub(lambda found: f"mlp.{_VIT_LAYERS[found[1]]}.", name)
+            return _OLD_VIT.sub(lambda match: f"mlp.{_VIT_LAYERS[match[1]]}.", name)
         return _OLD_DENSENET.sub(r"\1\2", name) if is_densenet else name
 
     return renamed(tensors, rename)

@@ -140,12 +140,12 @@ def _places(source: Source | PackedModel | None) -> list[Path]:
         names.append(str(source))
     elif isinstance(source, Network | PackedModel):
         names.append(source_record(source).spec)
-    found = []
+    paths = []
     for name in names:
         path = located(name.removeprefix("local-dir:")).expanduser()
         if path.is_file() or (path.is_dir() and (":" in name or folder_kind(path) is not None)):
-            found.append(path.resolve())
-    return found
+            paths.append(path.resolve())
+    return paths
 
 
 def teacher_of(
@@ -174,8 +174,8 @@ def teacher_of(
         if not network.source.trained or network.plan is None:
             return None
         try:
-            found = opened or reopen(network.source)
-            if found.plan is not None:
+            chosen = opened or reopen(network.source)
+            if chosen.plan is not None:
                 raise SourceError(f"`{network.source.spec}` holds a converted network now")
         except SourceError as error:
             raise SourceError(
@@ -183,17 +183,17 @@ def teacher_of(
                 "name it with `teacher=`, or give `distill=False`"
             ) from error
     else:
-        found = open_network(teacher, source_options)
-        if found.plan is not None:
+        chosen = open_network(teacher, source_options)
+        if chosen.plan is not None:
             raise UsageError(
                 f"`teacher`: expected a float network, got `{name_of(teacher)}`, which is converted"
             )
-    if found.source.num_classes != network.source.num_classes:
+    if chosen.source.num_classes != network.source.num_classes:
         raise UsageError(
-            f"`teacher` has {found.source.num_classes} classes, the network "
+            f"`teacher` has {chosen.source.num_classes} classes, the network "
             f"{network.source.num_classes}; they must agree"
         )
-    return found.module.eval()
+    return chosen.module.eval()
 
 
 def check_classifier(record: SourceRecord, task: str) -> None:

@@ -103,13 +103,13 @@ class Facts:
 
     def activation_channels(self, records: Sequence[LayerRecord]) -> dict[str, int]:
         """Channels where a slope per channel fits: all calls have the same, second in shape."""
-        found: dict[str, int] = {}
+        n_channels: dict[str, int] = {}
         for record in records:
             is_channels_last = record.kind == "linear" and len(record.input_shape) > 1
             for name in record.activations:
                 channels = self._channels(name)
-                found[name] = 1 if is_channels_last or found.get(name) == 1 else channels
-        return found
+                n_channels[name] = 1 if is_channels_last or n_channels.get(name) == 1 else channels
+        return n_channels
 
     def _channels(self, activation: str) -> int:
         sizes = [shape(n) for n in self._flow.nodes if _is_activation(n, activation)]
@@ -160,10 +160,10 @@ class Facts:
         nodes = [n for n in self._nodes.get(name, []) if n.all_input_nodes]
         every = [self._signs[n][n.all_input_nodes[0]] for n in nodes]
         negative = every[0].negative if every and all(s.negative for s in every) else ""
-        found = [s for s in every if s.non_negative]
-        causes = dict.fromkeys(c for s in found for c in s.replaceable)
-        hopeless = [s.fixed or "its input" for s in found if not s.replaceable]
-        return Sign(bool(found), tuple(causes), hopeless[0] if hopeless else "", negative)
+        non_negative = [s for s in every if s.non_negative]
+        causes = dict.fromkeys(c for s in non_negative for c in s.replaceable)
+        hopeless = [s.fixed or "its input" for s in non_negative if not s.replaceable]
+        return Sign(bool(non_negative), tuple(causes), hopeless[0] if hopeless else "", negative)
 
     def _sign(self, name: str) -> Sign:
         """What is known of the sign of a layer's input: by tracing, or from runs."""
@@ -266,13 +266,13 @@ def record_tensors(layer: nn.Module) -> dict[str, Tensor]:
     names += [n for n, p in own.items() if p.dim() > 1]  # parametrized or split weights
     if not names:
         return {"weight": _first_tensor(layer)}
-    found: dict[str, Tensor] = {"weight": own[names[0]]}
+    tensors: dict[str, Tensor] = {"weight": own[names[0]]}
     bias = own.get("bias", own.get("in_proj_bias"))
     if bias is not None:
-        found["bias"] = bias
+        tensors["bias"] = bias
     if has_gain(layer):
-        found["gain"] = own["gain"]
-    return found
+        tensors["gain"] = own["gain"]
+    return tensors
 
 
 def has_computed_weight(layer: nn.Module) -> bool:

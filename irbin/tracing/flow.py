@@ -120,7 +120,7 @@ class Flow:
 
         The other side starts at the same place and has more than another single 1×1 convolution.
         """
-        found: set[fx.Node] = set()
+        convolutions: set[fx.Node] = set()
         for node in self.nodes:
             operands = node.all_input_nodes
             if function_name(node) not in ADDITIONS or len(operands) != 2:
@@ -128,8 +128,8 @@ class Flow:
             for bypass, main in (operands, operands[::-1]):
                 conv = self._lone_pointwise(bypass)
                 if conv is not None and self.goes_round(conv, main):
-                    found.add(conv)
-        return found
+                    convolutions.add(conv)
+        return convolutions
 
     def _lone_pointwise(self, node: fx.Node) -> fx.Node | None:
         """The 1×1 convolution that `node` comes from through weightless single-input nodes."""
@@ -186,7 +186,7 @@ class Flow:
 
     def gates(self) -> set[fx.Node]:
         """Layers between a global pooling and a product that it scales channel by channel."""
-        found: set[fx.Node] = set()
+        layers: set[fx.Node] = set()
         for node in self.nodes:
             if function_name(node) not in _PRODUCTS or len(node.all_input_nodes) != 2:
                 continue
@@ -194,8 +194,8 @@ class Flow:
                 while function_name(gate) in {"expand", "expand_as"}:
                     gate = gate.all_input_nodes[0]
                 if 0 < n_pixels(gate) < n_pixels(node):
-                    found |= self._gate_layers(gate)
-        return found
+                    layers |= self._gate_layers(gate)
+        return layers
 
     def _gate_layers(self, gate: fx.Node) -> set[fx.Node]:
         layers: set[fx.Node] = set()
@@ -263,8 +263,8 @@ def only_looking(node: fx.Node) -> bool:
 
 def shape(node: fx.Node) -> tuple[int, ...]:
     """Shape of a node's tensor at a batch of two, () if it is no tensor."""
-    found: tuple[int, ...] = node.meta.get("shape", ())
-    return found
+    sizes: tuple[int, ...] = node.meta.get("shape", ())
+    return sizes
 
 
 def n_pixels(node: fx.Node) -> int:

@@ -29,19 +29,19 @@ def activations_in_front(flow: Flow, node: fx.Node) -> list[str]:
 
     Module paths, and graph node names with `()` for functions.
     """
-    found: dict[str, None] = {}
+    activations: dict[str, None] = {}
     todo, seen = node.all_input_nodes[:1], set(node.all_input_nodes[:1])
     while todo:
         at = todo.pop()
         passes = moves_values(at, flow.modules) or function_name(at) in _SCALING
         name = "" if passes else _activation(flow, at)
         if name:
-            found[name] = None
+            activations[name] = None
         elif passes:
             new = [i for i in at.all_input_nodes if i not in seen]
             seen.update(new)
             todo += new
-    return list(found)
+    return list(activations)
 
 
 def _activation(flow: Flow, node: fx.Node) -> str:
@@ -73,9 +73,9 @@ def as_module(node: fx.Node) -> nn.Module | None:
 
 
 def _holds_node(value: Any) -> bool:
-    found: list[fx.Node] = []
-    fx.node.map_arg(value, lambda node: found.append(node) or node)  # type: ignore[func-returns-value]
-    return bool(found)
+    nodes: list[fx.Node] = []
+    fx.node.map_arg(value, lambda node: nodes.append(node) or node)  # type: ignore[func-returns-value]
+    return bool(nodes)
 
 
 def _plain(value: Any) -> Any:

@@ -262,13 +262,13 @@ def check_signs(
         ConvertError: names the layers to keep float.
     """
     large = {name: c for name, c in counts.items() if c.n_signs >= MIN_SIGNS}
-    found = {name: c.always for name, c in large.items() if c.always}
-    constant = list(_lasting_in_binary(module, found, images))
+    signs = {name: c.always for name, c in large.items() if c.always}
+    constant = list(_lasting_in_binary(module, signs, images))
     if constant:
         more = f" ({len(constant)} such layers)" if len(constant) > 1 else ""
         raise ConvertError(
             f"`{constant[0]}`: on {n_images} calibration images its input was "
-            f"{found[constant[0]]}, so its output does not depend on it{more}; keep it float with "
+            f"{signs[constant[0]]}, so its output does not depend on it{more}; keep it float with "
             f"`keep={constant}`"
         )
     for name, c in large.items():

@@ -94,14 +94,14 @@ def common_places(student: nn.Module, teacher: nn.Module, images: Tensor) -> tup
 
 def _outputs(module: nn.Module, images: Tensor) -> dict[Place, torch.Size]:
     """Shapes of all feature maps that modules put out, in the order in which they are made."""
-    found: dict[Place, torch.Size] = {}
+    shapes: dict[Place, torch.Size] = {}
     n_calls: dict[str, int] = {}
 
     def watch(name: str, part: nn.Module) -> RemovableHandle:
         def note(_part: nn.Module, _args: object, output: object) -> None:
             call = n_calls[name] = n_calls.get(name, -1) + 1
             if isinstance(output, Tensor) and output.dim() == 4:
-                found[Place(name, call)] = output.shape
+                shapes[Place(name, call)] = output.shape
 
         return part.register_forward_hook(note)
 
@@ -112,4 +112,4 @@ def _outputs(module: nn.Module, images: Tensor) -> dict[Place, torch.Size]:
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return shapes

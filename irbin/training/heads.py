@@ -31,13 +31,13 @@ def heads(answer: object) -> tuple[Tensor, ...]:
     """
     if isinstance(answer, Tensor):
         return (answer,)
-    found = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, Tensor)]
-    if not found:
+    tensors = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, Tensor)]
+    if not tensors:
         raise TrainingError(
             f"expected a network that returns logits in training, got a `{type(answer).__name__}` "
             "without tensors"
         )
-    return tuple(one for one in found if one.shape == found[0].shape)
+    return tuple(one for one in tensors if one.shape == tensors[0].shape)
 
 
 def labels_loss(answers: Sequence[Tensor], targets: Tensor, smoothing: float) -> Tensor:

@@ -126,8 +126,8 @@ class Keeper:
         layers = [row for row in self._rows if row.epoch == epoch]
         network = self.run.network
         options = None if network.plan is None else network.plan.options
-        found = symptoms(epochs, layers, network.source.num_classes, stage.n_epochs, options)
-        return [symptom.sentence for symptom in self._news.fresh(found)]
+        present = symptoms(epochs, layers, network.source.num_classes, stage.n_epochs, options)
+        return [symptom.sentence for symptom in self._news.fresh(present)]
 
     def _try(self, what: str, write: Callable[[], None]) -> bool:
         try:

@@ -66,9 +66,9 @@ def param_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
 
 def _shift_ids(module: nn.Module) -> frozenset[int]:
     """Of what moves the inputs of signs: the norms' biases, and learned thresholds."""
-    found = [m._parameters.get("bias") for m in module.modules() if is_norm(m)]
-    found += [layer.threshold for layer in binary_layers(module).values()]
-    return frozenset(id(parameter) for parameter in found if parameter is not None)
+    parameters = [m._parameters.get("bias") for m in module.modules() if is_norm(m)]
+    parameters += [layer.threshold for layer in binary_layers(module).values()]
+    return frozenset(id(parameter) for parameter in parameters if parameter is not None)
 
 
 def _no_weight_decay(module: nn.Module) -> frozenset[str]:

@@ -134,8 +134,10 @@ def _link(source: str, target: str) -> None:
 
 def _recent(out: Path) -> list[Path]:
     """Kept epochs, the newest first."""
-    found = [(int(p.name[6:]), p) for p in (out / "recent").glob("epoch-*") if p.name[6:].isdigit()]
-    return [path for _, path in sorted(found, reverse=True)]
+    numbered = [
+        (int(p.name[6:]), p) for p in (out / "recent").glob("epoch-*") if p.name[6:].isdigit()
+    ]
+    return [path for _, path in sorted(numbered, reverse=True)]
 
 
 def load_last(run: Run) -> Progress:

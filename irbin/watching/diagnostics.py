@@ -99,8 +99,8 @@ class Diagnostics:
         for name, layer in self._binary.items():
             measured[name] |= _end_epoch(layer, self._signs[name])
         return tuple(
-            LayerDiagnostics(epoch, name, *(_short(found.get(key, math.nan)) for key in _FIGURES))
-            for name, found in measured.items()
+            LayerDiagnostics(epoch, name, *(_short(figures.get(key, math.nan)) for key in _FIGURES))
+            for name, figures in measured.items()
         )
 
     def state(self) -> dict[str, Tensor]:

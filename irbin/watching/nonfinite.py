@@ -54,15 +54,15 @@ def _made(module: nn.Module, images: Tensor, amp: str | None) -> str | None:
 
     A module ends before those around it, so this is the innermost one.
     """
-    found: list[str] = []
+    sentences: list[str] = []
 
     def watch(name: str) -> Callable[..., None]:
         def note(
             part: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
         ) -> None:
-            if not found and _finite((args, kwargs)) and not _finite(output):
+            if not sentences and _finite((args, kwargs)) and not _finite(output):
                 place = f"`{name}` ({type(part).__name__})" if name else "the network itself"
-                found.append(f"{place} makes values that are not finite out of finite ones")
+                sentences.append(f"{place} makes values that are not finite out of finite ones")
 
         return note
 
@@ -80,7 +80,7 @@ def _made(module: nn.Module, images: Tensor, amp: str | None) -> str | None:
             hook.remove()
         for buffer, before in buffers:
             buffer.copy_(before)
-    return found[0] if found else None
+    return sentences[0] if sentences else None
 
 
 def _finite(values: Any) -> bool:

@@ -77,7 +77,7 @@ def probe(module: nn.Module, images: Tensor, amp: str | None) -> dict[str, dict[
     finally:
         for hook in hooks:
             hook.remove()
-    return {name: _mean_figures(found) for name, found in calls.items()}
+    return {name: _mean_figures(figures) for name, figures in calls.items()}
 
 
 def usable_radius(estimator: str, phase: EdePhase) -> float:

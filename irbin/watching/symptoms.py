@@ -150,10 +150,10 @@ class News:
     def __init__(self) -> None:
         self._told: set[str] = set()
 
-    def fresh(self, found: Sequence[Symptom]) -> tuple[Symptom, ...]:
+    def fresh(self, present: Sequence[Symptom]) -> tuple[Symptom, ...]:
         """Those to tell now."""
         past = self._told | EFFECTS.keys() if self._told & CAUSES.keys() else self._told
-        fresh = tuple(symptom for symptom in found if symptom.name not in past)
+        fresh = tuple(symptom for symptom in present if symptom.name not in past)
         self._told |= {symptom.name for symptom in fresh}
         return fresh
 
