@@ -177,6 +177,7 @@ def test_a_live_module_is_converted_and_exported_but_not_saved(tmp_path: Path) -
     assert not (tmp_path / "converted").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", ["1w1a", "1w32a"])
 def test_how_signs_are_trained_leaves_no_trace_in_what_is_packed(
     journey: Path, tmp_path: Path, bits: str

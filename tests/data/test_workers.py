@@ -171,8 +171,12 @@ def test_one_that_is_ready_at_a_ctrl_c_can_be_ended(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(multiprocessing.context.ForkProcess, "start", begin)
     loading = loader(persistent=True)
-    with pytest.raises(KeyboardInterrupt):
-        read(loading)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # xdist's ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            read(loading)
+    finally:
+        signal.signal(signal.SIGINT, before)
     iterator: Any = loading._iterator
     (process,) = iterator._workers
     process.terminate()
@@ -206,6 +210,7 @@ except OSError:
 """
 
 
+@pytest.mark.slow
 def test_the_first_that_is_started_anew_has_stops_held() -> None:
     """Python's tracker of resources, begun with it, lets them through when it is done."""
     done = subprocess.run([sys.executable, "-c", SPAWNING], capture_output=True, text=True)

@@ -313,6 +313,7 @@ def test_nor_do_many_at_any_moment(n_processes: int, place: Path, image_folder: 
     check_stopped(place, out)
 
 
+@pytest.mark.slow
 def test_where_one_cannot_compile_all_train_without(
     place: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
