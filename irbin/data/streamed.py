@@ -18,7 +18,7 @@ from irbin.data.images import Transform
 from irbin.data.order import IN_ORDER, Deal, Feed, Indices, check_step, make_deal
 from irbin.data.sending import moved
 from irbin.data.shards import share_stream
-from irbin.data.workers import batches_of, ignore_stops
+from irbin.data.workers import batches_of, workers_of
 from irbin.errors import DataError
 from irbin.records.options import DataOptions
 
@@ -105,13 +105,12 @@ class StreamedLoader(Loader):
         self.why = f"images: streamed by {workers_in_words(workers)}"
         self._loader: DataLoader[Any] = DataLoader(
             dataset,
-            num_workers=workers,
             collate_fn=_collate,
-            worker_init_fn=ignore_stops,
             pin_memory=self.device.type == "cuda",
             generator=self._generator,
             # a stream's shuffle begins anew with its workers, so that an epoch can be met again
             persistent_workers=workers > 0 and not (training and isinstance(dataset, Stream)),
+            **workers_of(workers),
             **batching,
         )
 
@@ -185,11 +184,7 @@ def common_size(dataset: Images, transform: Transform, n_workers: int) -> tuple[
     few = Subset(plain, range(0, len(dataset), max(1, len(dataset) // _N_PROBES)))
     # not in this process: an archive opened here would be shared by all workers to come
     loader: DataLoader[Any] = DataLoader(
-        few,
-        len(few),
-        num_workers=min(1, n_workers),
-        collate_fn=_collate,
-        worker_init_fn=ignore_stops,
+        few, len(few), collate_fn=_collate, **workers_of(min(1, n_workers))
     )
     (batch,) = batches_of(loader)
     if isinstance(batch, Damaged):
@@ -228,9 +223,8 @@ def damaged_error(dataset: Images | Stream, first: Damaged, workers: int) -> Dat
     loader: DataLoader[Any] = DataLoader(
         Subset(_Looked(dataset), few),
         batch_size=64,
-        num_workers=workers,
         collate_fn=list,
-        worker_init_fn=ignore_stops,
+        **workers_of(workers),
     )
     all_found = [image for batch in batches_of(loader) for image in batch if image]
     if first.image not in all_found:

@@ -28,6 +28,17 @@ _TRAINERS = (signal.SIGINT, signal.SIGTERM)
 """Signals that are the trainer's to answer."""
 
 
+def workers_of(n: int) -> dict[str, Any]:
+    """Arguments of a `DataLoader` by which `n` processes read, for `batches_of`; none where 0."""
+    server = n > 0 and multiprocessing.get_start_method() == "forkserver"
+    return {
+        "num_workers": n,
+        "worker_init_fn": ignore_stops,
+        # a server of forks hears what all processes hear, and ends with all that it began
+        "multiprocessing_context": "spawn" if server else None,
+    }
+
+
 def ignore_stops(_worker: int) -> None:
     """Ignores what asks a run to end: for a `DataLoader`'s `worker_init_fn`."""
     for kind in _TRAINERS:

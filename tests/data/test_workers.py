@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from irbin.data.workers import batches_of, ignore_stops, told_between_batches
+from irbin.data.workers import batches_of, ignore_stops, told_between_batches, workers_of
 from irbin.errors import LostWorkerError
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
@@ -132,6 +132,18 @@ def test_one_without_a_trainer_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getppid", lambda: 1)
     with pytest.raises(LostWorkerError, match="exited unexpectedly"):
         read(loader())
+
+
+@pytest.mark.parametrize(("method", "started"), [("forkserver", "spawn"), ("fork", None)])
+def test_no_server_of_forks_stands_between(
+    method: str, started: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It hears a SIGTERM to all, and ends with all workers."""
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda: method)
+    loading: DataLoader[Any] = DataLoader(Numbers(1, print), **workers_of(1))
+    context = loading.multiprocessing_context
+    assert (context and context.get_start_method()) == started
+    assert DataLoader(Numbers(1, print), **workers_of(0)).num_workers == 0
 
 
 def test_a_trainer_behind_a_wrapper_or_a_server_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
