@@ -33,6 +33,7 @@ def test_the_page_lists_every_room_once_and_no_other() -> None:
         assert (ROOT / room.name).is_dir() == room.is_folder, room.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
 def test_a_room_imports_what_the_page_says(room) -> None:
     assert arrows_of(ROOT)[room.name] == room.may_import
@@ -55,6 +56,7 @@ def test_the_page_names_every_file_of_a_room(room) -> None:
     assert set(re.findall(r"`(\w+\.py)`", room.text)) == files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_what_is_never_imported_is_not(path: Path) -> None:
     name = path.relative_to(ROOT).as_posix()
@@ -73,6 +75,7 @@ def test_the_page_tells_what_is_never_imported() -> None:
     assert "irbin.binary" in told["artifact"]
 
 
+@pytest.mark.slow
 def test_no_room_imports_itself_in_a_circle() -> None:
     edges = {
         ".".join(p.relative_to(ROOT.parent).with_suffix("").parts): names_of(p) for p in SOURCES
@@ -119,6 +122,7 @@ def test_the_few_tables_of_tests_that_it_does_not_say_why() -> None:
     assert all(re.fullmatch(r"  # \w.+", reason) for reason in reasons)
 
 
+@pytest.mark.slow
 def test_functions_stay_under_sixty_lines() -> None:
     too_long = {}
     for path in SOURCES:
@@ -135,6 +139,7 @@ OPERATORS = {"bconv2d", "_fake_bconv2d"}
 """Their parameters are those of an operator that files name."""
 
 
+@pytest.mark.slow
 def test_functions_take_eight_parameters_beside_records() -> None:
     records = records_of(SOURCES)
     many = {
@@ -146,6 +151,7 @@ def test_functions_take_eight_parameters_beside_records() -> None:
     assert not many
 
 
+@pytest.mark.slow
 def test_functions_are_five_levels_deep() -> None:
     deep = {
         one.place: one.depth
@@ -180,6 +186,7 @@ def test_no_local_says_only_that_it_was_found() -> None:
     assert not called
 
 
+@pytest.mark.slow
 def test_nothing_is_printed_outside_the_command_line() -> None:
     for path in SOURCES:
         if room_of(path, ROOT) not in {"cli", "__main__"}:

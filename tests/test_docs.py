@@ -37,6 +37,7 @@ def test_the_python_page_runs_as_it_stands(
     assert "BinaryConv2d" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_tables_on_accuracy_are_those_of_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """`docs/accuracy/tables.py` would write the page as it stands."""
     monkeypatch.syspath_prepend(ROOT / "docs" / "accuracy")

@@ -225,6 +225,7 @@ def test_images_that_meet_are_told_of_at_conversion_and_refused_at_export(tmp_pa
     assert not (tmp_path / "packed").exists()
 
 
+@pytest.mark.slow
 def test_another_default_type_and_inference_mode_change_nothing():
     torch.manual_seed(0)
     net = Net()
@@ -241,6 +242,7 @@ def test_another_default_type_and_inference_mode_change_nothing():
         assert all(torch.equal(t, wanted[n]) for n, t in state.items())
 
 
+@pytest.mark.slow
 def test_a_packed_network_of_another_image_size(tmp_path):
     network = irbin.convert(Net(), source_options=HOW)
     irbin.export(network, tmp_path / "packed", source_options=SourceOptions(input_size=(3, 9, 20)))

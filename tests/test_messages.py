@@ -71,6 +71,7 @@ def test_what_the_system_says_names_no_file_and_is_never_none() -> None:
     assert system_says(OSError("device is gone")) == "device is gone"
 
 
+@pytest.mark.slow
 def test_nobody_takes_an_error_apart_himself() -> None:
     root = Path(irbin.__file__).parent
     own = {

@@ -239,6 +239,7 @@ class TestToldOnce:
         other.join()
         assert events == ["first has told", "second: False"]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("name", "value"),
         [("TORCHELASTIC_USE_AGENT_STORE", ""), ("MASTER_PORT", "x"), ("MASTER_PORT", "1")],

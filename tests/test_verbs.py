@@ -42,6 +42,7 @@ def journey(tmp_path_factory: pytest.TempPathFactory, pictures28: Path) -> Path:
     return home
 
 
+@pytest.mark.slow
 def test_packed_answers_are_the_trained_ones(journey: Path, data: DataOptions) -> None:
     agreement = irbin.compare(journey / "run", journey / "packed", data=data)
     assert agreement.n_images == 18
@@ -85,6 +86,7 @@ def test_plan_of_a_converted_network_is_the_one_it_was_made_with(journey: Path) 
         irbin.plan(journey / "run", bits="1w32a")
 
 
+@pytest.mark.slow
 def test_a_teacher_that_is_gone_is_told_with_what_to_do(
     journey: Path, data: DataOptions, tmp_path: Path
 ) -> None:
@@ -114,6 +116,7 @@ def test_a_teacher_without_distillation_is_refused(journey: Path, data: DataOpti
         )
 
 
+@pytest.mark.slow
 def test_calibration_moves_the_statistics_and_nothing_else(
     journey: Path, data: DataOptions
 ) -> None:
@@ -152,6 +155,7 @@ def test_each_verb_wants_its_form_of_network(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_existing_output_is_refused_and_overwritten_on_request(
     journey: Path, tmp_path: Path
 ) -> None:
@@ -164,6 +168,7 @@ def test_existing_output_is_refused_and_overwritten_on_request(
         assert not list(tmp_path.glob("*.partial"))
 
 
+@pytest.mark.slow
 def test_a_live_module_is_converted_and_exported_but_not_saved(tmp_path: Path) -> None:
     module = demo_net(num_classes=4)
     options = SourceOptions(input_size=(1, 28, 28))
@@ -239,6 +244,7 @@ def renamed(pictures28: Path, tmp_path: Path) -> DataOptions:
     return DataOptions(data_dir=str(tmp_path / "renamed"), batch_size=9, workers=0)
 
 
+@pytest.mark.slow
 def test_other_classes_than_were_learned_are_no_data_to_judge_by(
     journey: Path, renamed: DataOptions, tmp_path: Path
 ) -> None:
@@ -258,6 +264,7 @@ def test_other_classes_than_were_learned_are_no_data_to_judge_by(
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.slow
 def test_without_a_teacher_new_classes_are_learned(
     journey: Path, renamed: DataOptions, tmp_path: Path
 ) -> None:
@@ -280,6 +287,7 @@ def listing(folder: Path) -> dict[str, bytes]:
     return {str(p): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_nothing_takes_the_place_of_what_it_is_made_from(
     own: Path, data: DataOptions, overwrite: bool
@@ -307,6 +315,7 @@ def test_nothing_takes_the_place_of_what_it_is_made_from(
     assert listing(own) == before
 
 
+@pytest.mark.slow
 def test_a_checkpoint_file_in_the_output_folder_stays(own: Path) -> None:
     torch.save(irbin.open_network(own / "float").module.state_dict(), own / "converted" / "w.pth")
     how = SourceOptions(model=SPEC, num_classes=3)
@@ -317,6 +326,7 @@ def test_a_checkpoint_file_in_the_output_folder_stays(own: Path) -> None:
     assert (own / "converted" / "w.pth").exists()
 
 
+@pytest.mark.slow
 def test_a_converted_network_does_not_replace_a_float_one(own: Path) -> None:
     shutil.copytree(own / "float" / "best", own / "other")
     before = listing(own / "other")
@@ -328,6 +338,7 @@ def test_a_converted_network_does_not_replace_a_float_one(own: Path) -> None:
     irbin.convert(own / "float", own / "converted", overwrite=True)
 
 
+@pytest.mark.slow
 def test_a_converted_network_is_no_teacher(own: Path, data: DataOptions) -> None:
     with pytest.raises(UsageError, match=r"`teacher`: expected a float network, got .*converted"):
         irbin.finetune(own / "converted", own / "new", data=data, teacher=own / "run")
@@ -338,6 +349,7 @@ def test_a_converted_network_is_no_teacher(own: Path, data: DataOptions) -> None
     assert not (own / "new").exists()
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_images_fed_as_it_began(
     journey: Path, data: DataOptions, tmp_path: Path
 ) -> None:
@@ -363,6 +375,7 @@ def net():
 """
 
 
+@pytest.mark.slow
 def test_a_weight_of_two_layers_is_one_from_conversion_to_the_packed_network(
     tmp_path: Path, data: DataOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:

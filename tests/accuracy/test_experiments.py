@@ -14,6 +14,7 @@ from irbin.zoo.entries import entry_names
 from tests.accuracy.conftest import program, saved
 
 
+@pytest.mark.slow
 def test_every_line_names_knobs_that_exist() -> None:
     known = program("experiments").experiments()
     for e in known.values():
@@ -22,6 +23,7 @@ def test_every_line_names_knobs_that_exist() -> None:
         plan_options(e.convert or {})
 
 
+@pytest.mark.slow
 def test_every_line_starts_from_a_network_that_exists() -> None:
     known = program("experiments").experiments()
     for e in known.values():

@@ -135,6 +135,7 @@ class TestSideBySide:
 
         return go
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("n_at_once", [1, 2, 9])
     def test_none_is_started_before_what_it_starts_from(
         self, n_at_once: int, tiny: object, started: list[str], side_by_side: Callable[..., int]
@@ -151,6 +152,7 @@ class TestSideBySide:
         assert side_by_side(2) == 0
         assert started == ["bits-7"]
 
+    @pytest.mark.slow
     def test_one_that_fails_stops_no_other(
         self, tiny: object, runs: Path, started: list[str], side_by_side: Callable[..., int]
     ) -> None:

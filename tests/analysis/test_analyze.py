@@ -74,6 +74,7 @@ def test_every_layer_is_measured_alone_and_nothing_twice(network, data, measured
     assert all(layer.bytes_saved > 0 for layer in found.layers)
 
 
+@pytest.mark.slow
 def test_the_path_leads_from_float_to_all_binary_by_the_ranking(network, data, measured) -> None:
     found = analyze(network, data)
     plan = irbin.plan(network)
@@ -89,6 +90,7 @@ def test_the_path_leads_from_float_to_all_binary_by_the_ranking(network, data, m
     assert any(point.on_front for point in found.path)
 
 
+@pytest.mark.slow
 def test_a_block_is_measured_together(network, data, measured) -> None:
     found = analyze(network, data, by="block")
     assert {layer.name for layer in found.layers} == {"stage1", "stage2", "stage3"}
@@ -96,6 +98,7 @@ def test_a_block_is_measured_together(network, data, measured) -> None:
     assert measured[0] == ("stage1.conv1", "stage1.conv2")
 
 
+@pytest.mark.slow
 def test_the_network_and_its_modes_are_left_as_they_were(network, data) -> None:
     network.module.train()
     before = copy.deepcopy(network.module.state_dict())
@@ -105,6 +108,7 @@ def test_the_network_and_its_modes_are_left_as_they_were(network, data) -> None:
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
+@pytest.mark.slow
 def test_the_same_again(network, data) -> None:
     assert analyze(network, data) == analyze(network, data)
 
@@ -139,6 +143,7 @@ def test_a_latency_is_kept_and_ranks_by_time(network, data) -> None:
 
 
 class TestDrop:
+    @pytest.mark.slow
     def test_every_point_of_a_generous_one_is_binary(self, network, data) -> None:
         proposal = analyze(network, data, max_drop=100).proposal
         assert proposal.keep == ()
@@ -228,6 +233,7 @@ def test_ctrl_c_keeps_what_was_measured(network, data) -> None:
         analyze(network, data, report=stop_at(1))
 
 
+@pytest.mark.slow
 def test_progress_ends_where_it_said(network, data) -> None:
     seen: list[tuple[int, int]] = []
     analyze(network, data, report=lambda *step: seen.append(step), max_drop=50)
@@ -237,6 +243,7 @@ def test_progress_ends_where_it_said(network, data) -> None:
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
+@pytest.mark.slow
 def test_an_untrained_network_is_noted(data) -> None:
     spec = "module:irbin.demo.network:demo_net"
     found = irbin.analyze(spec, data=data, source_options=SourceOptions(num_classes=3), **FEW)

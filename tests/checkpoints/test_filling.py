@@ -261,6 +261,7 @@ def test_a_training_checkpoint_may_get_another_head(tmp_path: Path) -> None:
     assert loaded(tmp_path / "a.pth").notes == ()
 
 
+@pytest.mark.slow
 def test_only_the_head_may_differ(tmp_path: Path) -> None:
     state = network("resnet10t").state_dict()
     other_width = {**state, "layer1.0.bn1.bias": torch.ones(9)}
@@ -343,6 +344,7 @@ def test_other_channels_have_to_be_asked_for(tmp_path: Path) -> None:
         loaded(tmp_path / "a.pth", state, model="resnet10t", num_classes=N)
 
 
+@pytest.mark.slow
 def test_torchvisions_resnet18_under_a_prefix(tmp_path: Path) -> None:
     spec = "torchvision:resnet18"
     model = network(spec)
@@ -351,6 +353,7 @@ def test_torchvisions_resnet18_under_a_prefix(tmp_path: Path) -> None:
     assert same_logits(found.module, model)
 
 
+@pytest.mark.slow
 def test_auxiliary_heads_under_a_prefix_are_left_out(tmp_path: Path) -> None:
     name = "torchvision:googlenet"
     with_heads = torchvision.models.get_model(

@@ -37,6 +37,7 @@ def test_equal_names_match_without_a_word() -> None:
     assert (list(match.tensors), match.how, match.unused) == (list(own()), "", ())
 
 
+@pytest.mark.slow
 @given(st.lists(st.text("abc_0", min_size=1, max_size=4), min_size=1, max_size=4))
 def test_any_prefix_is_found(parts: list[str]) -> None:
     prefix = ".".join(parts) + "."

@@ -72,6 +72,7 @@ STARTED = {
 OF_SEVERAL = [name for name in COMMANDS if name not in ("analyze", "bench")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "device", "processes"),
     [

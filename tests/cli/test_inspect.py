@@ -121,6 +121,7 @@ def test_what_it_gains_is_told_last(run, verbs, monkeypatch: pytest.MonkeyPatch)
     assert (value["verdict"], value["advice"]) == (found.verdict, list(found.advice))
 
 
+@pytest.mark.slow
 def test_what_opening_took_for_granted_is_said_once(run, tmp_path: Path) -> None:
     path = tmp_path / "a.pth"
     state = timm.create_model("test_resnet", num_classes=3).state_dict()

@@ -88,6 +88,7 @@ def test_what_cannot_be_meant(run, words: list[str], message: str) -> None:
     assert done.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_listing_loads_no_torch() -> None:
     code = (
         "import sys; from irbin.cli.app import main; code = main(['recipes']); "

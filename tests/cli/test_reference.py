@@ -5,6 +5,8 @@ import sys
 from inspect import signature
 from pathlib import Path
 
+import pytest
+
 from irbin.cli.app import COMMANDS
 from irbin.cli.reference import (
     RECORDS,
@@ -41,6 +43,7 @@ def test_a_page_s_tables_are_written_in_place(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_page_is_the_same_where_docstrings_are_thrown_away() -> None:
     done = subprocess.run(
         [sys.executable, "-OO", "-m", "irbin.cli.reference"], capture_output=True, check=True

@@ -61,6 +61,7 @@ def _strings() -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.slow
 def test_flags_are_spelled_on_the_command_line_alone() -> None:
     found = [
         (where, flag)
@@ -71,6 +72,7 @@ def test_flags_are_spelled_on_the_command_line_alone() -> None:
     assert found == []
 
 
+@pytest.mark.slow
 def test_every_option_that_a_message_names_is_a_flag() -> None:
     named = {
         (where, name)

@@ -104,6 +104,7 @@ def test_names_are_completed() -> None:
     assert complete_entry("x") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [PACKED, FLOAT])
 def test_inspect_says_where_more_is_told(run: Any, name: str) -> None:
     done = run("inspect", f"zoo:{name}")

@@ -47,6 +47,7 @@ def test_padded_crops_and_flips_are_pillows(
         assert torch.equal(given[i], functional.pil_to_tensor(picture))
 
 
+@pytest.mark.slow
 def test_offsets_reach_every_corner_and_flips_follow_their_probability() -> None:
     images = pictures(1).expand(4000, -1, -1, -1)
     augment = BatchAugmentation(Augmentation(crop_padding=1, hflip=0.25), SMALL)

@@ -127,6 +127,7 @@ NEEDLE = png(0, (1 << 21, 1))
 """Resized to the height of a network's input it would have billions of pixels."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "workers"),
     [

@@ -93,6 +93,7 @@ def test_order_depends_on_seed_and_epoch_alone() -> None:
     assert len({tuple(order) for order in orders.values()}) == 4
 
 
+@pytest.mark.slow
 @given(st.integers(0, 6), st.integers(0, 5))
 def test_a_pass_from_any_batch_is_the_rest_of_the_whole_pass(start: int, epoch: int) -> None:
     loader = StreamedLoader(images(25), DataOptions(batch_size=4, workers=0), Feed(training=True))
@@ -130,6 +131,7 @@ def test_images_are_normalized() -> None:
     assert labels.tolist() == [0, 1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_damaged_image_is_an_error_on_one_line(workers: int) -> None:
     loader = StreamedLoader(images(20, damaged=13), DataOptions(batch_size=4, workers=workers))
@@ -197,6 +199,7 @@ def test_a_global_step_shows_what_one_large_batch_shows(world_size: int, accumul
     assert steps.tolist() == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_all_damaged_images_are_told_at_once(workers: int) -> None:
     dataset = images(40)
@@ -234,6 +237,7 @@ class Termed(Pictures):
         return super().__getitem__(index)
 
 
+@pytest.mark.slow
 def test_workers_go_on_after_signals_that_went_to_all_processes() -> None:
     pictures = Images(Termed(16), eval_transform(GRAY), GRAY, 7, "pictures (train)")
     loader = StreamedLoader(pictures, DataOptions(batch_size=4, workers=1))

@@ -291,6 +291,7 @@ def test_the_end_of_one_is_told_by_the_next_batch_and_by_no_other_line() -> None
             next(batches)
 
 
+@pytest.mark.slow
 def test_torchs_own_handler_is_back_afterwards() -> None:
     read(loader())  # torch sets it once
     before = signal.getsignal(signal.SIGCHLD)

@@ -97,6 +97,7 @@ def test_modes_are_given_back(pair):
     net.eval()
 
 
+@pytest.mark.slow
 def test_flipped_signs_are_counted_with_their_size_and_explained(pair):
     """The trained network's norm is moved after export: signs of small values change."""
     net, changed = network(), network()
@@ -123,6 +124,7 @@ def test_flipped_signs_are_counted_with_their_size_and_explained(pair):
     assert one.explanation.startswith("begins at `3`, where a value of ")
 
 
+@pytest.mark.slow
 def test_a_difference_without_a_flip_is_rounding(pair):
     net = network()
     model = packed(net)
@@ -140,6 +142,7 @@ def with_thresholds() -> nn.Sequential:
     return net
 
 
+@pytest.mark.slow
 def test_signs_are_compared_behind_learned_thresholds():
     net = with_thresholds()
     agreement = compare(net, packed(net), images(9))
@@ -147,6 +150,7 @@ def test_signs_are_compared_behind_learned_thresholds():
     assert [layer.n_flipped for layer in agreement.layers] == [0, 0, 0]
 
 
+@pytest.mark.slow
 def test_a_threshold_that_moved_after_export_flips_signs():
     net, changed = with_thresholds(), with_thresholds()
     model = packed(net)
@@ -164,6 +168,7 @@ def test_a_threshold_that_moved_after_export_flips_signs():
     assert second.largest_flipped == pytest.approx(behind[0][flipped].abs().max().item(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_weights_alone_have_no_signs_to_compare():
     net = network(Method(binary_activations=False))
     agreement = compare(net, packed(net), images(3))
@@ -182,6 +187,7 @@ def test_no_image_is_refused(pair):
         compare(*pair, images(0))
 
 
+@pytest.mark.slow
 def test_a_layer_that_reads_constants_alone_has_nothing_to_show():
     class Table(nn.Module):
         def __init__(self):
@@ -208,6 +214,7 @@ class TestBackbones:
         manifest = replace(MANIFEST, source=replace(MANIFEST.source, num_classes=0))
         return net, PackedModel(Artifact("", manifest, lowered.program, lowered.tensors))
 
+    @pytest.mark.slow
     def test_all_outputs_count_and_top_1_does_not(self):
         class Maps(nn.Module):
             def __init__(self):
@@ -227,6 +234,7 @@ class TestBackbones:
             net.body[3].bias += 2  # of the second output alone
         assert compare(net, model, images(3)).max_difference == pytest.approx(2)
 
+    @pytest.mark.slow
     def test_another_number_of_outputs_is_refused(self):
         class Twice(nn.Sequential):
             def forward(self, x):

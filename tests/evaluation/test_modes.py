@@ -101,6 +101,7 @@ def told() -> dict[str, list[dict[str, Any]]]:
 
 @pytest.mark.parametrize("state", STATES)
 class TestExactFloat32:
+    @pytest.mark.slow
     def test_everything_can_be_read_within(
         self, state: str, told: dict[str, list[dict[str, Any]]]
     ) -> None:

@@ -35,6 +35,7 @@ def lines(
     return program.main(), capsys.readouterr().out.splitlines()
 
 
+@pytest.mark.slow
 def test_a_line_says_what_passed(
     program: ModuleType,
     tmp_path: Path,

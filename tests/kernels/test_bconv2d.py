@@ -74,6 +74,7 @@ def assert_equals_definition(problem: Problem) -> None:
     assert np.array_equal(y, reference.bconv2d_dot(bits, weight_bits, in_channels, *geometry))
 
 
+@pytest.mark.slow
 @given(problem=problems())
 @settings(deadline=None, derandomize=True, max_examples=200)
 def test_dot_equals_definition(problem):

@@ -22,6 +22,7 @@ def tricky(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).choice(TRICKY, shape)
 
 
+@pytest.mark.slow
 @given(
     shape=hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=40),
     axis=st.integers(0, 3),

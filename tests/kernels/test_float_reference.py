@@ -29,6 +29,7 @@ def nearest(exact: Fraction) -> np.float32:
 
 
 class TestMultiplyAdd:
+    @pytest.mark.slow
     @given(a=FINITE, b=FINITE, c=FINITE)
     @settings(deadline=None, derandomize=True, max_examples=500)
     def test_rounds_the_exact_value_once(self, a, b, c):

@@ -59,6 +59,7 @@ def steps_lists(draw: st.DrawFn) -> tuple[Step, ...]:
     return tuple(made)
 
 
+@pytest.mark.slow
 @given(steps=steps_lists())
 @settings(deadline=None, derandomize=True, max_examples=400)
 def test_changes_no_bit(steps):

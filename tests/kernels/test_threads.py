@@ -35,11 +35,13 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_without_torch_threads_are_our_own_and_give_the_same():
     done = run("assert 'torch' not in sys.modules; print(native.thread_pool(), same(3), same(2))")
     assert done.stdout == "own True True\n", done.stderr
 
 
+@pytest.mark.slow
 def test_a_forked_child_gets_threads_of_its_own():
     code = """
 import os
@@ -52,6 +54,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     assert run(code).stdout == "0\n"
 
 
+@pytest.mark.slow
 def test_no_memory_in_a_thread_is_an_error_of_the_caller():
     code = """
 import resource
@@ -92,6 +95,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), native.thread_pool())
     assert done.stdout.startswith("0 "), done.stderr
 
 
+@pytest.mark.slow
 def test_several_callers_at_once_get_their_own_results():
     code = """
 import threading

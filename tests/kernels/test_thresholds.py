@@ -52,6 +52,7 @@ def bits(found: Thresholds, depth: int) -> np.ndarray:
     return (every_dot(depth) < lower) ^ np.unpackbits(flips, bitorder="little")[:N_CHANNELS] > 0
 
 
+@pytest.mark.slow
 @given(steps=steps_lists(), depth=st.integers(1, 400))
 @settings(deadline=None, derandomize=True, max_examples=400)
 def test_gives_the_sign_of_the_steps_on_every_dot(steps, depth):

@@ -49,6 +49,7 @@ KEPT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("move", KEPT.values(), ids=KEPT)
 def test_what_makes_other_numbers_of_it_reads_the_activation(move) -> None:
     torch.manual_seed(0)

@@ -55,6 +55,7 @@ class TestBinaryLayers:
         assert torch.equal(torch.from_numpy(unpack(stored, 11)).movedim(-1, 1), signs)
         assert torch.equal(lowered.tensors["1.0.scale_log2"].float().exp2(), scale)
 
+    @pytest.mark.slow
     def test_plain_keeps_its_scale_and_multiplies_after_the_integers(self):
         net = nn.Sequential(binary_conv(Method("plain")), nn.Flatten())
         lowered = lower(net, (3, 3, 3))
@@ -71,21 +72,25 @@ class TestBinaryLayers:
         assert ops(lowered) == ["bitunpack", *scaled, "conv2d"]
         assert lowered.program.constants["0.bias"] == TensorType("float32", (4,))
 
+    @pytest.mark.slow
     def test_copied_padding_comes_before_the_bits(self):
         lowered = lower(nn.Sequential(binary_conv(padding=1, padding_mode="reflect")), (3, 4, 4))
         assert ops(lowered) == ["pad", "bitpack", "bconv2d"]
         assert lowered.program.nodes[2].args[6] == (0, 0, 0, 0)
 
+    @pytest.mark.slow
     def test_zero_padding_stays_an_argument(self):
         lowered = lower(nn.Sequential(binary_conv(padding=(1, 2))), (3, 4, 4))
         assert lowered.program.nodes[1].args[6] == (2, 2, 1, 1)
 
+    @pytest.mark.slow
     def test_one_layer_called_twice_is_stored_once_under_its_first_name(self):
         layer = binary_linear(5, 5)
         lowered = lower(nn.Sequential(nn.Flatten(), layer, layer), (5, 1, 1))
         assert ops(lowered).count("bgemm") == 2
         assert {name for name in lowered.tensors if name.endswith("bits")} == {"1.bits"}
 
+    @pytest.mark.slow
     def test_networks_may_look_at_a_layers_settings_and_device(self):
         class Looks(nn.Module):
             def __init__(self):
@@ -109,6 +114,7 @@ class TestBinaryLayers:
         assert lowered.program.constants["0.threshold"] == TensorType("float32", (6, 1, 1))
         assert torch.equal(lowered.tensors["0.threshold"].flatten(), net[0].threshold)
 
+    @pytest.mark.slow
     def test_learned_thresholds_of_a_linear_layer_are_a_vector(self):
         layer = binary_linear(5, 3, Method(learned_threshold=True))
         nn.init.normal_(layer.threshold)
@@ -117,12 +123,14 @@ class TestBinaryLayers:
         assert lowered.program.constants["0.threshold"] == TensorType("float32", (5,))
         assert torch.equal(lowered.tensors["0.threshold"], layer.threshold)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("mode", ["reflect", "zeros"])
     def test_learned_thresholds_come_before_any_padding(self, mode):
         layer = binary_conv(Method(learned_threshold=True), padding=1, padding_mode=mode)
         pad = ["pad"] if mode == "reflect" else []
         assert ops(lower(nn.Sequential(layer), (3, 4, 4))) == ["sub", *pad, "bitpack", "bconv2d"]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("binarizer", ["libra-median", "libra-latent-median"])
     def test_a_balance_by_the_median_leaves_signs_and_exponents(self, binarizer):
         net = nn.Sequential(binary_conv(Method(binarizer)))
@@ -178,6 +186,7 @@ class TestBatchNorm:
         net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4))
         assert lower(net, (4, 1, 1)).program.constants["1.add"] == TensorType("float32", (4,))
 
+    @pytest.mark.slow
     def test_root_without_a_name(self):
         assert set(lower(trained_norm(2), (2, 2, 2)).tensors) == {
             "batch_norm.multiply",
@@ -230,6 +239,7 @@ class TestComputedWeights:
             assert torch.allclose(F.conv2d(x, weight, bias).flatten(1), net.eval()(x), atol=1e-6)
         assert all(torch.equal(before[n], t) for n, t in net.state_dict().items())
 
+    @pytest.mark.slow
     def test_by_the_networks_own_code_are_folded_where_no_program_names_the_operator(self):
         class Own(nn.Module):
             def __init__(self):
@@ -255,6 +265,7 @@ class TestComputedWeights:
 
 
 class TestInstanceNorm:
+    @pytest.mark.slow
     @pytest.mark.parametrize("affine", [True, False])
     def test_with_statistics_of_each_image_is_a_group_norm(self, affine):
         net = nn.Sequential(nn.InstanceNorm2d(4, affine=affine))
@@ -271,6 +282,7 @@ class TestInstanceNorm:
 
 
 class TestWhatIsLeftOut:
+    @pytest.mark.slow
     def test_dropout_identities_and_unused_branches(self):
         class Net(nn.Module):
             def __init__(self):
@@ -302,6 +314,7 @@ class TestWhatIsLeftOut:
 
 
 class TestShapes:
+    @pytest.mark.slow
     def test_batch_is_n(self):
         class Windows(nn.Module):
             def forward(self, x):
@@ -436,6 +449,7 @@ class TestRefusals:
             lower(Two(), (3, 4, 4))
         assert str(caught.value) == message
 
+    @pytest.mark.slow
     def test_any_number_of_arguments_takes_the_images(self):
         class Any(nn.Module):
             def forward(self, *args, **kwargs):
@@ -464,6 +478,7 @@ class TestRefusals:
         with pytest.raises(LowerError, match=message):
             lower({"with": With, "decorator": Decorated}[how](), (3, 4, 4))
 
+    @pytest.mark.slow
     def test_an_autocast_that_is_off_is_nothing(self):
         class Off(nn.Module):
             def forward(self, x):
@@ -478,6 +493,7 @@ class TestRefusals:
         with pytest.raises(LowerError, match=r"^`1` is a ScriptModule .* put there what it was"):
             lower(nn.Sequential(nn.Identity(), part), (3, 4, 4))
 
+    @pytest.mark.slow
     def test_a_network_that_writes_to_its_buffers_in_evaluation_mode(self):
         class Counts(nn.Module):
             def __init__(self):
@@ -494,6 +510,7 @@ class TestRefusals:
 
 
 class TestOutputs:
+    @pytest.mark.slow
     def test_lists_tuples_and_dictionaries_are_taken_apart_in_order(self):
         class Net(nn.Module):
             def __init__(self):

@@ -29,6 +29,7 @@ def test_it_computes_the_same(act: nn.Module, op: str, settings: tuple[float, ..
     assert torch.equal(function(x, *node.args[1:]), act.eval()(x.clone()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "act", [nn.Threshold(0.1, -0.5), nn.Threshold(-1.0, 20.0, inplace=True)], ids=["", "in place"]
 )

@@ -161,6 +161,7 @@ def test_networks_are_proven_without_decomposing(
     assert steps(proven[0]) == steps(proven[1])
 
 
+@pytest.mark.slow
 def test_a_network_that_writes_to_a_buffer_is_refused_as_before() -> None:
     class Counts(Net):
         def __init__(self) -> None:

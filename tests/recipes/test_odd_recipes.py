@@ -22,6 +22,7 @@ ODD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ODD)
 def test_it_is_told_in_a_line(tmp_path, text):
     (tmp_path / "odd.yaml").write_text(text)

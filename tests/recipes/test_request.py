@@ -122,6 +122,7 @@ def test_a_warm_up_that_is_too_long_is_told_once(caplog: pytest.LogCaptureFixtur
 
 
 class TestARecipeIsParsedOnceACommand:
+    @pytest.mark.slow
     def test_that_converts(self, mine: str, tmp_path: Path, parsed: list[str]) -> None:
         assert main(["convert", "--recipe", mine, "-o", str(tmp_path / "converted")]) == 0
         assert parsed == [mine]
@@ -144,6 +145,7 @@ class TestARecipeIsParsedOnceACommand:
         assert main(["recipes"]) == 0
         assert sorted(parsed) == sorted(recipe_file.recipe_names())
 
+    @pytest.mark.slow
     def test_that_was_handed_it(self, mine: str, parsed: list[str]) -> None:
         file = read_recipe(mine)
         assert asked(None, recipe=file).file is file

@@ -116,6 +116,7 @@ def test_a_line_of_one_point_is_seen(lines) -> None:
     assert [line.get_marker() for line in lines(epochs(2), "accuracy")] == ["None", "None"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [0.0, math.inf, NAN])
 def test_what_has_no_logarithm_is_no_error(value: float) -> None:
     assert curves({"a": epochs(3, t=value)}, ["ede"], ".png")
@@ -138,6 +139,7 @@ class TestLayerMap:
             "run", rows[1:], "flip_ratio", ".png"
         )
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("n_layers", [1, 60])
     def test_any_number_of_layers_is_drawn(self, n_layers: int) -> None:
         assert layer_map(

@@ -162,6 +162,7 @@ def test_options_win_over_the_recipe_and_its_seed_is_the_default(
     assert not torch.equal(weights(), weights(source_options=SourceOptions(seed=8)))
 
 
+@pytest.mark.slow
 def test_a_recipe_without_a_conversion_trains_the_float_network(
     tmp_path: Path, data: DataOptions
 ) -> None:

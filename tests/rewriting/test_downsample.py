@@ -247,6 +247,7 @@ def test_resnet20_averages_in_front_of_the_padded_channels(shortcut: str) -> Non
     torch.testing.assert_close(module(image(2, (3, 32, 32))), expected)
 
 
+@pytest.mark.slow
 def test_timms_resnets_whose_shortcuts_pool_already() -> None:
     with pytest.raises(ConvertError, match="the network has none"):
         converted(timm.create_model("resnet10t", num_classes=4), (3, 64, 64))

@@ -140,6 +140,7 @@ def test_a_folder_of_a_sequential_network_has_the_keys_it_had(tmp_path):
     torch.testing.assert_close(packed(x), network.module(x).detach(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::Warning")
 def test_what_onnx_export_traces_has_operators_alone(network, monkeypatch):
     monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)

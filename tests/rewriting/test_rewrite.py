@@ -118,6 +118,7 @@ def test_functional_activations_are_replaced_in_the_graph(activation: str) -> No
     torch.testing.assert_close(module(image()), expected)
 
 
+@pytest.mark.slow
 def test_modules_that_are_activations_become_rprelus_of_their_channels() -> None:
     source = small_torchvision()
     module = converted(source, (3, 32, 32), activation="rprelu", sign_threshold="learned")
@@ -156,6 +157,7 @@ def test_the_layers_estimators_are_the_plans(activations: str, weights: str) -> 
         assert layer.method.estimator_of_weights == wanted
 
 
+@pytest.mark.slow
 def test_layers_without_a_norm_keep_their_size_by_the_median_too() -> None:
     module = timm.create_model("test_vit", num_classes=10, img_size=32)
     found = converted(module, balance="median", sign_threshold="learned")
@@ -203,6 +205,7 @@ def test_every_alias_is_the_same_binary_layer() -> None:
     assert module.conv.groups == 2
 
 
+@pytest.mark.slow
 def test_float_layers_and_the_given_network_stay_unless_in_place() -> None:
     source = timm.create_model("test_resnet")
     plan = planned(source)
@@ -217,6 +220,7 @@ def test_float_layers_and_the_given_network_stay_unless_in_place() -> None:
     assert isinstance(source.layer1[0].conv1, BinaryConv2d)
 
 
+@pytest.mark.slow
 def test_shared_activations_are_replaced_everywhere_and_the_last_one_stays() -> None:
     module = converted(small_torchvision())
     assert isinstance(module.relu, nn.Hardtanh)
@@ -247,6 +251,7 @@ def test_weights_only_keeps_the_relus_and_the_chosen_method() -> None:
         assert layer.phase is module.ede
 
 
+@pytest.mark.slow
 def test_norms_that_carry_their_activation_get_the_new_one_inside() -> None:
     module = converted(timm.create_model("test_byobnet"))
     assert any(
@@ -265,6 +270,7 @@ def test_a_plan_rebuilds_the_same_network() -> None:
     torch.testing.assert_close(again.eval()(image()), first.eval()(image()))
 
 
+@pytest.mark.slow
 def test_a_zero_initialized_norm_does_not_look_like_a_dead_layer() -> None:
     source = small_torchvision(zero_init_residual=True)
     assert not source.layer1[0].bn2.weight.any()

@@ -78,6 +78,7 @@ def test_paper_resnet20_becomes_the_authors_bireal_network(training: bool) -> No
         torch.testing.assert_close(a.grad, b.grad, msg=lambda text, name=name: f"{name}: {text}")
 
 
+@pytest.mark.slow
 def test_a_downsample_moves_to_the_first_convolution_of_its_block() -> None:
     torch.manual_seed(0)
     module = bireal(timm.create_model("test_resnet"), (3, 32, 32)).eval()
@@ -154,6 +155,7 @@ def test_a_binary_downsample_is_a_shortcut_itself() -> None:
     assert module.irbin_shortcuts["layer2.0.conv1"] == "the block's own bypass"
 
 
+@pytest.mark.slow
 def test_a_bottleneck_keeps_its_residual_and_says_what_each_convolution_has() -> None:
     module = bireal(timm.create_model("test_resnet"), (3, 32, 32))
     notes = module.irbin_shortcuts

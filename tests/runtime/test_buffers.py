@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from itertools import combinations
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -36,6 +37,7 @@ def may_share(one: Need, other: Need) -> bool:
 CHAIN = [Need(f"r{i}", 100, i, i + 1) for i in range(6)]
 
 
+@pytest.mark.slow
 @given(programs())
 @example([])
 @example(CHAIN)
@@ -47,6 +49,7 @@ def test_results_that_are_needed_at_the_same_time_share_no_byte(needs):
         assert apart or may_share(one, other)
 
 
+@pytest.mark.slow
 @given(programs())
 def test_every_result_lies_in_the_block_on_lines_of_its_own(needs):
     offsets, total = place(needs)
@@ -56,6 +59,7 @@ def test_every_result_lies_in_the_block_on_lines_of_its_own(needs):
         assert 0 <= offsets[need.name] <= total - taken(need)
 
 
+@pytest.mark.slow
 @given(programs())
 def test_the_block_is_no_larger_than_all_results_and_no_smaller_than_what_lives_at_once(needs):
     _, total = place(needs)
@@ -66,6 +70,7 @@ def test_the_block_is_no_larger_than_all_results_and_no_smaller_than_what_lives_
         assert total >= sum(taken(need) for need in living if need.name not in written_over)
 
 
+@pytest.mark.slow
 @given(programs())
 def test_what_is_written_over_another_lies_exactly_there(needs):
     """Or not at all: half of a tensor would be lost before it is read."""

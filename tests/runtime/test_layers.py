@@ -117,6 +117,7 @@ def records(net: nn.Module, size, passes=FUSIONS) -> list[tuple[Fused, object]]:
 
 
 class TestKernels:
+    @pytest.mark.slow
     def test_a_float_convolution(self):
         layer = nn.Conv2d(3, 4, (2, 3), (2, 1), (1, 2), (1, 2))
         ((item, kernel),) = records(layer, (3, 9, 8))

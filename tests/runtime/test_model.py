@@ -224,6 +224,7 @@ def residual(artifact):
 
 
 class TestWholeNetwork:
+    @pytest.mark.slow
     def test_equals_the_trained_one_within_rounding(self, residual):
         net, model = residual
         x = torch.randn(5, 3, 8, 8)
@@ -319,6 +320,7 @@ def test_what_depends_on_constants_is_computed_once():
     assert model.program.nodes[0].op == "bitunpack"
 
 
+@pytest.mark.slow
 def test_a_value_read_late_or_twice_is_not_dropped_early():
     class Late(nn.Module):
         def forward(self, x):

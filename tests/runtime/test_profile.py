@@ -56,6 +56,7 @@ def test_every_multiply_add_is_counted_where_it_is_computed(model):
     assert all(n.binary_macs + n.float_macs == 0 for k, n in nodes.items() if k not in counted)
 
 
+@pytest.mark.slow
 def test_layers_of_unpacked_weights_have_their_names_and_multiply_adds():
     method = Method(binary_activations=False)
     conv = nn.Conv2d(3, 8, 3, groups=1)

@@ -83,6 +83,7 @@ class TestMemory:
         assert same(runs(schedule, n))
         assert schedule.n_bytes == n * (BITS + FLOATS)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("n", [1, 3])
     def test_a_residual_trunk_takes_one_place(self, n):
         """Each sum is written over what it adds."""
@@ -312,6 +313,7 @@ def work_and_wanted():
 class TestSurroundings:
     """What a caller sets for torch as a whole changes nothing."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("is_first", [True, False])
     def test_default_type(self, work_and_wanted, is_first):
         work, x, wanted = work_and_wanted
@@ -375,6 +377,7 @@ def test_images_may_lie_in_memory_as_they_like(reader):
     assert same([only(schedule.run(each, 1)) for each in (one, one.contiguous())])
 
 
+@pytest.mark.slow
 def test_the_definition_runs_the_same_schedule():
     layer = BinaryLinear.from_float(nn.Linear(16, 5), Method(), EdePhase())
     work = work_of(nn.Sequential(Chain(2, is_residual=True), layer))

@@ -157,6 +157,7 @@ def test_a_network_of_pixels_from_0_to_255_goes_all_the_way(
     assert "small_as_is" not in config["pretrained_cfg"]
 
 
+@pytest.mark.slow
 def test_a_folder_can_be_evaluated_at_another_size(data: DataOptions, tmp_path: Path) -> None:
     few, three = {"epochs": 1}, SourceOptions(num_classes=3)
     irbin.finetune(NET, tmp_path / "float", data=data, source_options=three, overrides=few)

@@ -290,6 +290,7 @@ def test_converted_folder_gives_the_same_network(tmp_path: Path, options: dict[s
     assert torch.equal(phase_of(loaded.module).t, phase_of(network.module).t)
 
 
+@pytest.mark.slow
 def test_converted_file_alone_is_refused_with_advice(tmp_path: Path) -> None:
     save_folder(converted("paper:resnet20"), tmp_path / "out")
     options = SourceOptions(model="paper:resnet20", num_classes=3)

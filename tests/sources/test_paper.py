@@ -141,6 +141,7 @@ def sign_conv(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     return F.conv2d(sign(x), sign(w) * scale, stride=conv.stride, padding=1)
 
 
+@pytest.mark.slow
 def test_resnet20_converted_with_hardtanh_and_bireal_is_the_authors_network() -> None:
     torch.manual_seed(0)
     network = load_source("paper:resnet20", SourceOptions())

@@ -309,6 +309,7 @@ def test_torchvision_old_names_of_vision_transformers() -> None:
     assert list(modernized("resnet18", old)) == list(old)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["squeezenet1_1", "mnasnet0_5"])
 def test_torchvision_weights_for_other_channels(offline: Path, name: str) -> None:
     model = torchvision_cache(offline, name)
@@ -323,6 +324,7 @@ def test_torchvision_weights_for_other_channels(offline: Path, name: str) -> Non
     assert same_weights(reload(network.source).module, network.module)
 
 
+@pytest.mark.slow
 def test_torchvision_networks_that_convert_their_input_see_the_same_gray(offline: Path) -> None:
     model = torchvision_cache(offline, "googlenet", init_weights=False, transform_input=True)
     colour = load_source("torchvision:googlenet", SourceOptions()).source.preprocessing
@@ -354,6 +356,7 @@ def timm_folder(tmp_path: Path) -> tuple[Path, nn.Module]:
     return folder, model
 
 
+@pytest.mark.slow
 def test_local_folder_of_timm(timm_folder: tuple[Path, nn.Module]) -> None:
     folder, model = timm_folder
     network = load_source(f"local-dir:{folder}", SourceOptions())
@@ -426,6 +429,7 @@ def timm_checkpoint(path: Path, ema: bool = False) -> tuple[nn.Module, nn.Module
     return one, two
 
 
+@pytest.mark.slow
 def test_timm_training_checkpoint_needs_no_model(tmp_path: Path) -> None:
     path = tmp_path / "last.pth.tar"
     one, two = timm_checkpoint(path)

@@ -102,6 +102,7 @@ def layers(source: str) -> list[LayerRecord]:
     return list(trace(network.module, (3, 64, 64)).layers)
 
 
+@pytest.mark.slow
 def test_standardized_convolutions_keep_their_gain() -> None:
     found = layers("test_nfnet")
     assert sum(layer.has_gain for layer in found) == 25
@@ -115,6 +116,7 @@ def test_learned_affines_behind_a_relu_do_not_hide_it() -> None:
     assert sum(bool(layer.activations) for layer in found) >= 24
 
 
+@pytest.mark.slow
 def test_squared_relus_are_replaced_as_a_whole() -> None:
     found = layers("poolformerv2_s12")
     assert sum(bool(layer.activations) for layer in found) == 12

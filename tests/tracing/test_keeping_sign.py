@@ -80,6 +80,7 @@ def test_a_binary_layer_sees_the_sign_in_front_of_the_activation(
     check_sees_the_input(Net(act), tmp_path)
 
 
+@pytest.mark.slow
 def test_what_also_others_read_is_computed_and_pooled_signs_agree(tmp_path: Path) -> None:
     network = converted(Net(nn.GELU(), nn.AvgPool2d(2)))
     assert isinstance(network.module.act, SignKept)
@@ -91,6 +92,7 @@ def test_what_also_others_read_is_computed_and_pooled_signs_agree(tmp_path: Path
         torch.testing.assert_close(packed(x), network.module.eval()(x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_weights_alone_need_no_sign_and_norms_make_their_own() -> None:
     assert not isinstance(converted(Net(nn.GELU()), bits="1w32a").module.act, SignKept)
     assert not isinstance(converted(Net(nn.GELU(), nn.BatchNorm2d(8))).module.act, SignKept)
@@ -244,6 +246,7 @@ class Both(Net):
         return self.head(self.norm(self.last(y)).mean((2, 3)))
 
 
+@pytest.mark.slow
 def test_what_earlier_versions_converted_answers_as_it_did(tmp_path: Path) -> None:
     torch.manual_seed(0)
     source = f"module:{__name__}:made"

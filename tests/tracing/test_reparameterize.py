@@ -28,6 +28,7 @@ def repvgg() -> nn.Module:
     return timm.create_model("repvgg_a0", num_classes=10).eval()
 
 
+@pytest.mark.slow
 def test_fusing_a_float_network_changes_no_answer_and_leaves_it_alone(repvgg) -> None:
     before = copy.deepcopy(repvgg.state_dict())
     fused = reparameterize(repvgg, "repvgg_a0")
@@ -54,6 +55,7 @@ def test_a_network_without_blocks_to_fuse_says_so() -> None:
         reparameterize(network, "mine")
 
 
+@pytest.mark.slow
 def test_the_source_option_fuses_and_its_record_rebuilds_the_fused_form() -> None:
     network = load_source("repvgg_a0", replace(OPTIONS, reparameterize=True))
     assert network.source.reparameterized

@@ -94,6 +94,7 @@ def test_resnet18_has_the_published_work_and_structure() -> None:
     assert graph.activation_channels["layer2.0.act1"] == 128
 
 
+@pytest.mark.slow
 def test_shared_activations_are_named_once_per_module() -> None:
     graph = trace(torchvision.models.resnet18(num_classes=10), SIZE)
     assert by_name(graph)["layer1.0.conv2"].activations == ("layer1.0.relu",)

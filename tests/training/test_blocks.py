@@ -98,6 +98,7 @@ def test_compiled_it_hands_out_the_same(make_network: MakeNetwork) -> None:
         torch.testing.assert_close(compiled, plain)
 
 
+@pytest.mark.slow
 def test_what_a_teacher_computes_on_the_way_changes_what_is_learned(
     make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -112,6 +113,7 @@ def test_what_a_teacher_computes_on_the_way_changes_what_is_learned(
     assert not torch.equal(*weights)
 
 
+@pytest.mark.slow
 def test_resumed_it_ends_with_the_same_bytes(
     make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
 ) -> None:

@@ -55,6 +55,7 @@ def test_auxiliary_losses_count_three_tenths_each() -> None:
     torch.testing.assert_close(got, own + 0.6 * other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compare", ["nothing", "teacher", "blocks"])
 def test_a_network_with_an_auxiliary_head_trains(
     compare: str,

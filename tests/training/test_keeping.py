@@ -43,6 +43,7 @@ def disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dic
     return state
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_no_run_and_keeps_what_was_there(
     disk: dict[str, bool],
     make_network: MakeNetwork,
@@ -70,6 +71,7 @@ def test_a_full_disk_ends_no_run_and_keeps_what_was_there(
     assert not (out / "last.partial").exists()
 
 
+@pytest.mark.slow
 def test_an_end_that_could_not_be_saved_is_an_error(
     disk: dict[str, bool],
     make_network: MakeNetwork,
@@ -89,6 +91,7 @@ def test_an_end_that_could_not_be_saved_is_an_error(
     assert len(record.epochs) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_kept", "left"), [(0, []), (1, [3]), (2, [2, 3]), (9, [1, 2, 3])])
 def test_recent_epochs_are_kept(
     n_kept: int,
@@ -110,6 +113,7 @@ def test_recent_epochs_are_kept(
         assert newest == (out / "last/model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_damaged_last_is_replaced_by_the_newest_epoch_that_is_kept(
     make_network: MakeNetwork,
     data: DataOptions,
@@ -131,6 +135,7 @@ def test_a_damaged_last_is_replaced_by_the_newest_epoch_that_is_kept(
     assert (out / "last/model.safetensors").read_bytes() == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("interval", "steps"), [(1, [1, 2, 3, 1, 2, 3]), (2, [2, 2]), (3, [3, 3]), (4, [])]
 )
@@ -180,6 +185,7 @@ class Pair(Group):
     sum = share = max  # noqa: A003
 
 
+@pytest.mark.slow
 def test_several_processes_save_at_the_interval_whatever_is_logged(
     make_network: MakeNetwork,
     data: DataOptions,

@@ -28,6 +28,7 @@ from tests.test_allocation import FakeLibc
 MakeNetwork = Callable[..., Network]
 
 
+@pytest.mark.slow
 def test_float_network_learns(
     make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -39,6 +40,7 @@ def test_float_network_learns(
     assert math.isnan(record.epochs[-1].t)
 
 
+@pytest.mark.slow
 def test_binary_network_learns_and_writes_its_run_folder(
     make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -70,6 +72,7 @@ def test_binary_network_learns_and_writes_its_run_folder(
     assert record.best_top1 == max(epoch.eval_top1 for epoch in record.epochs)
 
 
+@pytest.mark.slow
 def test_ede_moves_with_the_global_step_and_ends_at_t_max(
     make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -90,6 +93,7 @@ def test_ede_moves_with_the_global_step_and_ends_at_t_max(
     assert seen[-1].seconds_left == 0.0 or seen[-1].seconds_left < seen[0].seconds_left + 10
 
 
+@pytest.mark.slow
 def test_learning_rate_warms_up_and_falls_by_step(
     make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -107,6 +111,7 @@ def test_learning_rate_warms_up_and_falls_by_step(
     assert rates[-1] == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_a_teacher_changes_what_is_learned(
     make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -183,6 +188,7 @@ def test_what_training_sets_in_the_phase_ends_with_it(
     assert (phase.spreads_inputs, phase.clamps) == (False, False)
 
 
+@pytest.mark.slow
 def test_evaluation_happens_every_val_interval_and_at_the_end(
     make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -191,6 +197,7 @@ def test_evaluation_happens_every_val_interval_and_at_the_end(
     assert record.best_epoch in (1, 2)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_and_keeps_what_was_saved(
     make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
 ) -> None:

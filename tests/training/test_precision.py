@@ -337,6 +337,7 @@ def test_a_run_trains_while_cudnn_tries_and_evaluates_as_well(
     assert devices == []
 
 
+@pytest.mark.slow
 def test_a_run_whose_compiling_failed_says_so_and_goes_on(
     auto: Recipe,
     make_network: MakeNetwork,
@@ -356,6 +357,7 @@ def test_a_run_whose_compiling_failed_says_so_and_goes_on(
     finetune(make_network(), data, auto, tmp_path / "run", resume=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("knob", "why"), [("auto", "torch.compile failed"), (False, "asked for")])
 def test_a_compiled_run_goes_on_where_there_is_no_compiler(
     knob: str | bool,
@@ -398,6 +400,7 @@ def test_compiling_leaves_the_network_as_it_was(
     assert all(p.grad is None for p in module.parameters())
 
 
+@pytest.mark.slow
 def test_what_was_decided_is_kept_and_resumed(
     auto: Recipe,
     make_network: MakeNetwork,

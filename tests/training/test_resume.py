@@ -68,6 +68,7 @@ NEWER_KNOBS = ("ede_scale", "flip", "input_spread", "norm_lr_scale", "repeat_vie
 """What `args.yaml` of runs before 0.2 lacks, at its default."""
 
 
+@pytest.mark.slow
 def test_a_rate_of_its_own_goes_on_as_it_began(
     make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -84,6 +85,7 @@ def test_a_rate_of_its_own_goes_on_as_it_began(
         finetune(make_network(), data, replace(knobs, norm_lr_scale=1.0), out, resume=True)
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version_goes_on_as_it_began(
     make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -131,6 +133,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     assert best[0] == best[1]
 
 
+@pytest.mark.slow
 def test_every_number_of_workers_trains_the_same(
     make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -156,6 +159,7 @@ def test_every_optimizer_resumes_exactly(
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_interruption_while_evaluating_evaluates_again(
     make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -170,6 +174,7 @@ def test_interruption_while_evaluating_evaluates_again(
     assert weights(out) == weights(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_last_epoch_saves_before_anything_is_calibrated(
     make_network: MakeNetwork,
     data: DataOptions,
@@ -189,6 +194,7 @@ def test_ctrl_c_in_the_last_epoch_saves_before_anything_is_calibrated(
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_pressed", [1, 2])
 def test_ctrl_c_while_calibrating_loses_nothing_and_keeps_the_statistics(
     n_pressed: int,
@@ -224,6 +230,7 @@ def test_ctrl_c_while_calibrating_loses_nothing_and_keeps_the_statistics(
     assert state(tmp_path / "cut") == state(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_from_the_last_epoch(
     make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -245,6 +252,7 @@ def test_a_run_that_was_killed_goes_on_from_the_last_epoch(
     finetune(make_network(), data, recipe, out, resume=True)
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_run_changes_nothing(
     make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -324,6 +332,7 @@ def test_tensors_are_filed_by_path_and_nan_survives() -> None:
         encode({"f": len}, "optimizer", {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opt", ["adamw", "lookahead_adamw"])
 def test_a_fused_optimizer_of_channels_last_weights_resumes_exactly(
     opt: str, make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path

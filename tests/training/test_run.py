@@ -25,6 +25,7 @@ def without_norm(network: Network) -> Network:
     return network
 
 
+@pytest.mark.slow
 def test_two_batches_of_4_make_the_step_of_one_of_8(
     make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -48,6 +49,7 @@ def test_two_batches_of_4_make_the_step_of_one_of_8(
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_best_holds_the_average_and_last_the_weights_themselves(
     make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
 ) -> None:

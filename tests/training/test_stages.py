@@ -100,6 +100,7 @@ def test_values_that_cannot_be_meant(knobs: dict[str, object], message: str) -> 
         resolve_recipe(None, knobs, converted=True)
 
 
+@pytest.mark.slow
 def test_each_stage_computes_and_anneals_as_it_says(
     make_network: MakeNetwork, data: DataOptions, staged: Recipe, tmp_path: Path
 ) -> None:
@@ -126,6 +127,7 @@ def test_each_stage_computes_and_anneals_as_it_says(
     assert phase_of(network.module).binary_activations
 
 
+@pytest.mark.slow
 def test_schedule_and_optimizer_begin_anew_and_the_decay_changes(
     make_network: MakeNetwork, data: DataOptions, staged: Recipe, tmp_path: Path
 ) -> None:
@@ -159,6 +161,7 @@ def test_schedule_and_optimizer_begin_anew_and_the_decay_changes(
     assert '"weight_decay", 0.1' in json.dumps(kept["optimizer"])
 
 
+@pytest.mark.slow
 def test_the_first_stage_trains_as_the_float_network_does(
     make_network: MakeNetwork, data: DataOptions, staged: Recipe, tmp_path: Path
 ) -> None:
@@ -179,6 +182,7 @@ def test_a_stage_forgets_the_average_of_the_one_before(
     assert all(torch.equal(last[name], best[name]) for name in weights)
 
 
+@pytest.mark.slow
 def test_the_average_is_evaluated_in_the_stage_of_its_network(
     make_network: MakeNetwork, data: DataOptions, staged: Recipe, tmp_path: Path
 ) -> None:
@@ -205,6 +209,7 @@ def test_a_stage_is_compiled_once(make_network: MakeNetwork) -> None:
     assert counter.frame_count == 3
 
 
+@pytest.mark.slow
 def test_only_the_last_stage_counts(
     make_network: MakeNetwork, data: DataOptions, staged: Recipe, tmp_path: Path
 ) -> None:
@@ -261,6 +266,7 @@ def test_resuming_around_the_stages_ends_leaves_the_same_bytes(
     assert (out / "diagnostics.csv").read_text() == (tmp_path / "whole/diagnostics.csv").read_text()
 
 
+@pytest.mark.slow
 def test_weights_held_for_a_step_of_several_batches_follow_the_stages(
     make_network: MakeNetwork, data: DataOptions, staged: Recipe, tmp_path: Path
 ) -> None:

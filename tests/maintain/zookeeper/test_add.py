@@ -140,6 +140,7 @@ def test_no_path_of_the_machine_goes_with_an_entry(
             assert not re.search(r'"(/|~|[a-z-]+:/)', content.decode()), file.name
 
 
+@pytest.mark.slow
 def test_best_is_kept_else_last(runs: Path, zoo: Path, data: DataOptions) -> None:
     assert add(runs / "float", "small", data).kept == "best"
     assert add(runs / "float", "small", data, last=True).kept == "last"
@@ -185,6 +186,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return replaced
 
 
+@pytest.mark.slow
 def test_a_worse_network_is_refused_unless_wanted(
     runs: Path, zoo: Path, data: DataOptions, answers: Callable[..., None]
 ) -> None:

@@ -293,6 +293,7 @@ TURNED = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     TURNED, st.sampled_from([None, "float-cifar10", "quick-resnet20-cifar10", "paper-vgg-small"])
