@@ -296,3 +296,11 @@ def test_tracing_a_packed_network_names_the_way(packed, trace):
 def test_scripting_a_packed_network_names_the_way(packed, script, wrap):
     with pytest.raises(irbin.IrbinError, match=r"torch cannot trace or script; give .* trained ne"):
         script(wrap(packed))
+
+
+@pytest.mark.parametrize("wrap", [lambda net: net, nn.Sequential], ids=["alone", "within"])
+def test_a_compiled_packed_network_answers_as_itself_without_a_warning(packed, wrap):
+    images = torch.randn(3, *SIZE)
+    compiled = torch.compile(wrap(packed), backend="eager")
+    assert torch.equal(compiled(images), packed(images))
+    assert torch.equal(compiled(images[:2]), packed(images[:2]))

@@ -165,7 +165,7 @@ def plan_options(options: Mapping[str, Any]) -> PlanOptions:
             raise UsageError(
                 f"plan options: no option `{name}`{_where_it_belongs(str(name), known)}"
             )
-    lists = {name: _listed(options[name]) for name in ("keep", "binarize") if name in options}
+    lists = {name: _listed(name, options[name]) for name in _RULES if name in options}
     return from_json(PlanOptions, {**options, **lists}, "plan options")
 
 
@@ -177,9 +177,16 @@ def _where_it_belongs(name: str, known: list[str]) -> str:
     return nearest(name, known)
 
 
-def _listed(value: Any) -> Any:
+def _listed(name: str, value: Any) -> tuple[Any, ...]:
     """A tuple where a list came, so that options of a file and of a command line are equal."""
-    return tuple(value) if isinstance(value, list) else value
+    if not isinstance(value, list | tuple):
+        how = f"; give `[{value!r}]`" if isinstance(value, str) else ""
+        raise UsageError(f"plan options: `{name}`: expected a list of names, got {value!r}{how}")
+    return tuple(value)
+
+
+_RULES = ("keep", "binarize")
+"""Options of a plan that are lists of names of layers."""
 
 
 def _text(name_or_file: str) -> str:

@@ -55,6 +55,23 @@ def check_is(name: str, value: object, kind: type | tuple[type, ...], how: str) 
         raise UsageError(f"`{name}`: expected `{how}`, got {_shown(value)}")
 
 
+def check_whole(name: str, value: object, *, least: int) -> None:
+    """Refuses an argument that is neither None nor a whole number.
+
+    Args:
+        name: of the argument.
+        value: what was given.
+        least: smallest number that can be meant.
+
+    Raises:
+        UsageError: it is something else, or smaller.
+    """
+    if value is not None and not (_fits(value, int) and value >= least):  # type: ignore[operator]
+        raise UsageError(
+            f"`{name}`: expected a whole number of {least} or more, got {_shown(value)}"
+        )
+
+
 @cache
 def _declared(record: type[Any]) -> tuple[Declared, ...]:
     return knobs_of(record)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from irbin.errors import UsageError
-from irbin.records.given import check_is, check_record
+from irbin.records.given import check_is, check_record, check_whole
 from irbin.records.json import JsonValue
 from irbin.records.knob import DATA, IMAGES, NETWORK, Knob
 
@@ -168,6 +168,7 @@ class SourceOptions:
             if isinstance(value, int | float):  # one number is meant for every channel
                 object.__setattr__(self, name, (float(value),))
         check_record(self)
+        check_whole("seed", self.seed, least=0)
         # lists for tuples, as in every folder that this network will be built from again
         object.__setattr__(self, "model_kwargs", _as_in_json(self.model_kwargs))
 

@@ -122,6 +122,9 @@ class PackedModel(nn.Module):
         Raises:
             UsageError: the images have another size than the program's.
         """
+        if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
+            run = torch.compiler.disable(self.run)  # nothing of it is a graph of torch's
+            return run(x)  # type: ignore[no-any-return]
         return self.run(x)
 
     @torch.no_grad()

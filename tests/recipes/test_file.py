@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -156,3 +157,18 @@ def test_plan_options_take_lists() -> None:
     assert plan_options({"keep": ["a"], "binarize": ()}) == PlanOptions(keep=("a",))
     with pytest.raises(UsageError, match=r"^plan options: no option `bit`; nearest: `bits`$"):
         plan_options({"bit": "1w1a"})
+
+
+@pytest.mark.parametrize("name", ["keep", "binarize"])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("c1", r"got 'c1'; give `\['c1'\]`"),
+        (None, "got None"),
+        (3, "got 3"),
+        ({"c1": 1}, r"got \{'c1': 1\}"),
+    ],
+)
+def test_rules_that_are_no_list_are_told_with_the_list(name: str, given: Any, words: str) -> None:
+    with pytest.raises(UsageError, match=f"`{name}`: expected a list of names, {words}$"):
+        plan_options({name: given})

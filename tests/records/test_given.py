@@ -27,6 +27,10 @@ from irbin.records.options import DataOptions, SourceOptions
         ({"model_kwargs": None}, "`model_kwargs`: expected a dictionary, got None"),
         ({"pretrained": "no"}, "`pretrained`: expected True or False, got `'no'`"),
         ({"state_key": 3}, "`state_key`: expected a text, got `3`"),
+        ({"seed": "a"}, "`seed`: expected a whole number of 0 or more, got `'a'`"),
+        ({"seed": 1.0}, "`seed`: expected a whole number of 0 or more, got `1.0`"),
+        ({"seed": True}, "`seed`: expected a whole number of 0 or more, got `True`"),
+        ({"seed": -1}, "`seed`: expected a whole number of 0 or more, got `-1`"),
     ],
 )
 def test_how_to_read_a_source(given: dict[str, Any], message: str) -> None:
