@@ -103,7 +103,7 @@ const uint8_t* as_bytes(const Floats& x) { return reinterpret_cast<const uint8_t
 // for std::fma is slow.
 void check_floats(Check& check, Random& random, Problem problem) {
   Geometry& g = problem.geometry;
-  g.floats = true;
+  g.numbers = irbin::Numbers::floats;
   g.in_channels = g.groups * naive::packed_bytes(g.in_channels / g.groups);
   const auto draw = [&](int64_t n) {
     Floats made = random.numbers(n);
@@ -219,7 +219,7 @@ void check_producer(Check& check, Random& random, Geometry g, Pooling pooling) {
   const Bytes bits = naive::pack(signs, per_group);
   const Bytes weight_bits = naive::pack(sign_weights, per_group);
   check_one(weight_bits.data(), bits.data(), Floats(dots.begin(), dots.end()), false);
-  g.floats = true;
+  g.numbers = irbin::Numbers::floats;
   const Floats x = random.numbers(n_in), w = random.numbers(n_weights);
   const Floats sums = naive::sums(g, n_images, x, w);
   check_one(as_bytes(w), as_bytes(x), sums, false);
