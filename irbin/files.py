@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -212,3 +213,27 @@ def removed_on_error(path: Path) -> Iterator[None]:
     except BaseException:
         remove(path)
         raise
+
+
+MAX_POINTER_BYTES = 1024
+"""Of the note that git leaves for a large file; its specification's bound."""
+
+
+def pointer_size(head: bytes) -> str | None:
+    """The bytes of the large file that git's note stands for, in words; None for another file.
+
+    Args:
+        head: the file's first `MAX_POINTER_BYTES`.
+    """
+    if not head.startswith(b"version https://") or b"git-lfs" not in head:
+        return None
+    size = re.search(rb"^size (\d+)$", head, re.MULTILINE)
+    return f"{int(size[1]):,} bytes" if size else "unknown size"
+
+
+def not_fetched(size: str) -> str:
+    """What an error says of such a note, and what to do."""
+    return (
+        f"git's pointer to a file of {size} that was not fetched; run `git lfs pull` in its "
+        "repository, or download the file itself"
+    )

@@ -21,7 +21,7 @@ from irbin.artifact.schema import (
 )
 from irbin.bits import tail_is_zero
 from irbin.errors import ArtifactError
-from irbin.files import read_json
+from irbin.files import MAX_POINTER_BYTES, not_fetched, pointer_size, read_json
 from irbin.messages import first_line, system_says
 from irbin.program.own import binary_weight
 from irbin.program.program import Node, Program
@@ -57,6 +57,7 @@ def read_artifact(path: Path) -> Artifact:
     for name in FILES:
         if not (path / name).is_file():
             raise ArtifactError(f"`{path}`: expected a packed folder, but it has no `{name}`")
+        _refuse_pointer(path / name)
     manifest = manifest_from_json(_read_json(path / CONFIG_FILE), str(path / CONFIG_FILE))
     content = _read_json(path / PROGRAM_FILE)
     try:
@@ -124,6 +125,17 @@ def _check_bits(node: Node, stored: dict[str, Tensor]) -> None:
         )
     if scale_log2 is not None and bool((stored[scale_log2.name] < -126).any()):
         raise ArtifactError(f"tensor `{scale_log2.name}`: expected exponents from −126 to 127")
+
+
+def _refuse_pointer(path: Path) -> None:
+    """Says so where git has left the note that stands for a large file."""
+    try:
+        with path.open("rb") as file:
+            size = pointer_size(file.read(MAX_POINTER_BYTES))
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read: {system_says(error)}") from error
+    if size is not None:
+        raise ArtifactError(f"{path}: expected a packed folder's file, got {not_fetched(size)}")
 
 
 def _read_json(path: Path) -> Any:

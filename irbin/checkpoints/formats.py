@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from irbin.checkpoints.unpickle import read_torch
 from irbin.errors import SourceError
-from irbin.files import read_json
+from irbin.files import MAX_POINTER_BYTES, not_fetched, pointer_size, read_json
 from irbin.messages import first_line, system_says
 
 INDEX_SUFFIX = ".index.json"
@@ -97,21 +96,16 @@ def _head(path: Path, file: BinaryIO) -> bytes:
     if not head:
         raise SourceError(f"`{path}`: expected a checkpoint, the file is empty")
     if head.startswith(b"version https://"):
-        _refuse_pointer(path, head + file.read(1024))
+        _refuse_pointer(path, head + file.read(MAX_POINTER_BYTES))
     file.seek(0)
     return head
 
 
 def _refuse_pointer(path: Path, note: bytes) -> None:
     """Says so where git has left the note that stands for a large file."""
-    text = note.decode(errors="replace")
-    if "git-lfs" in text:
-        size = re.search(r"^size (\d+)$", text, re.MULTILINE)
-        large = f" of {int(size[1]):,} bytes" if size else ""
-        raise SourceError(
-            f"`{path}`: expected a checkpoint, got git's pointer to a file{large} that was not "
-            "fetched; run `git lfs pull` in its repository, or download the file itself"
-        )
+    size = pointer_size(note)
+    if size is not None:
+        raise SourceError(f"`{path}`: expected a checkpoint, got {not_fetched(size)}")
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -180,7 +180,7 @@ def _choose(parts: list[Part], where: str, use_ema: bool) -> Part:
 
 
 def _is_averaged_name(name: Any) -> bool:
-    return isinstance(name, str) and name.partition(".")[0] in AVERAGED
+    return isinstance(name, str) and _without_wrappers(name).partition(".")[0] in AVERAGED
 
 
 def _without_averaged_names(

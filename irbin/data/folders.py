@@ -107,10 +107,10 @@ def tidy_tar(reader: Any, place: str, class_map: str) -> None:
 
 
 def _read_map(class_map: str, place: str) -> dict[str, int]:
-    """Class → number; an empty line is no class.
+    """Class → number, the lines counted from 0; empty ones may stand at the end.
 
     Raises:
-        DataError: the file is not there, or holds no text.
+        DataError: the file is not there, holds no text, or leaves a number without a class.
     """
     try:
         numbers = load_class_map(class_map, place)
@@ -120,7 +120,14 @@ def _read_map(class_map: str, place: str) -> dict[str, int]:
         raise DataError(
             f"`class_map=`: expected a file with one class name a line, got {class_map}: {got}"
         ) from error
-    return {name: number for name, number in numbers.items() if name}
+    named = {name: number for name, number in numbers.items() if name}
+    gap = next((i for i, number in enumerate(sorted(named.values())) if i != number), None)
+    if gap is not None:
+        raise DataError(
+            f"`class_map=`: expected a class of its own on every line of {class_map}, found none "
+            f"on line {gap + 1}: it is empty, or its name comes again"
+        )
+    return named
 
 
 _FLAT = (

@@ -7,9 +7,12 @@ there, or installs once more the one without kernels, whatever compiler came sin
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import struct
 import sys
 from importlib import metadata
+from importlib.machinery import PathFinder
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -37,6 +40,36 @@ def why(error: ImportError, folder: Path) -> str:
         "irbin was installed without native kernels: no C++17 compiler was found (GCC or Clang), "
         f"or the build failed; {_rebuild(folder)} builds them or shows why not"
     )
+
+
+def refuse_cut_short(folder: Path) -> None:
+    """Refuses a library that a full disk cut short: the loader of Linux ends the process on it.
+
+    Args:
+        folder: of the package that the module is in; wherever an import of it would look.
+
+    Raises:
+        ImportError: the table of its sections (System V ABI, ELF-64 header), which linkers write
+            last, lies beyond its end.
+    """
+    spec = PathFinder.find_spec(MODULE, [str(folder)])
+    if spec is None or spec.origin is None:
+        return
+    try:
+        with Path(spec.origin).open("rb") as file:
+            header = file.read(_ELF.size)
+            n_bytes = file.seek(0, os.SEEK_END)
+    except OSError:
+        return  # the loader says why
+    if len(header) < _ELF.size or not header.startswith(b"\x7fELF\x02\x01"):
+        return  # another system's, or what the loader itself refuses
+    start, size, number = _ELF.unpack(header)
+    if start + size * number > n_bytes:
+        raise ImportError(f"{spec.origin}: cut short at {n_bytes:,} bytes", path=spec.origin)
+
+
+_ELF = struct.Struct("<40xQ10xHH2x")
+"""Where the table of sections begins, the size of an entry and their number."""
 
 
 def _is_checkout(folder: Path) -> bool:

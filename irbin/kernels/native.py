@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 def _load() -> tuple[ModuleType | None, str]:
     """The extension module, or why there is none."""
     try:
+        missing.refuse_cut_short(Path(__file__).parent)
         return importlib.import_module(missing.MODULE), ""
     except ImportError as error:
         return None, missing.why(error, Path(__file__).parent)

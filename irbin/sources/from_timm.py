@@ -177,7 +177,7 @@ def _find_folder(folder: Path) -> TimmModel:
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise SourceError(
             f"`{folder / 'config.json'}`: expected timm's configuration with `architecture` and "
-            f"`pretrained_cfg` ({with_class(error)})"
+            f"`pretrained_cfg` ({with_class(error)}); give `model='NAME'` for its weights"
         ) from error
     return _described(parsed, str(folder), folder)
 

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 
 from irbin.artifact.schema import FILES
+from irbin.binary.anneal import EdePhase
+from irbin.binary.layers import binary_layers
 from irbin.errors import SourceError, UsageError
 from irbin.files import check_place
 from irbin.launch import launched
@@ -47,7 +49,8 @@ def open_network(source: Source, source_options: SourceOptions | None = None) ->
         source_options: how to read it.
 
     Raises:
-        SourceError: it cannot be read, or is a packed folder.
+        SourceError: it cannot be read, is a packed folder, or a converted network's module without
+            its plan.
     """
     check_given(source_options)
     options = source_options or SourceOptions()
@@ -55,7 +58,9 @@ def open_network(source: Source, source_options: SourceOptions | None = None) ->
         record = as_asked(source.source, options)
         return source if record is source.source else replace(source, source=record)
     if isinstance(source, nn.Module) and not isinstance(source, PackedModel):
-        return _network_of_module(source, options)
+        network = _network_of_module(source, options)
+        _refuse_bare(network.module)
+        return network
     if not isinstance(source, str | Path):
         raise SourceError(f"expected a name, a path or a network, got {_described(source)}")
     with torch.random.fork_rng(devices=()):
@@ -83,6 +88,8 @@ def open_any(
         return source
     if is_packed(source):
         return load_packed(Path(source))
+    if isinstance(source, nn.Module):  # a converted one too: it runs without its plan
+        return _network_of_module(source, source_options or SourceOptions())
     return open_network(source, source_options)
 
 
@@ -104,6 +111,16 @@ def _network_of_module(module: nn.Module, options: SourceOptions) -> Network:
     num_classes = 0 if options.num_classes == 0 else count_classes(module, seen, name)
     record = SourceRecord(name, f"live:{name}", num_classes, seen, trained=True, stated_by=by)
     return Network(module, as_asked(record, options), notes=notes)
+
+
+def _refuse_bare(module: nn.Module) -> None:
+    """Refuses a converted network's module: nothing there says what was planned."""
+    if isinstance(getattr(module, "ede", None), EdePhase):
+        raise SourceError(
+            f"expected a float network, got the `{type(module).__name__}` of one that is converted "
+            "already; give the `Network` that `irbin.convert` or `irbin.open_network` returned, "
+            "not its `.module`"
+        )
 
 
 def refuse_own_source(out: str | Path, *sources: Source | PackedModel | None) -> None:
@@ -231,7 +248,8 @@ def runnable(network: Network | PackedModel) -> tuple[nn.Module, NetworkForm]:
     """What to call with images, and which form of the network that is."""
     if isinstance(network, PackedModel):
         return network, "packed"
-    return network.module, "float" if network.plan is None else "binary"
+    is_float = network.plan is None and not binary_layers(network.module)
+    return network.module, "float" if is_float else "binary"
 
 
 def param_count(network: Network | PackedModel) -> int:

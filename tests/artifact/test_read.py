@@ -157,3 +157,12 @@ def test_reading_and_running_import_no_training_code():
 def test_nothing_is_unpickled():
     names = {n.id for n in ast.walk(ast.parse(inspect.getsource(read))) if isinstance(n, ast.Name)}
     assert not names & {"pickle", "eval", "exec"}
+
+
+@pytest.mark.parametrize("name", ["config.json", "program.json", "packed.safetensors"])
+def test_gits_pointer_is_told(folder, name):
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 46830571\n"
+    (folder / name).write_text(pointer)
+    message = rf"{name}: expected a packed folder's file, got git's pointer to a file of 46,830,571"
+    with pytest.raises(ArtifactError, match=message):
+        read_artifact(folder)

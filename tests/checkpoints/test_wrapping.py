@@ -124,3 +124,13 @@ def test_versions_of_modules_are_kept() -> None:
     versioned._metadata = {"": {"version": 1}, "conv": {"version": 2}}  # type: ignore[attr-defined]
     tensors, _ = unwrap({"checkpoint": {"model": versioned}}, "`x`")
     assert tensors._metadata["conv"] == {"version": 2}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.module."])
+def test_averaged_names_behind_a_wrapper_are_taken_as_the_note_says(wrapper: str) -> None:
+    content = {f"{wrapper}ema.{name}": tensor for name, tensor in state(2).items()}
+    assert taken(content, use_ema=True) == 2
+    content |= {f"{wrapper}{name}": tensor for name, tensor in state(1).items()}
+    assert taken(content) == 1
+    assert unwrap(content, "`x`")[1][0].endswith("(`use_ema=True` takes them)")
+    assert taken(content, use_ema=True) == 2

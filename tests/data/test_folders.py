@@ -132,3 +132,18 @@ def test_a_class_map_that_cannot_be_read_is_named(
         (root / "map.txt").write_bytes(content)
     with pytest.raises(DataError, match=rf"^`class_map=`: expected a file .*map\.txt: {why}"):
         opened(root, class_map=str(root / "map.txt"))
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [("ant\nbee\ncat\ncat\n", 3), ("ant\n\nbee\ncat\n", 2), ("\nant\nbee\ncat\n", 1)],
+    ids=["a name twice", "an empty line between", "an empty line first"],
+)
+def test_a_class_map_that_leaves_a_number_out_is_refused(
+    root: Path, content: str, line: int
+) -> None:
+    """Its last number has no output in the network: torch then fails on the first batch."""
+    (root / "map.txt").write_text(content)
+    message = rf"^`class_map=`: expected a class of its own on every line .* on line {line}: it is"
+    with pytest.raises(DataError, match=message):
+        opened(root, class_map=str(root / "map.txt"))

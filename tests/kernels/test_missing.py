@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import struct
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
 
 import pytest
 
-from irbin.kernels import missing
-from irbin.kernels.missing import why
+from irbin.kernels import missing, native
+from irbin.kernels.missing import refuse_cut_short, why
 
 ANEW = "`pip install -v --no-cache-dir --force-reinstall --no-deps {}`"
 
@@ -117,3 +120,42 @@ def test_a_module_that_the_loader_refuses_is_built_anew(checkout, tmp_path, inst
     assert why(error, tmp_path) == f"{said}{ANEW.format('irbin')} builds them anew"
     there = checkout / "irbin" / "kernels"
     assert why(error, there) == f"{said}`pip install -v -e {checkout}` builds them anew"
+
+
+def library(folder, n_bytes):
+    """Half a 64-bit ELF header: a table of 4 sections of 64 bytes each at byte 1000."""
+    header = bytearray(b"\x7fELF\x02\x01".ljust(64, b"\0"))
+    struct.pack_into("<Q", header, 0x28, 1000)
+    struct.pack_into("<HH", header, 0x3A, 64, 4)
+    path = folder / f"_native{EXTENSION_SUFFIXES[0]}"
+    path.write_bytes(bytes(header).ljust(n_bytes, b"\0"))
+    return path
+
+
+@pytest.mark.parametrize("n_bytes", [1255, 1000, 64])
+def test_a_library_that_was_cut_short_is_not_given_to_the_loader(tmp_path, n_bytes):
+    """Linux's loader maps what lies beyond the end, and the process ends without a word."""
+    path = library(tmp_path, n_bytes)
+    with pytest.raises(ImportError) as caught:
+        refuse_cut_short(tmp_path)
+    assert str(caught.value) == f"{path}: cut short at {n_bytes:,} bytes"
+
+
+def test_a_whole_library_or_another_file_is_the_loaders_business(tmp_path):
+    refuse_cut_short(tmp_path)
+    path = library(tmp_path, 1256)
+    refuse_cut_short(tmp_path)
+    for content in (b"", b"\x7fELF\x02\x01", b"MZ".ljust(200, b"\xff")):
+        path.write_bytes(content)
+        refuse_cut_short(tmp_path)
+
+
+@pytest.mark.skipif(not native.is_native(), reason="there are no native kernels")
+def test_the_library_that_is_installed_is_whole(tmp_path):
+    built = Path(native.module().__file__)
+    (tmp_path / built.name).write_bytes(built.read_bytes())
+    refuse_cut_short(tmp_path)
+    if sys.platform == "linux":
+        (tmp_path / built.name).write_bytes(built.read_bytes()[:-1])
+        with pytest.raises(ImportError, match="cut short"):
+            refuse_cut_short(tmp_path)

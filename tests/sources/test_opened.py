@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import torch
 from torch import nn
 
+import irbin
 from irbin.errors import SourceError
-from irbin.sources.opened import open_network
+from irbin.records.options import SourceOptions
+from irbin.sources.opened import open_any, open_network, runnable, teacher_of
 
 
 @pytest.mark.parametrize(
@@ -23,3 +28,28 @@ def test_what_is_no_network_is_told_as_what_it_is(given: object, words: str) -> 
     message = rf"^expected a name, a path or a network, got {words}"
     with pytest.raises(SourceError, match=message):
         open_network(given)  # type: ignore[arg-type]
+
+
+def test_a_converted_module_without_its_plan_is_told_and_still_runs(tmp_path: Path) -> None:
+    """It was planned, trained and taken for a teacher as if it were float."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8),
+        nn.Flatten(), nn.Linear(128, 2),
+    )  # fmt: skip
+    size = SourceOptions(input_size=(3, 8, 8))
+    converted = irbin.convert(net, source_options=size)
+    bare = converted.module
+    for call in (
+        irbin.plan,
+        irbin.convert,
+        lambda source, **how: irbin.export(source, tmp_path / "packed", **how),
+        lambda source, **how: teacher_of(converted, source, how["source_options"]),
+    ):
+        with pytest.raises(
+            SourceError, match=r"got the `Sequential` of one that is converted alre"
+        ):
+            call(bare, source_options=size)
+    module, form = runnable(open_any(bare, size))
+    assert form == "binary"
+    assert module(torch.zeros(1, 3, 8, 8)).shape == (1, 2)
+    assert runnable(open_any(net, size))[1] == "float"

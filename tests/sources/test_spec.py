@@ -393,6 +393,10 @@ def test_local_folder_never_unpickles(
     [
         ("{", "config.json"),
         ("{}", "expected timm's configuration"),
+        (
+            '{"model_type": "resnet"}',
+            r"\(KeyError: 'architecture'\); give `model='NAME'` for its w",
+        ),
         (None, "expected a `config.json`"),
         ('{"architecture": "resnet19", "pretrained_cfg": {}}', "unknown architecture `resnet19`"),
     ],
