@@ -1,8 +1,9 @@
 """Options in messages as they are typed: irbin's errors and notes name them as Python does.
 
 `data_dir=` becomes `--data-dir`, `bits='1w32a'` `--bits 1w32a`, `keep=['conv1']` `--keep 'conv1'`,
-`irbin.convert(reparameterize=True)` `irbin convert --reparameterize`. Only what stands in backticks
-and names flags of a command is changed.
+`irbin.convert(reparameterize=True)` `irbin convert --reparameterize`, and the argument that a
+message begins with `--std` where it was `std`. Only what stands in backticks and names flags of a
+command is changed.
 """
 
 from __future__ import annotations
@@ -18,10 +19,19 @@ import typer
 _CODE = re.compile(r"`(irbin\.\w+\([^`]*\)|[a-z]\w*=(?!=)[^`]*)`")
 """A call of a public function, or keyword arguments."""
 
+_REFUSED = re.compile(r"^`([a-z_]+)`(?=: expected )")
+"""The argument whose value is refused."""
+
 
 def as_typed(text: str) -> str:
     """A message whose options are those of the command line."""
+    text = _REFUSED.sub(_flag, text)
     return _CODE.sub(lambda code: f"`{_command_line(code[1])}`", text)
+
+
+def _flag(name: re.Match[str]) -> str:
+    """An argument's flag in backticks; what stands there where it has none."""
+    return f"`{flags()[name[1]][0]}`" if name[1] in flags() else name[0]
 
 
 def _command_line(code: str) -> str:

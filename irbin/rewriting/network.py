@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from irbin.binary.anneal import EdePhase
 from irbin.records.options import SourceRecord
 from irbin.records.plan import Plan
 
@@ -26,3 +27,8 @@ class Network:
     notes: tuple[str, ...] = ()
     """What opening the source took for granted, a sentence each: names matched, tensors left, a new
     head. Nothing where the weights were exactly the network's."""
+
+
+def is_converted(module: nn.Module) -> bool:
+    """Whether a live module is that of a converted network, whoever has its plan."""
+    return isinstance(getattr(module, "ede", None), EdePhase)

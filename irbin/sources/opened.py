@@ -12,8 +12,6 @@ import torch
 from torch import nn
 
 from irbin.artifact.schema import FILES
-from irbin.binary.anneal import EdePhase
-from irbin.binary.layers import binary_layers
 from irbin.errors import SourceError, UsageError
 from irbin.files import check_place
 from irbin.launch import launched
@@ -25,7 +23,7 @@ from irbin.records.options import (
     SourceRecord,
     check_given,
 )
-from irbin.rewriting.network import Network
+from irbin.rewriting.network import Network, is_converted
 from irbin.runtime.model import PackedModel
 from irbin.runtime.model import load as load_packed
 from irbin.sources.by_name import open_network as open_by_name
@@ -58,9 +56,8 @@ def open_network(source: Source, source_options: SourceOptions | None = None) ->
         record = as_asked(source.source, options)
         return source if record is source.source else replace(source, source=record)
     if isinstance(source, nn.Module) and not isinstance(source, PackedModel):
-        network = _network_of_module(source, options)
-        _refuse_bare(network.module)
-        return network
+        _refuse_bare(source)
+        return _network_of_module(source, options)
     if not isinstance(source, str | Path):
         raise SourceError(f"expected a name, a path or a network, got {_described(source)}")
     with torch.random.fork_rng(devices=()):
@@ -115,7 +112,7 @@ def _network_of_module(module: nn.Module, options: SourceOptions) -> Network:
 
 def _refuse_bare(module: nn.Module) -> None:
     """Refuses a converted network's module: nothing there says what was planned."""
-    if isinstance(getattr(module, "ede", None), EdePhase):
+    if is_converted(module):
         raise SourceError(
             f"expected a float network, got the `{type(module).__name__}` of one that is converted "
             "already; give the `Network` that `irbin.convert` or `irbin.open_network` returned, "
@@ -248,7 +245,7 @@ def runnable(network: Network | PackedModel) -> tuple[nn.Module, NetworkForm]:
     """What to call with images, and which form of the network that is."""
     if isinstance(network, PackedModel):
         return network, "packed"
-    is_float = network.plan is None and not binary_layers(network.module)
+    is_float = network.plan is None and not is_converted(network.module)
     return network.module, "float" if is_float else "binary"
 
 

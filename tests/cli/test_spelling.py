@@ -37,6 +37,13 @@ OF_LIBRARIES = {"weights_only", "training"}
         ("`irbin.convert(reparameterize=True)`", "`irbin convert --reparameterize`"),
         ("`irbin.convert()` with", "`irbin convert` with"),
         ("`irbin.evaluate()`", "`irbin eval`"),
+        ("`std`: expected a number above 0", "`--std`: expected a number above 0"),
+        (
+            "`class_map`: expected a; `std`: expected 1",
+            "`--class-map`: expected a; `std`: expected 1",
+        ),
+        ("`odd`: expected 1, got 2", "`odd`: expected 1, got 2"),
+        ("`std` is 0: expected 1", "`std` is 0: expected 1"),
         # what is no option of a command stays as it is
         ("`bias=True` of `a`", "`bias=True` of `a`"),
         ("`overwrite=False`", "`overwrite=False`"),

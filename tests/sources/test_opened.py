@@ -32,10 +32,8 @@ def test_what_is_no_network_is_told_as_what_it_is(given: object, words: str) -> 
 
 def test_a_converted_module_without_its_plan_is_told_and_still_runs(tmp_path: Path) -> None:
     """It was planned, trained and taken for a teacher as if it were float."""
-    net = nn.Sequential(
-        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8),
-        nn.Flatten(), nn.Linear(128, 2),
-    )  # fmt: skip
+    features = [nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3)]
+    net = nn.Sequential(*features, nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(128, 2))
     size = SourceOptions(input_size=(3, 8, 8))
     converted = irbin.convert(net, source_options=size)
     bare = converted.module
