@@ -51,7 +51,7 @@ def read_torch(path: Path, file: BinaryIO) -> object:
 
 
 def _check_archive(path: Path, file: BinaryIO) -> None:
-    """Refuses archives that `torch.save` did not write: NumPy's, and what unpacks to more.
+    """Refuses archives that `torch.save` did not write: NumPy's, scripts, what unpacks to more.
 
     Raises:
         SourceError: it says so.
@@ -67,6 +67,8 @@ def _check_archive(path: Path, file: BinaryIO) -> None:
             "NumPy (.npz); save `{name: torch.from_numpy(array)}` with `torch.save`, under the "
             "network's names and in torch's order of axes"
         )
+    if any(one.filename.endswith("/constants.pkl") for one in members):  # code is compressed there
+        raise SourceError(f"`{path}`: {_SCRIPT}")
     packed = [one for one in members if one.file_size > one.compress_size]  # torch compresses none
     if packed:
         raise SourceError(
@@ -74,6 +76,12 @@ def _check_archive(path: Path, file: BinaryIO) -> None:
             f"compressed from {packed[0].file_size} bytes to {packed[0].compress_size}; unpack it "
             "or save the checkpoint again"
         )
+
+
+_SCRIPT = (
+    "expected a state dict, got a TorchScript archive; save `model.state_dict()` of the network it "
+    "came from"
+)
 
 
 def _why_unreadable(path: Path, is_zip: bool, error: Exception) -> str:
@@ -86,10 +94,7 @@ def _why_unreadable(path: Path, is_zip: bool, error: Exception) -> str:
             )
         return "damaged, or not written by `torch.save`; expected a checkpoint"
     if "TorchScript" in str(error):
-        return (
-            "expected a state dict, got a TorchScript archive; "
-            "save `model.state_dict()` of the network it came from"
-        )
+        return _SCRIPT
     return f"the checkpoint is cut short or damaged ({first_line(error)})"
 
 

@@ -170,3 +170,15 @@ def test_a_file_of_torchs_is_opened_once(
     monkeypatch.setattr(builtins, "open", counting)
     assert read_checkpoint(path).is_ordered
     assert opened.count(str(path)) == 1
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("make", [torch.jit.script, lambda net: torch.jit.trace(net, ONES)])
+def test_a_script_of_torch_is_told_as_one(tmp_path: Path, make: Any) -> None:
+    """Its code is compressed, which was taken for another program's packing."""
+    make(torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())).save(tmp_path / "net.pt")
+    with pytest.raises(SourceError, match=r"net\.pt`: expected a state dict, got a TorchScript"):
+        read_content(tmp_path / "net.pt")
+
+
+ONES = torch.ones(1, 2)
