@@ -123,7 +123,8 @@ class PackedModel(nn.Module):
             UsageError: the images have another size than the program's.
         """
         if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
-            run = torch.compiler.disable(self.run)  # nothing of it is a graph of torch's
+            # nothing of it is a graph of torch's
+            run = torch.compiler.disable(self.run)  # type: ignore[no-untyped-call]
             return run(x)  # type: ignore[no-any-return]
         return self.run(x)
 
