@@ -64,6 +64,7 @@ def test_on_leaving_all_of_it_goes_back() -> None:
     assert resident() < held - 0.8 * N_BYTES
 
 
+@pytest.mark.slow
 @needs_glibc
 def test_the_outermost_one_counts() -> None:
     with memory_kept():

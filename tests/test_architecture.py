@@ -162,6 +162,7 @@ def test_functions_are_five_levels_deep() -> None:
     assert not deep
 
 
+@pytest.mark.slow
 def test_a_name_of_a_type_has_one_home() -> None:
     homes: dict[tuple[str, str], list[str]] = {}
     for path in SOURCES:
@@ -174,6 +175,7 @@ def test_a_name_of_a_type_has_one_home() -> None:
     assert homes["Border", "tuple[int, int, int, int]"] == ["border.py"]
 
 
+@pytest.mark.slow
 def test_no_local_says_only_that_it_was_found() -> None:
     called = {
         f"{path.relative_to(ROOT)}:{function.lineno}"

@@ -32,6 +32,7 @@ def holding(runs: Path) -> subprocess.Popen[str]:
 
 
 class TestLock:
+    @pytest.mark.slow
     def test_a_second_queue_is_refused_until_the_first_is_killed(self, runs: Path) -> None:
         queueing = program("queueing")
         with holding(runs) as process:
@@ -144,6 +145,7 @@ class TestSideBySide:
         assert sorted(started) == ["bits-7", "float-1", "other-1", "other-2"]
         assert started.index("float-1") < started.index("bits-7")
 
+    @pytest.mark.slow
     def test_finished_ones_are_left_alone(
         self, tiny: object, runs: Path, started: list[str], side_by_side: Callable[..., int]
     ) -> None:
@@ -179,6 +181,7 @@ def test_the_status_is_a_table(tiny: object, runs: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_status_says_who_is_at_work(tiny: object, runs: Path) -> None:
     with holding(runs) as process:
         text = program("queueing").status([], runs)

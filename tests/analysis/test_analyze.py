@@ -180,6 +180,7 @@ class TestDrop:
         monkeypatch.setattr(measure.LossMeter, "_measure", fake)
 
 
+@pytest.mark.slow
 def test_budgets_out_of_reach_are_told_before_anything_is_measured(network, data, measured) -> None:
     smallest = irbin.plan(network).packed_bytes()
     with pytest.raises(UsageError) as error:

@@ -33,6 +33,7 @@ part = st.sampled_from(["a", "b", "conv1", "x[0]", "*", "0", "re:a"])
 names = st.lists(st.lists(part, min_size=1, max_size=3).map(".".join), unique=True, max_size=9)
 
 
+@pytest.mark.slow
 @given(names=names, data=st.data())
 def test_rules_match_what_is_kept_and_nothing_binary(names, data):
     names = [name for name in names if not name.startswith("re:")]

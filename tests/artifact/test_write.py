@@ -42,6 +42,7 @@ def test_json_is_utf8_and_strict(exported, tmp_path):
     assert "NaN" not in text
 
 
+@pytest.mark.slow
 def test_golden_bytes_of_the_worked_example_in_the_format_page():
     layer = nn.Conv2d(10, 1, 1, bias=False)
     signs = torch.tensor([1.0, -1, 1, 1, -1, 1, 1, 1, -1, -1])

@@ -133,6 +133,7 @@ def test_empty_file(tmp_path: Path, suffix: str) -> None:
         read_checkpoint(path)
 
 
+@pytest.mark.slow
 @given(share=st.floats(0.02, 0.98), kind=st.sampled_from(["zip", "legacy", "safetensors"]))
 @example(share=0.10262348786091054, kind="legacy")  # between a module and the name in it
 def test_file_cut_short_anywhere(

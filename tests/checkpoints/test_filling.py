@@ -203,6 +203,7 @@ HEADS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spec", "head"), HEADS.items(), ids=HEADS.keys())
 def test_another_class_count_gives_a_new_head(tmp_path: Path, spec: str, head: list[str]) -> None:
     torch.manual_seed(0)
@@ -240,6 +241,7 @@ def test_a_head_that_is_half_there_is_not_replaced(tmp_path: Path) -> None:
         loaded(path, half, model=name, num_classes=N, model_kwargs=small)
 
 
+@pytest.mark.slow
 def test_another_class_count_has_to_be_asked_for(tmp_path: Path) -> None:
     state = network("resnet10t").state_dict()
     with pytest.raises(SourceError, match=r"\(1000,\); it may have 4 classes: give `num_class"):
@@ -249,6 +251,7 @@ def test_another_class_count_has_to_be_asked_for(tmp_path: Path) -> None:
         loaded(tmp_path / "a.pth", prefixed, model="resnet10t")
 
 
+@pytest.mark.slow
 def test_a_training_checkpoint_may_get_another_head(tmp_path: Path) -> None:
     content = {
         "arch": "resnet10t",
@@ -326,6 +329,7 @@ def test_other_channels_adapt_the_first_convolution(
     assert build(found.source).state_dict()[f"{stem}.weight"].shape == adapted.shape
 
 
+@pytest.mark.slow
 def test_gray_weights_for_colour_images(tmp_path: Path) -> None:
     model, path = timm.create_model("resnet10t", num_classes=N, in_chans=1), tmp_path / "a.pth"
     found = loaded(path, model.state_dict(), model="resnet10t", num_classes=N, in_chans=3)

@@ -148,6 +148,7 @@ class Full(io.RawIOBase):
         return memoryview(content).nbytes  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write_through", [False, True], ids=["buffered", "unbuffered"])
 @pytest.mark.parametrize(
     "words",

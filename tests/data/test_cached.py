@@ -79,6 +79,7 @@ def by_index(loader: Loader, epoch: int) -> Tensor:
     return images[torch.from_numpy(indices).argsort()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crops", [{"crop_padding": 2}, {"scale": (1, 1), "ratio": (1, 1)}])
 def test_alternating_flips_show_every_image_both_ways(
     crops: dict[str, object], make_folder: MakeFolder
@@ -175,6 +176,7 @@ def test_evaluation_shows_every_image_once(world_size: int, make_folder: MakeFol
         assert torch.equal(torch.cat([*shown, expected[:0]]), mine)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_decoding_tells_how_far_it_is(workers: int, make_folder: MakeFolder) -> None:
     options = replace(make_folder(n_train=70), workers=workers)

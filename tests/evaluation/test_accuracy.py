@@ -67,6 +67,7 @@ def test_metrics_equal_their_definition(n_images: int, n_classes: int) -> None:
         )
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=5))
 def test_batching_changes_nothing(sizes: list[int]) -> None:
     generator = torch.Generator().manual_seed(sum(sizes))

@@ -21,6 +21,7 @@ def dots(x: np.ndarray, w: np.ndarray, n_threads: int = 1) -> np.ndarray:
     return ops.bgemm(pack(x), pack(w), None, None, x.shape[-1], n_threads)
 
 
+@pytest.mark.slow
 @given(
     depth=st.one_of(st.sampled_from(BORDERS), st.integers(1, 1200)),
     outer=st.one_of(

@@ -214,6 +214,7 @@ class TestRowsKernel:
 
 
 class TestPoolKernel:
+    @pytest.mark.slow
     @given(
         batch=st.integers(0, 3),
         size=st.tuples(st.integers(1, 8), st.integers(1, 9)),

@@ -103,6 +103,7 @@ class TestBconv2d:
         geometry = ((1, 1), (1, 1, 1, 1), (1, 1), 1)
         assert np.array_equal(bits_dot(x, w, *geometry), torch_conv(x, w, *geometry))
 
+    @pytest.mark.slow
     @given(
         batch=st.integers(0, 3),
         size=st.tuples(st.integers(1, 9), st.integers(1, 9)),

@@ -198,6 +198,7 @@ def test_a_plan_without_layers_is_no_error() -> None:
     assert (found.speed_up, found.packed_parts, found.binary_macs) == (1.0, {}, 0.0)
 
 
+@pytest.mark.slow
 def test_estimating_is_public_and_loads_no_torch() -> None:
     assert irbin.estimate is estimate
     code = "import sys, irbin; irbin.estimate; sys.exit('torch' in sys.modules)"

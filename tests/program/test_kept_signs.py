@@ -56,6 +56,7 @@ def test_what_makes_other_numbers_of_it_reads_the_activation(move) -> None:
     assert {"aten.gelu.default", "aten.lt.Scalar"} <= set(operators(Tokens(move)))
 
 
+@pytest.mark.slow
 def test_a_learned_threshold_compares_with_the_activation() -> None:
     torch.manual_seed(0)
     found = operators(Tokens(MOVES["flatten"], learned=True))

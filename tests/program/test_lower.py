@@ -41,6 +41,7 @@ def trained_norm(n: int, **settings) -> nn.BatchNorm2d:
 
 
 class TestBinaryLayers:
+    @pytest.mark.slow
     def test_become_bits_under_the_names_of_the_state_dict(self):
         net = nn.Sequential(nn.Identity(), nn.Sequential(binary_conv(groups=1, in_channels=11)))
         lowered = lower(net, (11, 5, 5))
@@ -64,6 +65,7 @@ class TestBinaryLayers:
         assert torch.equal(lowered.tensors["0.scale"].flatten(), net[0].frozen()[1])
         assert "0.scale_log2" not in lowered.tensors
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("binarizer", ["libra", "plain"])
     def test_weights_alone_are_unpacked_by_a_node(self, binarizer):
         method = Method(binarizer, binary_activations=False)
@@ -152,6 +154,7 @@ class TestBinaryLayers:
 
 
 class TestRPReLU:
+    @pytest.mark.slow
     def test_is_a_difference_a_prelu_and_a_sum_under_its_own_names(self):
         act = RPReLU(3, 0.25)
         for parameter in act.parameters():
@@ -162,12 +165,14 @@ class TestRPReLU:
             f"0.{n}": p.tolist() for n, p in act.named_parameters()
         }
 
+    @pytest.mark.slow
     def test_in_half_precision_too_it_is_lowered_in_float32(self):
         lowered = lower(nn.Sequential(RPReLU(3, 0.25)).half(), (3, 4, 4))
         assert {str(node.type).split("[")[0] for node in lowered.program.nodes} == {"float32"}
 
 
 class TestBatchNorm:
+    @pytest.mark.slow
     @pytest.mark.parametrize("affine", [True, False], ids=["affine", "plain"])
     def test_is_one_product_and_one_sum_rounded_once(self, affine):
         norm = trained_norm(5, affine=affine)
@@ -182,6 +187,7 @@ class TestBatchNorm:
             assert stored.shape == (5, 1, 1)
             assert torch.allclose(stored.flatten().double(), exact.detach(), rtol=6e-8, atol=0)
 
+    @pytest.mark.slow
     def test_after_a_linear_layer_has_vectors(self):
         net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4))
         assert lower(net, (4, 1, 1)).program.constants["1.add"] == TensorType("float32", (4,))
@@ -193,6 +199,7 @@ class TestBatchNorm:
             "batch_norm.add",
         }
 
+    @pytest.mark.slow
     def test_training_mode_of_the_source_does_not_matter_and_stays(self):
         net = nn.Sequential(trained_norm(2)).train()
         before = net[0].running_mean.clone()
@@ -275,6 +282,7 @@ class TestInstanceNorm:
         found = F.group_norm(x, 4, *([net[0].weight, net[0].bias] if affine else []))
         assert torch.allclose(found, net(x), atol=1e-5)
 
+    @pytest.mark.slow
     def test_with_running_statistics_is_a_batch_norm(self):
         norm = nn.InstanceNorm2d(4, track_running_stats=True).train()
         norm(torch.randn(2, 4, 5, 5))
@@ -299,6 +307,7 @@ class TestWhatIsLeftOut:
         assert ops(lowered) == ["sym_size", "reshape", "linear"]
         assert set(lowered.tensors) == {"fc.weight", "fc.bias"}
 
+    @pytest.mark.slow
     def test_literal_tensors_and_unsaved_buffers_are_kept(self):
         class Net(nn.Module):
             def __init__(self):
@@ -326,6 +335,7 @@ class TestShapes:
         assert "float32[2*N,12]" in shapes
         assert shapes[-1] == "float32[N,24]"
 
+    @pytest.mark.slow
     def test_same_padding_of_an_odd_input_is_uneven(self):
         class Conv2dSame(nn.Conv2d):
             pass
@@ -362,12 +372,14 @@ class TestRefusals:
         with pytest.raises(LowerError, match=r"`0\.running_var`"):
             lower(net, (3, 4, 4))
 
+    @pytest.mark.slow
     def test_negative_variance_gives_no_finite_constant(self):
         net = nn.Sequential(trained_norm(3))
         net[0].running_var[1] = -1
         with pytest.raises(LowerError, match="batch norm `0`: its statistics give no finite"):
             lower(net, (3, 4, 4))
 
+    @pytest.mark.slow
     def test_an_unknown_operator_is_named_with_its_layer(self):
         class Odd(nn.Module):
             def forward(self, x):
@@ -424,6 +436,7 @@ class TestRefusals:
         with pytest.raises(LowerError, match=message):
             lower(nn.Sequential(Noisy()), (3, 4, 4))
 
+    @pytest.mark.slow
     def test_dropout_that_never_drops_is_nothing(self):
         class Never(nn.Module):
             def forward(self, x):

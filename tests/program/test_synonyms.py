@@ -41,6 +41,7 @@ def test_a_threshold_is_a_comparison_and_a_choice(act: nn.Module) -> None:
     assert torch.equal(chosen.view(torch.int32), act(x.clone()).view(torch.int32))
 
 
+@pytest.mark.slow
 def test_random_slopes_stay_refused() -> None:
     class Always(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

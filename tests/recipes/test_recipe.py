@@ -180,6 +180,7 @@ def test_declaring_the_knobs_loads_no_pydantic() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_recipes_load_no_torch() -> None:
     code = (
         "import sys, irbin.recipes.request as request; request.load_recipe('quick'); "

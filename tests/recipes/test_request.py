@@ -153,6 +153,7 @@ class TestARecipeIsParsedOnceACommand:
         assert parsed == [mine]
 
 
+@pytest.mark.slow
 def test_asking_loads_no_torch() -> None:
     code = (
         "import sys; from irbin.recipes.request import asked; asked('net', recipe='quick'); "

@@ -138,6 +138,7 @@ def test_json_has_no_nan(record):
 
 
 class TestPicture:
+    @pytest.mark.slow
     @pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".SVG", b"<?xml")])
     def test_it_is_what_its_name_says_and_the_same_again(self, record, suffix, magic):
         content = picture.picture(record, suffix)

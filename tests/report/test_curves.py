@@ -133,6 +133,7 @@ class TestLayerMap:
         assert "run: flip ratio" in shown
         assert [word for word in shown if word in ("stem.b", "layer.a")] == ["stem.b", "layer.a"]
 
+    @pytest.mark.slow
     def test_a_later_row_holds_and_a_gap_is_no_error(self) -> None:
         rows = [layer(0, "a", 0.5), layer(2, "a", 0.5), layer(0, "a", 0.1), layer(2, "b", NAN)]
         assert layer_map("run", rows, "flip_ratio", ".png") == layer_map(

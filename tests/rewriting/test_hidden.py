@@ -75,6 +75,7 @@ def test_the_places_of_a_sequential_are_the_sources(network, way):
     assert torch.equal(module(x), network(x))
 
 
+@pytest.mark.slow
 def test_a_sequential_that_is_cut_and_grown_keeps_its_phase(network):
     keys = set(network.state_dict())
     x = torch.randn(2, *SIZE)
@@ -91,6 +92,7 @@ def test_a_sequential_that_is_cut_and_grown_keeps_its_phase(network):
     assert nn.Sequential(*module)(x).shape == (2, 5)
 
 
+@pytest.mark.slow
 def test_what_is_hidden_has_state_modes_and_devices(network):
     assert {"ede.t", "ede.k"} <= set(network.state_dict())
     assert network[3].phase is network.ede
@@ -103,6 +105,7 @@ def test_what_is_hidden_has_state_modes_and_devices(network):
     assert network.ede in seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["hardtanh", "prelu"])
 def test_added_activations_and_bypasses_are_no_children(activation):
     source = Functional()
@@ -151,6 +154,7 @@ def test_what_onnx_export_traces_has_operators_alone(network, monkeypatch):
     torch.testing.assert_close(traced(x), network(x))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::Warning")
 def test_a_converted_network_is_written_as_onnx(network, tmp_path):
     onnx = pytest.importorskip("onnx")

@@ -88,6 +88,7 @@ def test_a_rewritten_network_answers_the_same_afterwards(way, shortcut):
     assert again.c1.phase is again.ede
 
 
+@pytest.mark.slow
 def test_copies_train_apart():
     module = converted(Functional())
     again = pickle.loads(pickle.dumps(module)).train()
@@ -117,6 +118,7 @@ def test_spawned_workers_get_it():
         assert torch.allclose(torch.tensor(found), module(x), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_part_has_a_mode_of_its_own():
     module = converted(Whole()).train()
     x = torch.randn(8, *SIZE)
@@ -208,6 +210,7 @@ class Branches(Functional):
         return self.head(F.relu(self.n1(self.c1(x))).mean((2, 3)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kwargs", "words"),
     [

@@ -230,6 +230,7 @@ def test_shared_activations_are_replaced_everywhere_and_the_last_one_stays() -> 
     assert relus == ["layer4.0.act2"]  # only the classifier reads it
 
 
+@pytest.mark.slow
 def test_prelu_has_a_slope_per_channel_and_its_keys_are_new() -> None:
     source = timm.create_model("test_resnet")
     plan = planned(source, activation="prelu")
@@ -241,6 +242,7 @@ def test_prelu_has_a_slope_per_channel_and_its_keys_are_new() -> None:
     assert torch.equal(module.act1.weight, torch.full((32,), 0.25))
 
 
+@pytest.mark.slow
 def test_weights_only_keeps_the_relus_and_the_chosen_method() -> None:
     module = converted(
         timm.create_model("test_resnet"), bits="1w32a", binarizer="plain", estimator="ste"
@@ -277,6 +279,7 @@ def test_a_zero_initialized_norm_does_not_look_like_a_dead_layer() -> None:
     converted(source)
 
 
+@pytest.mark.slow
 def test_converting_twice_is_an_error() -> None:
     source = timm.create_model("test_resnet")
     network = rewrite(Network(source, SOURCE), planned(source))

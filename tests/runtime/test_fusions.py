@@ -658,6 +658,7 @@ def test_every_output_is_whole_where_a_batch_could_run_in_parts(name, small_part
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(found, wanted, strict=True))
 
 
+@pytest.mark.slow
 def test_the_networks_hold_every_kind_of_record():
     items = [
         item

@@ -150,6 +150,7 @@ class TestKernels:
         assert [s.kind for s in kernel.steps] == ["multiply"]
         assert np.array_equal(kernel.steps[0].values, layer.frozen()[1])
 
+    @pytest.mark.slow
     def test_a_pooling_of_a_convolution(self):
         net = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.MaxPool2d((2, 3), (1, 2), (1, 0)))
         net.append(nn.ReLU())
@@ -191,6 +192,7 @@ class TestKernels:
         without = [kernel for _, kernel in records(net, (8, 8, 8), ("transform", "pack"))]
         assert [kernel.thresholds for kernel in without] == [None, None]
 
+    @pytest.mark.slow
     def test_signs_that_do_not_follow_the_sum_are_computed(self):
         """A negative slope: the threshold that the record allows is not there."""
         net = nn.Sequential(binary(nn.Linear(8, 8)), nn.LeakyReLU(-0.5), binary(nn.Linear(8, 8)))
@@ -210,6 +212,7 @@ class TestKernels:
         assert np.array_equal(kernel.steps[-1].values, -net[2].threshold.detach())
         assert kernel.thresholds is not None
 
+    @pytest.mark.slow
     def test_learned_thresholds_beside_floats_stand_behind_a_write(self):
         class Net(nn.Module):
             def __init__(self):

@@ -484,6 +484,7 @@ class TestCallers:
             x = change(torch.randn(3, 3, 8, 8))
             assert torch.equal(model(x), model(x.float().contiguous()))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("is_made_there", [True, False])
     @pytest.mark.parametrize(
         "mode",
@@ -536,6 +537,7 @@ class TestWatch:
         assert max(parts) <= 9
         assert torch.equal(y, model(x))
 
+    @pytest.mark.slow
     def test_a_batch_that_gives_no_result_an_image_is_one_part(self, monkeypatch):
         class Mixed(nn.Module):
             def __init__(self):
@@ -561,6 +563,7 @@ def item_name(item) -> str:
 
 
 class TestConstants:
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["linear", "conv"])
     def test_a_binary_layer_of_a_constant_is_computed_once(self, kind):
         class Table(nn.Module):

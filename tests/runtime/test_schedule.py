@@ -111,6 +111,7 @@ class TestMemory:
         assert same(runs(schedule, 0))
         assert schedule.n_bytes <= 11 * 64
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("reach", ["pool", "point"])
     def test_what_a_window_reads_is_not_written_over(self, reach):
         class Net(nn.Module):
@@ -251,6 +252,7 @@ class TestWatch:
         assert [item for item, _, _ in told] == [*work.items] * 2
         assert all(0 < seconds < 10 for _, _, seconds in told)
 
+    @pytest.mark.slow
     def test_sees_what_is_needed_and_nothing_of_torchs_that_is_not(self):
         class Net(nn.Module):
             def forward(self, x):
@@ -293,6 +295,7 @@ class TestErrors:
             assert message.startswith(f"node `y` ({op}) fails: ")
             assert "\n" not in message
 
+    @pytest.mark.slow
     def test_a_size_that_is_no_expression_of_n_is_refused_when_the_schedule_is_made(self):
         work = work_of(Chain(1, is_residual=False))
         (bits, record, mean) = work.items
@@ -358,6 +361,7 @@ class Reads(nn.Module):
         return y + x[:, :4].mean((2, 3)) if self.reader != "a kernel" else y
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", ["torch", "a kernel", "both"])
 def test_images_may_lie_in_memory_as_they_like(reader):
     work = work_of(Reads(reader), (16, 37, 31))

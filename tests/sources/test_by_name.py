@@ -114,6 +114,7 @@ def test_options_that_agree_with_a_folder(folder: Path) -> None:
     assert open_network(str(folder), options).source.num_classes == 3
 
 
+@pytest.mark.slow
 def test_reopen_finds_the_weights_again(folder: Path, tmp_path: Path) -> None:
     network = open_network(str(folder), SourceOptions())
     assert same_weights(reopen(network.source).module, network.module)
@@ -168,6 +169,7 @@ def test_a_folder_that_does_not_say_its_architecture(tmp_path: Path, config: str
     assert torch.equal(network.module.fc.weight, state["fc.weight"])
 
 
+@pytest.mark.slow
 def test_extra_tensors_are_left_on_request_and_listed(tmp_path: Path) -> None:
     state = timm.create_model("test_resnet", num_classes=3).state_dict()
     more = {**state, "proj.weight": torch.ones(2), "queue": torch.ones(3)}
@@ -188,6 +190,7 @@ def test_extra_tensors_are_left_on_request_and_listed(tmp_path: Path) -> None:
         open_network(str(tmp_path / "w.pth"), SourceOptions(model="test_resnet", ignore_extra=True))
 
 
+@pytest.mark.slow
 def test_averaged_weights_beside_the_others_by_name(tmp_path: Path) -> None:
     state = timm.create_model("test_resnet", num_classes=3).state_dict()
     averaged = {n: t + 1 if t.is_floating_point() else t for n, t in state.items()}

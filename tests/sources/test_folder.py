@@ -41,6 +41,7 @@ def same_weights(a: nn.Module, b: nn.Module) -> bool:
     return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spec",
     [
@@ -60,6 +61,7 @@ def test_save_then_load_is_identity(tmp_path: Path, spec: str) -> None:
     assert loaded.source == replace(network.source, spec=str(tmp_path / "out"))
 
 
+@pytest.mark.slow
 def test_timm_itself_reads_a_float_folder(tmp_path: Path) -> None:
     network = load_source("resnet10t", SourceOptions(pretrained=False, num_classes=3, in_chans=1))
     source = replace(network.source, class_names=("a", "b", "c"))

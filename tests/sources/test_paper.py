@@ -76,6 +76,7 @@ def test_only_resnet18_has_no_activation_at_the_stem() -> None:
     assert isinstance(build_paper("resnet20").act, nn.ReLU)
 
 
+@pytest.mark.slow
 def test_resnets_have_batch_norm_before_the_classifier() -> None:
     for name, width in (("resnet20", 64), ("resnet18", 512), ("resnet34-imagenet", 512)):
         network = build_paper(name)

@@ -45,6 +45,7 @@ def shapes(module: nn.Module) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in module.state_dict().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", [TINY, f"timm:{TINY}", f"{TINY}.c3_in1k"])
 def test_timm_names(spec: str) -> None:
     network = load_source(spec, RANDOM)
@@ -56,6 +57,7 @@ def test_timm_names(spec: str) -> None:
     assert load_source("resnet18", RANDOM).source.preprocessing.crop_pct == 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spec",
     [TINY, "torchvision:squeezenet1_1", "paper:resnet20", "module:timm.models.resnet:resnet10t"],
@@ -84,6 +86,7 @@ def test_in_chans_alone_keeps_the_size_and_averages_statistics() -> None:
     assert seen.mean == (0.449,)
 
 
+@pytest.mark.slow
 def test_deprecated_timm_name_means_its_successor() -> None:
     source = load_source("tv_resnet34", RANDOM).source
     assert source.architecture == "timm:resnet34"
@@ -205,6 +208,7 @@ def test_code_that_ends_the_program_is_told_so(
         load_source("module:ending_net:make", SourceOptions())
 
 
+@pytest.mark.slow
 def test_hub_weights_out_of_reach_name_repository_cache_and_way_out(offline: Path) -> None:
     with pytest.raises(SourceError) as caught:
         load_source("resnet18.a1_in1k", SourceOptions())
@@ -274,6 +278,7 @@ def test_torchvision_weights_from_the_cache(offline: Path) -> None:
     assert same_weights(reload(network.source).module, model)
 
 
+@pytest.mark.slow
 def test_torchvision_weights_with_other_classes_get_a_new_head(offline: Path) -> None:
     model = torchvision_cache(offline, "mnasnet0_5")
     network = load_source("torchvision:mnasnet0_5", SourceOptions(num_classes=4))
@@ -367,6 +372,7 @@ def test_local_folder_of_timm(timm_folder: tuple[Path, nn.Module]) -> None:
     assert same_weights(reload(network.source).module, model)
 
 
+@pytest.mark.slow
 def test_local_folder_with_other_classes_and_channels(timm_folder: tuple[Path, nn.Module]) -> None:
     folder, model = timm_folder
     options = SourceOptions(num_classes=5, in_chans=1)
@@ -378,6 +384,7 @@ def test_local_folder_with_other_classes_and_channels(timm_folder: tuple[Path, n
     assert network.source.class_names is None
 
 
+@pytest.mark.slow
 def test_local_folder_never_unpickles(
     timm_folder: tuple[Path, nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -449,6 +456,7 @@ def test_timm_training_checkpoint_needs_no_model(tmp_path: Path) -> None:
     assert same_weights(reload(network.source).module, one)
 
 
+@pytest.mark.slow
 def test_safetensors_with_model(tmp_path: Path) -> None:
     model = timm.create_model(TINY, num_classes=3)
     save_file(model.state_dict(), tmp_path / "a.safetensors")
@@ -471,6 +479,7 @@ def test_checkpoint_of_another_model(tmp_path: Path) -> None:
         load_source(str(tmp_path / "a.pth"), SourceOptions(model=TINY))
 
 
+@pytest.mark.slow
 def test_checkpoint_of_another_class_count(tmp_path: Path) -> None:
     model = timm.create_model(TINY, num_classes=3)
     save_file(model.state_dict(), tmp_path / "a.safetensors")

@@ -385,6 +385,7 @@ def test_planning_draws_no_random_numbers_of_the_callers() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_running_statistics_that_fit_nothing_hide_no_image() -> None:
     """Those of an untrained network: behind twenty batch norms hardly anything of it is left."""
     torch.manual_seed(0)

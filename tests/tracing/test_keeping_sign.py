@@ -98,12 +98,14 @@ def test_weights_alone_need_no_sign_and_norms_make_their_own() -> None:
     assert not isinstance(converted(Net(nn.GELU(), nn.BatchNorm2d(8))).module.act, SignKept)
 
 
+@pytest.mark.slow
 def test_the_state_keeps_its_names() -> None:
     net = Net(nn.SiLU())
     names = set(net.state_dict())
     assert set(converted(net).module.state_dict()) == names | {"ede.t", "ede.k"}
 
 
+@pytest.mark.slow
 def test_functions_are_named_and_kept_where_the_forward_is_rewritten() -> None:
     class Two(Net):
         def __init__(self) -> None:
@@ -196,6 +198,7 @@ class More(Calls):
         return (y, y) if self.training else y
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "why"),
     [

@@ -39,6 +39,7 @@ def test_fusing_a_float_network_changes_no_answer_and_leaves_it_alone(repvgg) ->
     assert all(torch.equal(v, before[k]) for k, v in repvgg.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_network_that_answers_differently_is_refused(repvgg) -> None:
     fused = reparameterize(repvgg, "repvgg_a0")
     with torch.no_grad():
@@ -77,6 +78,7 @@ def test_a_converted_network_refuses_to_be_fused_and_keeps_its_layers() -> None:
     assert len(binary_layers(copy.deepcopy(converted))) == n_binary > 0
 
 
+@pytest.mark.slow
 def test_modules_without_binary_layers_may_still_be_fused(repvgg) -> None:
     network = copy.deepcopy(repvgg)
     refuse_fusing(network)

@@ -173,6 +173,7 @@ def test_every_kind_of_knob_changes_the_result(
     assert not math.isnan(plain.epochs[0].train_top1)
 
 
+@pytest.mark.slow
 def test_what_training_sets_in_the_phase_ends_with_it(
     make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -214,6 +215,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_what_was_saved(
     assert len(record.epochs) == 3
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_after_the_step_and_saves(
     make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -333,6 +335,7 @@ def test_what_a_step_frees_is_kept_for_the_next(
     assert libc.n_trims == 1  # the evaluation within hands nothing back
 
 
+@pytest.mark.slow
 def test_an_epoch_computes_nothing_in_float64(
     make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path, no_float64
 ) -> None:

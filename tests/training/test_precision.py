@@ -246,6 +246,7 @@ def test_a_teacher_that_cannot_be_compiled_answers_without(
         compiled_teacher(teacher, settled, (4, *SHAPE), CPU, required=True)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_a_teacher_that_cannot_be_compiled(
     auto: Recipe,
     make_network: MakeNetwork,
@@ -312,6 +313,7 @@ def test_where_one_process_cannot_compile_none_does(
     assert run.forward is network.module
 
 
+@pytest.mark.slow
 def test_a_run_trains_while_cudnn_tries_and_evaluates_as_well(
     recipe: Recipe,
     make_network: MakeNetwork,

@@ -279,6 +279,7 @@ def test_resuming_a_finished_run_changes_nothing(
     assert float(again.module.ede.t) == pytest.approx(10)
 
 
+@pytest.mark.slow
 def test_another_run_is_not_resumed(
     make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
 ) -> None:

@@ -310,6 +310,7 @@ def test_every_flag_that_is_named_exists() -> None:
 numbers = st.floats(allow_nan=True, allow_infinity=True)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.dictionaries(st.sampled_from(FIGURES), numbers), max_size=5),
     st.lists(st.dictionaries(st.sampled_from(ROW_FIGURES), numbers), max_size=3),

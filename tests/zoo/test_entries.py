@@ -156,6 +156,7 @@ def test_commands_can_be_typed_today_and_give_the_knobs(name: str, run: ZooRun) 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PACKED)
 def test_a_packed_entry_runs_as_the_reference_does(name: str) -> None:
     model = irbin.load(f"zoo:{name}")

@@ -227,6 +227,7 @@ def test_only_runs_are_taken(runs: Path, zoo: Path, data: DataOptions, what: str
         add(runs / what, "small", data)
 
 
+@pytest.mark.slow
 def test_a_teacher_that_is_gone(runs: Path, zoo: Path, data: DataOptions) -> None:
     shutil.rmtree(runs / "float")
     with pytest.raises(SourceError, match=r"^the float network of `.*way` is gone: `.*float/best"):
