@@ -23,6 +23,7 @@ from irbin.report.evaluation import (
     feeding_lines,
     flips_table,
     kernel_lines,
+    speed_line,
 )
 from irbin.report.jsonout import evaluation_json
 
@@ -163,7 +164,8 @@ def _print(evaluations: Sequence[Evaluation], agreements: Pairs, json_to: str | 
                 screen.print(table)
         screen.print()
     screen.print(accuracy_table(evaluations, screen.width))
-    for line in (*feeding_lines(evaluations), *kernel_lines(evaluations)):
+    notes = (speed_line(evaluations), *feeding_lines(evaluations), *kernel_lines(evaluations))
+    for line in notes:
         say(screen, line)
 
 

@@ -20,6 +20,7 @@ from irbin.data.sending import moved
 from irbin.data.workers import told_between_batches
 from irbin.errors import DataError
 from irbin.evaluation.modes import autocast, evaluating, exact_float32
+from irbin.evaluation.speed import Speed
 from irbin.processes import ALONE, Group
 from irbin.records.options import Preprocessing
 from irbin.records.results import Evaluation
@@ -100,6 +101,7 @@ def evaluate(
     n_images = int(getattr(loader, "n_images", 0))
     n_done = 0
     tally: _Tally | None = None
+    speed = Speed(place)
     start = time.perf_counter()
     exact = exact_float32() if amp_dtype in (None, "off") else contextlib.nullcontext()
     casting = autocast(place, amp_dtype)
@@ -108,7 +110,9 @@ def evaluate(
             images, labels = moved(images, place), moved(labels, place)
             if channels_last:
                 images = images.to(memory_format=torch.channels_last)
-            logits = model(images).float()
+            with speed.call(len(labels)):
+                logits = model(images)
+            logits = logits.float()
             tally = tally or _start(logits, labels)
             tally.add(logits, labels)
             n_done += len(labels)
@@ -128,7 +132,8 @@ def evaluate(
         per_class={
             label: 100 * hits / n for label, n, hits in zip(names, seen, right, strict=False) if n
         },
-        images_per_second=n_images / max(time.perf_counter() - start, 1e-9),
+        images_per_second=speed.images_per_second * group.size,
+        images_per_second_decoded=n_images / max(time.perf_counter() - start, 1e-9),
         param_count=subject.param_count,
         size_bytes=subject.size_bytes,
         preprocessing=subject.preprocessing,
@@ -162,6 +167,7 @@ def timm_result(evaluation: Evaluation) -> dict[str, Any]:
         "loss": evaluation.loss,
         "per_class": evaluation.per_class,
         "images_per_second": round(evaluation.images_per_second, 2),
+        "images_per_second_decoded": round(evaluation.images_per_second_decoded, 2),
         "size_bytes": evaluation.size_bytes,
     }
 

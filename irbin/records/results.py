@@ -26,7 +26,7 @@ class Evaluation:
     per_class: dict[str, float]
     """Top-1 in per cent by class name; classes without images are left out."""
     images_per_second: float
-    """Throughput of the whole pass, decoding included."""
+    """Of the network alone, after its first batch; on all processes together."""
     param_count: int
     """Parameters of the float network (latent weights counted once)."""
     size_bytes: int
@@ -37,6 +37,8 @@ class Evaluation:
     """See `SourceRecord.stated_by`."""
     kernels: str | None = None
     """Which implementation ran a packed network, and why where that is the slow one."""
+    images_per_second_decoded: float = 0.0
+    """Of the whole pass: decoding, and waiting for images, included."""
 
 
 @dataclass(frozen=True)

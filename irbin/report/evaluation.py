@@ -74,6 +74,12 @@ def kernel_lines(evaluations: Sequence[Evaluation]) -> list[str]:
     return [f"packed networks ran on {kernels}" for kernels in ran]
 
 
+def speed_line(evaluations: Sequence[Evaluation]) -> str:
+    """What `images/s` counts, and how many it was with decoding."""
+    decoded = ", ".join(count(e.images_per_second_decoded) for e in evaluations)
+    return f"images/s: of the network alone; with decoding and waiting for images {decoded}"
+
+
 def class_table(evaluations: Sequence[Evaluation], width: int) -> Table | None:
     """Top-1 in per cent by class, one column a network; None where no class is known.
 

@@ -85,6 +85,7 @@ def evaluation() -> Callable[..., Evaluation]:
             "loss": 0.3456,
             "per_class": {"cat": 90.0, "dog": 95.5},
             "images_per_second": 1234.5,
+            "images_per_second_decoded": 38.0,
             "param_count": 11_689_512,
             "size_bytes": 46_758_048,
             "preprocessing": Preprocessing(),

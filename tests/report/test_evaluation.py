@@ -18,6 +18,7 @@ from irbin.report.evaluation import (
     feeding_lines,
     flips_table,
     kernel_lines,
+    speed_line,
 )
 from irbin.report.images import feeding_line
 
@@ -41,6 +42,12 @@ def test_ratio_is_to_the_float_network_or_to_the_own_parameters(evaluation, rend
     assert "10.0×" in render(accuracy_table([packed], 80), 80)
     twice = evaluation(size_bytes=2 * 46_758_040)
     assert "20.0×" in render(accuracy_table([twice, packed], 80), 80)
+
+
+def test_images_a_second_are_the_networks_and_the_line_has_the_whole(evaluation, render) -> None:
+    rows = [evaluation(), evaluation(images_per_second_decoded=34.0)]
+    assert "1.23 k" in render(accuracy_table(rows, 100), 100)
+    assert speed_line(rows).endswith("with decoding and waiting for images 38, 34")
 
 
 def test_differing_image_counts_get_a_column(evaluation, render) -> None:
