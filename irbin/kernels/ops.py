@@ -51,9 +51,8 @@ def bitpack(x: Floats, channel_axis: int, groups: int = 1, n_threads: int = 1) -
     bits = np.empty((*outer, packed_bytes(n_channels)), np.uint8)
     if channel_axis == 1 and x.flags.c_contiguous and x.ndim > 2:
         n_pixels = x[0, 0].size if len(x) else 0
-        native.module().pack_planes(
-            address(x), len(x), n_channels, n_pixels, address(bits), n_threads
-        )
+        planes = native.module().planes(n_channels, n_pixels)
+        planes.run(address(x), len(x), [], 0, address(bits), n_threads, False)
         return bits
     rows = np.ascontiguousarray(np.moveaxis(x, channel_axis, -1)).reshape(-1, n_channels)
     RowsKernel(n_channels)(rows, (), None, bits.reshape(-1, bits.shape[-1]), n_threads)

@@ -278,33 +278,29 @@ void Conv::no_padding() {
   correction_of_.assign(static_cast<size_t>(width), nullptr);
 }
 
-Conv::Call Conv::start(const Implementation& implementation, const uint8_t* x,
-                       const float* const* residuals, float* y, uint8_t* y_bits,
-                       bool planes) const {
+Conv::Call Conv::start(const Implementation& implementation, const Arguments& a) const {
   const Axis &rows = geometry_.y, &columns = geometry_.x;
-  Call call{
-      implementation,     x, residuals, y,     y_bits, rows.size, columns.size, rows.out_size(),
-      columns.out_size(), 0, 0,         false, planes};
-  const bool aligned = reinterpret_cast<uintptr_t>(x) % kWordBytes == 0;
-  call.in_place = reading_ == Reading::in_place && aligned && !planes;
+  Call call{implementation,  a.from<uint8_t>(),  a.others, a.y, a.y_bits, rows.size, columns.size,
+            rows.out_size(), columns.out_size(), 0,        0,   false,    a.planes};
+  const bool aligned = reinterpret_cast<uintptr_t>(a.x) % kWordBytes == 0;
+  call.in_place = reading_ == Reading::in_place && aligned && !a.planes;
   return call;
 }
 
 void Conv::run_rows(const Implementation& implementation, const uint8_t* image, int64_t first,
                     int64_t last, float* y, bool planes) const {
-  Call call = start(implementation, image, nullptr, y, nullptr, planes);
+  Call call = start(implementation, {image, 1, nullptr, y, nullptr, 1, planes});
   call.strip_pixels = std::min(call.out_width, kStripPixels);
   call.strips_a_row = ceil_div(call.out_width, call.strip_pixels);
   call.y_origin = first * call.out_width;
   run_part(call, first * call.strips_a_row, last * call.strips_a_row, 0, n_blocks_);
 }
 
-void Conv::run(const Implementation& implementation, const uint8_t* x, int64_t n_images,
-               const float* const* residuals, float* y, uint8_t* y_bits, int n_threads,
-               bool planes) const {
+void Conv::run(const Implementation& implementation, const Arguments& a) const {
   const Axis &rows = geometry_.y, &columns = geometry_.x;
-  Call call = start(implementation, x, residuals, y, y_bits, planes);
-  if (is_pointwise() && !planes) {
+  Call call = start(implementation, a);
+  int64_t n_images = a.n;
+  if (is_pointwise() && !a.planes) {
     call.width = call.out_width = n_images * rows.size * columns.size;
     call.height = call.out_height = n_images = call.width > 0 ? 1 : 0;
   }
@@ -317,7 +313,7 @@ void Conv::run(const Implementation& implementation, const uint8_t* x, int64_t n
   const int64_t n_pairs = ceil_div(n_blocks_, kMaxBlocks);
   const int64_t macs =
       n_strips * call.strip_pixels * geometry_.out_channels * patch_words_ * kWordBits;
-  const int64_t n_parts = useful_threads(macs, n_threads);
+  const int64_t n_parts = useful_threads(macs, a.n_threads);
   const auto evenness = [&](int64_t n) {
     return static_cast<double>(n) / static_cast<double>(ceil_div(n, n_parts) * n_parts);
   };

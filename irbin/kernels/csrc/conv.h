@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "contract.h"
+#include "operator.h"
 #include "steps.h"
 
 namespace irbin {
@@ -42,25 +43,24 @@ struct Geometry {
   }
 };
 
-// Immutable once made: any number of threads may run one.
-class Conv {
+class Conv final : public Operator {
  public:
   // weights: (out_channels, kernel_y, kernel_x, group_bytes), bits as in a packed file, or floats.
   // lower, flips: both null, or as in `Thresholds`, (out_channels,) and (⌈out_channels / 8⌉,).
   Conv(const Geometry&, const uint8_t* weights, Transform, const int32_t* lower,
        const uint8_t* flips);
 
-  // x: (n_images, height, width, pixel_bytes). y: (n_images, out_height, out_width, out_channels) or null; y_bits likewise with ⌈out_channels / 8⌉ bytes. Residuals have y's shape. With
-  // `planes`, x is (n_images, in_channels, height, width) floats.
-  void run(const Implementation&, const uint8_t* x, int64_t n_images, const float* const* residuals,
-           float* y, uint8_t* y_bits, int n_threads, bool planes = false) const;
+  // x: (n, height, width, pixel_bytes). y: (n, out_height, out_width, out_channels), y_bits likewise
+  // with ⌈out_channels / 8⌉ bytes. Others are residuals, of y's shape. With `planes`, x is
+  // (n, in_channels, height, width) floats.
+  void run(const Implementation&, const Arguments&) const override;
+  int n_others() const override { return transform_.n_residuals(); }
 
   // Rows [first, last) of one image's output, on this thread, to y, which starts with row `first`.
   void run_rows(const Implementation&, const uint8_t* image, int64_t first, int64_t last, float* y,
                 bool planes) const;
 
   const Geometry& geometry() const { return geometry_; }
-  const Transform& transform() const { return transform_; }
   bool has_thresholds() const { return !lower_.empty(); }
 
  private:
@@ -71,8 +71,7 @@ class Conv {
   struct Target;
 
   bool is_pointwise() const { return geometry_.y.is_pointwise() && geometry_.x.is_pointwise(); }
-  Call start(const Implementation&, const uint8_t* x, const float* const* residuals, float* y,
-             uint8_t* y_bits, bool planes) const;
+  Call start(const Implementation&, const Arguments&) const;
   void copy_row(const Call&, int64_t image, int64_t row, int64_t begin, int64_t end,
                 uint8_t* to) const;
   void interleave(const Call&, int64_t image, int64_t row, int64_t begin, int64_t end,

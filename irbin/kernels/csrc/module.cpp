@@ -19,6 +19,7 @@
 
 #include "conv.h"
 #include "implementations.h"
+#include "operator.h"
 #include "threads.h"
 #include "values.h"
 
@@ -170,69 +171,29 @@ std::unique_ptr<MaxPool> make_pool(const AxisTuple& y, const AxisTuple& x, int64
                                    make_transform(after, n_channels), producer);
 }
 
-// Steps on floats whose number of channels is known.
-struct Rows {
-  Transform steps;
-  int64_t n_channels;
-};
-
 std::unique_ptr<Rows> make_rows(int64_t n_channels, const std::vector<StepTuple>& steps) {
-  return std::make_unique<Rows>(Rows{make_transform(steps, n_channels), n_channels});
+  return std::make_unique<Rows>(n_channels, make_transform(steps, n_channels));
 }
 
-class Tensors {
- public:
-  explicit Tensors(const Addresses& addresses) : n_(addresses.size()) {
-    if (n_ > kMaxResiduals) throw std::invalid_argument("too many residuals");
-    for (size_t i = 0; i < n_; ++i) at_[i] = reinterpret_cast<const float*>(addresses[i]);
-  }
-  const float* const* need(int n) const {
-    if (static_cast<int>(n_) < n) throw std::invalid_argument("a residual is missing");
-    return at_;
-  }
-
- private:
-  const float* at_[kMaxResiduals] = {};
-  size_t n_;
-};
+std::unique_ptr<PackPlanes> make_planes(int64_t n_channels, int64_t n_pixels) {
+  for (const int64_t n : {n_channels, n_pixels})
+    need(n >= 0 && n <= kMaxSize, "expected channels and pixels");
+  return std::make_unique<PackPlanes>(n_channels, n_pixels);
+}
 
 template <class T>
 T* at(uintptr_t address) {
   return reinterpret_cast<T*>(address);
 }
 
-void run_conv(const Conv& conv, uintptr_t x, int64_t n_images, const Addresses& residuals,
-              uintptr_t y, uintptr_t y_bits, int n_threads, bool planes) {
-  const Tensors tensors(residuals);
-  const float* const* from = tensors.need(conv.transform().n_residuals());
+void run(const Operator& one, uintptr_t x, int64_t n, const Addresses& others, uintptr_t y,
+         uintptr_t y_bits, int n_threads, bool planes) {
+  need(static_cast<int64_t>(others.size()) >= one.n_others(), "a residual is missing");
+  std::vector<const float*> from;
+  for (const uintptr_t address : others) from.push_back(at<const float>(address));
   nb::gil_scoped_release release;
-  conv.run(use_active(), at<const uint8_t>(x), n_images, from, at<float>(y), at<uint8_t>(y_bits),
-           n_threads, planes);
-}
-
-void run_pool(const MaxPool& pool, uintptr_t x, int64_t n_images, const Addresses& residuals,
-              uintptr_t y, uintptr_t y_bits, int n_threads, bool planes) {
-  const Tensors tensors(residuals);
-  const float* const* from = tensors.need(pool.after().n_residuals());
-  nb::gil_scoped_release release;
-  pool.run(use_active(), at<const uint8_t>(x), n_images, from, at<float>(y), at<uint8_t>(y_bits),
-           n_threads, planes);
-}
-
-void run_rows(const Rows& rows, uintptr_t x, int64_t n_pixels, const Addresses& residuals,
-              uintptr_t y, uintptr_t y_bits, int n_threads, bool) {
-  const Tensors tensors(residuals);
-  const float* const* from = tensors.need(rows.steps.n_residuals());
-  nb::gil_scoped_release release;
-  transform(use_active(), rows.steps, at<const float>(x), n_pixels, rows.n_channels, from,
-            at<float>(y), at<uint8_t>(y_bits), n_threads);
-}
-
-void run_pack_planes(uintptr_t x, int64_t n_images, int64_t n_channels, int64_t n_pixels,
-                     uintptr_t bits, int n_threads) {
-  nb::gil_scoped_release release;
-  pack_planes(use_active(), at<const float>(x), n_images, n_channels, n_pixels, at<uint8_t>(bits),
-              n_threads);
+  one.run(use_active(), {at<const void>(x), n, from.data(), at<float>(y), at<uint8_t>(y_bits),
+                         n_threads, planes});
 }
 
 }  // namespace
@@ -247,14 +208,16 @@ NB_MODULE(_native, m) {
   m.def("thread_pool", thread_pool);
   m.def("has_bfloat16", [] { return bfloat_kernels() != nullptr; });
   m.def("compiler", [] { return std::string(kCompiler); });
-  m.def("pack_planes", run_pack_planes);
-  nb::class_<Conv>(m, "Conv").def("run", run_conv);
-  nb::class_<MaxPool>(m, "MaxPool").def("run", run_pool);
-  nb::class_<Rows>(m, "Rows").def("run", run_rows);
+  nb::class_<Operator>(m, "Operator").def("run", run);
+  nb::class_<Conv, Operator>(m, "Conv");
+  nb::class_<MaxPool, Operator>(m, "MaxPool");
+  nb::class_<Rows, Operator>(m, "Rows");
+  nb::class_<PackPlanes, Operator>(m, "PackPlanes");
   m.def("conv", make_conv, nb::arg("y"), nb::arg("x"), nb::arg("in_channels"),
         nb::arg("out_channels"), nb::arg("groups"), nb::arg("floats"), nb::arg("bfloats"),
         nb::arg("weights"), nb::arg("steps"), nb::arg("thresholds").none());
   m.def("max_pool", make_pool, nb::arg("y"), nb::arg("x"), nb::arg("n_channels"), nb::arg("before"),
         nb::arg("after"), nb::arg("producer").none(), nb::keep_alive<0, 6>());
   m.def("rows", make_rows);
+  m.def("planes", make_planes);
 }

@@ -14,42 +14,40 @@ constexpr int64_t kMacsAFloat = 64;
 
 }  // namespace
 
-void transform(const Implementation& how, const Transform& steps, const float* x, int64_t n_pixels,
-               int64_t n_channels, const float* const* residuals, float* y, uint8_t* y_bits,
-               int n_threads) {
-  const int64_t n_parts = useful_threads(n_pixels * n_channels * kMacsAFloat, n_threads);
-  const int64_t bits_stride = (n_channels + 7) / 8;
+void Rows::run(const Implementation& how, const Arguments& a) const {
+  const int64_t n_parts = useful_threads(a.n * n_channels_ * kMacsAFloat, a.n_threads);
+  const int64_t bits_stride = (n_channels_ + 7) / 8;
   parallel(static_cast<int>(n_parts), [&](int part) {
-    const int64_t first = n_pixels * part / n_parts, last = n_pixels * (part + 1) / n_parts;
-    const Residuals shifted(residuals, steps.n_residuals(), first, n_channels);
-    how.finish_floats(x + first * n_channels, n_channels, last - first, 0, n_channels,
-                      {steps.data(), steps.size(), shifted.data(), n_channels,
-                       y == nullptr ? nullptr : y + first * n_channels, n_channels,
-                       y_bits == nullptr ? nullptr : y_bits + first * bits_stride, bits_stride});
+    const int64_t first = a.n * part / n_parts, last = a.n * (part + 1) / n_parts;
+    const Residuals shifted(a.others, steps_.n_residuals(), first, n_channels_);
+    how.finish_floats(
+        a.from<float>() + first * n_channels_, n_channels_, last - first, 0, n_channels_,
+        {steps_.data(), steps_.size(), shifted.data(), n_channels_,
+         a.y == nullptr ? nullptr : a.y + first * n_channels_, n_channels_,
+         a.y_bits == nullptr ? nullptr : a.y_bits + first * bits_stride, bits_stride});
   });
 }
 
-void pack_planes(const Implementation& how, const float* x, int64_t n_images, int64_t n_channels,
-                 int64_t n_pixels, uint8_t* bits, int n_threads) {
-  const int64_t n_parts = useful_threads(n_images * n_pixels * n_channels * kMacsAFloat, n_threads);
-  const int64_t bits_stride = (n_channels + 7) / 8;
+void PackPlanes::run(const Implementation& how, const Arguments& a) const {
+  const int64_t n_parts = useful_threads(a.n * n_pixels_ * n_channels_ * kMacsAFloat, a.n_threads);
+  const int64_t bits_stride = (n_channels_ + 7) / 8;
   constexpr int64_t n_strip = 64;  // pixels of a plane read one after the other
-  const int64_t strips = (n_pixels + n_strip - 1) / n_strip, n = n_images * strips;
+  const int64_t strips = (n_pixels_ + n_strip - 1) / n_strip, n = a.n * strips;
   parallel(static_cast<int>(n_parts), [&](int part) {
     for (int64_t s = n * part / n_parts; s < n * (part + 1) / n_parts; ++s) {
       const int64_t image = s / strips, first = s % strips * n_strip;
-      how.pack_planes(x + image * n_channels * n_pixels + first, n_pixels,
-                      std::min(n_strip, n_pixels - first), n_channels,
-                      bits + (image * n_pixels + first) * bits_stride, bits_stride);
+      how.pack_planes(a.from<float>() + image * n_channels_ * n_pixels_ + first, n_pixels_,
+                      std::min(n_strip, n_pixels_ - first), n_channels_,
+                      a.y_bits + (image * n_pixels_ + first) * bits_stride, bits_stride);
     }
   });
 }
 
 // What is pooled, row by row: read, or computed in batches and kept while windows reach there.
-struct MaxPool::Rows {
+struct MaxPool::Pooled {
   static constexpr int64_t kBatch = 4;  // rows computed at once
 
-  Rows(const Implementation& implementation, const MaxPool& pool, bool from_planes)
+  Pooled(const Implementation& implementation, const MaxPool& pool, bool from_planes)
       : how(implementation),
         pool_(pool),
         planes(from_planes),
@@ -98,7 +96,8 @@ struct MaxPool::Rows {
   std::vector<int64_t> number;  // of the batch in each slot
 };
 
-void MaxPool::pool_row(const Implementation& how, Rows& rows, int64_t out_row, float* line) const {
+void MaxPool::pool_row(const Implementation& how, Pooled& rows, int64_t out_row,
+                       float* line) const {
   std::vector<const float*> inside;
   for (int64_t k = 0; k < y_.kernel; ++k) {
     const int64_t r = out_row * y_.stride + k * y_.dilation - y_.before;
@@ -120,11 +119,9 @@ void MaxPool::pool_row(const Implementation& how, Rows& rows, int64_t out_row, f
   }
 }
 
-void MaxPool::run(const Implementation& how, const uint8_t* x, int64_t n_images,
-                  const float* const* residuals, float* y, uint8_t* y_bits, int n_threads,
-                  bool planes) const {
+void MaxPool::run(const Implementation& how, const Arguments& a) const {
   const int64_t out_height = y_.out_size(), out_width = x_.out_size();
-  const int64_t n_rows = n_images * out_height, bits_stride = (n_channels_ + 7) / 8;
+  const int64_t n_rows = a.n * out_height, bits_stride = (n_channels_ + 7) / 8;
   const int64_t image_floats = y_.size * x_.size * n_channels_;
   int64_t image_bytes = image_floats * 4, work = image_floats * kMacsAFloat;
   if (producer_ != nullptr) {
@@ -133,23 +130,24 @@ void MaxPool::run(const Implementation& how, const uint8_t* x, int64_t n_images,
     work += made_by.n_macs() * (made_by.has_signs() ? 1 : kWordBits);
   }
   const int64_t n_parts =
-      std::min<int64_t>(useful_threads(n_images * work, n_threads), std::max<int64_t>(n_rows, 1));
+      std::min<int64_t>(useful_threads(a.n * work, a.n_threads), std::max<int64_t>(n_rows, 1));
   parallel(static_cast<int>(n_parts), [&](int part) {
-    Rows rows(how, *this, planes);
+    Pooled rows(how, *this, a.planes);
     std::vector<float> line(static_cast<size_t>(out_width * n_channels_));
     int64_t image = -1;
     for (int64_t r = n_rows * part / n_parts; r < n_rows * (part + 1) / n_parts; ++r) {
       if (r / out_height != image) {
         image = r / out_height;
-        rows.start(x + image * image_bytes);
+        rows.start(a.from<uint8_t>() + image * image_bytes);
       }
       pool_row(how, rows, r % out_height, line.data());
       const int64_t pixel = r * out_width;
-      const Residuals shifted(residuals, after_.n_residuals(), pixel, n_channels_);
-      how.finish_floats(line.data(), n_channels_, out_width, 0, n_channels_,
-                        {after_.data(), after_.size(), shifted.data(), n_channels_,
-                         y == nullptr ? nullptr : y + pixel * n_channels_, n_channels_,
-                         y_bits == nullptr ? nullptr : y_bits + pixel * bits_stride, bits_stride});
+      const Residuals shifted(a.others, after_.n_residuals(), pixel, n_channels_);
+      how.finish_floats(
+          line.data(), n_channels_, out_width, 0, n_channels_,
+          {after_.data(), after_.size(), shifted.data(), n_channels_,
+           a.y == nullptr ? nullptr : a.y + pixel * n_channels_, n_channels_,
+           a.y_bits == nullptr ? nullptr : a.y_bits + pixel * bits_stride, bits_stride});
     }
   });
 }

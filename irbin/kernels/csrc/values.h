@@ -5,24 +5,39 @@
 
 #include "contract.h"
 #include "conv.h"
+#include "operator.h"
 #include "steps.h"
 
 namespace irbin {
 
-// x, residuals, y: (n_pixels, n_channels); y_bits: (n_pixels, ⌈n_channels / 8⌉). y or y_bits may be
-// null.
-void transform(const Implementation&, const Transform&, const float* x, int64_t n_pixels,
-               int64_t n_channels, const float* const* residuals, float* y, uint8_t* y_bits,
-               int n_threads);
+// Steps alone. x, residuals, y: (n, n_channels); y_bits: (n, ⌈n_channels / 8⌉).
+class Rows final : public Operator {
+ public:
+  Rows(int64_t n_channels, Transform steps) : n_channels_(n_channels), steps_(std::move(steps)) {}
 
-// x: (n_images, n_channels, n_pixels) to bits (n_images, n_pixels, ⌈n_channels / 8⌉).
-void pack_planes(const Implementation&, const float* x, int64_t n_images, int64_t n_channels,
-                 int64_t n_pixels, uint8_t* bits, int n_threads);
+  void run(const Implementation&, const Arguments&) const override;
+  int n_others() const override { return steps_.n_residuals(); }
+
+ private:
+  int64_t n_channels_;
+  Transform steps_;
+};
+
+// Signs of planes. x: (n, n_channels, n_pixels); y_bits: (n, n_pixels, ⌈n_channels / 8⌉).
+class PackPlanes final : public Operator {
+ public:
+  PackPlanes(int64_t n_channels, int64_t n_pixels) : n_channels_(n_channels), n_pixels_(n_pixels) {}
+
+  void run(const Implementation&, const Arguments&) const override;
+
+ private:
+  int64_t n_channels_, n_pixels_;
+};
 
 // The largest value of each window, `before` applied to what is pooled, `after` to the result. With a
 // `producer`, what is pooled is computed by that convolution a few rows at a time, and never leaves the
-// cache. Immutable once made.
-class MaxPool {
+// cache.
+class MaxPool final : public Operator {
  public:
   // The producer must outlive this, add no residual, and there is none or no `before`.
   MaxPool(const Axis& y, const Axis& x, int64_t n_channels, Transform before, Transform after,
@@ -34,18 +49,13 @@ class MaxPool {
         after_(std::move(after)),
         producer_(producer) {}
 
-  // x: (n_images, height, width, n_channels), or what the producer reads; the rest as in Conv::run.
-  void run(const Implementation&, const uint8_t* x, int64_t n_images, const float* const* residuals,
-           float* y, uint8_t* y_bits, int n_threads, bool planes = false) const;
-
-  const Axis& y() const { return y_; }
-  const Axis& x() const { return x_; }
-  int64_t n_channels() const { return n_channels_; }
-  const Transform& after() const { return after_; }
+  // x: (n, height, width, n_channels), or what the producer reads; the rest as in Conv::run.
+  void run(const Implementation&, const Arguments&) const override;
+  int n_others() const override { return after_.n_residuals(); }
 
  private:
-  struct Rows;
-  void pool_row(const Implementation&, Rows&, int64_t out_row, float* line) const;
+  struct Pooled;
+  void pool_row(const Implementation&, Pooled&, int64_t out_row, float* line) const;
 
   Axis y_, x_;
   int64_t n_channels_;

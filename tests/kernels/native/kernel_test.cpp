@@ -27,6 +27,8 @@ using irbin::Conv;
 using irbin::Geometry;
 using irbin::Implementation;
 using irbin::MaxPool;
+using irbin::PackPlanes;
+using irbin::Rows;
 using irbin::Transform;
 using naive::Bytes;
 using naive::Floats;
@@ -49,8 +51,8 @@ void check_steps(Check& check, Random& random, const Problem& problem, const uin
           expect(steps, dots, g.out_channels, residuals, has_clamp(steps)),
           check.draw_wanted(can_pack),
           [&](const Implementation& how, float* to, uint8_t* to_bits) {
-            conv.run(how, x, problem.n_images, addresses(residuals).data(), to, to_bits,
-                     problem.n_threads, problem.planes);
+            conv.run(how, {x, problem.n_images, addresses(residuals).data(), to, to_bits,
+                           problem.n_threads, problem.planes});
           });
   }
 }
@@ -76,7 +78,7 @@ void check_thresholds(Check& check, Random& random, const Problem& problem, cons
   check(describe(g, problem.n_images, problem.shift, problem.n_threads) + " thresholds",
         {{}, naive::pack(signs, g.out_channels), false}, {false, true},
         [&](const Implementation& how, float* to, uint8_t* to_bits) {
-          conv.run(how, x, problem.n_images, nullptr, to, to_bits, problem.n_threads);
+          conv.run(how, {x, problem.n_images, nullptr, to, to_bits, problem.n_threads});
         });
 }
 
@@ -131,14 +133,14 @@ void check_rows(Check& check, Random& random, int64_t n_pixels, int64_t n_channe
   const Floats x = random.numbers(n_pixels * n_channels);
   for (int recipe = 0; recipe < n_recipes; ++recipe) {
     const Steps steps = draw_steps(random, recipe, n_channels);
-    const Transform transform = build(steps, n_channels);
+    Transform transform = build(steps, n_channels);
     const std::vector<Floats> residuals = draw_residuals(random, transform, x.size());
+    const Rows rows(n_channels, std::move(transform));
     check("rows " + std::to_string(n_pixels) + " x " + std::to_string(n_channels) + " recipe " +
               std::to_string(recipe),
           expect(steps, x, n_channels, residuals, has_clamp(steps)), check.draw_wanted(true),
           [&](const Implementation& how, float* to, uint8_t* to_bits) {
-            irbin::transform(how, transform, x.data(), n_pixels, n_channels,
-                             addresses(residuals).data(), to, to_bits, n_threads);
+            rows.run(how, {x.data(), n_pixels, addresses(residuals).data(), to, to_bits, n_threads});
           });
   }
 }
@@ -151,11 +153,12 @@ void check_planes(Check& check, Random& random, int64_t n_images, int64_t n_chan
     for (int64_t p = 0; p < n_pixels; ++p)
       for (int64_t c = 0; c < n_channels; ++c)
         turned.push_back(x[static_cast<size_t>((image * n_channels + c) * n_pixels + p)]);
+  const PackPlanes planes(n_channels, n_pixels);
   check("planes " + std::to_string(n_images) + " x " + std::to_string(n_channels) + " x " +
             std::to_string(n_pixels),
         {{}, naive::pack(turned, n_channels), false}, {false, true},
         [&](const Implementation& how, float*, uint8_t* to_bits) {
-          irbin::pack_planes(how, x.data(), n_images, n_channels, n_pixels, to_bits, n_threads);
+          planes.run(how, {x.data(), n_images, nullptr, nullptr, to_bits, n_threads});
         });
 }
 
@@ -191,8 +194,8 @@ void check_pool(Check& check, Random& random, const Pooling& pooling) {
     pooling.check(check, random, " pooled", x, draw_steps(random, recipe, n), nullptr,
                   [&](const MaxPool& pool, const Implementation& how, const float* const* residuals,
                       float* y, uint8_t* y_bits) {
-                    pool.run(how, as_bytes(x), pooling.n_images, residuals, y, y_bits,
-                             pooling.n_threads);
+                    pool.run(how, {x.data(), pooling.n_images, residuals, y, y_bits,
+                                   pooling.n_threads});
                   });
 }
 
@@ -211,7 +214,7 @@ void check_producer(Check& check, Random& random, Geometry g, Pooling pooling) {
     pooling.check(check, random, " pooled from its producer", made, first, &producer,
                   [&](const MaxPool& pool, const Implementation& how, const float* const* residuals,
                       float* y, uint8_t* y_bits) {
-                    pool.run(how, x, n_images, residuals, y, y_bits, pooling.n_threads, planes);
+                    pool.run(how, {x, n_images, residuals, y, y_bits, pooling.n_threads, planes});
                   });
   };
   const Signs signs = random.signs(n_in), sign_weights = random.signs(n_weights);
