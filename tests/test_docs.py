@@ -109,5 +109,5 @@ def test_the_version_is_one() -> None:
 def test_the_readme_has_one_test_line_for_ci() -> None:
     text = (ROOT / "README.md").read_text()
     (line,) = re.findall(r"<!-- test line -->\n```sh\n(.*)\n```", text)
-    assert line.endswith("-m pytest")
+    assert line.endswith("-m pytest -n 2 --dist worksteal")
     assert '".[test]"' in line

@@ -251,7 +251,7 @@ def test_killing_one_process_ends_all_with_one_message(place: Path, image_folder
         sys.executable,
         "-m",
         *torchrun(2),
-        *finetune(image_folder, "killed", 4, epochs=100_000),
+        *finetune(image_folder, "killed", 4, "--no-compile", epochs=100_000),
     ]
     with (place / "killed.log").open("w") as log:
         run = subprocess.Popen(words, cwd=place, env=environment(place), stderr=log, stdout=log)
@@ -319,7 +319,7 @@ def test_where_one_cannot_compile_all_train_without(
 ) -> None:
     """With batch norm over both, whose exchanges in the warm-up nobody would answer."""
     monkeypatch.setenv("CANNOT_COMPILE", "1")
-    with endless("uncompiled", 2, place, image_folder, "--sync-bn") as run:
+    with endless("uncompiled", 2, place, image_folder, "--sync-bn", compiles=True) as run:
         os.killpg(run.pid, signal.SIGTERM)
         run.wait(timeout=HUNG_S)
     check_stopped(place, "uncompiled")
@@ -329,10 +329,16 @@ def test_where_one_cannot_compile_all_train_without(
 
 @contextmanager
 def endless(
-    out: str, n_processes: int, place: Path, image_folder: Path, *more: str
+    out: str,
+    n_processes: int,
+    place: Path,
+    image_folder: Path,
+    *more: str,
+    compiles: bool = False,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A run that has kept its first epoch, whose processes read images in others."""
-    words = finetune(image_folder, out, 4, "-j", "1", "--cache", "off", *more, epochs=100_000)
+    words = ["-j", "1", "--cache", "off", *([] if compiles else ["--no-compile"]), *more]
+    words = finetune(image_folder, out, 4, *words, epochs=100_000)
     words = [*torchrun(2), *words] if n_processes == 2 else words
     with (place / f"{out}.log").open("w") as log:
         run = subprocess.Popen(
