@@ -7,6 +7,8 @@ gives the same bits for any batch size and number of threads.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from irbin.border import Border
@@ -56,7 +58,7 @@ def conv2d(
     n_out, *kernel, n_in = weight.shape
     left, right, top, bottom = border
     padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
-    shape = (*_out_sizes(padded, (kernel[0], kernel[1]), stride, dilation), *kernel)
+    shape = (*out_sizes(padded.shape[1:3], (kernel[0], kernel[1]), stride, dilation), *kernel)
     windows = patches(padded, shape, stride, dilation)
     y = np.zeros((len(x), *shape[:2], n_out), np.float32)
     for row in range(kernel[0]):
@@ -89,17 +91,21 @@ def max_pool2d(
     left, right, top, bottom = border
     around = ((0, 0), (top, bottom), (left, right), (0, 0))
     padded = np.pad(x, around, constant_values=np.float32(-np.inf))
-    sizes = _out_sizes(padded, kernel, stride, dilation)
+    sizes = out_sizes(padded.shape[1:3], kernel, stride, dilation)
     shape = (*sizes, *kernel)
     windows = patches(padded, shape, stride, dilation)
     return windows.max(axis=(3, 4)) if len(x) else np.empty((0, *sizes, x.shape[3]), np.float32)
 
 
-def _out_sizes(
-    padded: Floats, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
+def out_sizes(
+    padded: Sequence[int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
 ) -> tuple[int, int]:
+    """(height, width) of what a window gives on an image with its border."""
     sizes = []
     for axis in range(2):
         reach = (kernel[axis] - 1) * dilation[axis] + 1
-        sizes.append((padded.shape[1 + axis] - reach) // stride[axis] + 1)
+        sizes.append((padded[axis] - reach) // stride[axis] + 1)
     return sizes[0], sizes[1]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from irbin.bounds import MAX_INTEGER
 from irbin.errors import UsageError
 from irbin.kernels import float_reference, native, reference
+from irbin.kernels.byte_convolution import ByteConvKernel
 from irbin.kernels.convolution import ConvKernel, FloatConvKernel
 from irbin.kernels.geometry import Geometry
 from irbin.kernels.kernel import Kernel, check_array, check_integer, check_steps, step_tuples
@@ -40,7 +41,7 @@ class PoolKernel(Kernel):
         n_channels: int,
         before: Sequence[Step] = (),
         steps: Sequence[Step] = (),
-        producer: ConvKernel | FloatConvKernel | None = None,
+        producer: ConvKernel | FloatConvKernel | ByteConvKernel | None = None,
     ) -> None:
         super().__init__(steps)
         n_channels = check_integer("n_channels", n_channels, 1, MAX_INTEGER)

@@ -85,6 +85,15 @@ struct V {
     return {_mm256_sub_epi32(correction.low, _mm256_slli_epi32(all.low, 1)),
             _mm256_sub_epi32(correction.high, _mm256_slli_epi32(all.high, 1))};
   }
+  static __m256i all_pairs(const int16_t* from) {
+    int32_t pair;
+    __builtin_memcpy(&pair, from, sizeof(pair));
+    return _mm256_set1_epi32(pair);
+  }
+  static void add_pairs(Ints& total, const Ints& weights, __m256i pairs) {
+    total.low = _mm256_add_epi32(total.low, _mm256_madd_epi16(weights.low, pairs));
+    total.high = _mm256_add_epi32(total.high, _mm256_madd_epi16(weights.high, pairs));
+  }
   static Floats to_floats(const Ints& v) {
     return {_mm256_cvtepi32_ps(v.low), _mm256_cvtepi32_ps(v.high)};
   }
@@ -188,7 +197,8 @@ const Implementation avx2{"avx2",        "popcount by byte shuffle, 256 bits at 
                           nullptr,       products,
                           nullptr,       finish_floats,
                           maximum,       pack_planes,
-                          register_loop, float_register_loop};
+                          register_loop, float_register_loop,
+                          pair_products, nullptr};
 
 }  // namespace irbin
 

@@ -78,7 +78,8 @@ const Implementation avx512{"avx512",          "popcount by byte shuffle, 512 bi
                             nullptr,           products,
                             finished_products, finish_floats,
                             maximum,           pack_planes,
-                            register_loop,     float_register_loop};
+                            register_loop,     float_register_loop,
+                            pair_products,     finished_sums_of_pairs<V>};
 
 }  // namespace irbin
 

@@ -36,7 +36,7 @@ struct PairTile : FloatTile<P, B> {
   }
 };
 
-struct MultiplyingPairs {
+struct MultiplyingBfloats {
   const Patches& patches;
   const uint32_t* weights;
   int64_t block_stride, channel;
@@ -54,7 +54,7 @@ struct MultiplyingPairs {
 void finished(const Patches& patches, int n_pixels, const uint32_t* weights, int64_t block_stride,
               int n_blocks, int64_t channel, const TileSteps& steps, const Output& out) {
   run_tile(n_pixels, n_blocks,
-           MultiplyingPairs{patches, weights, block_stride, channel, steps, out});
+           MultiplyingBfloats{patches, weights, block_stride, channel, steps, out});
 }
 
 void narrow(const float* x, int64_t n, uint16_t* to) {

@@ -34,6 +34,14 @@ struct V {
   static Ints dots(const int32_t* counts, Ints correction) {
     return _mm512_sub_epi32(correction, _mm512_slli_epi32(_mm512_loadu_si512(counts), 1));
   }
+  static Ints all_pairs(const int16_t* from) {
+    int32_t pair;
+    __builtin_memcpy(&pair, from, sizeof(pair));
+    return _mm512_set1_epi32(pair);
+  }
+  static void add_pairs(Ints& total, Ints weights, Ints pairs) {
+    total = _mm512_add_epi32(total, _mm512_madd_epi16(weights, pairs));
+  }
   static Floats to_floats(Ints v) { return _mm512_cvtepi32_ps(v); }
   static uint32_t less(Ints v, Ints than) { return _mm512_cmplt_epi32_mask(v, than); }
   static void gather_signs(const float* x, int64_t plane, int n_bits, int n, uint32_t* words) {

@@ -144,3 +144,45 @@ struct Multiplying {
                                         const TileSteps& steps, const Output& out) {
   run_tile(n_pixels, n_blocks, Multiplying{patches, weights, block_stride, channel, steps, out});
 }
+
+// Sums of products of pairs of 16 bits, in integers; `Pairs` adds them.
+template <class Pairs>
+struct MultiplyingPairs {
+  const PairPatches& patches;
+  const uint32_t* weights;
+  int64_t block_stride;
+  const int32_t* const* correction;
+  int64_t channel;
+  const TileSteps& steps;
+  const Output& out;
+
+  template <int P, int B>
+  void run() const {
+    __m512i total[P][B];
+    EACH_PIXEL EACH_BLOCK total[p][b] = V::load_ints(correction[p] + channel + b * kLanes);
+    const int64_t stride = patches.pixel_stride, n_pairs = patches.segment_pairs;
+    const int16_t* segment = patches.first;
+    const uint32_t* at = weights;
+    for (int64_t s = 0; s < patches.n_segments; ++s, segment += patches.segment_stride)
+      for (int64_t j = 0; j < n_pairs; ++j, at += kLanes) {
+        __m512i weight[B];
+        EACH_BLOCK weight[b] = _mm512_loadu_si512(at + b * block_stride);
+        EACH_PIXEL {
+          const __m512i pairs = V::all_pairs(segment + p * stride + 2 * j);
+          EACH_BLOCK Pairs::add_pairs(total[p][b], weight[b], pairs);
+        }
+      }
+    FloatTile<P, B> tile;
+    EACH_PIXEL EACH_BLOCK tile.at[p][b] = V::to_floats(total[p][b]);
+    tile.finish(steps, channel, out);
+  }
+};
+
+template <class Pairs>
+void finished_sums_of_pairs(const PairPatches& patches, int n_pixels, const uint32_t* weights,
+                            int64_t block_stride, int n_blocks, const int32_t* const* correction,
+                            int64_t channel, const TileSteps& steps, const Output& out) {
+  run_tile(
+      n_pixels, n_blocks,
+      MultiplyingPairs<Pairs>{patches, weights, block_stride, correction, channel, steps, out});
+}

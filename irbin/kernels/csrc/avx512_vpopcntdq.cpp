@@ -147,7 +147,9 @@ const Implementation avx512_vpopcntdq{"avx512_vpopcntdq",
                                       maximum,
                                       pack_planes,
                                       register_loop,
-                                      float_register_loop};
+                                      float_register_loop,
+                                      pair_products,
+                                      finished_sums_of_pairs<V>};
 
 }  // namespace irbin
 

@@ -25,8 +25,26 @@ struct Patches {
   int64_t segment_words;
 };
 
+// The same of 16-bit numbers, a row of taps in pairs, for pixels may start inside a word: pixel p,
+// segment s, pair j begins at first[p * pixel_stride + s * segment_stride + 2 * j]; strides are in
+// numbers. A pair that is half empty meets a weight of 0 there.
+struct PairPatches {
+  const int16_t* first;
+  int64_t pixel_stride;
+  int64_t n_segments;
+  int64_t segment_stride;
+  int64_t segment_pairs;
+};
+
 // What a processor can do, and its system allows.
-enum Feature : uint32_t { kAvx2 = 1, kAvx512 = 2, kVpopcntdq = 4, kNeon = 8, kBf16 = 16 };
+enum Feature : uint32_t {
+  kAvx2 = 1,
+  kAvx512 = 2,
+  kVpopcntdq = 4,
+  kNeon = 8,
+  kBf16 = 16,
+  kVnni = 32
+};
 
 struct FeatureName {
   Feature feature;
@@ -38,6 +56,7 @@ constexpr FeatureName kFeatureNames[] = {
     {kVpopcntdq, "AVX-512 VPOPCNTDQ"},
     {kNeon, "NEON"},
     {kBf16, "AVX-512 BF16"},
+    {kVnni, "AVX-512 VNNI"},
 };
 
 enum class StepKind : int32_t { multiply, add, residual, clamp, prelu, write };
@@ -76,6 +95,10 @@ struct Thresholds {
   const int32_t* lower;  // per channel, up to a whole block
   const uint8_t* flips;  // a bit per channel, 8 channels a byte
 };
+
+using FinishedPairs = void(const PairPatches&, int n_pixels, const uint32_t* weights,
+                           int64_t block_stride, int n_blocks, const int32_t* const* correction,
+                           int64_t channel, const TileSteps&, const Output&);
 
 struct Implementation {
   const char* name;
@@ -130,6 +153,15 @@ struct Implementation {
 
   // The same for float products.
   int64_t (*float_register_loop)(int64_t n_rounds);
+
+  // sums[p * n_blocks * 16 + channel] = float32(correction + the numbers times the weights), a sum of
+  // integers below 2^31. Words of weights are pairs of 16 bits; correction[p] points at channel 0.
+  void (*pair_products)(const PairPatches&, int n_pixels, const uint32_t* weights,
+                        int64_t block_stride, int n_blocks, const int32_t* const* correction,
+                        int64_t channel, float* sums);
+
+  // The same, finished in registers, for whole blocks only; null where it would gain nothing.
+  FinishedPairs* finished_pairs;
 };
 
 // Float convolutions in bfloat16, for those who ask for it; needs kBf16.
@@ -143,6 +175,9 @@ struct BfloatKernels {
 };
 
 extern const BfloatKernels avx512_bf16;
+
+// As Implementation::finished_pairs, a product and a sum in one instruction; needs kVnni.
+extern FinishedPairs* const avx512_vnni;
 
 // Defined where the compiler knows their instructions; `implementations.cpp` lists them.
 extern const Implementation avx512_vpopcntdq, avx512, avx2, neon, portable;

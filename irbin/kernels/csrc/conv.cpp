@@ -131,6 +131,7 @@ struct Conv::Strip {
 struct Conv::Piece {
   int64_t image, y, n_rows, x, n_pixels;
   Patches patches;    // of the first pixel
+  PairPatches pairs;  // in place of them, of bytes
   int64_t row_words;  // from an output row to the next
 
   int64_t rows(const Axis& axis) const {  // of the input
@@ -162,18 +163,31 @@ struct Conv::Target {
   Output out;
 };
 
-Conv::Conv(const Geometry& geometry, const uint8_t* weight_bits, Transform transform,
-           const int32_t* lower, const uint8_t* flips)
+Conv::Conv(const Geometry& geometry, Transform transform)
     : geometry_(geometry), transform_(std::move(transform)) {
   tile_steps_ = transform_.for_tiles(geometry.out_channels);
   geometry_.numbers = geometry.usable();
-  const bool whole_words =
-      geometry.groups == 1 && geometry.x.dilation == 1 && geometry.group_bytes() % kWordBytes == 0;
+  const bool together = geometry.groups == 1 && geometry.x.dilation == 1;
+  const bool readable = geometry_.has_bytes() || geometry.group_bytes() % kWordBytes == 0;
   const Axis &y = geometry.y, &x = geometry.x;
   const bool bordered = y.before + y.after + x.before + x.after > 0;
-  reading_ = !whole_words                          ? Reading::gathered
-             : bordered || geometry_.has_bfloats() ? Reading::padded
-                                                   : Reading::in_place;
+  const bool converted = geometry_.has_bfloats() || geometry_.has_bytes();
+  reading_ = !(together && readable) ? Reading::gathered
+             : bordered || converted ? Reading::padded
+                                     : Reading::in_place;
+}
+
+Conv::Conv(const Geometry& geometry, const int16_t* weights, const int32_t* constants,
+           Transform transform)
+    : Conv(geometry, std::move(transform)) {
+  pack_weights(reinterpret_cast<const uint8_t*>(weights));
+  correct([&](int64_t tap) { return int64_t{constants[tap]}; },
+          [](int64_t, int64_t inside, int64_t) { return inside; });
+}
+
+Conv::Conv(const Geometry& geometry, const uint8_t* weight_bits, Transform transform,
+           const int32_t* lower, const uint8_t* flips)
+    : Conv(geometry, std::move(transform)) {
   pack_weights(weight_bits);
   geometry.has_signs() ? count_padding(weight_bits) : no_padding();
   if (lower != nullptr) {
@@ -203,11 +217,24 @@ std::vector<uint8_t> Conv::narrowed(const uint8_t* weights) const {
   return pairs;
 }
 
+std::vector<uint8_t> Conv::paired(const uint8_t* weights) const {
+  const int64_t n_row = geometry_.x.kernel * geometry_.in_channels * 2;
+  const int64_t n_even = ceil_div(n_row, kWordBytes) * kWordBytes;
+  const int64_t n_rows = geometry_.out_channels * geometry_.y.kernel;
+  std::vector<uint8_t> pairs(static_cast<size_t>(n_rows * n_even), 0);
+  for (int64_t r = 0; r < n_rows; ++r)
+    std::memcpy(pairs.data() + r * n_even, weights + r * n_row, static_cast<size_t>(n_row));
+  return pairs;
+}
+
 void Conv::pack_weights(const uint8_t* weight_bits) {
-  int64_t n_bytes = geometry_.y.kernel * geometry_.x.kernel * geometry_.group_bytes();
+  int64_t n_bytes =
+      geometry_.y.kernel * geometry_.x.kernel *
+      (geometry_.has_bytes() ? geometry_.copied_group_bytes() : geometry_.group_bytes());
   std::vector<uint8_t> pairs;
-  if (geometry_.has_bfloats()) {
-    pairs = narrowed(weight_bits);
+  const bool in_rows = geometry_.has_bytes() && reading_ == Reading::padded;
+  if (geometry_.has_bfloats() || in_rows) {
+    pairs = in_rows ? paired(weight_bits) : narrowed(weight_bits);
     weight_bits = pairs.data();
     n_bytes = static_cast<int64_t>(pairs.size()) / geometry_.out_channels;
   }
@@ -230,36 +257,33 @@ void Conv::pack_weights(const uint8_t* weight_bits) {
   }
 }
 
-void Conv::count_padding(const uint8_t* weight_bits) {
+// A row of corrections for each pattern of taps inside the image: `tap` gives a number for each tap of
+// an output channel, `corrected` makes the correction of their sums.
+template <class Tap, class Corrected>
+void Conv::correct(const Tap& tap, const Corrected& corrected) {
   std::vector<Inside> rows, columns;
   row_class_ = classify(geometry_.y, rows);
   const std::vector<int32_t> column_class = classify(geometry_.x, columns);
   const int64_t stride = geometry_.out_channels + kLanes;
   correction_.assign(rows.size() * columns.size() * static_cast<size_t>(stride), 0);
-  const int64_t n_channels = geometry_.in_channels / geometry_.groups;
-  const int64_t n_bytes = geometry_.group_bytes();
   const int64_t n_y = geometry_.y.kernel, n_x = geometry_.x.kernel;
-  // sums[y][x]: the −1 weights of all taps above y and left of x
+  // sums[y][x]: of all taps above y and left of x
   std::vector<int64_t> sums(static_cast<size_t>((n_y + 1) * (n_x + 1)), 0);
   const auto sum = [&](int64_t y, int64_t x) -> int64_t& {
     return sums[static_cast<size_t>(y * (n_x + 1) + x)];
   };
   for (int64_t c = 0; c < geometry_.out_channels; ++c) {
-    const uint8_t* bits = weight_bits + c * n_y * n_x * n_bytes;
     for (int64_t y = 0; y < n_y; ++y)
-      for (int64_t x = 0; x < n_x; ++x) {
-        int64_t n = 0;
-        for (int64_t i = 0; i < n_bytes; ++i) n += __builtin_popcount(*bits++);
-        sum(y + 1, x + 1) = n + sum(y, x + 1) + sum(y + 1, x) - sum(y, x);
-      }
+      for (int64_t x = 0; x < n_x; ++x)
+        sum(y + 1, x + 1) =
+            tap((c * n_y + y) * n_x + x) + sum(y, x + 1) + sum(y + 1, x) - sum(y, x);
     int32_t* to = correction_.data() + c;
     for (const Inside& row : rows)
       for (const Inside& column : columns) {
         const int64_t bottom = row.first + row.count, right = column.first + column.count;
         const int64_t inside = sum(bottom, right) - sum(row.first, right) -
                                sum(bottom, column.first) + sum(row.first, column.first);
-        const int64_t depth = n_channels * row.count * column.count;
-        *to = static_cast<int32_t>(depth + 2 * (sum(n_y, n_x) - inside));
+        *to = static_cast<int32_t>(corrected(row.count * column.count, inside, sum(n_y, n_x)));
         to += stride;
       }
   }
@@ -269,6 +293,21 @@ void Conv::count_padding(const uint8_t* weight_bits) {
                                (static_cast<int64_t>(row * columns.size()) + column) * stride);
   if (is_pointwise())  // a row of any length
     correction_of_.assign(kMaxPixels, correction_.data());
+}
+
+void Conv::count_padding(const uint8_t* weight_bits) {
+  const int64_t n_channels = geometry_.in_channels / geometry_.groups;
+  const int64_t n_bytes = geometry_.group_bytes();
+  correct(
+      [&](int64_t tap) {  // its −1 weights
+        int64_t n = 0;
+        for (int64_t i = 0; i < n_bytes; ++i)
+          n += __builtin_popcount(weight_bits[tap * n_bytes + i]);
+        return n;
+      },
+      [&](int64_t n_inside, int64_t inside, int64_t all) {
+        return n_channels * n_inside + 2 * (all - inside);
+      });
 }
 
 // Zeros times weights are zeros: nothing to correct.
@@ -341,6 +380,10 @@ void Conv::run_part(const Call& call, int64_t first_strip, int64_t last_strip, i
         const int n_blocks = static_cast<int>(std::min<int64_t>(kMaxBlocks, last_block - block));
         for (int64_t s = begin; s < end; ++s) {
           const Strip strip(call, s);
+          if (geometry_.has_bytes()) {
+            run_bytes(call, piece, strip, group, block, n_blocks);
+            continue;
+          }
           Patches patches = piece.patches;
           patches.first +=
               piece.row_words * (strip.y - piece.y) + patches.pixel_stride * (strip.x - piece.x);
@@ -424,12 +467,54 @@ void Conv::run_strip(const Call& call, const Patches& patches, const Strip& stri
   }
 }
 
+// As `run_strip`, of bytes: where a tile is not finished in registers, its sums are floats by then.
+void Conv::run_bytes(const Call& call, const Piece& piece, const Strip& strip, int64_t group,
+                     int64_t block, int n_blocks) const {
+  const Implementation& how = call.implementation;
+  const int64_t n_out = geometry_.out_channels, n_group = n_out / geometry_.groups;
+  const int64_t block_words = patch_words_ * kLanes;
+  const uint32_t* weights = weights_ + (group * n_blocks_ + block) * block_words;
+  const int64_t channel = group * n_group + block * kLanes;
+  const int64_t n_channels = std::min<int64_t>(n_blocks * kLanes, n_group - block * kLanes);
+  FinishedPairs* finished = n_channels == n_blocks * kLanes ? finished_pairs(how) : nullptr;
+  const bool pointwise = is_pointwise();
+  const int32_t* const* correction = correction_of_.data();
+  if (!pointwise) correction += row_class_[static_cast<size_t>(strip.y)] * call.out_width + strip.x;
+  const int64_t first = (strip.image * call.out_height + strip.y) * call.out_width + strip.x;
+
+  alignas(kCacheLine) float sums[kStripPixels * kMaxBlocks * kLanes];
+  const auto n = static_cast<int>(strip.n_pixels);
+  const int n_tiles = (n + kMaxPixels - 1) / kMaxPixels;
+  const int least = n / n_tiles, n_larger = n % n_tiles;
+  PairPatches tile = piece.pairs;
+  tile.first += 2 * piece.row_words * (strip.y - piece.y) + tile.pixel_stride * (strip.x - piece.x);
+  for (int t = 0, x = 0, n_pixels; t < n_tiles; ++t, x += n_pixels) {
+    n_pixels = least + (t < n_larger);
+    const int32_t* const* corrected = correction + (pointwise ? 0 : x);
+    if (finished != nullptr) {
+      const Target target(*this, call, first + x);
+      finished(tile, n_pixels, weights, block_words, n_blocks, corrected, channel, tile_steps_,
+               target.out);
+    } else {
+      how.pair_products(tile, n_pixels, weights, block_words, n_blocks, corrected, channel,
+                        sums + static_cast<int64_t>(x) * n_blocks * kLanes);
+    }
+    tile.first += n_pixels * tile.pixel_stride;
+  }
+  if (finished == nullptr)
+    how.finish_floats(sums, n_blocks * kLanes, n, channel, n_channels,
+                      Target(*this, call, first).out);
+}
+
 // The strips after `first` that are prepared with it: of one image, as many as the cache holds.
 int64_t Conv::piece_end(const Call& call, int64_t first, int64_t last) const {
   const int64_t bytes_a_strip =
       reading_ == Reading::gathered
           ? call.strip_pixels * patch_words_ * kWordBytes
-          : geometry_.y.stride * call.width * geometry_.pixel_bytes() / call.strips_a_row + 1;
+          : geometry_.y.stride * call.width *
+                    std::max(geometry_.pixel_bytes(), geometry_.copied_pixel_bytes()) /
+                    call.strips_a_row +
+                1;
   const int64_t strips_an_image = call.out_height * call.strips_a_row;
   const int64_t weight_bytes = n_blocks_ * patch_words_ * kLanes * kWordBytes;
   const int64_t piece_bytes = weight_bytes > kLargePieceBytes ? kLargePieceBytes : kPieceBytes;
@@ -468,12 +553,15 @@ Conv::Piece Conv::prepare(const Call& call, int64_t group, int64_t first_strip,
     piece.patches = {reinterpret_cast<const uint32_t*>(rows), x.stride * copied_bytes / kWordBytes,
                      y.kernel, y.dilation * row_words, patch_words_ / y.kernel};
     piece.row_words = y.stride * row_words;
+    piece.pairs = {reinterpret_cast<const int16_t*>(rows), x.stride * copied_bytes / 2, y.kernel,
+                   2 * y.dilation * row_words, patch_words_ / y.kernel};
     return piece;
   }
   uint8_t* patches = scratch(1, piece.n_rows * piece.n_pixels * patch_words_ * kWordBytes);
   gather(piece, group, rows, patches);
   piece.patches = {reinterpret_cast<const uint32_t*>(patches), patch_words_, 1, 0, patch_words_};
   piece.row_words = piece.n_pixels * patch_words_;
+  piece.pairs = {reinterpret_cast<const int16_t*>(patches), 2 * patch_words_, 1, 0, patch_words_};
   return piece;
 }
 
@@ -490,7 +578,7 @@ void Conv::pad_rows(const Call& call, const Piece& piece, uint8_t* to) const {
   const auto inside = static_cast<size_t>((end - begin) * pixel_bytes);
   // the last word of a row may be half full; a last row's is read one word further
   const auto all = static_cast<size_t>(ceil_div(n_columns * pixel_bytes, kWordBytes) * kWordBytes);
-  if (geometry_.has_bfloats())
+  if (geometry_.has_bfloats() || geometry_.has_bytes())
     std::memset(to + static_cast<size_t>(piece.rows(y)) * all, 0, kWordBytes);
   for (int64_t r = 0; r < piece.rows(y); ++r, to += all) {
     const int64_t row = piece.y * y.stride - y.before + r;
@@ -504,11 +592,16 @@ void Conv::pad_rows(const Call& call, const Piece& piece, uint8_t* to) const {
   }
 }
 
-// Columns [begin, end) of a row, channels innermost, narrowed where that is asked for.
+// Columns [begin, end) of a row, channels innermost, narrowed where that is asked for; bytes widened.
 void Conv::copy_row(const Call& call, int64_t image, int64_t row, int64_t begin, int64_t end,
                     uint8_t* to) const {
   const int64_t pixel_bytes = geometry_.pixel_bytes(), n_bytes = (end - begin) * pixel_bytes;
   const uint8_t* from = call.x + ((image * call.height + row) * call.width + begin) * pixel_bytes;
+  if (geometry_.has_bytes()) {
+    auto* pixels = reinterpret_cast<uint16_t*>(to);
+    for (int64_t i = 0; i < n_bytes; ++i) pixels[i] = from[i];
+    return;
+  }
   if (call.planes) {
     uint8_t* woven = geometry_.has_bfloats() ? scratch(1, n_bytes) : to;
     interleave(call, image, row, begin, end, woven);
@@ -542,7 +635,8 @@ void Conv::interleave(const Call& call, int64_t image, int64_t row, int64_t begi
 
 void Conv::gather(const Piece& piece, int64_t group, const uint8_t* rows, uint8_t* to) const {
   const Axis &y = geometry_.y, &x = geometry_.x;
-  const int64_t pixel_bytes = geometry_.pixel_bytes(), group_bytes = geometry_.group_bytes();
+  const int64_t pixel_bytes = geometry_.copied_pixel_bytes();
+  const int64_t group_bytes = geometry_.copied_group_bytes();
   const int64_t row_bytes = ceil_div(piece.columns(x) * pixel_bytes, kWordBytes) * kWordBytes;
   // taps of a row lie together unless others stand between them
   const bool together = geometry_.groups == 1 && x.dilation == 1;

@@ -19,8 +19,9 @@ struct Axis {
   bool is_pointwise() const { return kernel == 1 && stride == 1 && before == 0 && after == 0; }
 };
 
-// What is multiplied: signs, float32, or float32 that is rounded to bfloat16 first.
-enum class Numbers { signs, floats, bfloats };
+// What is multiplied: signs, float32, float32 that is rounded to bfloat16 first, or bytes with weights
+// of 16 bits, in integers.
+enum class Numbers { signs, floats, bfloats, bytes };
 
 struct Geometry {
   Axis y, x;
@@ -29,11 +30,16 @@ struct Geometry {
 
   bool has_signs() const { return numbers == Numbers::signs; }
   bool has_bfloats() const { return numbers == Numbers::bfloats; }
-  int64_t group_bytes() const {  // as they are given: a bit a sign, or float32
-    return has_signs() ? (in_channels / groups + 7) / 8 : in_channels / groups * 4;
+  bool has_bytes() const { return numbers == Numbers::bytes; }
+  int64_t group_bytes() const {  // as they are given: a bit a sign, a byte, or float32
+    const int64_t n = in_channels / groups;
+    return has_signs() ? (n + 7) / 8 : has_bytes() ? n : n * 4;
   }
   int64_t pixel_bytes() const { return groups * group_bytes(); }
-  int64_t copied_pixel_bytes() const { return has_bfloats() ? pixel_bytes() / 2 : pixel_bytes(); }
+  int64_t copied_group_bytes() const {  // both narrowed and widened numbers have 16 bits
+    return has_bfloats() || has_bytes() ? in_channels / groups * 2 : group_bytes();
+  }
+  int64_t copied_pixel_bytes() const { return groups * copied_group_bytes(); }
   // `numbers`, but floats where bfloats need what is not there: a processor that has them, whole
   // blocks, pixels that start on words.
   Numbers usable() const;
@@ -49,6 +55,10 @@ class Conv final : public Operator {
   // lower, flips: both null, or as in `Thresholds`, (out_channels,) and (⌈out_channels / 8⌉,).
   Conv(const Geometry&, const uint8_t* weights, Transform, const int32_t* lower,
        const uint8_t* flips);
+
+  // Of bytes: weights (out_channels, kernel_y, kernel_x, in_channels / groups), and constants
+  // (out_channels, kernel_y, kernel_x), what each tap inside the image adds. No sum leaves int32.
+  Conv(const Geometry&, const int16_t* weights, const int32_t* constants, Transform);
 
   // x: (n, height, width, pixel_bytes). y: (n, out_height, out_width, out_channels), y_bits likewise
   // with ⌈out_channels / 8⌉ bytes. Others are residuals, of y's shape. With `planes`, x is
@@ -70,6 +80,7 @@ class Conv final : public Operator {
   struct Piece;
   struct Target;
 
+  Conv(const Geometry&, Transform);
   bool is_pointwise() const { return geometry_.y.is_pointwise() && geometry_.x.is_pointwise(); }
   Call start(const Implementation&, const Arguments&) const;
   void copy_row(const Call&, int64_t image, int64_t row, int64_t begin, int64_t end,
@@ -78,7 +89,10 @@ class Conv final : public Operator {
                   uint8_t* to) const;
   void pack_weights(const uint8_t* weight_bits);
   std::vector<uint8_t> narrowed(const uint8_t* weights) const;
+  std::vector<uint8_t> paired(const uint8_t* weights) const;
   void count_padding(const uint8_t* weight_bits);
+  template <class Tap, class Corrected>
+  void correct(const Tap& tap, const Corrected& corrected);
   void no_padding();
   void run_part(const Call&, int64_t first_strip, int64_t last_strip, int64_t first_block,
                 int64_t last_block) const;
@@ -86,6 +100,8 @@ class Conv final : public Operator {
   Piece prepare(const Call&, int64_t group, int64_t first_strip, int64_t last_strip) const;
   void pad_rows(const Call&, const Piece&, uint8_t* to) const;
   void gather(const Piece&, int64_t group, const uint8_t* rows, uint8_t* to) const;
+  void run_bytes(const Call&, const Piece&, const Strip&, int64_t group, int64_t block,
+                 int n_blocks) const;
   template <Numbers>
   void run_strip(const Call&, const Patches&, const Strip&, int64_t group, int64_t block,
                  int n_blocks) const;

@@ -174,6 +174,47 @@ void products(const Patches& patches, int n_pixels, const float* weights, int64_
     }
 }
 
+// Integer sums of products of pairs for N pixels of one block.
+template <int N>
+inline void pairs_block(const PairPatches& patches, const uint32_t* weights,
+                        const int32_t* const* correction, float* sums, int64_t sum_stride) {
+  V::Ints total[N];
+#pragma GCC unroll 4
+  for (int i = 0; i < N; ++i) total[i] = V::load_ints(correction[i]);
+  const int16_t* segment = patches.first;
+  for (int64_t s = 0; s < patches.n_segments; ++s, segment += patches.segment_stride)
+    for (int64_t j = 0; j < patches.segment_pairs; ++j, weights += kLanes) {
+      const V::Ints weight = V::load_ints(reinterpret_cast<const int32_t*>(weights));
+#pragma GCC unroll 4
+      for (int i = 0; i < N; ++i)
+        V::add_pairs(total[i], weight, V::all_pairs(segment + i * patches.pixel_stride + 2 * j));
+    }
+#pragma GCC unroll 4
+  for (int i = 0; i < N; ++i) V::store(sums + i * sum_stride, V::to_floats(total[i]));
+}
+
+void pair_products(const PairPatches& patches, int n_pixels, const uint32_t* weights,
+                   int64_t block_stride, int n_blocks, const int32_t* const* correction,
+                   int64_t channel, float* sums) {
+  const int64_t stride = n_blocks * kLanes;
+  for (int b = 0; b < n_blocks; ++b) {
+    const int32_t* shifted[kMaxPixels];
+    for (int p = 0; p < n_pixels; ++p) shifted[p] = correction[p] + channel + b * kLanes;
+    for (int p = 0; p < n_pixels;) {
+      PairPatches here = patches;
+      here.first += p * patches.pixel_stride;
+      float* to = sums + p * stride + b * kLanes;
+      if (n_pixels - p >= kAtOnce) {
+        pairs_block<kAtOnce>(here, weights + b * block_stride, shifted + p, to, stride);
+        p += kAtOnce;
+      } else {
+        pairs_block<1>(here, weights + b * block_stride, shifted + p, to, stride);
+        p += 1;
+      }
+    }
+  }
+}
+
 void maximum(const float* const* inputs, int64_t n_inputs, int64_t n_floats, float* y) {
   for (int64_t c = 0; c < n_floats; c += kLanes) {
     const int n_lanes = lanes_left(n_floats - c);

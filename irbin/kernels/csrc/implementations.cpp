@@ -28,6 +28,13 @@ const BfloatKernels* bfloat_kernels() {
   return nullptr;
 }
 
+FinishedPairs* finished_pairs(const Implementation& one) {
+#if defined(IRBIN_X86)
+  if ((one.needs & kAvx512) && (features() & kVnni)) return avx512_vnni;
+#endif
+  return one.finished_pairs;
+}
+
 #if defined(IRBIN_X86)
 
 namespace {
@@ -45,6 +52,7 @@ uint32_t detect() {
   constexpr uint32_t avx2_bit = 1u << 5;                                       // leaf 7, EBX
   constexpr uint32_t avx512_bits = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;  // F, DQ, BW, VL
   constexpr uint32_t vpopcntdq_bit = 1u << 14;                                 // leaf 7, ECX
+  constexpr uint32_t vnni_bit = 1u << 11;                                      // leaf 7, ECX
   constexpr uint32_t bf16_bit = 1u << 5;                                       // leaf 7.1, EAX
   constexpr uint64_t ymm = 0x6, zmm = 0xe6;  // SSE and AVX; opmask and both halves of ZMM too
   uint32_t a = 0, b = 0, c = 0, d = 0, found = 0;
@@ -56,6 +64,7 @@ uint32_t detect() {
   if ((saved & zmm) == zmm && (b & avx512_bits) == avx512_bits) {
     found |= kAvx512;
     if (c & vpopcntdq_bit) found |= kVpopcntdq;
+    if (c & vnni_bit) found |= kVnni;
     if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & bf16_bit)) found |= kBf16;
   }
   return found;

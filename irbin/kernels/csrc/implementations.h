@@ -16,6 +16,9 @@ uint32_t features();
 // Null where this processor has none.
 const BfloatKernels* bfloat_kernels();
 
+// The fastest there is for this implementation; null where it finishes elsewhere.
+FinishedPairs* finished_pairs(const Implementation&);
+
 inline bool is_supported(const Implementation& one) { return (one.needs & ~features()) == 0; }
 
 }  // namespace irbin

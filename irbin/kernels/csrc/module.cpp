@@ -163,6 +163,23 @@ std::unique_ptr<Conv> make_conv(
                                 lower, flips);
 }
 
+std::unique_ptr<Conv> make_byte_conv(const AxisTuple& y, const AxisTuple& x,
+                                     const Array<int16_t, 4>& weights,
+                                     const Array<int32_t, 3>& constants,
+                                     const std::vector<StepTuple>& steps) {
+  const auto n_out = static_cast<int64_t>(weights.shape(0));
+  const auto n_in = static_cast<int64_t>(weights.shape(3));
+  for (const int64_t n : {n_in, n_out}) need(n > 0 && n <= kMaxSize, "expected channels");
+  const Geometry geometry{make_axis(y), make_axis(x), n_in, n_out, 1, Numbers::bytes};
+  const int64_t n_taps = n_out * geometry.y.kernel * geometry.x.kernel;
+  need(static_cast<int64_t>(weights.size()) == n_taps * n_in &&
+           static_cast<int64_t>(weights.shape(1)) == geometry.y.kernel,
+       "the weight has another size");
+  need(static_cast<int64_t>(constants.size()) == n_taps, "the constants have another size");
+  return std::make_unique<Conv>(geometry, weights.data(), constants.data(),
+                                make_transform(steps, n_out));
+}
+
 std::unique_ptr<MaxPool> make_pool(const AxisTuple& y, const AxisTuple& x, int64_t n_channels,
                                    const std::vector<StepTuple>& before,
                                    const std::vector<StepTuple>& after, const Conv* producer) {
@@ -216,6 +233,7 @@ NB_MODULE(_native, m) {
   m.def("conv", make_conv, nb::arg("y"), nb::arg("x"), nb::arg("in_channels"),
         nb::arg("out_channels"), nb::arg("groups"), nb::arg("floats"), nb::arg("bfloats"),
         nb::arg("weights"), nb::arg("steps"), nb::arg("thresholds").none());
+  m.def("byte_conv", make_byte_conv);
   m.def("max_pool", make_pool, nb::arg("y"), nb::arg("x"), nb::arg("n_channels"), nb::arg("before"),
         nb::arg("after"), nb::arg("producer").none(), nb::keep_alive<0, 6>());
   m.def("rows", make_rows);

@@ -81,6 +81,18 @@ struct V {
       v.q[i] = vsubq_s32(v.q[i], vshlq_n_s32(vld1q_s32(counts + 4 * i), 1));
     return v;
   }
+  static int16x8_t all_pairs(const int16_t* from) {
+    int32_t pair;
+    __builtin_memcpy(&pair, from, sizeof(pair));
+    return vreinterpretq_s16_s32(vdupq_n_s32(pair));
+  }
+  static void add_pairs(Ints& total, const Ints& weights, int16x8_t pairs) {
+    for (int i = 0; i < kQuarters; ++i) {
+      const int16x8_t weight = vreinterpretq_s16_s32(weights.q[i]);
+      const int32x4_t low = vmull_s16(vget_low_s16(weight), vget_low_s16(pairs));
+      total.q[i] = vaddq_s32(total.q[i], vpaddq_s32(low, vmull_high_s16(weight, pairs)));
+    }
+  }
   static Floats to_floats(const Ints& v) {
     Floats y;
     for (int i = 0; i < kQuarters; ++i) y.q[i] = vcvtq_f32_s32(v.q[i]);
@@ -158,7 +170,8 @@ const Implementation neon{"neon",        "bits of 128 counted by byte",
                           nullptr,       products,
                           nullptr,       finish_floats,
                           maximum,       pack_planes,
-                          register_loop, float_register_loop};
+                          register_loop, float_register_loop,
+                          pair_products, nullptr};
 
 }  // namespace irbin
 

@@ -1,6 +1,7 @@
 // Plain C++ for any processor: the shipping code of last resort, not the definition (reference.py).
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 
 #include "contract.h"
 
@@ -71,6 +72,17 @@ struct V {
     for (int i = 0; i < kLanes; ++i) v.at[i] -= 2 * counts[i];
     return v;
   }
+  static const int16_t* all_pairs(const int16_t* from) { return from; }
+  static void add_pairs(Ints& total, const Ints& weights, const int16_t* by) {
+    for (int i = 0; i < kLanes; ++i) {
+      int16_t weight[2];
+      std::memcpy(weight, &weights.at[i], sizeof(weight));
+      // partial sums may leave the range that the whole stays in
+      const int32_t products = weight[0] * by[0] + weight[1] * by[1];
+      total.at[i] = static_cast<int32_t>(static_cast<uint32_t>(total.at[i]) +
+                                         static_cast<uint32_t>(products));
+    }
+  }
   static Floats to_floats(const Ints& v) {
     Floats y;
     for (int i = 0; i < kLanes; ++i) y.at[i] = static_cast<float>(v.at[i]);
@@ -127,9 +139,21 @@ int64_t register_loop(int64_t n_rounds) {
 
 }  // namespace
 
-const Implementation portable{"portable",    "plain C++",        0,       disagreements,
-                              finish_counts, finish_thresholds,  nullptr, products,
-                              nullptr,       finish_floats,      maximum, pack_planes,
-                              register_loop, float_register_loop};
+const Implementation portable{"portable",
+                              "plain C++",
+                              0,
+                              disagreements,
+                              finish_counts,
+                              finish_thresholds,
+                              nullptr,
+                              products,
+                              nullptr,
+                              finish_floats,
+                              maximum,
+                              pack_planes,
+                              register_loop,
+                              float_register_loop,
+                              pair_products,
+                              nullptr};
 
 }  // namespace irbin

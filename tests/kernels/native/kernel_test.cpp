@@ -37,7 +37,16 @@ using naive::Steps;
 
 // ---- convolution
 
-void check_steps(Check& check, Random& random, const Problem& problem, const uint8_t* weights,
+// Of signs or floats.
+auto maker(const Geometry& g, const uint8_t* weights) {
+  return [g, weights](Transform transform) {
+    return Conv(g, weights, std::move(transform), nullptr, nullptr);
+  };
+}
+
+// `make` gives the convolution with a transform, `dots` are its sums.
+template <class Make>
+void check_steps(Check& check, Random& random, const Problem& problem, const Make& make,
                  const uint8_t* x, const Floats& dots) {
   const Geometry& g = problem.geometry;
   const std::string words = describe(g, problem.n_images, problem.shift, problem.n_threads);
@@ -46,7 +55,7 @@ void check_steps(Check& check, Random& random, const Problem& problem, const uin
     const Steps steps = draw_steps(random, recipe, g.out_channels);
     Transform transform = build(steps, g.out_channels);
     const std::vector<Floats> residuals = draw_residuals(random, transform, dots.size());
-    const Conv conv(g, weights, std::move(transform), nullptr, nullptr);
+    const Conv conv = make(std::move(transform));
     check(words + " recipe " + std::to_string(recipe),
           expect(steps, dots, g.out_channels, residuals, has_clamp(steps)),
           check.draw_wanted(can_pack),
@@ -95,7 +104,7 @@ void check_signs(Check& check, Random& random, const Problem& problem) {
   const Bytes weight_bits = naive::pack(w, per_group);
   const std::vector<int32_t> found = naive::dots(g, problem.n_images, x, w);
   const Floats dots(found.begin(), found.end());
-  check_steps(check, random, problem, weight_bits.data(), bits.data(), dots);
+  check_steps(check, random, problem, maker(g, weight_bits.data()), bits.data(), dots);
   check_thresholds(check, random, problem, weight_bits.data(), bits.data(), dots);
 }
 
@@ -116,15 +125,50 @@ void check_floats(Check& check, Random& random, Problem problem) {
   const Floats x = draw(problem.n_images * g.y.size * g.x.size * g.in_channels);
   const Floats w = draw(g.out_channels * g.y.kernel * g.x.kernel * (g.in_channels / g.groups));
   const Floats sums = naive::sums(g, problem.n_images, x, w);
-  check_steps(check, random, problem, as_bytes(w), as_bytes(x), sums);
+  check_steps(check, random, problem, maker(g, as_bytes(w)), as_bytes(x), sums);
   problem.planes = true;
   const Floats planes = naive::planes(x, problem.n_images, g.in_channels);
-  check_steps(check, random, problem, as_bytes(w), as_bytes(planes), sums);
+  check_steps(check, random, problem, maker(g, as_bytes(w)), as_bytes(planes), sums);
+}
+
+// Numbers of a convolution of bytes: no sum leaves int32, but sums on the way may.
+struct ByteConv {
+  std::vector<int16_t> weights;
+  std::vector<int32_t> constants;
+
+  ByteConv(Random& random, const Geometry& g, bool opposite) {
+    const int64_t n_products = g.y.kernel * g.x.kernel * g.in_channels;
+    const int64_t most = std::min<int64_t>(32767, INT32_MAX / (510 * n_products));
+    for (int64_t i = 0; i < g.out_channels * n_products; ++i)
+      weights.push_back(static_cast<int16_t>(opposite ? most : random.between(-most, most)));
+    for (size_t i = 0; i < weights.size(); i += static_cast<size_t>(g.in_channels))
+      constants.push_back(static_cast<int32_t>(
+          random.between(-most, most) * (opposite ? 0 : 255) * g.in_channels));
+  }
+};
+
+void check_bytes(Check& check, Random& random, Problem problem) {
+  Geometry& g = problem.geometry;
+  g.numbers = irbin::Numbers::bytes;
+  g.in_channels = random.one_of({1, 2, 3, 3, 4, 5, 16});
+  g.groups = 1;
+  const ByteConv made(random, g, problem.opposite);
+  Bytes x(static_cast<size_t>(problem.n_images * g.y.size * g.x.size * g.in_channels), 255);
+  for (uint8_t& one : x)
+    if (!problem.opposite) one = static_cast<uint8_t>(random.between(0, 255));
+  check_steps(
+      check, random, problem,
+      [&](Transform transform) {
+        return Conv(g, made.weights.data(), made.constants.data(), std::move(transform));
+      },
+      Shifted(x, problem.shift).data(),
+      naive::byte_sums(g, problem.n_images, x, made.weights, made.constants));
 }
 
 void check_conv(Check& check, Random& random, const Problem& problem) {
   check_signs(check, random, problem);
   check_floats(check, random, problem);
+  check_bytes(check, random, problem);
 }
 
 // ---- values: rows, planes, pooling
@@ -207,10 +251,9 @@ void check_producer(Check& check, Random& random, Geometry g, Pooling pooling) {
   const int64_t n_images = pooling.n_images, per_group = g.in_channels / g.groups;
   const int64_t n_in = n_images * g.y.size * g.x.size * g.in_channels;
   const int64_t n_weights = g.out_channels * g.y.kernel * g.x.kernel * per_group;
-  const auto check_one = [&](const uint8_t* weights, const uint8_t* x, const Floats& made,
-                             bool planes) {
+  const auto check_one = [&](const auto& make, const uint8_t* x, const Floats& made, bool planes) {
     const Steps first = draw_steps(random, random.one_of({none, affine, before, prelu}), g.out_channels);
-    const Conv producer(g, weights, build(first, g.out_channels), nullptr, nullptr);
+    const Conv producer = make(build(first, g.out_channels));
     pooling.check(check, random, " pooled from its producer", made, first, &producer,
                   [&](const MaxPool& pool, const Implementation& how, const float* const* residuals,
                       float* y, uint8_t* y_bits) {
@@ -221,12 +264,22 @@ void check_producer(Check& check, Random& random, Geometry g, Pooling pooling) {
   const std::vector<int32_t> dots = naive::dots(g, n_images, signs, sign_weights);
   const Bytes bits = naive::pack(signs, per_group);
   const Bytes weight_bits = naive::pack(sign_weights, per_group);
-  check_one(weight_bits.data(), bits.data(), Floats(dots.begin(), dots.end()), false);
+  check_one(maker(g, weight_bits.data()), bits.data(), Floats(dots.begin(), dots.end()), false);
   g.numbers = irbin::Numbers::floats;
   const Floats x = random.numbers(n_in), w = random.numbers(n_weights);
   const Floats sums = naive::sums(g, n_images, x, w);
-  check_one(as_bytes(w), as_bytes(x), sums, false);
-  check_one(as_bytes(w), as_bytes(naive::planes(x, n_images, g.in_channels)), sums, true);
+  check_one(maker(g, as_bytes(w)), as_bytes(x), sums, false);
+  check_one(maker(g, as_bytes(w)), as_bytes(naive::planes(x, n_images, g.in_channels)), sums, true);
+  if (g.groups > 1) return;
+  g.numbers = irbin::Numbers::bytes;
+  const ByteConv bytes(random, g, false);
+  Bytes image(static_cast<size_t>(n_in));
+  for (uint8_t& one : image) one = static_cast<uint8_t>(random.between(0, 255));
+  check_one(
+      [&](Transform transform) {
+        return Conv(g, bytes.weights.data(), bytes.constants.data(), std::move(transform));
+      },
+      image.data(), naive::byte_sums(g, n_images, image, bytes.weights, bytes.constants), false);
 }
 
 // Whether a window of `axis` fits what `producer` makes.

@@ -87,6 +87,34 @@ inline Floats sums(const Geometry& g, int64_t n_images, const Floats& x, const F
   return found;
 }
 
+// Of bytes: a tap inside the image adds its products and its constant, one outside adds nothing.
+// w: (out_channels, kernel_y, kernel_x, in_channels), constants without the last axis.
+inline Floats byte_sums(const Geometry& g, int64_t n_images, const Bytes& x,
+                        const std::vector<int16_t>& w, const std::vector<int32_t>& constants) {
+  const int64_t n_in = g.in_channels;
+  Floats found;
+  for (int64_t image = 0; image < n_images; ++image)
+    for (int64_t oy = 0; oy < g.y.out_size(); ++oy)
+      for (int64_t ox = 0; ox < g.x.out_size(); ++ox)
+        for (int64_t o = 0; o < g.out_channels; ++o) {
+          int64_t sum = 0;
+          for (int64_t ky = 0; ky < g.y.kernel; ++ky)
+            for (int64_t kx = 0; kx < g.x.kernel; ++kx) {
+              const int64_t iy = oy * g.y.stride + ky * g.y.dilation - g.y.before;
+              const int64_t ix = ox * g.x.stride + kx * g.x.dilation - g.x.before;
+              if (iy < 0 || iy >= g.y.size || ix < 0 || ix >= g.x.size) continue;
+              const int64_t tap = (o * g.y.kernel + ky) * g.x.kernel + kx;
+              const int64_t pixel = (image * g.y.size + iy) * g.x.size + ix;
+              sum += constants[static_cast<size_t>(tap)];
+              for (int64_t c = 0; c < n_in; ++c)
+                sum += int64_t{x[static_cast<size_t>(pixel * n_in + c)]} *
+                       w[static_cast<size_t>(tap * n_in + c)];
+            }
+          found.push_back(static_cast<float>(static_cast<int32_t>(sum)));
+        }
+  return found;
+}
+
 // (n_images, pixels, n_channels) as (n_images, n_channels, pixels).
 inline Floats planes(const Floats& x, int64_t n_images, int64_t n_channels) {
   const int64_t n_image = n_images == 0 ? 0 : static_cast<int64_t>(x.size()) / n_images;

@@ -23,7 +23,9 @@ struct Problem {
 };
 
 inline std::string describe(const Geometry& g, int64_t n_images, int64_t shift, int n_threads) {
-  std::string words = g.has_signs() ? "conv of signs" : "conv of floats";
+  std::string words = g.has_signs()   ? "conv of signs"
+                      : g.has_bytes() ? "conv of bytes"
+                                      : "conv of floats";
   for (const Axis* a : {&g.y, &g.x}) {
     words += " (size";
     for (int64_t n : {a->size, a->kernel, a->stride, a->dilation, a->before, a->after})
