@@ -118,9 +118,10 @@ class FloatConvKernel(Kernel):
     out_channels). The order of its sums is fixed, see `float_reference`.
 
     Args:
-        weight: float32 (out_channels, kernel_height, kernel_width, in_channels).
+        weight: float32 (out_channels, kernel_height, kernel_width, in_channels / groups).
         geometry: of the window.
         steps: from the sum to the result.
+        groups: output channels of group g see input channels of group g only.
         bfloat16: round image and weight to bfloat16 first, where the processor and the sizes allow
             it: another result, off by up to 2⁻⁷ of each product, in about half of the time. Where a
             row of taps has an odd number of floats, a NaN or infinity in the pixel behind it makes
@@ -136,6 +137,7 @@ class FloatConvKernel(Kernel):
         geometry: Geometry,
         steps: Sequence[Step] = (),
         *,
+        groups: int = 1,
         bfloat16: bool = False,
     ) -> None:
         super().__init__(steps)
@@ -143,10 +145,15 @@ class FloatConvKernel(Kernel):
             check_array("weight", weight, np.float32, (None, None, None, None))
         if not isinstance(weight, np.ndarray) or 0 in weight.shape:
             raise UsageError(f"`weight`: expected channels, got {getattr(weight, 'shape', weight)}")
-        geometry = geometry.checked(weight.shape[3])
+        groups = check_integer("groups", groups, 1, MAX_INTEGER)
+        if len(weight) % groups:
+            raise UsageError(f"`groups`: expected a divisor of {len(weight)}, got {groups}")
+        geometry = geometry.checked(weight.shape[3] * groups)
         check_array("weight", weight, np.float32, (None, *geometry.kernel, None))
         check_steps(steps, len(weight))
         self.weight, self.geometry, self.bfloat16 = weight, geometry, bfloat16
+        self.groups, self.in_channels = groups, weight.shape[3] * groups
+        self.can_pack = groups == 1 or len(weight) // groups % 8 == 0
 
     @property
     def n_macs(self) -> int:
@@ -156,13 +163,12 @@ class FloatConvKernel(Kernel):
 
     def _make(self) -> Any:
         y, x = self.geometry.axes()
-        n_out, _, _, n_in = self.weight.shape
         return native.module().conv(
             y,
             x,
-            n_in,
-            n_out,
-            1,
+            self.in_channels,
+            len(self.weight),
+            self.groups,
             True,
             self.bfloat16,
             self.weight.view(np.uint8),
@@ -171,7 +177,7 @@ class FloatConvKernel(Kernel):
         )
 
     def _check_input(self, x: NDArray[Any]) -> int:
-        check_array("x", x, np.float32, (None, *self.geometry.size, self.weight.shape[3]))
+        check_array("x", x, np.float32, (None, *self.geometry.size, self.in_channels))
         return len(x)
 
     def _out_shape(self, n: int) -> tuple[int, ...]:
@@ -179,7 +185,7 @@ class FloatConvKernel(Kernel):
 
     def _value(self, x: NDArray[Any], residuals: Sequence[Floats]) -> Floats:
         _, _, stride, border, dilation = self.geometry
-        y = float_reference.conv2d(x, self.weight, stride, border, dilation)
+        y = float_reference.conv2d(x, self.weight, stride, border, dilation, self.groups)
         return reference.apply_steps(y, self._value_steps, residuals)
 
 

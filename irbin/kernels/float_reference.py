@@ -1,4 +1,4 @@
-"""The specification of the float kernels, in plain NumPy: convolution and maximum pooling.
+"""The specification of the float kernels, in plain NumPy: convolutions and poolings.
 
 A float convolution adds its products in the order (row, column, channel) of the taps, starting from
 zero, each step one fused multiply-add: rounded once. With the order fixed, every implementation
@@ -8,6 +8,7 @@ gives the same bits for any batch size and number of threads.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 
@@ -42,19 +43,25 @@ def conv2d(
     stride: tuple[int, int] = (1, 1),
     border: Border = (0, 0, 0, 0),
     dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
 ) -> Floats:
     """Convolution of floats, zeros outside the image.
 
     Args:
         x: (batch, height, width, in_channels).
-        weight: (out_channels, kernel_height, kernel_width, in_channels).
+        weight: (out_channels, kernel_height, kernel_width, in_channels / groups).
         stride: (vertical, horizontal).
         border: zero padding (left, right, top, bottom).
         dilation: (vertical, horizontal).
+        groups: output channels of group g see input channels of group g only.
 
     Returns:
         (batch, out_height, out_width, out_channels).
     """
+    if groups > 1:
+        parts = zip(np.split(x, groups, axis=3), np.split(weight, groups), strict=True)
+        made = [conv2d(part, of_part, stride, border, dilation) for part, of_part in parts]
+        return np.concatenate(made, axis=3)
     n_out, *kernel, n_in = weight.shape
     left, right, top, bottom = border
     padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
@@ -95,6 +102,60 @@ def max_pool2d(
     shape = (*sizes, *kernel)
     windows = patches(padded, shape, stride, dilation)
     return windows.max(axis=(3, 4)) if len(x) else np.empty((0, *sizes, x.shape[3]), np.float32)
+
+
+def depthwise_conv2d(
+    x: Floats,
+    weight: Floats,
+    stride: tuple[int, int] = (1, 1),
+    border: Border = (0, 0, 0, 0),
+    dilation: tuple[int, int] = (1, 1),
+) -> Floats:
+    """Convolution of every channel by itself, zeros outside the image.
+
+    Args:
+        x: (batch, height, width, channels).
+        weight: (kernel_height, kernel_width, channels).
+        stride: (vertical, horizontal).
+        border: zero padding (left, right, top, bottom).
+        dilation: (vertical, horizontal).
+
+    Returns:
+        (batch, out_height, out_width, channels).
+    """
+    kernel = weight.shape[:2]
+    left, right, top, bottom = border
+    padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    shape = (*out_sizes(padded.shape[1:3], (kernel[0], kernel[1]), stride, dilation), *kernel)
+    windows = patches(padded, shape, stride, dilation)
+    y = np.zeros((len(x), *shape[:2], x.shape[3]), np.float32)
+    for row in range(kernel[0]):
+        for column in range(kernel[1]):
+            y = multiply_add(windows[:, :, :, row, column], weight[row, column], y)
+    return y
+
+
+def averages(
+    x: Floats, rows: Sequence[tuple[int, int, int]], columns: Sequence[tuple[int, int, int]]
+) -> Floats:
+    """Means of rectangles: sums in the order (row, column) from +0, then one division.
+
+    Args:
+        x: (batch, height, width, channels).
+        rows: (begin, end, count) of each output row.
+        columns: the same of each output column; the sum is divided by both counts' product.
+
+    Returns:
+        (batch, rows, columns, channels).
+    """
+    y = np.zeros((len(x), len(rows), len(columns), x.shape[3]), np.float32)
+    with np.errstate(all="ignore"):
+        for i, (top, bottom, n_rows) in enumerate(rows):
+            for j, (left, right, n_columns) in enumerate(columns):
+                for row, column in product(range(top, bottom), range(left, right)):
+                    y[:, i, j] += x[:, row, column]
+                y[:, i, j] /= np.float32(n_rows * n_columns)
+    return y
 
 
 def out_sizes(

@@ -55,7 +55,8 @@ class Kernel(ABC):
 
         Args:
             x: bits or floats, see the class.
-            residuals: what residual steps add, of y's shape.
+            residuals: what residual steps add, of y's shape; behind them what else the kernel
+                reads, see the class.
             y: float32 (…, channels), written.
             y_bits: uint8 (…, ⌈channels / 8⌉), signs of y, or of what the steps behind a `write`
                 make of it; written.
@@ -74,10 +75,11 @@ class Kernel(ABC):
             raise UsageError("expected `y_bits` alone from a kernel with thresholds, got `y`")
         if y_bits is not None and not self.can_pack:
             raise UsageError("expected groups of whole bytes to give `y_bits`, got others")
-        if len(residuals) != self.n_residuals:
-            raise UsageError(f"expected {self.n_residuals} residuals, got {len(residuals)}")
-        for i, residual in enumerate(residuals):
-            check_array(f"residuals[{i}]", residual, np.float32, shape)
+        shapes = (*[shape] * self.n_residuals, *self._further_shapes(n))
+        if len(residuals) != len(shapes):
+            raise UsageError(f"expected {len(shapes)} residuals, got {len(residuals)}")
+        for i, (residual, wanted) in enumerate(zip(residuals, shapes, strict=True)):
+            check_array(f"residuals[{i}]", residual, np.float32, wanted)
         if y is not None:
             check_array("y", y, np.float32, shape, written=True)
         if y_bits is not None:
@@ -139,6 +141,10 @@ class Kernel(ABC):
 
     @abstractmethod
     def _out_shape(self, n: int) -> tuple[int, ...]: ...
+
+    def _further_shapes(self, n: int) -> tuple[tuple[int, ...], ...]:  # noqa: ARG002 - most read none
+        """Of the tensors behind the residuals, for n images."""
+        return ()
 
     @abstractmethod
     def _value(self, x: NDArray[Any], residuals: Sequence[Floats]) -> Floats: ...

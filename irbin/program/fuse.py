@@ -20,60 +20,17 @@ from dataclasses import replace
 from irbin.errors import UsageError
 from irbin.program.elementwise import ARITHMETIC, as_step, channel_axis_of
 from irbin.program.fused import Fused, FusedStep, Item
+from irbin.program.graph import Graph
 from irbin.program.own import BConv2d, BitPack
 from irbin.program.program import Program
-from irbin.program.types import Node, Ref, TensorType, ValueType, one_tensor
-from irbin.program.windows import conv_window, pool_window
+from irbin.program.start import record_of, start
+from irbin.program.types import Node, TensorType, ValueType, one_tensor
+from irbin.program.windows import n_groups
 
 FUSIONS = ("pool", "transform", "pack", "threshold")
 """All passes, in the order they are made in."""
 
-CONV, POOL, BITPACK = "aten.conv2d.default", "aten.max_pool2d.default", "bitpack"
-
-
-class _Graph:
-    """The items so far, and who reads what."""
-
-    def __init__(
-        self,
-        items: Sequence[Item],
-        types: dict[str, ValueType],
-        constants: Collection[str],
-        outputs: tuple[str, ...],
-    ) -> None:
-        self.items = list(items)
-        self.types, self.constants, self.outputs = types, constants, outputs
-        self._readers: dict[str, list[Item]] = {}
-        for item in items:
-            self._read(item)
-
-    def readers(self, name: str) -> list[Item]:
-        """Items that read a name, each once, in no order."""
-        return self._readers.get(name, [])
-
-    def only_reader(self, name: str) -> Item | None:
-        """The item that alone reads a name once, if the program does not return it."""
-        readers = self.readers(name)
-        if name in self.outputs or len(readers) != 1 or readers[0].refs().count(name) != 1:
-            return None
-        return readers[0]
-
-    def put(self, item: Item, in_place_of: Item, without: Item | None = None) -> None:
-        """Sets an item where another stood, and takes a third one out."""
-        self.items[_index(self.items, in_place_of)] = item
-        self._forget(in_place_of)
-        if without is not None:
-            del self.items[_index(self.items, without)]
-            self._forget(without)
-        self._read(item)
-
-    def _read(self, item: Item) -> None:
-        for name in set(item.refs()):
-            self._readers.setdefault(name, []).append(item)
-
-    def _forget(self, item: Item) -> None:
-        for name in set(item.refs()):
-            self._readers[name] = [one for one in self._readers[name] if one is not item]
+BITPACK = "bitpack"
 
 
 def fuse(
@@ -89,7 +46,7 @@ def fuse(
         program: for its types and outputs.
         nodes: those that remain to be run, in order; whatever else they read is constant.
         passes: of `FUSIONS`; without any, kernels still become `Fused` records, one a node.
-        float_convs: whether our kernels compute float convolutions, or torch does.
+        float_convs: whether our kernels compute float convolutions and linear layers, or torch.
 
     Raises:
         UsageError: there is no such pass.
@@ -101,8 +58,8 @@ def fuse(
     types: dict[str, ValueType] = {**program.inputs, **program.constants}
     types |= {node.name: node.type for node in program.nodes}
     computed = {*program.inputs, *(node.name for node in nodes)}
-    graph = _Graph(nodes, types, types.keys() - computed, program.outputs)
-    _start(graph, with_pools="pool" in passes, with_convs=float_convs)
+    graph = Graph(nodes, types, types.keys() - computed, program.outputs)
+    start(graph, with_pools="pool" in passes, with_convs=float_convs)
     if "transform" in passes:
         _absorb_behind(graph)
         _gather_floats(graph)
@@ -115,52 +72,14 @@ def fuse(
     return tuple(graph.items)
 
 
-def _start(graph: _Graph, *, with_pools: bool, with_convs: bool) -> None:
-    """Every kernel as a record of its own."""
-    for item in list(graph.items):
-        if not isinstance(item, Node) or not isinstance(item.type, TensorType):
-            continue
-        if item.op in ("bconv2d", "bgemm"):
-            axis = 1 if item.op == "bconv2d" else len(item.type.shape) - 1
-            graph.put(_record(item, item.refs()[0], axis), in_place_of=item)
-        elif item.op == POOL and with_pools and pool_window(item, graph.types) is not None:
-            graph.put(_record(item, item.refs()[0], 1), in_place_of=item)
-        elif (
-            item.op == CONV
-            and with_convs
-            and conv_window(item, graph.types, graph.constants) is not None
-        ):
-            record = _record(item, item.refs()[0], 1)
-            bias = item.args[2] if len(item.args) > 2 else None
-            steps = (FusedStep("add", bias.name),) if isinstance(bias, Ref) else ()
-            graph.put(replace(record, steps=steps), in_place_of=item)
-
-
-def _record(root: Node, source: str, channel_axis: int, *, is_root: bool = True) -> Fused:
-    return Fused(
-        root,
-        is_root,
-        source,
-        channel_axis,
-        None,
-        (),
-        one_tensor(root.type),
-        root.name,
-        None,
-        None,
-        threshold=False,
-        absorbed=(root.name,),
-    )
-
-
-def _absorb_behind(graph: _Graph) -> None:
+def _absorb_behind(graph: Graph) -> None:
     """Elementwise nodes that alone read a kernel's result."""
     for item in list(graph.items):
         if isinstance(item, Fused):
             _extend(graph, item)
 
 
-def _extend(graph: _Graph, item: Fused) -> Fused:
+def _extend(graph: Graph, item: Fused) -> Fused:
     """Takes in what follows, as long as it can."""
     while item.floats is not None:
         reader = graph.only_reader(item.floats)
@@ -188,7 +107,7 @@ def _n_residuals(item: Fused, step: FusedStep) -> int:
     return sum(s.kind == "residual" for s in (*item.steps, step))
 
 
-def _gather_floats(graph: _Graph) -> None:
+def _gather_floats(graph: Graph) -> None:
     """Chains behind float nodes: worth a pass of ours where they are two nodes or more."""
     for node in list(graph.items):
         if not isinstance(node, Node) or not _starts_chain(node):
@@ -196,14 +115,14 @@ def _gather_floats(graph: _Graph) -> None:
         axis = channel_axis_of(node.name, graph.types, graph.readers(node.name), graph.constants)
         if axis is None:
             continue
-        start = replace(_record(node, node.name, axis, is_root=False), absorbed=())
+        begun = replace(record_of(node, node.name, axis, "rows"), absorbed=())
         reader = graph.only_reader(node.name)
         if not isinstance(reader, Node):
             continue
         step = as_step(reader, node.name, axis, graph.types, graph.constants)
         if step is None:
             continue
-        first = replace(start, steps=(step,), floats=reader.name, absorbed=(reader.name,))
+        first = replace(begun, steps=(step,), floats=reader.name, absorbed=(reader.name,))
         graph.put(first, in_place_of=reader)
         grown = _extend(graph, first)
         if len(grown.steps) + _n_packs(graph, grown) < 2 and not _is_pooled(graph, grown):
@@ -216,18 +135,22 @@ def _starts_chain(node: Node) -> bool:
     return isinstance(kind, TensorType) and kind.dtype == "float32" and len(kind.shape) > 1
 
 
-def _n_packs(graph: _Graph, item: Fused) -> int:
+def _n_packs(graph: Graph, item: Fused) -> int:
     return sum(isinstance(r, Node) and r.op == BITPACK for r in graph.readers(item.floats or ""))
 
 
-def _is_pooled(graph: _Graph, item: Fused) -> bool:
+def _is_pooled(graph: Graph, item: Fused) -> bool:
     return any(isinstance(r, Fused) and r.kind == "pool" for r in graph.readers(item.floats or ""))
 
 
-def _absorb_producers(graph: _Graph) -> None:
+PRODUCERS = ("dot", "conv", "rows")
+"""Kinds that a pooling may run a few rows at a time."""
+
+
+def _absorb_producers(graph: Graph) -> None:
     """What only a pooling reads is made by the pooling."""
     for item in list(graph.items):
-        if not isinstance(item, Fused) or item.kind == "pool" or item.channel_axis != 1:
+        if not isinstance(item, Fused) or item.kind not in PRODUCERS or item.channel_axis != 1:
             continue
         pool = graph.only_reader(item.floats or "")
         residual = any(step.kind == "residual" for step in item.steps)
@@ -239,12 +162,12 @@ def _absorb_producers(graph: _Graph) -> None:
             graph.put(made, in_place_of=pool, without=item)
 
 
-def _absorb_packs(graph: _Graph) -> None:
+def _absorb_packs(graph: Graph) -> None:
     """Signs as a second output; alone, where nobody reads the floats."""
     for item in list(graph.items):
         if not isinstance(item, Node) or item.op != BITPACK:
             continue
-        maker = _maker(graph, item.refs()[0])
+        maker = graph.maker(item.refs()[0])
         if maker is None:
             maker = _absorb_threshold(graph, item)
         if maker is not None and _can_pack(maker, item):
@@ -256,19 +179,13 @@ def _absorb_packs(graph: _Graph) -> None:
             graph.put(replace(item, floats=None), in_place_of=item)
 
 
-def _maker(graph: _Graph, floats: str) -> Fused | None:
-    """The record that gives a float value."""
-    made = (m for m in graph.items if isinstance(m, Fused) and m.floats == floats)
-    return next(made, None)
-
-
-def _absorb_threshold(graph: _Graph, pack: Node) -> Fused | None:
+def _absorb_threshold(graph: Graph, pack: Node) -> Fused | None:
     """Takes in the step whose signs only `pack` packs, behind a value that others read as it is."""
     value = pack.refs()[0]
     step_node = next((n for n in graph.items if isinstance(n, Node) and n.name == value), None)
     if step_node is None or step_node.op not in ARITHMETIC or graph.only_reader(value) is not pack:
         return None
-    for maker in [_maker(graph, name) for name in step_node.refs()]:
+    for maker in [graph.maker(name) for name in step_node.refs()]:
         if maker is None or maker.floats is None or not _can_pack(maker, pack):
             continue
         axis = maker.channel_axis
@@ -286,13 +203,15 @@ def _can_pack(maker: Fused, pack: Node) -> bool:
     """Whether the bytes that `pack` makes are those a kernel writes: channels in order, no gaps."""
     packing, n_channels = BitPack.of(pack), maker.n_channels
     fits = packing.groups == 1 or n_channels // packing.groups % 8 == 0
-    if maker.root.op == "bconv2d":  # a group of outputs must end with its byte
-        groups = BConv2d.of(maker.root).groups
+    if maker.root.op == "bconv2d" or maker.kind == "conv":
+        # a group of outputs must end with its byte
+        is_float = maker.kind == "conv"
+        groups = n_groups(maker.root) if is_float else BConv2d.of(maker.root).groups
         fits = fits and (groups == 1 or n_channels // groups % 8 == 0)
     return packing.channel_axis == maker.channel_axis and maker.bits is None and fits
 
 
-def _give_bits(graph: _Graph, maker: Fused, pack: Node) -> None:
+def _give_bits(graph: Graph, maker: Fused, pack: Node) -> None:
     packing = replace(
         maker,
         bits=pack.name,
@@ -302,13 +221,9 @@ def _give_bits(graph: _Graph, maker: Fused, pack: Node) -> None:
     graph.put(packing, in_place_of=maker, without=pack)
 
 
-def _compare(graph: _Graph) -> None:
+def _compare(graph: Graph) -> None:
     for item in list(graph.items):
         if not isinstance(item, Fused) or item.kind != "dot" or item.bits is None:
             continue
         if item.floats is None and all(step.kind != "residual" for step in item.steps):
             graph.put(replace(item, threshold=True), in_place_of=item)
-
-
-def _index(items: Sequence[Item], wanted: Item) -> int:
-    return next(i for i, item in enumerate(items) if item is wanted)

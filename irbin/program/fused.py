@@ -9,10 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from irbin.program.boxes import Box
 from irbin.program.types import Node, TensorType, fixed
 
-Kind = Literal["dot", "conv", "pool", "rows"]
-"""Inner products of signs; a float convolution; maximum pooling; a pass over floats."""
+Kind = Literal[
+    "dot", "conv", "linear", "depthwise", "pool", "average", "crop", "join", "gate", "rows"
+]
+"""Inner products of signs; a float convolution, linear layer, convolution of each channel by
+itself; maximum pooling; means; slices and padding; images joined along their channels; an image and
+one pixel of each; a pass over floats."""
 
 StepKind = Literal["multiply", "add", "subtract", "residual", "clamp", "prelu", "write"]
 
@@ -37,10 +42,9 @@ class Fused:
     """A kernel call. Made by `fuse`, read by `runtime`."""
 
     root: Node
-    """`bconv2d`, `bgemm`, `aten.conv2d.default`, `aten.max_pool2d.default`; or the node whose
-    result the steps start from."""
-    is_root: bool
-    """Whether the root is computed here; else torch does that."""
+    """The node that the kernel computes; of `rows`, whose result the steps start from."""
+    kind: Kind
+    """Which kernel it is."""
     source: str
     """What is read: bits, or the float value that is pooled or goes through the steps."""
     channel_axis: int
@@ -64,18 +68,21 @@ class Fused:
     absorbed: tuple[str, ...]
     """The nodes of the plain program it stands for, in order."""
 
+    box: Box | None = None
+    """Of a `crop`."""
+    others: tuple[str, ...] = ()
+    """Tensors that the kernel reads beside the source and what steps add: of `join` the images
+    behind the first, of `gate` the pixels."""
+
     @property
-    def kind(self) -> Kind:
-        """Which kernel it is."""
-        if not self.is_root:
-            return "rows"
-        kinds: dict[str, Kind] = {
-            "bconv2d": "dot",
-            "bgemm": "dot",
-            "aten.conv2d.default": "conv",
-            "aten.max_pool2d.default": "pool",
-        }
-        return kinds[self.root.op]
+    def is_root(self) -> bool:
+        """Whether the root is computed here; else another does that."""
+        return self.kind != "rows"
+
+    @property
+    def takes_rows(self) -> bool:
+        """Whether it knows no images: any axes but that of the channels are one."""
+        return self.kind in ("rows", "linear") or self.root.op == "bgemm"
 
     @property
     def n_channels(self) -> int:
@@ -91,13 +98,13 @@ class Fused:
         """Names it reads, constants too."""
         inner = self.producer.refs()[1:] if self.producer is not None else ()
         operands = tuple(s.operand for s in self.steps if isinstance(s.operand, str))
-        return (self.source, *self._weights(), *inner, *operands)
+        return (self.source, *self._weights(), *inner, *operands, *self.others)
 
     def _weights(self) -> tuple[str, ...]:
         match self.kind:
             case "dot":
                 return self.root.refs()[1:]
-            case "conv":  # a bias is a step
+            case "conv" | "depthwise" | "linear":  # a bias is a step
                 return self.root.refs()[1:2]
         return ()
 

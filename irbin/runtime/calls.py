@@ -16,7 +16,7 @@ from irbin.messages import first_line
 from irbin.program.fused import Fused, Item
 from irbin.program.shapes import sizes
 from irbin.program.types import INT, Dtype, Node, Ref, TensorType, Value, ValueType, one_tensor
-from irbin.runtime.layers import residual_names
+from irbin.runtime.layers import other_names
 from irbin.runtime.operators import Operation, dtype
 
 Values = dict[str, Any]
@@ -37,12 +37,12 @@ def fused_call(
     """A kernel's call: addresses of planned results are looked up now, those of torch's later."""
     y = buffers.get(item.floats or "")
     bits = buffers.get(item.bits or "")
-    names = (item.source, *residual_names(item))
+    names = (item.source, *other_names(item))
     first = item.producer or item  # the one that reads the source
     source_is_bits, may_be_planes = first.kind == "dot", first.kind == "conv"
     shape = sizes(item.type, n)
     n_rows = shape[0]  # images, or windows of them, as networks that attend locally make
-    if item.root.op == "bgemm" or item.kind == "rows":
+    if item.takes_rows:
         n_rows = math.prod(size for axis, size in enumerate(shape) if axis != item.channel_axis)
     # a kernel looks at nothing but addresses, and a file may declare what it likes
     declared = [(name, _declared(types[name], n)) for name in names if name in types]
@@ -90,8 +90,10 @@ def _defined_call(
 
     def rows(tensor: Tensor, at: int = axis) -> Any:
         last = in_order(tensor, at).movedim(at, -1).numpy()
-        if item.root.op == "bgemm":
+        if item.root.op == "bgemm" or item.kind == "linear":
             return last.reshape(-1, 1, 1, last.shape[-1])
+        if last.ndim == 2 and item.kind == "average":  # a mean that keeps no axes
+            return last[:, None, None, :]
         return last if item.kind != "rows" else last.reshape(-1, last.shape[-1])
 
     def call(values: Values, _: int) -> None:

@@ -14,14 +14,25 @@ from irbin.errors import ArtifactError
 from irbin.kernels.convolution import ConvKernel, FloatConvKernel, dot_steps, linear_kernel
 from irbin.kernels.geometry import Geometry
 from irbin.kernels.kernel import Kernel
+from irbin.kernels.lines import (
+    AverageKernel,
+    BoxAxis,
+    CropKernel,
+    DepthwiseKernel,
+    GateKernel,
+    JoinKernel,
+    Span,
+)
 from irbin.kernels.passes import PoolKernel, RowsKernel
 from irbin.kernels.steps import Floats, Step, simplify
 from irbin.kernels.thresholds import find_thresholds
 from irbin.messages import first_line
+from irbin.program.averages import average_spans
 from irbin.program.fused import Fused, FusedStep
 from irbin.program.own import BConv2d, BGemm
+from irbin.program.several import MEETINGS
 from irbin.program.types import Ref, ValueType, fixed, one_tensor
-from irbin.program.windows import conv_window, pool_window
+from irbin.program.windows import conv_window, n_groups, pool_border, pool_window
 from irbin.records.options import FloatMath
 
 
@@ -45,13 +56,20 @@ def make_kernel(
     n_channels = item.n_channels
     try:
         steps = written_out(item.steps, n_channels, constants)
-        if item.kind == "dot":
-            return _dot_kernel(item, steps, constants, types)
-        if item.kind == "conv":
-            return _float_conv_kernel(item, steps, constants, types, float_math)
-        if item.kind == "pool":
-            return _pool_kernel(item, steps, n_channels, constants, types, float_math)
-        return RowsKernel(n_channels, simplify_floats(steps))
+        match item.kind:
+            case "dot":
+                return _dot_kernel(item, steps, constants, types)
+            case "conv" | "depthwise":
+                return _float_conv_kernel(item, steps, constants, types, float_math)
+            case "linear":
+                weight = constants[item.root.refs()[1]].contiguous().numpy()[:, None, None, :]
+                pixel = Geometry((1, 1), (1, 1))
+                return FloatConvKernel(weight, pixel, simplify_floats(steps))
+            case "pool":
+                return _pool_kernel(item, steps, n_channels, constants, types, float_math)
+            case "rows":
+                return RowsKernel(n_channels, simplify_floats(steps))
+        return _lines_kernel(item, simplify_floats(steps), types)
     except Exception as error:
         raise ArtifactError(
             f"node `{item.root.name}` ({item.root.op}): {first_line(error)}"
@@ -86,6 +104,11 @@ def residual_names(item: Fused) -> tuple[str, ...]:
     return tuple(str(step.operand) for step in item.steps if step.kind == "residual")
 
 
+def other_names(item: Fused) -> tuple[str, ...]:
+    """Tensors that the kernel reads beside its source, in its order: residuals, then the rest."""
+    return (*residual_names(item), *item.others)
+
+
 def simplify_floats(steps: Sequence[Step]) -> tuple[Step, ...]:
     """`simplify` on values that are no integers: only products with ones go."""
     return tuple(s for s in steps if not (s.kind == "multiply" and np.all(s.values == 1)))
@@ -116,15 +139,36 @@ def _float_conv_kernel(
     constants: Mapping[str, Tensor],
     types: Mapping[str, ValueType],
     float_math: FloatMath,
-) -> FloatConvKernel:
+) -> FloatConvKernel | DepthwiseKernel:
     window = conv_window(item.root, types, constants)
     assert window is not None, "`fuse` looked"
     weight = constants[item.root.refs()[1]].permute(0, 2, 3, 1).contiguous().numpy()
     stride, (down, right), dilation = window
     border = (right, right, down, down)
     geometry = Geometry(_size(types[item.source], 2), weight.shape[1:3], stride, border, dilation)
-    narrow = float_math == "bfloat16"
-    return FloatConvKernel(weight, geometry, simplify_floats(steps), bfloat16=narrow)
+    if item.kind == "depthwise":
+        taps = np.ascontiguousarray(weight[..., 0].transpose(1, 2, 0))
+        return DepthwiseKernel(taps, geometry, simplify_floats(steps))
+    groups, narrow = n_groups(item.root), float_math == "bfloat16"
+    return FloatConvKernel(weight, geometry, simplify_floats(steps), groups=groups, bfloat16=narrow)
+
+
+def _lines_kernel(item: Fused, steps: tuple[Step, ...], types: Mapping[str, ValueType]) -> Kernel:
+    """Of a kind without weights that makes its image row by row."""
+    size, n_channels = _size(types[item.source], 2), fixed(one_tensor(types[item.source]).shape[1])
+    if item.kind == "average":
+        spans = average_spans(item.root, types)
+        assert spans is not None, "`fuse` looked"
+        rows, columns = ([Span(*span) for span in one] for one in spans)
+        return AverageKernel(size, n_channels, rows, columns, steps)
+    if item.kind == "crop":
+        assert item.box is not None, "`fuse` looked"
+        channels, y, x = (BoxAxis(*axis) for axis in item.box.axes)
+        return CropKernel((y, x, channels), item.box.value, steps)
+    if item.kind == "join":
+        shapes = [one_tensor(types[name]).shape for name in (item.source, *item.others)]
+        return JoinKernel(size, [fixed(shape[1]) for shape in shapes], steps)
+    return GateKernel(size, n_channels, MEETINGS[item.root.op], steps)
 
 
 def _pool_kernel(
@@ -137,8 +181,8 @@ def _pool_kernel(
 ) -> PoolKernel:
     window, pooled = pool_window(item.root, types), types[item.root.refs()[0]]
     assert window is not None, "`fuse` looked"
-    kernel, stride, (down, right), dilation = window
-    border = (right, right, down, down)
+    kernel, stride, _, dilation = window
+    border = pool_border(item.root, types)
     geometry = Geometry(_size(pooled, 2), kernel, stride, border, dilation)
     before: tuple[Step, ...] = ()
     producer = None

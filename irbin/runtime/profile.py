@@ -15,7 +15,7 @@ from irbin.records.bench import NodeTiming
 from irbin.runtime.calls import Values
 from irbin.runtime.model import BITS_SUFFIX, PackedModel
 
-KERNELS = {"dot": "", "conv": "conv2d", "pool": "max_pool2d", "rows": "steps"}
+KERNELS = {"conv": "conv2d", "depthwise": "conv2d", "pool": "max_pool2d", "rows": "steps"}
 """What a fused call is named; an inner product by its operator."""
 
 
@@ -71,10 +71,10 @@ def macs(item: Item, model: PackedModel) -> tuple[int, int]:
         return 0, _float_macs(item, model)
     inner = macs(item.producer, model) if item.producer is not None else (0, 0)
     own = 0
-    if item.kind in ("dot", "conv"):
+    if item.kind in ("dot", "conv", "depthwise", "linear"):
         weight = _weight_shape(item.root.refs()[1], model)
         pixels = _numel(item.type) // int(weight[0])
-        if item.kind == "conv":
+        if item.kind != "dot":
             return inner[0], inner[1] + pixels * _product(weight)
         product = inner_product(item.root)
         own = pixels * _product(weight[:-1]) * product.depth if product is not None else 0
@@ -102,7 +102,7 @@ def _timing(item: Item, seconds: float, model: PackedModel) -> NodeTiming:
 
 
 def _kernel_name(item: Fused) -> str:
-    own = KERNELS[item.kind] or item.root.op
+    own = KERNELS.get(item.kind) or _short(item.root.op)
     return f"{_kernel_name(item.producer)} + {own}" if item.producer is not None else own
 
 

@@ -185,7 +185,8 @@ class Schedule:
 
     def _overwritable(self, item: Fused) -> tuple[str, ...]:
         """What it adds, unless it also reads it at other places: windows reach further back."""
-        source = {item.source, *self._views.get(item.source, ())}
+        read = (item.source, *item.others)
+        source = {*read, *(owner for name in read for owner in self._views.get(name, ()))}
         return tuple(name for name in residual_names(item) if name not in source)
 
     def _look_for_views(self, item: Item, values: Values) -> None:

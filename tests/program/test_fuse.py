@@ -661,7 +661,7 @@ class TestTrainedNetwork:
         items = fuse(program, program.nodes, passes)
         assert bool(recorded(items, lambda i: i.kind == "pool")) == ("pool" in passes)
         assert bool(recorded(items, lambda i: i.producer)) == ("pool" in passes)
-        biased = recorded(items, lambda i: i.kind == "conv")
+        biased = recorded(items, lambda i: i.kind in ("conv", "linear"))
         stepped = recorded(items, lambda i: i.steps and i not in biased)
         assert bool(stepped) == ("transform" in passes)
         assert bool(recorded(items, lambda i: i.kind == "rows")) == ("transform" in passes)
@@ -686,7 +686,7 @@ class TestTrainedNetwork:
             "dot: bgemm bitpack_5",
             "dot: bgemm_1 mul_5 add_6",
             "mean",
-            "linear",
+            "linear: linear",
         ]
 
 

@@ -38,9 +38,12 @@ class TestConvWindow:
         assert self.window(None, 2, 1, kind=(6, 5, 4)) == ((2, 2), (1, 1), (1, 1))
         assert self.window(None, (2,), (1,), kind=(6, 5, 4)) == ((2, 2), (1, 1), (1, 1))
 
-    def test_groups_are_torchs(self):
+    def test_groups_are_ours_where_they_divide_the_channels(self):
         weight = {"w": TensorType(F32, (6, 2, 3, 3))}
-        assert self.window(None, (1, 1), (0, 0), (1, 1), 2, types=weight) is None
+        plain = ((1, 1), (0, 0), (1, 1))
+        assert self.window(None, (1, 1), (0, 0), (1, 1), 2, types=weight) == plain
+        for groups in (1, 3, 4, 0, -2):
+            assert self.window(None, (1, 1), (0, 0), (1, 1), groups, types=weight) is None
 
     def test_computed_weights_and_biases_are_torchs(self):
         assert self.window(Ref("b"), constants=("b",)) is None
@@ -112,11 +115,12 @@ class TestPoolWindow:
         found = self.window((3, 2), (2, 1), (1, 0), (2, 2), kind=kind)
         assert found == ((3, 2), (2, 1), (1, 0), (2, 2))
 
-    def test_sizes_rounded_up_are_torchs(self):
+    def test_sizes_may_be_rounded_up(self):
         kind = TensorType(F32, ("N", 4, 5, 4))
-        assert self.window((2, 2), (2, 2), (0, 0), (1, 1), True, kind=kind) is None
-        # where nothing is left over, too
-        assert self.window((3, 3), (3, 2), (0, 0), (1, 1), True) is None
+        found = self.window((2, 2), (2, 2), (0, 0), (1, 1), True, kind=kind)
+        assert found == ((2, 2), (2, 2), (0, 0), (1, 1))
+        assert self.window((2, 2), (2, 2), (0, 0), (1, 1), False, kind=kind) is None
+        assert self.window((2, 2), (2, 2), (0, 0), (1, 1), True) is None
 
     @pytest.mark.parametrize(("padding", "is_ours"), [(0, True), (1, True), (2, False), (3, False)])
     def test_padding_as_wide_as_the_window_is_torchs(self, padding, is_ours):

@@ -476,7 +476,31 @@ class Windows(nn.Module):
         return self.head(x).view(-1, 4, 5).sum(1)
 
 
+class Squeezed(nn.Module):
+    """Depthwise and grouped convolutions, a scale an image, joined channels, sizes rounded up."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.depth = conv3(3, 12), conv3(12, 12, groups=12)
+        self.norms = nn.ModuleList(norm(12) for _ in range(2))
+        self.squeeze, self.excite = nn.Conv2d(12, 4, 1), nn.Conv2d(4, 12, 1)
+        self.grouped, self.body = conv3(12, 16, groups=2), binary(conv3(12, 12))
+        self.joined, self.fourths = binary(conv3(40, 8)), conv3(8, 12, groups=4)
+        self.last, self.head = binary(conv3(12, 8)), Head(8)
+
+    def forward(self, x):
+        x = F.hardtanh(self.norms[0](self.depth(self.stem(x))))
+        scale = F.hardtanh(self.excite(F.relu(self.squeeze(F.adaptive_avg_pool2d(x, 1)))))
+        y = F.hardtanh(self.norms[1](scale * x) + x)
+        y = torch.cat((self.grouped(y), y, self.body(y)), 1)
+        y = self.joined(F.max_pool2d(y, 3, 2, ceil_mode=True)) + scale[:, 2:10]
+        y = F.pad(y[:, :, ::2, 1:3], (1, 0, 0, 1, 0, 0), value=-1.0)
+        y = self.last(self.fourths(y) - F.adaptive_avg_pool2d(y, 1).repeat(1, 2, 1, 1)[:, :12])
+        return self.head(F.adaptive_avg_pool2d(y, (2, 3)))
+
+
 NETWORKS = {
+    "squeezed": Squeezed,
     "windows": Windows,
     "residual": residual,
     "prelu": prelus,

@@ -51,6 +51,9 @@ struct V {
   static Floats add(const Floats& a, const Floats& b) {
     return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)};
   }
+  static Floats divide(const Floats& a, const Floats& b) {
+    return {_mm256_div_ps(a.low, b.low), _mm256_div_ps(a.high, b.high)};
+  }
   static Floats multiply_add(const Floats& a, const Floats& b, const Floats& c) {
     return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
   }
@@ -196,7 +199,7 @@ const Implementation avx2{"avx2",        "popcount by byte shuffle, 256 bits at 
                           finish_counts, finish_thresholds,
                           nullptr,       products,
                           nullptr,       finish_floats,
-                          maximum,       pack_planes,
+                          maximum,       average, depthwise, pack_planes,
                           register_loop, float_register_loop,
                           pair_products, nullptr};
 

@@ -77,7 +77,7 @@ const Implementation avx512{"avx512",          "popcount by byte shuffle, 512 bi
                             finish_counts,     finish_thresholds,
                             nullptr,           products,
                             finished_products, finish_floats,
-                            maximum,           pack_planes,
+                            maximum,           average, depthwise, pack_planes,
                             register_loop,     float_register_loop,
                             pair_products,     finished_sums_of_pairs<V>};
 

@@ -15,6 +15,7 @@ struct V {
   static Floats all(float x) { return _mm512_set1_ps(x); }
   static Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
   static Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+  static Floats divide(Floats a, Floats b) { return _mm512_div_ps(a, b); }
   static Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
   // min and max give their second operand where one is NaN, so a NaN passes
   static Floats clamp(Floats v, Floats low, Floats high) {

@@ -144,6 +144,16 @@ struct Implementation {
   // y[i] = the largest of inputs[k][i]; NaN if one of them is.
   void (*maximum)(const float* const* inputs, int64_t n_inputs, int64_t n_floats, float* y);
 
+  // y[i] = (inputs[0][i] + inputs[1][i] + …) / divisor: sums in order from +0, each rounded, then the
+  // quotient.
+  void (*average)(const float* const* inputs, int64_t n_inputs, int64_t n_floats, float divisor,
+                  float* y);
+
+  // y[i] = the sum of inputs[k][i] * weights[k * n_floats + i], in order from +0, each product and sum
+  // rounded once (fused multiply-add).
+  void (*depthwise)(const float* const* inputs, int64_t n_inputs, const float* weights,
+                    int64_t n_floats, float* y);
+
   // Signs of a block of channel planes: pixel p, channel c at x[c * plane + p].
   void (*pack_planes)(const float* x, int64_t plane, int64_t n_pixels, int64_t n_channels,
                       uint8_t* bits, int64_t bits_stride);

@@ -225,6 +225,64 @@ void maximum(const float* const* inputs, int64_t n_inputs, int64_t n_floats, flo
   }
 }
 
+// N blocks at once, so that their sums need not wait for themselves.
+template <int N>
+inline void average_blocks(const float* const* inputs, int64_t n_inputs, int64_t at, int n_lanes,
+                           V::Floats divisor, float* y) {
+  V::Floats total[N];
+#pragma GCC unroll 4
+  for (int i = 0; i < N; ++i) total[i] = V::all(0.0f);
+  for (int64_t k = 0; k < n_inputs; ++k) {
+    const float* from = inputs[k] + at;
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i)
+      total[i] = V::add(total[i], V::load_part(from + i * kLanes, N == 1 ? n_lanes : kLanes));
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < N; ++i)
+    V::store_part(y + at + i * kLanes, V::divide(total[i], divisor), N == 1 ? n_lanes : kLanes);
+}
+
+void average(const float* const* inputs, int64_t n_inputs, int64_t n_floats, float divisor,
+             float* y) {
+  const V::Floats by = V::all(divisor);
+  int64_t c = 0;
+  for (; c + kAtOnce * kLanes <= n_floats; c += kAtOnce * kLanes)
+    average_blocks<kAtOnce>(inputs, n_inputs, c, kLanes, by, y);
+  for (; c < n_floats; c += kLanes)
+    average_blocks<1>(inputs, n_inputs, c, lanes_left(n_floats - c), by, y);
+}
+
+template <int N>
+inline void depthwise_blocks(const float* const* inputs, int64_t n_inputs, const float* weights,
+                             int64_t n_floats, int64_t at, int n_lanes, float* y) {
+  V::Floats total[N];
+#pragma GCC unroll 4
+  for (int i = 0; i < N; ++i) total[i] = V::all(0.0f);
+  weights += at;
+  for (int64_t k = 0; k < n_inputs; ++k, weights += n_floats) {
+    const float* from = inputs[k] + at;
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i) {
+      const int n = N == 1 ? n_lanes : kLanes;
+      total[i] = V::multiply_add(V::load_part(from + i * kLanes, n),
+                                 V::load_part(weights + i * kLanes, n), total[i]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < N; ++i)
+    V::store_part(y + at + i * kLanes, total[i], N == 1 ? n_lanes : kLanes);
+}
+
+void depthwise(const float* const* inputs, int64_t n_inputs, const float* weights, int64_t n_floats,
+               float* y) {
+  int64_t c = 0;
+  for (; c + kAtOnce * kLanes <= n_floats; c += kAtOnce * kLanes)
+    depthwise_blocks<kAtOnce>(inputs, n_inputs, weights, n_floats, c, kLanes, y);
+  for (; c < n_floats; c += kLanes)
+    depthwise_blocks<1>(inputs, n_inputs, weights, n_floats, c, lanes_left(n_floats - c), y);
+}
+
 // 16 pixels at once, a word of up to 32 channels each: lanes are pixels here.
 void pack_planes(const float* x, int64_t plane, int64_t n_pixels, int64_t n_channels, uint8_t* bits,
                  int64_t bits_stride) {

@@ -19,6 +19,7 @@
 
 #include "conv.h"
 #include "implementations.h"
+#include "lines.h"
 #include "operator.h"
 #include "threads.h"
 #include "values.h"
@@ -192,6 +193,75 @@ std::unique_ptr<Rows> make_rows(int64_t n_channels, const std::vector<StepTuple>
   return std::make_unique<Rows>(n_channels, make_transform(steps, n_channels));
 }
 
+// (begin, end, count)
+using SpanTuple = std::tuple<int64_t, int64_t, int64_t>;
+// (from, before, count, start, step, size)
+using BoxTuple = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t>;
+
+std::vector<Span> make_spans(const std::vector<SpanTuple>& given, int64_t size) {
+  std::vector<Span> spans;
+  for (const auto& [begin, end, count] : given) {
+    need(begin >= 0 && begin <= end && end <= size, "expected windows inside the image");
+    spans.push_back({begin, end, count});
+  }
+  return spans;
+}
+
+std::unique_ptr<Average> make_average(int64_t height, int64_t width, int64_t n_channels,
+                                      const std::vector<SpanTuple>& rows,
+                                      const std::vector<SpanTuple>& columns,
+                                      const std::vector<StepTuple>& after) {
+  return std::make_unique<Average>(height, width, n_channels, make_spans(rows, height),
+                                   make_spans(columns, width), make_transform(after, n_channels));
+}
+
+std::unique_ptr<Depthwise> make_depthwise(const AxisTuple& y, const AxisTuple& x,
+                                          const Array<float, 3>& weights,
+                                          const std::vector<StepTuple>& after) {
+  const auto n_channels = static_cast<int64_t>(weights.shape(2));
+  const Axis rows = make_axis(y), columns = make_axis(x);
+  need(static_cast<int64_t>(weights.shape(0)) == rows.kernel &&
+           static_cast<int64_t>(weights.shape(1)) == columns.kernel,
+       "the weight has another size");
+  return std::make_unique<Depthwise>(rows, columns, n_channels, weights.data(),
+                                     make_transform(after, n_channels));
+}
+
+BoxAxis make_box_axis(const BoxTuple& given) {
+  const BoxAxis a{std::get<0>(given), std::get<1>(given), std::get<2>(given),
+                  std::get<3>(given), std::get<4>(given), std::get<5>(given)};
+  for (const int64_t n : {a.from, a.before, a.count, a.start, a.step, a.size})
+    need(n >= 0 && n <= kMaxSize, "expected sizes of at least 0");
+  need(a.before + a.count <= a.size, "expected a box that holds what it copies");
+  need(a.count == 0 || a.start + (a.count - 1) * a.step < a.from, "expected places inside");
+  return a;
+}
+
+std::unique_ptr<Crop> make_crop(const BoxTuple& y, const BoxTuple& x, const BoxTuple& channels,
+                                float value, const std::vector<StepTuple>& after) {
+  const BoxAxis innermost = make_box_axis(channels);
+  return std::make_unique<Crop>(make_box_axis(y), make_box_axis(x), innermost, value,
+                                make_transform(after, innermost.size));
+}
+
+std::unique_ptr<Join> make_join(int64_t height, int64_t width, const std::vector<int64_t>& channels,
+                                const std::vector<StepTuple>& after) {
+  need(!channels.empty(), "expected images to join");
+  int64_t n_channels = 0;
+  for (const int64_t n : channels) {
+    need(n >= 0 && n <= kMaxSize, "expected channels");
+    n_channels += n;
+  }
+  return std::make_unique<Join>(height, width, channels, make_transform(after, n_channels));
+}
+
+std::unique_ptr<Gate> make_gate(int64_t height, int64_t width, int64_t n_channels, int meeting,
+                                const std::vector<StepTuple>& after) {
+  need(meeting >= 0 && meeting <= static_cast<int>(Meeting::subtract), "no such operation");
+  return std::make_unique<Gate>(height, width, n_channels, static_cast<Meeting>(meeting),
+                                make_transform(after, n_channels));
+}
+
 std::unique_ptr<PackPlanes> make_planes(int64_t n_channels, int64_t n_pixels) {
   for (const int64_t n : {n_channels, n_pixels})
     need(n >= 0 && n <= kMaxSize, "expected channels and pixels");
@@ -238,4 +308,14 @@ NB_MODULE(_native, m) {
         nb::arg("after"), nb::arg("producer").none(), nb::keep_alive<0, 6>());
   m.def("rows", make_rows);
   m.def("planes", make_planes);
+  nb::class_<Average, Operator>(m, "Average");
+  nb::class_<Depthwise, Operator>(m, "Depthwise");
+  nb::class_<Crop, Operator>(m, "Crop");
+  nb::class_<Join, Operator>(m, "Join");
+  nb::class_<Gate, Operator>(m, "Gate");
+  m.def("average", make_average);
+  m.def("depthwise", make_depthwise);
+  m.def("crop", make_crop);
+  m.def("join", make_join);
+  m.def("gate", make_gate);
 }

@@ -46,6 +46,10 @@ struct V {
     for (int i = 0; i < kQuarters; ++i) a.q[i] = vaddq_f32(a.q[i], b.q[i]);
     return a;
   }
+  static Floats divide(Floats a, const Floats& b) {
+    for (int i = 0; i < kQuarters; ++i) a.q[i] = vdivq_f32(a.q[i], b.q[i]);
+    return a;
+  }
   static Floats multiply_add(const Floats& a, const Floats& b, Floats c) {
     for (int i = 0; i < kQuarters; ++i) c.q[i] = vfmaq_f32(c.q[i], a.q[i], b.q[i]);
     return c;
@@ -169,7 +173,7 @@ const Implementation neon{"neon",        "bits of 128 counted by byte",
                           finish_counts, finish_thresholds,
                           nullptr,       products,
                           nullptr,       finish_floats,
-                          maximum,       pack_planes,
+                          maximum,       average, depthwise, pack_planes,
                           register_loop, float_register_loop,
                           pair_products, nullptr};
 

@@ -38,6 +38,10 @@ struct V {
     for (int i = 0; i < kLanes; ++i) a.at[i] += b.at[i];
     return a;
   }
+  static Floats divide(Floats a, const Floats& b) {
+    for (int i = 0; i < kLanes; ++i) a.at[i] /= b.at[i];
+    return a;
+  }
   static Floats multiply_add(const Floats& a, const Floats& b, Floats c) {
     for (int i = 0; i < kLanes; ++i) c.at[i] = std::fma(a.at[i], b.at[i], c.at[i]);
     return c;
@@ -150,7 +154,7 @@ const Implementation portable{"portable",
                               nullptr,
                               finish_floats,
                               maximum,
-                              pack_planes,
+                              average, depthwise, pack_planes,
                               register_loop,
                               float_register_loop,
                               pair_products,

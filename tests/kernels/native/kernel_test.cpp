@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "check.h"
+#include "lines.h"
 #include "problems.h"
 #include "recipes.h"
 #include "values.h"
@@ -321,6 +322,7 @@ int main(int n_arguments, char** arguments) {
   check_producer(check, random, {{40, 3, 1, 1, 1, 1}, {70, 3, 1, 1, 1, 1}, 3, 16, 1},
                  {fifty, fifty, 0, 2, 2});
   for (int i = 0; i < n_cases; ++i) check_values(check, random);
+  for (int i = 0; i < n_cases; ++i) line_checks::check_lines(check, random);
 
   int64_t passed = 0, failed = 0;
   for (const Score& score : all) {

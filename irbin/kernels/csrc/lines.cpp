@@ -1,0 +1,184 @@
+#include "lines.h"
+
+#include <algorithm>
+
+#include "threads.h"
+
+namespace irbin {
+namespace {
+
+// A float that is touched costs about as much time as so many 1-bit MACs.
+constexpr int64_t kMacsAFloat = 32;
+
+int64_t sum(const std::vector<int64_t>& values) {
+  int64_t total = 0;
+  for (const int64_t one : values) total += one;
+  return total;
+}
+
+int64_t longest(const std::vector<Span>& spans) {
+  int64_t most = 0;
+  for (const Span& one : spans) most = std::max(most, one.end - one.begin);
+  return most;
+}
+
+}  // namespace
+
+void Lines::run(const Implementation& how, const Arguments& a) const {
+  const int64_t n_rows = a.n * height_, row_floats = width_ * n_channels_;
+  if (n_rows == 0 || row_floats == 0) return;
+  const int64_t bits_stride = (n_channels_ + 7) / 8;
+  const int64_t work = n_rows * row_floats * (floats_read_ + 1) * kMacsAFloat;
+  const int64_t n_parts = std::min<int64_t>(useful_threads(work, a.n_threads), n_rows);
+  const bool is_all = after_.size() == 0 && a.y_bits == nullptr;  // made where it stays
+  parallel(static_cast<int>(n_parts), [&](int part) {
+    std::vector<const float*> taps;
+    std::vector<float> made(static_cast<size_t>(is_all ? 0 : row_floats));
+    for (int64_t r = n_rows * part / n_parts; r < n_rows * (part + 1) / n_parts; ++r) {
+      const int64_t pixel = r * width_;
+      float* y = a.y == nullptr ? nullptr : a.y + pixel * n_channels_;
+      line(how, a, r / height_, r % height_, is_all ? y : made.data(), taps);
+      if (is_all) continue;
+      const Residuals shifted(a.others, after_.n_residuals(), pixel, n_channels_);
+      how.finish_floats(made.data(), n_channels_, width_, 0, n_channels_,
+                        {after_.data(), after_.size(), shifted.data(), n_channels_, y, n_channels_,
+                         a.y_bits == nullptr ? nullptr : a.y_bits + pixel * bits_stride,
+                         bits_stride});
+    }
+  });
+}
+
+Average::Average(int64_t height, int64_t width, int64_t n_channels, std::vector<Span> rows,
+                 std::vector<Span> columns, Transform after)
+    : Lines(static_cast<int64_t>(rows.size()), static_cast<int64_t>(columns.size()), n_channels, 0,
+            longest(rows) * longest(columns), std::move(after)),
+      in_height_(height),
+      in_width_(width),
+      rows_(std::move(rows)),
+      columns_(std::move(columns)) {}
+
+void Average::line(const Implementation& how, const Arguments& a, int64_t image, int64_t row,
+                   float* to, std::vector<const float*>& taps) const {
+  const Span& rows = rows_[static_cast<size_t>(row)];
+  const float* from = a.from<float>() + image * in_height_ * in_width_ * n_channels();
+  for (const Span& columns : columns_) {
+    taps.clear();
+    for (int64_t y = rows.begin; y < rows.end; ++y)
+      for (int64_t x = columns.begin; x < columns.end; ++x)
+        taps.push_back(from + (y * in_width_ + x) * n_channels());
+    how.average(taps.data(), static_cast<int64_t>(taps.size()), n_channels(),
+                static_cast<float>(rows.count * columns.count), to);
+    to += n_channels();
+  }
+}
+
+Depthwise::Depthwise(const Axis& y, const Axis& x, int64_t n_channels, const float* weights,
+                     Transform after)
+    : Lines(y.out_size(), x.out_size(), n_channels, 0, y.kernel * x.kernel, std::move(after)),
+      y_(y),
+      x_(x),
+      weights_(weights, weights + y.kernel * x.kernel * n_channels),
+      zeros_(static_cast<size_t>(n_channels), 0.0f) {}
+
+void Depthwise::line(const Implementation& how, const Arguments& a, int64_t image, int64_t row,
+                     float* to, std::vector<const float*>& taps) const {
+  const int64_t n = n_channels();
+  const float* from = a.from<float>() + image * y_.size * x_.size * n;
+  taps.resize(static_cast<size_t>(y_.kernel * x_.kernel));
+  for (int64_t o = 0; o < width(); ++o, to += n) {
+    size_t tap = 0;
+    for (int64_t i = 0; i < y_.kernel; ++i) {
+      const int64_t y = row * y_.stride + i * y_.dilation - y_.before;
+      const bool is_row = y >= 0 && y < y_.size;
+      for (int64_t j = 0; j < x_.kernel; ++j) {
+        const int64_t x = o * x_.stride + j * x_.dilation - x_.before;
+        taps[tap++] =
+            is_row && x >= 0 && x < x_.size ? from + (y * x_.size + x) * n : zeros_.data();
+      }
+    }
+    how.depthwise(taps.data(), static_cast<int64_t>(taps.size()), weights_.data(), n, to);
+  }
+}
+
+Crop::Crop(const BoxAxis& y, const BoxAxis& x, const BoxAxis& channels, float value,
+           Transform after)
+    : Lines(y.size, x.size, channels.size, 0, 1, std::move(after)),
+      y_(y),
+      x_(x),
+      channels_(channels),
+      value_(value) {}
+
+void Crop::pixel(const float* from, float* to) const {
+  const BoxAxis& c = channels_;
+  std::fill_n(to, c.before, value_);
+  if (c.step == 1)
+    std::copy_n(from + c.start, c.count, to + c.before);
+  else
+    for (int64_t i = 0; i < c.count; ++i) to[c.before + i] = from[c.start + i * c.step];
+  std::fill(to + c.before + c.count, to + c.size, value_);
+}
+
+void Crop::line(const Implementation&, const Arguments& a, int64_t image, int64_t row, float* to,
+                std::vector<const float*>&) const {
+  const int64_t n = n_channels(), y = row - y_.before;
+  if (y < 0 || y >= y_.count) {
+    std::fill_n(to, x_.size * n, value_);
+    return;
+  }
+  const int64_t in_row = image * y_.from + y_.start + y * y_.step;
+  const float* from =
+      a.from<float>() + (in_row * x_.from + x_.start) * channels_.from;
+  std::fill_n(to, x_.before * n, value_);
+  to += x_.before * n;
+  if (x_.step == 1 && channels_.from == n && channels_.count == n) {
+    std::copy_n(from, x_.count * n, to);
+    to += x_.count * n;
+  } else {
+    for (int64_t x = 0; x < x_.count; ++x, to += n) pixel(from + x * x_.step * channels_.from, to);
+  }
+  std::fill_n(to, (x_.size - x_.before - x_.count) * n, value_);
+}
+
+Join::Join(int64_t height, int64_t width, std::vector<int64_t> channels, Transform after)
+    : Lines(height, width, sum(channels), static_cast<int>(channels.size()) - 1, 1,
+            std::move(after)),
+      height_(height),
+      channels_(std::move(channels)) {}
+
+void Join::line(const Implementation&, const Arguments& a, int64_t image, int64_t row, float* to,
+                std::vector<const float*>&) const {
+  const int64_t first = (image * height_ + row) * width(), n = n_channels();
+  for (size_t i = 0; i < channels_.size(); ++i) {
+    const int64_t here = channels_[i];
+    const float* from =
+        (i == 0 ? a.from<float>() : further(a, static_cast<int>(i) - 1)) + first * here;
+    for (int64_t x = 0; x < width(); ++x) std::copy_n(from + x * here, here, to + x * n);
+    to += here;
+  }
+}
+
+Gate::Gate(int64_t height, int64_t width, int64_t n_channels, Meeting meeting, Transform after)
+    : Lines(height, width, n_channels, 1, 1, std::move(after)),
+      height_(height),
+      meeting_(meeting) {}
+
+void Gate::line(const Implementation&, const Arguments& a, int64_t image, int64_t row, float* to,
+                std::vector<const float*>&) const {
+  const int64_t n = n_channels();
+  const float* from = a.from<float>() + (image * height_ + row) * width() * n;
+  const float* with = further(a, 0) + image * n;
+  for (int64_t x = 0; x < width(); ++x, from += n, to += n)
+    switch (meeting_) {
+      case Meeting::multiply:
+        for (int64_t c = 0; c < n; ++c) to[c] = from[c] * with[c];
+        break;
+      case Meeting::add:
+        for (int64_t c = 0; c < n; ++c) to[c] = from[c] + with[c];
+        break;
+      case Meeting::subtract:
+        for (int64_t c = 0; c < n; ++c) to[c] = from[c] - with[c];
+        break;
+    }
+}
+
+}  // namespace irbin

@@ -1,0 +1,130 @@
+"""Poolings that average, and means over an image's axes, as windows with what they count."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from irbin.program.types import Node, Ref, TensorType, Types, Value
+from irbin.program.windows import out_size, pair
+
+AVERAGE = ("aten.avg_pool2d.default", "aten.adaptive_avg_pool2d.default", "aten.mean.dim")
+"""Operators whose average may be ours."""
+MAX_COUNT = 2**24
+"""Up to here a count is a float32."""
+MAX_SIZE = 2**16
+"""Pixels of an axis, or channels: windows are listed one by one."""
+
+
+class Span(NamedTuple):
+    """What one output averages along an axis."""
+
+    begin: int
+    """First pixel."""
+    end: int
+    """Behind the last one."""
+    divisor: int
+    """By which the sum is divided, times that of the other axis."""
+
+
+Spans = tuple[tuple[Span, ...], tuple[Span, ...]]
+"""Of each output row, of each output column."""
+
+
+def average_spans(node: Node, types: Types) -> Spans | None:
+    """What a node averages, or None if that is left to torch.
+
+    Left to torch: other than float32 images (batch, channels, height, width), means over other axes
+    than both of the image's, and sizes that do not fit each other.
+    """
+    first = node.args[0] if node.args else None
+    image = types[first.name] if isinstance(first, Ref) else None
+    if (
+        node.op not in AVERAGE
+        or node.kwargs
+        or not isinstance(image, TensorType)
+        or image.dtype != "float32"
+    ):
+        return None
+    if len(image.shape) != 4 or not all(
+        isinstance(size, int) and 0 < size <= MAX_SIZE for size in image.shape[1:]
+    ):
+        return None
+    size = (int(image.shape[2]), int(image.shape[3]))
+    keeps: Value = True
+    if node.op == AVERAGE[0]:
+        spans = _pooled(size, node.args[1:])
+    elif node.op == AVERAGE[1]:
+        spans = _adapted(size, node.args[1:])
+    else:
+        defaults: tuple[Value, ...] = (None, False, None)
+        axes, keeps, dtype = (*node.args[1:], *defaults[len(node.args) - 1 :])
+        spans = _adapted(size, ((1, 1),)) if dtype is None and _are_both(axes) else None
+    if spans is None:
+        return None
+    sizes = (len(spans[0]), len(spans[1])) if keeps else ()
+    return spans if node.type == TensorType("float32", (*image.shape[:2], *sizes)) else None
+
+
+def _pooled(size: tuple[int, int], args: tuple[Value, ...]) -> Spans | None:
+    """Of `avg_pool2d`, as torch counts."""
+    defaults: tuple[Value, ...] = (None, (), (0, 0), False, True, None)
+    kernel, stride, padding, ceil, counts_padding, divisor = (*args, *defaults[len(args) :])
+    window = [pair(kernel), pair(stride or kernel), pair(padding)]
+    if any(one is None for one in window) or not (divisor is None or isinstance(divisor, int)):
+        return None
+    axes = []
+    for axis in range(2):
+        k, step, before = (one[axis] for one in window if one is not None)
+        if k < 1 or step < 1 or not 0 <= before <= k // 2:
+            return None
+        spans = _of_axis(size[axis], k, step, before, bool(ceil))
+        if spans is None or max(span.divisor for span in spans) > MAX_COUNT:
+            return None
+        if not counts_padding:
+            spans = tuple(span._replace(divisor=span.end - span.begin) for span in spans)
+        axes.append(spans)
+    if divisor is not None:
+        if divisor == 0 or abs(divisor) > MAX_COUNT:
+            return None
+        axes[0] = tuple(span._replace(divisor=divisor) for span in axes[0])
+        axes[1] = tuple(span._replace(divisor=1) for span in axes[1])
+    return (axes[0], axes[1]) if _is_counted((axes[0], axes[1])) else None
+
+
+def _of_axis(size: int, k: int, step: int, before: int, ceil: bool) -> tuple[Span, ...] | None:
+    """Windows of an axis; padding counts."""
+    n = out_size(size, k, step, (before, before), ceil=ceil)
+    if n < 1:
+        return None
+    spans = []
+    for i in range(n):
+        begin = i * step - before
+        end = min(begin + k, size + before)  # what ceil_mode adds counts for nothing
+        spans.append(Span(max(begin, 0), min(end, size), end - begin))
+    return tuple(spans) if all(span.begin < span.end for span in spans) else None
+
+
+def _adapted(size: tuple[int, int], args: tuple[Value, ...]) -> Spans | None:
+    """Of `adaptive_avg_pool2d`."""
+    wanted = args[0] if len(args) == 1 else None
+    if not isinstance(wanted, tuple) or len(wanted) != 2:
+        return None
+    axes = []
+    for n_in, n_out in zip(size, wanted, strict=True):
+        if not isinstance(n_out, int) or not 0 < n_out <= MAX_SIZE:
+            return None
+        ends = [(i * n_in // n_out, -(-(i + 1) * n_in // n_out)) for i in range(n_out)]
+        axes.append(tuple(Span(begin, end, end - begin) for begin, end in ends))
+    return (axes[0], axes[1]) if _is_counted((axes[0], axes[1])) else None
+
+
+def _are_both(axes: Value) -> bool:
+    """Whether these are the image's axes."""
+    if not isinstance(axes, tuple) or len(axes) != 2:
+        return False
+    return {axis % 4 for axis in axes if isinstance(axis, int)} == {2, 3}
+
+
+def _is_counted(spans: Spans) -> bool:
+    rows, columns = (max(abs(span.divisor) for span in one) for one in spans)
+    return rows * columns <= MAX_COUNT

@@ -1,0 +1,101 @@
+"""Which nodes are kernels, each as a record of its own: what fusing begins with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from irbin.program.averages import average_spans
+from irbin.program.boxes import box_of
+from irbin.program.fused import Fused, FusedStep, Kind
+from irbin.program.graph import Graph
+from irbin.program.several import joined, met
+from irbin.program.types import Node, Ref, TensorType, one_tensor
+from irbin.program.windows import conv_window, is_depthwise, linear_shape, pool_window
+
+CONV, POOL = "aten.conv2d.default", "aten.max_pool2d.default"
+
+
+def start(graph: Graph, *, with_pools: bool, with_convs: bool) -> None:
+    """Every kernel as a record of its own."""
+    for item in list(graph.items):
+        if not isinstance(item, Node) or not isinstance(item.type, TensorType):
+            continue
+        if item.op in ("bconv2d", "bgemm"):
+            axis = 1 if item.op == "bconv2d" else len(item.type.shape) - 1
+            graph.put(record_of(item, item.refs()[0], axis, "dot"), in_place_of=item)
+            continue
+        record = _weighted(graph, item) if with_convs else None
+        record = record or _without_weights(graph, item, with_pools=with_pools)
+        if record is not None:
+            graph.put(record, in_place_of=item)
+    _compose(graph)
+
+
+def _weighted(graph: Graph, item: Node) -> Fused | None:
+    """A float convolution or linear layer."""
+    kind: Kind
+    if item.op == CONV and conv_window(item, graph.types, graph.constants) is not None:
+        kind, axis = "depthwise" if is_depthwise(item, graph.types) else "conv", 1
+    elif linear_shape(item, graph.types, graph.constants) is not None:
+        kind, axis = "linear", len(one_tensor(item.type).shape) - 1
+    else:
+        return None
+    bias = item.args[2] if len(item.args) > 2 else None
+    steps = (FusedStep("add", bias.name),) if isinstance(bias, Ref) else ()
+    return replace(record_of(item, item.refs()[0], axis, kind), steps=steps)
+
+
+def _without_weights(graph: Graph, item: Node, *, with_pools: bool) -> Fused | None:
+    """A pooling, mean, slice, padding or meeting of several images."""
+    types = graph.types
+    if item.op == POOL and with_pools and pool_window(item, types) is not None:
+        return record_of(item, item.refs()[0], 1, "pool")
+    if average_spans(item, types) is not None:
+        return record_of(item, item.refs()[0], 1, "average")
+    box = box_of(item, types)
+    if box is not None:
+        return replace(record_of(item, item.refs()[0], 1, "crop"), box=box)
+    parts = joined(item, types, graph.constants)
+    if parts is not None:
+        return replace(record_of(item, parts[0], 1, "join"), others=parts[1:])
+    meeting = met(item, types, graph.constants)
+    if meeting is not None:
+        return replace(record_of(item, meeting[0], 1, "gate"), others=(meeting[1],))
+    return None
+
+
+def _compose(graph: Graph) -> None:
+    """A box of a box is one box; one that is the whole image is a look at it, not a copy."""
+    for item in list(graph.items):
+        if not isinstance(item, Fused) or item.box is None:
+            continue
+        inner = graph.maker(item.source)
+        if inner is None or inner.box is None or graph.only_reader(item.source) is not item:
+            continue
+        box = inner.box.then(item.box)
+        if box is not None:
+            absorbed = (*inner.absorbed, *item.absorbed)
+            whole = replace(item, source=inner.source, box=box, absorbed=absorbed)
+            graph.put(whole, in_place_of=item, without=inner)
+    for item in list(graph.items):
+        is_box = isinstance(item, Fused) and item.box is not None and item.box.is_whole
+        if is_box and isinstance(item, Fused) and len(item.absorbed) == 1:
+            graph.put(item.root, in_place_of=item)
+
+
+def record_of(root: Node, source: str, channel_axis: int, kind: Kind) -> Fused:
+    """A kernel call without anything fused to it."""
+    return Fused(
+        root,
+        kind,
+        source,
+        channel_axis,
+        None,
+        (),
+        one_tensor(root.type),
+        root.name,
+        None,
+        None,
+        threshold=False,
+        absorbed=(root.name,),
+    )
