@@ -8,6 +8,8 @@ from irbin.border import Border
 from irbin.program.types import Node, Ref, TensorType, Value, ValueType, fixed
 
 LINEAR = "aten.linear.default"
+LEAST_OF_A_GROUP = 8
+"""Output channels from which on a group is worth a kernel of ours."""
 
 
 def conv_window(
@@ -15,7 +17,8 @@ def conv_window(
 ) -> tuple[tuple[int, int], ...] | None:
     """(stride, padding, dilation) of a float convolution, or None if it is left to torch.
 
-    Left to torch: weights that are computed, padding by name, and sizes that do not fit each other.
+    Left to torch: weights that are computed, padding by name, sizes that do not fit each other, and
+    groups of few channels, which would leave most of a register empty; not where each is one alone.
     """
     if node.kwargs:
         return None
@@ -37,6 +40,9 @@ def conv_window(
         isinstance(bias, Ref) and bias.name in constants and types[bias.name] == vector
     )
     if not isinstance(groups, int) or groups < 1 or n_out % groups or not n_in:
+        return None
+    is_depthwise_too = n_out == groups and n_in == 1
+    if groups > 1 and n_out // groups < LEAST_OF_A_GROUP and not is_depthwise_too:
         return None
     if kernel.dtype != "float32" or image.shape[1:2] != (n_in * groups,) or not has_fitting_bias:
         return None

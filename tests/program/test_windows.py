@@ -39,11 +39,19 @@ class TestConvWindow:
         assert self.window(None, (2,), (1,), kind=(6, 5, 4)) == ((2, 2), (1, 1), (1, 1))
 
     def test_groups_are_ours_where_they_divide_the_channels(self):
-        weight = {"w": TensorType(F32, (6, 2, 3, 3))}
-        plain = ((1, 1), (0, 0), (1, 1))
-        assert self.window(None, (1, 1), (0, 0), (1, 1), 2, types=weight) == plain
+        weight = {"w": TensorType(F32, (16, 2, 3, 3))}
+        plain, rest = ((1, 1), (0, 0), (1, 1)), (None, (1, 1), (0, 0), (1, 1), 2)
+        assert self.window(*rest, types=weight, kind=(16, 7, 5)) == plain
         for groups in (1, 3, 4, 0, -2):
-            assert self.window(None, (1, 1), (0, 0), (1, 1), groups, types=weight) is None
+            wrong = (*rest[:-1], groups)
+            assert self.window(*wrong, types=weight, kind=(16, 7, 5)) is None
+
+    def test_groups_of_few_channels_are_torchs_unless_each_is_one_alone(self):
+        rest = (None, (1, 1), (0, 0), (1, 1))
+        few = {"w": TensorType(F32, (14, 2, 3, 3))}
+        assert self.window(*rest, 2, types=few, kind=(14, 7, 5)) is None
+        alone = {"w": TensorType(F32, (4, 1, 3, 3))}
+        assert self.window(*rest, 4, types=alone, kind=(4, 7, 5)) is not None
 
     def test_computed_weights_and_biases_are_torchs(self):
         assert self.window(Ref("b"), constants=("b",)) is None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import combinations
+from typing import get_args
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method
 from irbin.kernels import native
 from irbin.program.fuse import FUSIONS
-from irbin.program.fused import Fused, results
+from irbin.program.fused import Fused, Kind, results
 from irbin.program.lower import lower
 from irbin.records.options import Preprocessing, SourceRecord
 from irbin.records.plan import Plan, PlanOptions
@@ -690,7 +691,7 @@ def test_the_networks_hold_every_kind_of_record():
         for item in PackedModel(artifact(name, SIZE), float_convs=True).items
         if isinstance(item, Fused)
     ]
-    assert {item.kind for item in items} == {"dot", "conv", "pool", "rows"}
+    assert {item.kind for item in items} == set(get_args(Kind))
     assert {item.producer and item.producer.kind for item in items if item.kind == "pool"} == {
         None,
         "dot",
@@ -701,5 +702,5 @@ def test_the_networks_hold_every_kind_of_record():
     kinds = {"multiply", "add", "subtract", "residual", "clamp", "prelu", "write"}
     assert {step.kind for item in items for step in item.steps} == kinds
     both = {item.kind for item in items if item.floats is not None and item.bits is not None}
-    assert both == {"dot", "conv", "pool", "rows"}
+    assert both == {"dot", "conv", "gate", "pool", "rows"}
     assert max(sum(s.kind == "residual" for s in item.steps) for item in items) == 4

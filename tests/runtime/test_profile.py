@@ -28,7 +28,7 @@ class Net(nn.Module):
         conv = nn.Conv2d(16, 16, 3, padding=1, bias=False, groups=2)
         self.block = BinaryConv2d.from_float(conv, Method(), EdePhase())
         self.norm = nn.BatchNorm2d(16)
-        self.large = nn.Conv2d(16, 8, 7, padding=3, bias=False, groups=2)
+        self.large = nn.Conv2d(16, 8, 7, padding=3, bias=False, groups=2)  # torch's
         self.fc = BinaryLinear.from_float(nn.Linear(8, 6), Method(), EdePhase())
         self.head = nn.Linear(6, 5)
 
@@ -73,7 +73,7 @@ def test_names_say_who_computes_and_what_is_fused(model):
     assert nodes["stem"].steps == ("pack",)
     assert nodes["block"].kernel == "bconv2d"
     assert nodes["block"].steps == ("multiply", "add", "clamp")
-    assert nodes["large"].kernel == "conv2d"
+    assert nodes["large"].kernel == "torch conv2d"
     assert nodes["fc"].kernel == "bgemm"
 
 

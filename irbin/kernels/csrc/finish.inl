@@ -249,6 +249,8 @@ void average(const float* const* inputs, int64_t n_inputs, int64_t n_floats, flo
   int64_t c = 0;
   for (; c + kAtOnce * kLanes <= n_floats; c += kAtOnce * kLanes)
     average_blocks<kAtOnce>(inputs, n_inputs, c, kLanes, by, y);
+  for (; c + 2 * kLanes <= n_floats; c += 2 * kLanes)
+    average_blocks<2>(inputs, n_inputs, c, kLanes, by, y);
   for (; c < n_floats; c += kLanes)
     average_blocks<1>(inputs, n_inputs, c, lanes_left(n_floats - c), by, y);
 }
@@ -279,6 +281,8 @@ void depthwise(const float* const* inputs, int64_t n_inputs, const float* weight
   int64_t c = 0;
   for (; c + kAtOnce * kLanes <= n_floats; c += kAtOnce * kLanes)
     depthwise_blocks<kAtOnce>(inputs, n_inputs, weights, n_floats, c, kLanes, y);
+  for (; c + 2 * kLanes <= n_floats; c += 2 * kLanes)
+    depthwise_blocks<2>(inputs, n_inputs, weights, n_floats, c, kLanes, y);
   for (; c < n_floats; c += kLanes)
     depthwise_blocks<1>(inputs, n_inputs, weights, n_floats, c, lanes_left(n_floats - c), y);
 }
