@@ -1,132 +1,79 @@
-"""One item of a schedule as a function: everything that can be looked up before has been."""
+"""What torch runs, and our operators between its nodes: nodes as functions, results checked."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from irbin.errors import ArtifactError
-from irbin.kernels import native
-from irbin.kernels.kernel import Kernel
 from irbin.messages import first_line
 from irbin.program.fused import Fused, Item
 from irbin.program.shapes import sizes
 from irbin.program.types import INT, Dtype, Node, Ref, TensorType, Value, ValueType, one_tensor
-from irbin.runtime.layers import other_names
-from irbin.runtime.operators import Operation, dtype
+from irbin.runtime.arrays import as_array, as_tensor, dtype_name, is_shaped
+from irbin.runtime.operators import OWN_OPERATIONS, Operation, dtype
+from irbin.runtime.views import VIEWS, look
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Values = dict[str, Any]
-"""What there is so far, by name."""
+"""What there is so far, by name: arrays, or tensors where torch computes."""
 Call = Callable[[Values, int], None]
 """Does one item: reads and writes values by name, on at most so many threads."""
-Declared = tuple[torch.dtype, tuple[int, ...]]
-"""What a file says of a value, for one batch size."""
+Declared = tuple[str, tuple[int, ...]]
+"""What a file says of a value, for one batch size: element type and shape."""
 
 
-def fused_call(
-    item: Fused,
-    kernel: Kernel,
-    buffers: Mapping[str, Tensor],
-    types: Mapping[str, ValueType],
-    n: int,
-) -> Call:
-    """A kernel's call: addresses of planned results are looked up now, those of torch's later."""
-    y = buffers.get(item.floats or "")
-    bits = buffers.get(item.bits or "")
-    names = (item.source, *other_names(item))
-    first = item.producer or item  # the one that reads the source
-    source_is_bits, may_be_planes = first.kind == "dot", first.kind == "conv"
-    shape = sizes(item.type, n)
-    n_rows = shape[0]  # images, or windows of them, as networks that attend locally make
-    if item.takes_rows:
-        n_rows = math.prod(size for axis, size in enumerate(shape) if axis != item.channel_axis)
-    # a kernel looks at nothing but addresses, and a file may declare what it likes
-    declared = [(name, _declared(types[name], n)) for name in names if name in types]
-    if not native.is_native():
-        return _defined_call(item, kernel, names, declared, y, bits)
-    y_at = 0 if y is None else y.data_ptr()
-    bits_at = 0 if bits is None else bits.data_ptr()
-    run, axis = kernel.run, item.channel_axis
-    ready = [name in buffers and _is_in_order(buffers[name], axis) for name in names]
-    if source_is_bits:
-        ready[0] = item.source in buffers
-    if all(ready):
-        x_at, *residuals_at = (buffers[name].data_ptr() for name in names)
-
-        def planned(_: Values, n_threads: int) -> None:
-            run(x_at, n_rows, residuals_at, y_at, bits_at, n_threads)
-
-        return planned
-
-    def looked_up(values: Values, n_threads: int) -> None:
-        for name, kind in declared:
-            _check_is(name, values[name], kind)
-        x, *rest = names
-        source = values[x]
-        planes = may_be_planes and source.is_contiguous() and source.shape[1] > 1
-        ready = source_is_bits or planes
-        source = source.contiguous() if ready else in_order(source, axis)
-        residuals = [in_order(values[name], axis) for name in rest]
-        at = [r.data_ptr() for r in residuals]
-        run(source.data_ptr(), n_rows, at, y_at, bits_at, n_threads, planes)
-
-    return looked_up
+def runs_torch(node: Node) -> bool:
+    """Whether torch computes a node that no kernel does."""
+    return node.op not in OWN_OPERATIONS and node.op not in VIEWS
 
 
-def _defined_call(
-    item: Fused,
-    kernel: Kernel,
-    names: Sequence[str],
-    declared: Sequence[tuple[str, Declared]],
-    y: Tensor | None,
-    bits: Tensor | None,
-) -> Call:
-    """The same by the reference, on arrays."""
-    axis = item.channel_axis
+@contextmanager
+def plainly() -> Iterator[None]:
+    """torch's operators keep no graph and make no half-precision values, whatever a caller set."""
+    import torch
 
-    def rows(tensor: Tensor, at: int = axis) -> Any:
-        last = in_order(tensor, at).movedim(at, -1).numpy()
-        if item.root.op == "bgemm" or item.kind == "linear":
-            return last.reshape(-1, 1, 1, last.shape[-1])
-        if last.ndim == 2 and item.kind == "average":  # a mean that keeps no axes
-            return last[:, None, None, :]
-        return last if item.kind != "rows" else last.reshape(-1, last.shape[-1])
-
-    def call(values: Values, _: int) -> None:
-        for name, kind in declared:
-            _check_is(name, values[name], kind)
-        source, *residuals = (values[name] for name in names)
-        is_bits = (item.producer or item).kind == "dot"
-        x = rows(source, source.dim() - 1) if is_bits else rows(source)
-        made = None if y is None else rows(y)
-        packed = None if bits is None else rows(bits, bits.dim() - 1)
-        kernel.define(x, [rows(r) for r in residuals], made, packed)
-
-    return call
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        yield
 
 
 def node_call(node: Node, operation: Operation, constants: Mapping[str, Any]) -> Call:
-    """A torch operator's call, constants filled in now."""
+    """A node's call, constants filled in now: on tensors if it is torch's, else on arrays."""
     name = node.name
-    args = [resolve(a, constants) for a in node.args]
-    kwargs = {key: resolve(v, constants) for key, v in node.kwargs.items()}
+    turned = as_array if node.op in OWN_OPERATIONS else as_tensor
+    known = {key: turned(constants[key]) for key in node.refs() if key in constants}
+    args = [resolve(a, known) for a in node.args]
+    kwargs = {key: resolve(v, known) for key, v in node.kwargs.items()}
     first, *rest = args if args else (None,)
     if isinstance(first, Ref) and not any(map(_is_open, (*rest, *kwargs.values()))):
         source = first.name
 
         def unary(values: Values, _: int) -> None:
-            values[name] = operation(values[source], *rest, **kwargs)
+            values[name] = operation(turned(values[source]), *rest, **kwargs)
 
         return unary
 
+    def fill(value: Any, values: Values) -> Any:
+        if isinstance(value, Ref):
+            return turned(values[value.name])
+        return [fill(item, values) for item in value] if isinstance(value, list) else value
+
     def call(values: Values, _: int) -> None:
         values[name] = operation(
-            *(_fill(a, values) for a in args), **{k: _fill(v, values) for k, v in kwargs.items()}
+            *(fill(a, values) for a in args), **{k: fill(v, values) for k, v in kwargs.items()}
         )
+
+    return call
+
+
+def look_call(node: Node, known: Mapping[str, Any]) -> Call:
+    """A view's call, on arrays: a copy where numbers have to move."""
+    name, source = node.name, node.refs()[0]
+
+    def call(values: Values, _: int) -> None:
+        values[name] = look(node, as_array(values[source]), {**known, **values})
 
     return call
 
@@ -144,36 +91,33 @@ def _is_open(value: Any) -> bool:
     return isinstance(value, Ref) or (isinstance(value, list) and any(map(_is_open, value)))
 
 
-def _fill(value: Any, values: Values) -> Any:
-    if isinstance(value, Ref):
-        return values[value.name]
-    return [_fill(item, values) for item in value] if isinstance(value, list) else value
-
-
 def in_order(x: Tensor, channel_axis: int) -> Tensor:
     """The tensor with its channels innermost in memory."""
+    import torch
+
     if channel_axis == x.dim() - 1:
         return x.contiguous()
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def _is_in_order(x: Tensor, channel_axis: int) -> bool:
-    return in_order(x, channel_axis).data_ptr() == x.data_ptr()
-
-
-def _declared(kind: ValueType, n: int) -> Declared:
+def declared(kind: ValueType, n: int) -> Declared:
+    """What the program says of a tensor, for n images."""
     tensor = one_tensor(kind)
-    return dtype(Dtype(tensor.dtype)), sizes(tensor, n)
+    return tensor.dtype, sizes(tensor, n)
 
 
-def _check_is(name: str, value: Any, kind: Declared) -> None:
-    got = (value.dtype, value.shape) if isinstance(value, Tensor) else type(value).__name__
-    if got != kind:
-        raise ValueError(f"`{name}` is declared as {kind}, but torch gives {got}")
+def check_is(name: str, value: Any, kind: Declared) -> None:
+    """Refuses a tensor that is not what the program declares.
+
+    Raises:
+        ValueError: it is another one.
+    """
+    if not is_shaped(value) or (dtype_name(value), tuple(value.shape)) != kind:
+        raise ValueError(f"`{name}` is declared as {kind}, but torch gives {_described(value)}")
 
 
 def check_claim(node: Node, value: Any, n: int) -> None:
-    """Holds what torch gave against what the program declares.
+    """Holds what a node gave against what the program declares.
 
     Raises:
         ValueError: it is another type, shape or number of results.
@@ -190,15 +134,13 @@ def check_claim(node: Node, value: Any, n: int) -> None:
 def _is_claimed(value: Any, kind: TensorType, n: int) -> bool:
     if kind.dtype == INT:
         return isinstance(value, int)
-    return isinstance(value, Tensor) and (value.dtype, value.shape) == _declared(kind, n)
+    return is_shaped(value) and (dtype_name(value), tuple(value.shape)) == declared(kind, n)
 
 
 def _described(values: Any) -> str:
     results = values if isinstance(values, list | tuple) else (values,)
     return ", ".join(
-        f"{str(v.dtype).removeprefix('torch.')}[{','.join(map(str, v.shape))}]"
-        if isinstance(v, Tensor)
-        else type(v).__name__
+        f"{dtype_name(v)}[{','.join(map(str, v.shape))}]" if is_shaped(v) else type(v).__name__
         for v in results[:4]
     )
 
@@ -211,15 +153,3 @@ def failure(item: Item | None, error: Exception, n: int = 0) -> str:
     if isinstance(error, MemoryError) or "can't allocate memory" in what:
         what = "out of memory" + (f" for {n} images; try fewer at once" if n > 1 else "")
     return f"{where} fails: {what}"
-
-
-def joined(parts: list[list[Tensor]], x: Tensor) -> Tensor | list[Tensor]:
-    """What the caller gets on the device of x, of the results of a batch's parts."""
-    try:
-        whole = [
-            (of_parts[0] if len(parts) == 1 else torch.cat(of_parts)).to(x.device)
-            for of_parts in zip(*parts, strict=True)
-        ]
-    except RuntimeError as error:
-        raise ArtifactError(failure(None, error, len(x))) from error
-    return whole[0] if len(whole) == 1 else whole

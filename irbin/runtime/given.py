@@ -46,6 +46,18 @@ def refuse_untaken(x: object) -> None:
         )
 
 
+def check_shape(program: Program, shape: tuple[int, ...]) -> None:
+    """Refuses images of another size than the program's.
+
+    Raises:
+        UsageError: says which it takes.
+    """
+    ((_, kind),) = program.inputs.items()
+    if len(shape) != len(kind.shape) or shape[1:] != kind.shape[1:]:
+        wanted = ", ".join(map(str, kind.shape))
+        raise UsageError(f"expected images of shape ({wanted}), got {shape}")
+
+
 def refuse_tracing() -> NoReturn:
     """What torch would turn into a graph or a script.
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from irbin.errors import ArtifactError
 from irbin.kernels.convolution import ConvKernel, FloatConvKernel, dot_steps, linear_kernel
@@ -34,11 +33,12 @@ from irbin.program.several import MEETINGS
 from irbin.program.types import Ref, ValueType, fixed, one_tensor
 from irbin.program.windows import conv_window, n_groups, pool_border, pool_window
 from irbin.records.options import FloatMath
+from irbin.runtime.arrays import as_array
 
 
 def make_kernel(
     item: Fused,
-    constants: Mapping[str, Tensor],
+    constants: Mapping[str, Any],
     types: Mapping[str, ValueType],
     float_math: FloatMath = "float32",
 ) -> Kernel:
@@ -46,7 +46,7 @@ def make_kernel(
 
     Args:
         item: what to compute.
-        constants: by name.
+        constants: arrays or tensors by name.
         types: of everything in the program.
         float_math: of float convolutions.
 
@@ -62,7 +62,8 @@ def make_kernel(
             case "conv" | "depthwise":
                 return _float_conv_kernel(item, steps, constants, types, float_math)
             case "linear":
-                weight = constants[item.root.refs()[1]].contiguous().numpy()[:, None, None, :]
+                weight = np.ascontiguousarray(as_array(constants[item.root.refs()[1]]))
+                weight = weight[:, None, None, :]
                 pixel = Geometry((1, 1), (1, 1))
                 return FloatConvKernel(weight, pixel, simplify_floats(steps))
             case "pool":
@@ -77,7 +78,7 @@ def make_kernel(
 
 
 def written_out(
-    steps: Sequence[FusedStep], n_channels: int, constants: Mapping[str, Tensor]
+    steps: Sequence[FusedStep], n_channels: int, constants: Mapping[str, Any]
 ) -> tuple[Step, ...]:
     """The kernels' steps: constants as vectors, residuals numbered, differences as sums."""
     written: list[Step] = []
@@ -117,11 +118,11 @@ def simplify_floats(steps: Sequence[Step]) -> tuple[Step, ...]:
 def _dot_kernel(
     item: Fused,
     steps: tuple[Step, ...],
-    constants: Mapping[str, Tensor],
+    constants: Mapping[str, Any],
     types: Mapping[str, ValueType],
 ) -> ConvKernel:
     own = BGemm.of(item.root) if item.root.op == "bgemm" else BConv2d.of(item.root)
-    weight = constants[own.weight_bits.name].contiguous().numpy()
+    weight = np.ascontiguousarray(as_array(constants[own.weight_bits.name]))
     scale, bias = _array(own.scale_log2, constants), _array(own.bias, constants)
     all_steps = simplify((*dot_steps(scale, bias), *steps))
     n_products = own.depth * math.prod(weight.shape[1:-1])
@@ -136,13 +137,13 @@ def _dot_kernel(
 def _float_conv_kernel(
     item: Fused,
     steps: tuple[Step, ...],
-    constants: Mapping[str, Tensor],
+    constants: Mapping[str, Any],
     types: Mapping[str, ValueType],
     float_math: FloatMath,
 ) -> FloatConvKernel | DepthwiseKernel:
     window = conv_window(item.root, types, constants)
     assert window is not None, "`fuse` looked"
-    weight = constants[item.root.refs()[1]].permute(0, 2, 3, 1).contiguous().numpy()
+    weight = np.ascontiguousarray(as_array(constants[item.root.refs()[1]]).transpose(0, 2, 3, 1))
     stride, (down, right), dilation = window
     border = (right, right, down, down)
     geometry = Geometry(_size(types[item.source], 2), weight.shape[1:3], stride, border, dilation)
@@ -175,7 +176,7 @@ def _pool_kernel(
     item: Fused,
     steps: tuple[Step, ...],
     n_channels: int,
-    constants: Mapping[str, Tensor],
+    constants: Mapping[str, Any],
     types: Mapping[str, ValueType],
     float_math: FloatMath,
 ) -> PoolKernel:
@@ -201,15 +202,13 @@ def _size(kind: ValueType, axis: int) -> tuple[int, int]:
     return fixed(height), fixed(width)
 
 
-def _array(value: Ref | None, constants: Mapping[str, Tensor]) -> NDArray[Any] | None:
-    return None if value is None else constants[value.name].contiguous().numpy()
+def _array(value: Ref | None, constants: Mapping[str, Any]) -> NDArray[Any] | None:
+    return None if value is None else np.ascontiguousarray(as_array(constants[value.name]))
 
 
-def _vector(
-    operand: str | float | None, n_channels: int, constants: Mapping[str, Tensor]
-) -> Floats:
+def _vector(operand: str | float | None, n_channels: int, constants: Mapping[str, Any]) -> Floats:
     if isinstance(operand, str):
-        values = constants[operand].contiguous().numpy().reshape(-1)
+        values = as_array(constants[operand]).reshape(-1)
         return np.ascontiguousarray(np.broadcast_to(values, (n_channels,)))
     with np.errstate(over="ignore"):  # as torch, which makes infinity of it
         return np.full(n_channels, operand, np.float32)

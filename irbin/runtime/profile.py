@@ -45,15 +45,8 @@ def profile(model: PackedModel, images: Tensor, n_runs: int) -> tuple[NodeTiming
     )
 
 
-class _Idle:
-    """In place of a kernel: is called, and does nothing."""
-
-    def run(self, *_: object) -> None:
-        pass
-
-
 def overhead(model: PackedModel, images: Tensor, n_runs: int) -> float:
-    """Microseconds that Python takes to call all kernels of a batch.
+    """Microseconds that it takes to call all kernels of a batch.
 
     The schedule is the real one, with kernels that return at once.
 
@@ -62,7 +55,7 @@ def overhead(model: PackedModel, images: Tensor, n_runs: int) -> float:
         images: (batch, channels, height, width).
         n_runs: runs that are counted.
     """
-    return 1e6 * statistics.median(model.idle_seconds(images, _Idle(), n_runs))
+    return 1e6 * statistics.median(model.calling_seconds(images, n_runs))
 
 
 def macs(item: Item, model: PackedModel) -> tuple[int, int]:

@@ -1,61 +1,69 @@
-"""A program made ready for one batch size: calls in order, addresses known, memory set aside.
+"""A program made ready for one batch size: kernels in segments, addresses known, memory set aside.
 
-A schedule is for one caller at a time. Its first run keeps every result apart and looks which of
-torch's results are views of ours; then one block of memory is laid out for all later runs.
+A schedule is for one caller at a time. Kernels that follow one another are one call; what else is
+to be computed are gaps between them. Where torch computes, the first run keeps results apart and
+looks which of torch's are views of ours; then one block of memory is laid out for all later runs.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from irbin.errors import ArtifactError
-from irbin.kernels.kernel import Kernel
-from irbin.program.fused import Fused, Item, results
-from irbin.program.shapes import sizes
-from irbin.program.types import Node, TensorType
-from irbin.runtime.buffers import Need, place
+from irbin.kernels import native
+from irbin.program.fused import Fused, Item
+from irbin.program.types import Node
+from irbin.runtime.arrays import as_array, as_tensor, copied, extent, is_shaped, is_tensor
 from irbin.runtime.calls import (
     Call,
     Values,
     check_claim,
     failure,
-    fused_call,
     in_order,
+    look_call,
     node_call,
+    plainly,
 )
-from irbin.runtime.layers import residual_names
-from irbin.runtime.operators import Operation
+from irbin.runtime.memory import Memory, forms, laid_out, last_needs
+from irbin.runtime.segments import DefinedSegment, NativeSegment, Segment, is_turned, task
+from irbin.runtime.views import SIZE, VIEWS
+from irbin.runtime.work import Work, integers, last_uses
 
 Watch = Callable[[Item, Values, float], None]
 """Told of every item after it is done, with all values there are and its seconds."""
 
-
-ANY_LAYOUT = ("bitpack", "aten.sym_size.int")
+ANY_LAYOUT = ("bitpack", SIZE)
 """Operators that give the same however their input lies in memory; our kernels do too."""
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
-    """What a model hands to its schedules, the same for every batch size."""
+class Gap:
+    """A node that no kernel computes, between segments."""
 
-    items: tuple[Item, ...]
-    """In order."""
-    kernels: Mapping[str, Kernel]
-    """Of the fused items, by name."""
-    operations: Mapping[str, Operation]
-    """Of the others, by operator."""
-    constants: Mapping[str, Any]
-    """Known values."""
-    source: str
-    """Name of the images."""
-    outputs: tuple[str, ...]
-    """Names of the results."""
+    node: Node
+    """What the program says."""
+    call: Call
+    """What computes it."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names of what it looks up among the values."""
+        return self.node.refs()
+
+    @property
+    def failed(self) -> Item:
+        """The item at which the last run stopped."""
+        return self.node
+
+    def run(self, values: Values, n_threads: int) -> None:
+        """Computes it, from values by name into them."""
+        self.call(values, n_threads)
+
+
+Step = Segment | Gap
 
 
 class Schedule:
@@ -65,190 +73,220 @@ class Schedule:
         work: what to do.
         n: images.
         keep_apart: never lay results out in shared memory, for a caller who keeps them.
+        idle: kernels return at once, which shows what calling them takes.
+
+    Attributes:
+        calling_seconds: what an idle schedule took to call its kernels, in all runs.
 
     Raises:
         ArtifactError: there is no memory for the results.
     """
 
-    def __init__(self, work: Work, n: int, *, keep_apart: bool = False) -> None:
-        self.work, self.n = work, n
-        self._last = _last_uses(work)
-        self._constants_at = {
-            c.untyped_storage().data_ptr() for c in work.constants.values() if isinstance(c, Tensor)
-        }
-        self._is_read_by_torch = any(
+    def __init__(self, work: Work, n: int, *, keep_apart: bool = False, idle: bool = False) -> None:
+        self.work, self.n, self._is_idle = work, n, idle
+        self.calling_seconds = 0.0
+        names = [item.name for item in work.items]
+        self._last = dict(zip(names, last_uses(work), strict=True))
+        self._constants_at = {extent(c)[0] for c in work.constants.values() if is_shaped(c)}
+        self._reads_images = any(
             isinstance(item, Node) and item.op not in ANY_LAYOUT and work.source in item.refs()
             for item in work.items
         )
-        self._is_final = keep_apart
         self._is_checked = False  # whether torch's results are what the program declares
-        self._views: dict[str, set[str]] = {}
+        self._owners: dict[str, set[str]] = {}  # of torch's results that are views of ours
+        self._is_final = keep_apart or not work.runs_torch
         try:
-            self._buffers = self._apart()
-            self._calls = self._make_calls()
+            self._forms = forms(work.items, n)
+            self._integers = integers(work, n)
+            self._build(apart=keep_apart or work.runs_torch)
         except Exception as error:
             raise ArtifactError(failure(None, error, n)) from error
 
     @property
     def n_bytes(self) -> int:
         """Memory set aside for the kernels' results."""
-        storages = {
-            b.untyped_storage().data_ptr(): b.untyped_storage().nbytes()
-            for b in self._buffers.values()
-        }
-        return sum(storages.values())
+        return int(self._memory.block.nbytes)
 
-    def run(self, x: Tensor, n_threads: int, watch: Watch | None = None) -> list[Tensor]:
+    def run(self, x: Any, n_threads: int, watch: Watch | None = None) -> list[Any]:
         """The results for n images, each in memory of its own that is the caller's.
 
         Args:
-            x: float32 (n, channels, height, width).
+            x: float32 (n, channels, height, width), an array or a tensor.
             n_threads: for our kernels.
-            watch: told of every item.
+            watch: told of every item; values are tensors if x is one, or torch computes some.
+
+        Returns:
+            Arrays for an array, tensors for a tensor.
 
         Raises:
             ArtifactError: an item fails; it is named.
         """
-        values: Values = {self.work.source: self._laid_out(x), **self._buffers}
-        for name in self.work.outputs:
-            if name in self.work.constants:
-                values[name] = self.work.constants[name]
-        item: Item | None = None
+        if not self.work.runs_torch:
+            return self._run(x, n_threads, watch)
+        with plainly():
+            results = self._run(as_tensor(x), n_threads, watch)
+        return results if is_tensor(x) else [as_array(y) for y in results]
+
+    def _run(self, x: Any, n_threads: int, watch: Watch | None) -> list[Any]:
+        self._in_tensors = is_tensor(x)
+        values: Values = {self.work.source: self._laid_out(x)}
+        values |= self._shown(tensors=is_tensor(x), everything=watch is not None)
+        step: Step | None = None
         try:
-            for item, call, done in zip(self.work.items, self._calls, self._last, strict=True):
-                start = time.perf_counter() if watch is not None else 0.0
-                call(values, n_threads)
-                if watch is not None:
-                    watch(item, values, time.perf_counter() - start)
-                if not self._is_final:
-                    self._look_for_views(item, values)
-                if not self._is_checked and isinstance(item, Node):
-                    check_claim(item, values[item.name], self.n)
-                for name in done:
-                    del values[name]
+            if watch is None:
+                for step in self._steps:
+                    self._take(step, values, n_threads)
+            else:
+                for item, step, number in self._moves:
+                    seconds = self._take_one(step, number, values, n_threads)
+                    watch(item, values, seconds)
+                    for name in self._last[item.name]:
+                        values.pop(name, None)
         except Exception as error:  # whatever torch raises, and an honest lack of memory
-            raise ArtifactError(failure(item, error, self.n)) from error
+            failed = None if step is None else step.failed
+            raise ArtifactError(failure(failed, error, self.n)) from error
         try:
-            given: list[Tensor] = []
-            for name in self.work.outputs:
-                y: Tensor = values[name]
-                is_taken = self._is_ours(y) or any(_shares(y, other) for other in (x, *given))
-                given.append(y.clone() if is_taken else y)
+            given = self._given(values, x)
             if not self._is_final:
-                self._settle()
+                self._build(apart=False)
+                self._is_final = True
         except Exception as error:
             raise ArtifactError(failure(None, error, self.n)) from error
         self._is_checked = True
         return given
 
-    def _laid_out(self, x: Tensor) -> Tensor:
+    def _take(self, step: Step, values: Values, n_threads: int) -> None:
+        begin = time.perf_counter() if self._is_idle else 0.0
+        step.run(values, n_threads)
+        if isinstance(step, Gap):
+            self._look_at(step.node, values)
+        elif self._is_idle:
+            self.calling_seconds += time.perf_counter() - begin
+        for name in self._dropped[step]:
+            values.pop(name, None)
+
+    def _take_one(self, step: Step | None, number: int, values: Values, n_threads: int) -> float:
+        """One item alone, so that it can be told what it took; its seconds."""
+        if isinstance(step, Segment):
+            return step.run_one(number, values, n_threads)
+        begin = time.perf_counter()
+        if step is not None:
+            step.run(values, n_threads)
+        seconds = time.perf_counter() - begin
+        if step is not None:
+            self._look_at(step.node, values)
+        return seconds
+
+    def _look_at(self, node: Node, values: Values) -> None:
+        """What a node gave: whether the program says so, and whose memory it lies in."""
+        made = values[node.name]
+        if self._in_tensors:
+            made = values[node.name] = as_tensor(made)
+        if not self._is_final:
+            for tensor in made if isinstance(made, list | tuple) else (made,):
+                owners = {n for n in self._forms if _shares(tensor, self._memory.arrays[n])}
+                self._owners.setdefault(node.name, set()).update(owners)
+        if not self._is_checked:
+            check_claim(node, made, self.n)
+
+    def _given(self, values: Values, x: Any) -> list[Any]:
+        """Results as the caller's own."""
+        given: list[Any] = []
+        for name in self.work.outputs:
+            y = values[name]
+            is_taken = self._is_ours(y) or any(_shares(y, other) for other in (x, *given))
+            given.append(copied(y) if is_taken else y)
+        return given
+
+    def _laid_out(self, x: Any) -> Any:
         """The images channels-last, if torch reads them: it rounds by how they lie in memory."""
-        if not self._is_read_by_torch:
+        if not (self._reads_images and self.work.runs_torch):
             return x
         return in_order(x, 1 if x.dim() == 4 else x.dim() - 1)
 
-    def _is_ours(self, y: Tensor) -> bool:
-        """Whether a tensor lies in memory of this schedule, or of the model's constants."""
-        if y.untyped_storage().data_ptr() in self._constants_at:
+    def _is_ours(self, y: Any) -> bool:
+        """Whether a value lies in memory of this schedule, or of the model's constants."""
+        at, n_bytes = extent(y)
+        if at in self._constants_at:
             return True
-        return any(_shares(y, buffer) for buffer in self._buffers.values())
+        begin, all_bytes = extent(self._memory.block)
+        return n_bytes > 0 and begin <= at < begin + all_bytes
 
-    def _settle(self) -> None:
-        """Lays results out in one block, now that it is known who needs them how long."""
-        offsets, total = place(self._needs())
-        block = torch.empty(total, dtype=torch.uint8, device="cpu")
-        self._buffers = {
-            name: _view(block, offsets[name], buffer) for name, buffer in self._buffers.items()
-        }
-        self._calls = self._make_calls()
-        self._is_final = True
+    def _build(self, *, apart: bool) -> None:
+        """Sets memory aside and makes the calls; `apart` before it is known who needs it when."""
+        items, outputs = self.work.items, self.work.outputs
+        memory = laid_out(items, self._forms, self._integers, {}, {})
+        owners = {**memory.owners, **self._owners}
+        if not apart:
+            last = last_needs(items, outputs, owners)
+            memory = laid_out(items, self._forms, self._integers, last, owners)
+        self._memory = memory
+        self._faces: dict[tuple[bool, bool], Values] = {}
+        self._moves = self._grouped(memory)
+        self._steps = tuple(dict.fromkeys(step for _, step, _ in self._moves if step is not None))
+        self._dropped: dict[Step, tuple[str, ...]] = {}
+        for item, step, _ in self._moves:
+            if step is not None:
+                self._dropped[step] = (*self._dropped.get(step, ()), *self._last[item.name])
 
-    def _needs(self) -> list[Need]:
-        items = self.work.items
-        last = dict.fromkeys(self.work.outputs, len(items))
-        for i, item in enumerate(items):
-            for name in item.refs():
-                last[name] = max(last.get(name, i), i)
-        # what a view is needed for, its owner is needed for; later views first, as views of views
-        for item in reversed(items):
-            for name in results(item):
-                for owner in self._views.get(name, ()):
-                    last[owner] = max(last.get(owner, -1), last.get(name, -1))
-        needs = []
-        for i, item in enumerate(items):
-            over = self._overwritable(item) if isinstance(item, Fused) else ()
-            for name in results(item):
-                if name in self._buffers:
-                    n_bytes = self._buffers[name].nbytes
-                    needs.append(Need(name, n_bytes, i, max(last.get(name, i), i), over))
-        return needs
+    def _grouped(self, memory: Memory) -> list[tuple[Item, Step | None, int]]:
+        """Each item, what computes it, and which of that it is; None where nothing does."""
+        kinds = {item.name: item.type for item in self.work.items if isinstance(item, Node)}
+        make = NativeSegment if native.is_native() else DefinedSegment
+        moves: list[tuple[Item, Step | None, int]] = []
+        waiting: list[tuple[int, Fused]] = []
 
-    def _overwritable(self, item: Fused) -> tuple[str, ...]:
-        """What it adds, unless it also reads it at other places: windows reach further back."""
-        read = (item.source, *item.others)
-        source = {*read, *(owner for name in read for owner in self._views.get(name, ()))}
-        return tuple(name for name in residual_names(item) if name not in source)
+        def close() -> None:
+            if not waiting:
+                return
+            tasks = [task(one, self.work.kernels[one.name], self.n) for _, one in waiting]
+            segment = make(tasks, memory, kinds, self.n, idle=self._is_idle)
+            for number, (at, one) in enumerate(waiting):
+                moves[at] = (one, segment, number)
+            waiting.clear()
 
-    def _look_for_views(self, item: Item, values: Values) -> None:
-        """Notes whether torch's result lies in a result of ours."""
-        if isinstance(item, Fused):
-            return
-        made = values[item.name]
-        for tensor in made if isinstance(made, list | tuple) else (made,):
-            if isinstance(tensor, Tensor):
-                owners = {name for name, b in self._buffers.items() if _shares(tensor, b)}
-                self._views.setdefault(item.name, set()).update(owners)
-
-    def _apart(self) -> dict[str, Tensor]:
-        """Memory of its own for every result of a kernel, as the program sees its shape."""
-        memory = {}
         for item in self.work.items:
-            if not isinstance(item, Fused):
-                continue
-            if item.floats is not None:
-                shape = sizes(item.type, self.n)
-                layout = _layout(item.type, item.channel_axis)
-                memory[item.floats] = torch.empty(
-                    shape, dtype=torch.float32, device="cpu", memory_format=layout
-                )
-            if item.bits is not None and item.bits_type is not None:
-                shape = sizes(item.bits_type, self.n)
-                memory[item.bits] = torch.empty(shape, dtype=torch.uint8, device="cpu")
-        return memory
+            if isinstance(item, Fused):
+                if is_turned(item, memory):  # brought in order when what made it is done
+                    close()
+                waiting.append((len(moves), item))
+                moves.append((item, None, 0))
+            elif item.name in self._integers or item.name in memory.views:
+                moves.append((item, None, 0))
+            else:
+                close()
+                moves.append((item, Gap(item, self._node_call(item)), 0))
+        close()
+        return moves
 
-    def _make_calls(self) -> list[Call]:
-        types = {item.name: item.type for item in self.work.items if isinstance(item, Node)}
-        return [
-            fused_call(item, self.work.kernels[item.name], self._buffers, types, self.n)
-            if isinstance(item, Fused)
-            else node_call(item, self.work.operations[item.op], self.work.constants)
-            for item in self.work.items
-        ]
+    def _node_call(self, node: Node) -> Call:
+        known = {**self.work.constants, **self._integers}
+        if node.op in VIEWS and not self.work.runs_torch:
+            return look_call(node, known)
+        return node_call(node, self.work.operations[node.op], known)
 
-
-def _last_uses(work: Work) -> list[tuple[str, ...]]:
-    """For each item, torch's results that nothing reads after it."""
-    kept = {*work.outputs, *work.constants}
-    last_uses: list[tuple[str, ...]] = []
-    for item in reversed(work.items):
-        own = results(item) if isinstance(item, Node) else ()
-        last = {*item.refs(), *own} - kept
-        kept |= last
-        last_uses.append(tuple(sorted(last)))
-    return last_uses[::-1]
-
-
-def _layout(kind: TensorType, channel_axis: int) -> torch.memory_format:
-    last = channel_axis == len(kind.shape) - 1
-    return torch.contiguous_format if last else torch.channels_last
+    def _shown(self, *, tensors: bool, everything: bool) -> Values:
+        """What is there before a run, for those who look it up by name."""
+        key = (tensors, everything)
+        if key not in self._faces:
+            constants, outputs = self.work.constants, self.work.outputs
+            values: Values = {name: constants[name] for name in outputs if name in constants}
+            values |= {**self._integers, **self._memory.arrays}
+            if tensors:
+                values = {name: as_tensor(value) for name, value in values.items()}
+            if tensors and self.work.runs_torch:
+                for node in self._memory.views.values():  # as torch itself would look at them
+                    self._node_call(node)(values, 1)
+            if not everything:
+                read = {name for step in self._steps for name in step.reads} | set(outputs)
+                values = {name: value for name, value in values.items() if name in read}
+            self._faces[key] = values
+        return self._faces[key]
 
 
-def _view(block: Tensor, offset: int, like: Tensor) -> Tensor:
-    """A part of a block as a tensor like another, strides too."""
-    flat = block[offset : offset + like.nbytes].view(like.dtype)
-    return flat.as_strided(like.shape, like.stride())
-
-
-def _shares(one: Tensor, other: Tensor) -> bool:
-    a, b = one.untyped_storage(), other.untyped_storage()
-    return a.data_ptr() == b.data_ptr() and a.nbytes() > 0
+def _shares(one: Any, other: Any) -> bool:
+    """Whether two values begin in the same memory."""
+    if not (is_shaped(one) and is_shaped(other)):
+        return False
+    (one_at, n_bytes), (other_at, _) = extent(one), extent(other)
+    return one_at == other_at and n_bytes > 0

@@ -25,9 +25,10 @@ from irbin.program.program import Program
 from irbin.program.types import Node, Ref, TensorType
 from irbin.records.options import Preprocessing, SourceRecord
 from irbin.records.plan import Plan, PlanOptions
-from irbin.runtime import model as runtime_model
+from irbin.runtime import engine as runtime_engine
 from irbin.runtime import schedule as runtime_schedule
-from irbin.runtime.model import PLANNED_SIZES, PackedModel
+from irbin.runtime.engine import PLANNED_SIZES
+from irbin.runtime.model import PackedModel
 from irbin.runtime.threads import set_num_threads
 
 MANIFEST = Manifest(
@@ -383,7 +384,7 @@ class TestMemory:
             made.append(n)
             return runtime_schedule.Schedule(work, n, **settings)
 
-        monkeypatch.setattr(runtime_model, "Schedule", plan)
+        monkeypatch.setattr(runtime_engine, "Schedule", plan)
         model = PackedModel(artifact)
         sizes = [*range(1, PLANNED_SIZES + 2)]
         for n in sizes:

@@ -7,6 +7,7 @@ from irbin.artifact.read import Artifact
 from irbin.artifact.schema import Manifest
 from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method
+from irbin.kernels import native
 from irbin.program.lower import lower
 from irbin.records.options import Preprocessing, SourceRecord
 from irbin.records.plan import Plan, PlanOptions
@@ -85,22 +86,20 @@ def test_nodes_come_in_the_order_they_run_and_take_time(model):
 
 
 def test_overhead_calls_every_kernel_and_computes_nothing(model):
-    called = []
-
-    class Idle:
-        def run(self, *_: object) -> None:
-            called.append(1)
-
-    seconds = model.idle_seconds(torch.randn(1, 3, 16, 16), Idle(), 3)
-    n_kernels = sum(hasattr(item, "root") for item in model.items)
-    assert len(called) == 5 * n_kernels
+    before = sum(native.n_calls().values())
+    seconds = model.calling_seconds(torch.randn(1, 3, 16, 16), 3)
+    n_kernels = sum(
+        hasattr(item, "root") or item.op == "bitpack"  # a pass of its own
+        for item in model.items
+    )
+    assert sum(native.n_calls().values()) - before == 5 * n_kernels
     assert len(seconds) == 3
     assert overhead(model, torch.randn(1, 3, 16, 16), 3) > 0
 
 
 def test_a_batch_that_runs_in_parts_is_one_run(model, monkeypatch):
     alone = profile(model, torch.randn(1, 3, 16, 16), 1)
-    monkeypatch.setattr(model, "_chunk", 1)
+    monkeypatch.setattr(model._engine, "chunk", 1)
     assert [n.layer for n in profile(model, torch.randn(3, 3, 16, 16), 1)] == [
         n.layer for n in alone
     ]

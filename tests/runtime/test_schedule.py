@@ -51,7 +51,7 @@ class Chain(nn.Module):
     def forward(self, x):
         for conv in self.convs:
             x = F.hardtanh(conv(x) + x if self.is_residual else conv(x))
-        return x.mean((2, 3))
+        return x.mean((2, 3)).sin()  # which torch computes
 
 
 @cache
@@ -105,7 +105,7 @@ class TestMemory:
 
         schedule.run(torch.randn(1, 16, 8, 8), 1, watch)
         assert schedule.n_bytes == before
-        assert len(kept) == 6 + 6 + 1
+        assert len(kept) == 6 + 6 + 2
         assert all(torch.equal(kept[name], copies[name]) for name in kept)
 
     def test_no_images_take_next_to_no_memory(self):
@@ -300,10 +300,10 @@ class TestErrors:
     @pytest.mark.slow
     def test_a_size_that_is_no_expression_of_n_is_refused_when_the_schedule_is_made(self):
         work = work_of(Chain(1, is_residual=False))
-        (bits, record, mean) = work.items
+        (bits, record, *rest) = work.items
         odd = TensorType("float32", ("N/2", 16, 8, 8))
         changed = Fused(**{**vars(record), "type": odd})
-        broken = Work((bits, changed, mean), *list(vars(work).values())[1:])
+        broken = Work((bits, changed, *rest), *list(vars(work).values())[1:])
         with pytest.raises(ArtifactError, match="expected a size that is a sum or product of N"):
             Schedule(broken, 1)
 

@@ -3,11 +3,13 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <memory>
@@ -15,12 +17,14 @@
 #include <stdexcept>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "conv.h"
 #include "implementations.h"
 #include "lines.h"
 #include "operator.h"
+#include "plan.h"
 #include "threads.h"
 #include "values.h"
 
@@ -37,6 +41,11 @@ using StepTuple = std::tuple<int, int, float, float, Vector>;
 // (size, kernel, stride, dilation, before, after)
 using AxisTuple = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t>;
 using Addresses = std::vector<uintptr_t>;
+// (base, offset), or (−1, 0) for nothing
+using PlaceTuple = std::tuple<int32_t, int64_t>;
+// (operator, n, x, others, y, y_bits)
+using CallTuple = std::tuple<std::shared_ptr<Operator>, int64_t, PlaceTuple,
+                             std::vector<PlaceTuple>, PlaceTuple, PlaceTuple>;
 
 #if defined(__clang__)
 constexpr const char* kCompiler = "Clang " __clang_version__;
@@ -51,12 +60,12 @@ struct Active {
   std::array<std::atomic<uint64_t>, 8> n_calls{};  // in the order of implementations()
 } active;
 
-const Implementation& use_active() {
+const Implementation& use_active(uint64_t n_calls = 1) {
   const Implementation* one = active.one.load(std::memory_order_relaxed);
   if (one == nullptr) throw std::logic_error("no implementation is active");
   const auto& all = implementations();
   for (size_t i = 0; i < all.size(); ++i)
-    if (all[i] == one) active.n_calls[i].fetch_add(1, std::memory_order_relaxed);
+    if (all[i] == one) active.n_calls[i].fetch_add(n_calls, std::memory_order_relaxed);
   return *one;
 }
 
@@ -283,6 +292,43 @@ void run(const Operator& one, uintptr_t x, int64_t n, const Addresses& others, u
                          n_threads, planes});
 }
 
+Place make_place(const PlaceTuple& place) {
+  need(std::get<1>(place) >= 0, "expected an offset of at least 0");
+  return {std::get<0>(place), std::get<1>(place)};
+}
+
+// A plan and how far it came: for one caller at a time, who may then name what failed.
+struct PlanOfOne {
+  Plan plan;
+  int64_t reached = 0;
+
+  void run(const Addresses& addresses, const std::vector<int>& planes, int64_t first, int64_t last,
+           int n_threads, std::optional<nb::ndarray<double, nb::ndim<1>, nb::c_contig>> seconds) {
+    need(first >= 0 && last <= plan.size(), "no such call");
+    need(static_cast<int>(addresses.size()) == plan.n_bases(), "a base is missing");
+    need(!seconds || static_cast<int64_t>(seconds->shape(0)) >= last - first,
+         "expected room for the time of each call");
+    std::vector<Base> bases;
+    for (const uintptr_t address : addresses) bases.push_back({at<uint8_t>(address), false});
+    for (const int base : planes) bases.at(static_cast<size_t>(base)).planes = true;
+    double* times = seconds ? seconds->data() : nullptr;
+    nb::gil_scoped_release release;
+    plan.run(use_active(static_cast<uint64_t>(std::max<int64_t>(last - first, 0))), bases, first,
+             last, n_threads, times, reached);
+  }
+};
+
+std::unique_ptr<PlanOfOne> make_plan(const std::vector<CallTuple>& calls, int n_bases) {
+  std::vector<PlannedCall> planned;
+  for (const auto& [what, n, x, others, y, y_bits] : calls) {
+    need(n >= 0, "expected images");
+    std::vector<Place> places;
+    for (const PlaceTuple& other : others) places.push_back(make_place(other));
+    planned.push_back({what, n, make_place(x), make_place(y), make_place(y_bits), places});
+  }
+  return std::make_unique<PlanOfOne>(PlanOfOne{Plan(std::move(planned), n_bases)});
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -300,6 +346,12 @@ NB_MODULE(_native, m) {
   nb::class_<MaxPool, Operator>(m, "MaxPool");
   nb::class_<Rows, Operator>(m, "Rows");
   nb::class_<PackPlanes, Operator>(m, "PackPlanes");
+  nb::class_<Idle, Operator>(m, "Idle").def(nb::init<int>());
+  nb::class_<PlanOfOne>(m, "Plan")
+      .def("run", &PlanOfOne::run, nb::arg("bases"), nb::arg("planes"), nb::arg("first"),
+           nb::arg("last"), nb::arg("n_threads"), nb::arg("seconds").none())
+      .def_ro("reached", &PlanOfOne::reached);
+  m.def("plan", make_plan);
   m.def("conv", make_conv, nb::arg("y"), nb::arg("x"), nb::arg("in_channels"),
         nb::arg("out_channels"), nb::arg("groups"), nb::arg("floats"), nb::arg("bfloats"),
         nb::arg("weights"), nb::arg("steps"), nb::arg("thresholds").none());

@@ -6,10 +6,12 @@
 //
 //     kernel_test [cases]    so many random cases of each kind, 1500 by default
 #include <cstdlib>
+#include <memory>
 #include <utility>
 
 #include "check.h"
 #include "lines.h"
+#include "plan.h"
 #include "problems.h"
 #include "recipes.h"
 #include "values.h"
@@ -207,6 +209,39 @@ void check_planes(Check& check, Random& random, int64_t n_images, int64_t n_chan
         });
 }
 
+// Two passes one after the other, as a plan whose places lie somewhere behind their bases.
+void check_plan(Check& check, Random& random, int64_t n_pixels, int64_t n_channels, int n_threads) {
+  const Floats x = random.numbers(n_pixels * n_channels);
+  const Steps first = draw_steps(random, relu6, n_channels), last = draw_steps(random, rprelu, n_channels);
+  const Floats added = random.numbers(n_pixels * n_channels);
+  const auto one = std::make_shared<Rows>(n_channels, build(first, n_channels));
+  const auto other = std::make_shared<Rows>(n_channels, build(last, n_channels));
+  const Expected between = expect(first, x, n_channels, {added}, true);
+  check("plan " + std::to_string(n_pixels) + " x " + std::to_string(n_channels),
+        expect(last, between.y, n_channels, {added}, true), check.draw_wanted(true),
+        [&](const Implementation& how, float* to, uint8_t* to_bits) {
+          const int64_t shift = 64;
+          std::vector<uint8_t> memory(static_cast<size_t>(shift) + x.size() * 4);
+          const irbin::Place source{0, 0}, middle{1, shift}, sum{2, 0};
+          const irbin::Place y{to == nullptr ? -1 : 3, 0}, bits{to_bits == nullptr ? -1 : 4, 0};
+          const irbin::Plan plan({{one, n_pixels, source, middle, {}, {sum}},
+                                  {other, n_pixels, middle, y, bits, {sum}}}, 5);
+          const auto writable = [](const Floats& a) {
+            return reinterpret_cast<uint8_t*>(const_cast<float*>(a.data()));
+          };
+          const std::vector<irbin::Base> bases{{writable(x), false}, {memory.data(), false},
+                                               {writable(added), false},
+                                               {reinterpret_cast<uint8_t*>(to), false},
+                                               {to_bits, false}};
+          std::vector<double> seconds(2, -1);
+          int64_t reached = 0;
+          plan.run(how, bases, 0, 1, n_threads, seconds.data(), reached);
+          plan.run(how, bases, 1, 2, n_threads, nullptr, reached);
+          plan.run(how, bases, 0, 2, n_threads, seconds.data(), reached);
+          if (reached != 2 || seconds[0] < 0 || seconds[1] < 0) std::abort();
+        });
+}
+
 // What pooling `from`, after the steps `first`, must give, with any steps after it.
 struct Pooling {
   Axis y, x;
@@ -293,6 +328,7 @@ void check_values(Check& check, Random& random) {
   const int64_t n_channels = random.one_of({1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97});
   const int n_threads = static_cast<int>(random.between(1, 2));
   check_rows(check, random, random.between(0, 11), n_channels, n_threads);
+  check_plan(check, random, random.between(0, 11), n_channels, n_threads);
   const int64_t n_images = random.between(0, 2);
   check_planes(check, random, n_images, n_channels, random.between(0, 150), n_threads);
   const Pooling pooling{draw_axis(random, 7, false), draw_axis(random, 12, random.chance(30)),

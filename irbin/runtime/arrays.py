@@ -1,0 +1,83 @@
+"""Values as NumPy's arrays or as torch's tensors, over the same memory; torch only where needed."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def is_tensor(value: object) -> bool:
+    """Whether a value is torch's; without torch in the process there is none."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def is_shaped(value: object) -> bool:
+    """Whether a value is an array or a tensor."""
+    return isinstance(value, np.ndarray) or is_tensor(value)
+
+
+def as_array(value: Any) -> Any:
+    """A tensor as the array over its memory; everything else as it is."""
+    return value.detach().numpy() if is_tensor(value) else value
+
+
+def as_tensor(value: Any) -> Any:
+    """An array as the tensor over its memory; everything else as it is."""
+    if not isinstance(value, np.ndarray):
+        return value
+    import torch
+
+    return torch.from_numpy(value)
+
+
+def dtype_name(value: Any) -> str:
+    """The element type of an array or a tensor, as a program names it."""
+    return str(value.dtype).removeprefix("torch.")
+
+
+def rows(x: Array, channel_axis: int) -> Array:
+    """An array as it lies in memory with its channels innermost; copied if it does not lie so."""
+    return np.ascontiguousarray(_turned(x, channel_axis))
+
+
+def is_in_rows(x: Array, channel_axis: int) -> bool:
+    """Whether an array's channels are innermost in memory, without gaps."""
+    return bool(_turned(x, channel_axis).flags.c_contiguous)
+
+
+def unturned(in_rows: Array, channel_axis: int) -> Array:
+    """An array whose channels are last, seen with them on another axis."""
+    return np.moveaxis(in_rows, -1, channel_axis)
+
+
+def _turned(x: Array, channel_axis: int) -> Array:
+    if channel_axis == x.ndim - 1:
+        return x
+    if x.ndim == 4:  # the usual one; NumPy's moveaxis takes microseconds
+        return x.transpose(0, 2, 3, 1)
+    return np.moveaxis(x, channel_axis, -1)
+
+
+def start(value: Any) -> int:
+    """The address at which the memory behind an array or a tensor begins."""
+    if isinstance(value, np.ndarray):
+        return int(value.__array_interface__["data"][0])
+    return int(value.untyped_storage().data_ptr())
+
+
+def extent(value: Any) -> tuple[int, int]:
+    """Where the memory of an array, or the whole of a tensor's, begins, and its bytes."""
+    if isinstance(value, np.ndarray):
+        return start(value), value.nbytes
+    return start(value), int(value.untyped_storage().nbytes())
+
+
+def copied(value: Any) -> Any:
+    """An array or a tensor in memory of its own, laid out as it was."""
+    return value.copy(order="K") if isinstance(value, np.ndarray) else value.clone()
