@@ -15,6 +15,7 @@ namespace {
 constexpr int kHalf = 8;  // lanes of a register
 
 struct V {
+  static constexpr int kRegisters = 2;  // of 16 floats
   struct Floats {
     __m256 low, high;
   };
@@ -174,33 +175,69 @@ struct N {
 
 #include "byte_tile.inl"
 
-int64_t register_loop(int64_t n_rounds) {
-  constexpr int n_totals = 8;
-  const N::Setting setting = N::set();
-  __m256i total[n_totals], weights = _mm256_set1_epi32(0x89);
-  for (auto& t : total) t = _mm256_setzero_si256();
-  __m256i words = _mm256_set1_epi32(0x1234567);
-  for (int64_t i = 0; i < n_rounds; ++i) {
-    asm volatile("" : "+x"(words), "+x"(weights));
-    for (auto& t : total) {
-      __m256i word = words;
-      asm volatile("" : "+x"(word));
-      t = _mm256_add_epi8(t, N::bytes(_mm256_xor_si256(weights, word), setting));
-    }
+#include "nibbles.inl"
+
+struct A {
+  static constexpr int kPixels = 4, kLoopPixels = 1, kWidth = kHalf;
+  using Bits = __m256i;
+  using Bytes = __m256i;
+  static void hide(Bits& v) { asm volatile("" : "+x"(v)); }
+  static Bits zero() { return _mm256_setzero_si256(); }
+  static Bits load(const uint32_t* w) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w));
   }
-  for (auto& t : total) asm volatile("" : : "x"(t));
-  return n_rounds * n_totals * 256;
+  static Bits differ(Bits weight, const uint32_t* word) {
+    return _mm256_xor_si256(weight, _mm256_set1_epi32(static_cast<int>(*word)));
+  }
+  static Bits full_add(Bits& sum, Bits a, Bits b) {
+    const Bits one = _mm256_xor_si256(sum, a), both = _mm256_and_si256(sum, a);
+    sum = _mm256_xor_si256(one, b);
+    return _mm256_or_si256(both, _mm256_and_si256(one, b));
+  }
+  static Bits half_add(Bits& sum, Bits a) {
+    const Bits carry = _mm256_and_si256(sum, a);
+    sum = _mm256_xor_si256(sum, a);
+    return carry;
+  }
+  static Bytes add(Bytes a, Bytes b) { return _mm256_add_epi8(a, b); }
+  static Bytes count(Bits plane, int power) {
+    const __m256i nibble = _mm256_set1_epi8(15);
+    const __m256i low = _mm256_and_si256(plane, nibble);
+    const __m256i high = _mm256_and_si256(_mm256_srli_epi16(plane, 4), nibble);
+    const __m256i table = _mm256_broadcastsi128_si256(
+        _mm_load_si128(reinterpret_cast<const __m128i*>(kNibbleCounts[power])));
+    return add(_mm256_shuffle_epi8(table, low), _mm256_shuffle_epi8(table, high));
+  }
+  static void store(Bytes total, int times, int32_t* counts, bool is_first) {
+    const __m256i pairs = _mm256_maddubs_epi16(total, _mm256_set1_epi8(1));
+    __m256i sums = _mm256_madd_epi16(pairs, _mm256_set1_epi16(static_cast<int16_t>(times)));
+    if (!is_first) sums = _mm256_add_epi32(sums, V::load_half(counts));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(counts), sums);
+  }
+};
+
+#include "adders.inl"
+
+// Five operations an adder and not two: what is saved a word pays for the end of a sum only from
+// 128 channels of 3×3 on.
+constexpr int64_t kLeastAdded = 36;
+
+void disagreements(const Patches& patches, int n_pixels, const uint32_t* weights,
+                   int64_t block_stride, int n_blocks, int32_t* counts) {
+  const bool is_long = patches.n_segments * patches.segment_words >= kLeastAdded;
+  (is_long ? adder_disagreements : byte_disagreements)(patches, n_pixels, weights, block_stride,
+                                                       n_blocks, counts);
 }
 
 }  // namespace
 
-const Implementation avx2{"avx2",        "popcount by byte shuffle, 256 bits at once",
+const Implementation avx2{"avx2",        "carry-save adders or byte shuffles, 256 bits at once",
                           kAvx2,         disagreements,
                           finish_counts, finish_thresholds,
                           nullptr,       products,
                           nullptr,       finish_floats,
                           maximum,       average, depthwise, pack_planes,
-                          register_loop, float_register_loop,
+                          adder_register_loop, float_register_loop,
                           pair_products, nullptr};
 
 }  // namespace irbin

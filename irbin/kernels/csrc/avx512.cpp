@@ -1,4 +1,4 @@
-// AVX-512 without VPOPCNTDQ: popcount by byte shuffle, 64 bytes at once (Skylake-X and later).
+// AVX-512 without VPOPCNTDQ: carry-save adders count, 64 bytes at once (Skylake-X and later).
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -16,55 +16,70 @@ namespace {
 #include "finish.inl"
 #include "avx512_tile.inl"
 
-struct N {
-  static constexpr int kPixels = 8;
+#include "nibbles.inl"
+
+struct A {
+  static constexpr int kPixels = 4, kLoopPixels = 4, kWidth = kLanes;
+  using Bits = __m512i;
   using Bytes = __m512i;
-  struct Setting {
-    __m512i table, nibble;
-  };
-  static Setting set() {
-    return {_mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4)),
-            _mm512_set1_epi8(15)};
+  static void hide(Bits& v) { asm volatile("" : "+v"(v)); }
+  static Bits zero() { return _mm512_setzero_si512(); }
+  static Bits load(const uint32_t* w) { return _mm512_loadu_si512(w); }
+  static Bits differ(Bits weight, const uint32_t* word) {
+    return _mm512_xor_si512(weight, _mm512_set1_epi32(static_cast<int>(*word)));
   }
-  static Bytes zero() { return _mm512_setzero_si512(); }
-  static void clear(int32_t* counts) { _mm512_storeu_si512(counts, zero()); }
-  static Bytes load(const uint32_t* w) { return _mm512_loadu_si512(w); }
-  static void count(Bytes& total, Bytes weight, uint32_t word, const Setting& set) {
-    const __m512i x = _mm512_xor_si512(weight, _mm512_set1_epi32(static_cast<int>(word)));
-    const __m512i low = _mm512_and_si512(x, set.nibble);
-    const __m512i high = _mm512_and_si512(_mm512_srli_epi16(x, 4), set.nibble);
-    total = _mm512_add_epi8(total, _mm512_shuffle_epi8(set.table, low));
-    total = _mm512_add_epi8(total, _mm512_shuffle_epi8(set.table, high));
+  static Bits full_add(Bits& sum, Bits a, Bits b) {
+    const Bits carry = _mm512_ternarylogic_epi32(sum, a, b, 0xe8);
+    sum = _mm512_ternarylogic_epi32(sum, a, b, 0x96);
+    return carry;
   }
-  static void widen(Bytes total, int32_t* counts) {
+  static Bits half_add(Bits& sum, Bits a) {
+    const Bits carry = _mm512_and_si512(sum, a);
+    sum = _mm512_xor_si512(sum, a);
+    return carry;
+  }
+  static Bytes add(Bytes a, Bytes b) { return _mm512_add_epi8(a, b); }
+  static Bytes count(Bits plane, int power) {
+    const __m512i nibble = _mm512_set1_epi8(15);
+    const __m512i low = _mm512_and_si512(plane, nibble);
+    const __m512i high = _mm512_and_si512(_mm512_srli_epi16(plane, 4), nibble);
+    const __m512i table = _mm512_broadcast_i32x4(
+        _mm_load_si128(reinterpret_cast<const __m128i*>(kNibbleCounts[power])));
+    return add(_mm512_shuffle_epi8(table, low), _mm512_shuffle_epi8(table, high));
+  }
+  static void store(Bytes total, int times, int32_t* counts, bool is_first) {
     const __m512i pairs = _mm512_maddubs_epi16(total, _mm512_set1_epi8(1));
-    const __m512i sums = _mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
-    _mm512_storeu_si512(counts, _mm512_add_epi32(_mm512_loadu_si512(counts), sums));
+    __m512i sums = _mm512_madd_epi16(pairs, _mm512_set1_epi16(static_cast<int16_t>(times)));
+    if (!is_first) sums = _mm512_add_epi32(sums, _mm512_loadu_si512(counts));
+    _mm512_storeu_si512(counts, sums);
   }
 };
 
-#include "byte_tile.inl"
+#include "adders.inl"
 
-int64_t register_loop(int64_t n_rounds) {
-  constexpr int n_totals = 8;
-  const N::Setting setting = N::set();
-  __m512i total[n_totals], weights = _mm512_set1_epi32(0x89);
-  for (auto& t : total) t = N::zero();
-  __m512i words = _mm512_set1_epi32(0x1234567);
-  for (int64_t i = 0; i < n_rounds; ++i) {
-    asm volatile("" : "+v"(words), "+v"(weights));
-    for (auto& t : total) {
-      __m512i word = words;
-      asm volatile("" : "+v"(word));
-      const __m512i x = _mm512_xor_si512(weights, word);
-      const __m512i low = _mm512_and_si512(x, setting.nibble);
-      const __m512i high = _mm512_and_si512(_mm512_srli_epi16(x, 4), setting.nibble);
-      t = _mm512_add_epi8(t, _mm512_shuffle_epi8(setting.table, low));
-      t = _mm512_add_epi8(t, _mm512_shuffle_epi8(setting.table, high));
-    }
+struct Finishing {
+  const int32_t* counts;
+  const int32_t* const* correction;
+  int64_t channel;
+  const TileSteps* steps;
+  const Thresholds* thresholds;
+  const Output& out;
+
+  template <int P, int B>
+  void run() const {
+    CountTile<P, B> tile;
+    tile.load(counts);
+    tile.finish(correction, channel, steps, thresholds, out);
   }
-  for (auto& t : total) asm volatile("" : : "v"(t));
-  return n_rounds * n_totals * 512;
+};
+
+void finished_tile(const Patches& patches, int n_pixels, const uint32_t* weights,
+                   int64_t block_stride, int n_blocks, const int32_t* const* correction,
+                   int64_t channel, const TileSteps* steps, const Thresholds* thresholds,
+                   const Output& out) {
+  int32_t counts[kMaxPixels * kMaxBlocks * kLanes];
+  adder_disagreements(patches, n_pixels, weights, block_stride, n_blocks, counts);
+  run_tile(n_pixels, n_blocks, Finishing{counts, correction, channel, steps, thresholds, out});
 }
 
 #undef EACH_PIXEL
@@ -72,13 +87,13 @@ int64_t register_loop(int64_t n_rounds) {
 
 }  // namespace
 
-const Implementation avx512{"avx512",          "popcount by byte shuffle, 512 bits at once",
-                            kAvx512,           disagreements,
+const Implementation avx512{"avx512",          "carry-save adders, 512 bits at once",
+                            kAvx512,           adder_disagreements,
                             finish_counts,     finish_thresholds,
-                            nullptr,           products,
+                            finished_tile,           products,
                             finished_products, finish_floats,
                             maximum,           average, depthwise, pack_planes,
-                            register_loop,     float_register_loop,
+                            adder_register_loop,     float_register_loop,
                             pair_products,     finished_sums_of_pairs<V>};
 
 }  // namespace irbin

@@ -1,6 +1,7 @@
 // 16 lanes as AVX-512 has them; included by both AVX-512 implementations, inside their own region.
 
 struct V {
+  static constexpr int kRegisters = 1;  // of 16 floats
   using Floats = __m512;
   using Ints = __m512i;
   static __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1); }

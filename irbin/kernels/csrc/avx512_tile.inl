@@ -145,6 +145,53 @@ struct Multiplying {
   run_tile(n_pixels, n_blocks, Multiplying{patches, weights, block_stride, channel, steps, out});
 }
 
+// Counts of a tile, and what finishes them.
+template <int P, int B>
+struct CountTile {
+  __m512i total[P][B];
+
+  inline void load(const int32_t* counts) {
+    EACH_PIXEL EACH_BLOCK total[p][b] = _mm512_loadu_si512(counts + (p * B + b) * kLanes);
+  }
+
+  inline void store(int32_t* counts) const {
+    EACH_PIXEL EACH_BLOCK _mm512_storeu_si512(counts + (p * B + b) * kLanes, total[p][b]);
+  }
+
+  // From counts to dots, where they are.
+  inline void correct(const int32_t* const* correction, int64_t channel) {
+    EACH_PIXEL {
+      const int32_t* from = correction[p] + channel;
+      EACH_BLOCK total[p][b] = _mm512_sub_epi32(_mm512_loadu_si512(from + b * kLanes),
+                                                _mm512_slli_epi32(total[p][b], 1));
+    }
+  }
+
+  inline void compare(const Thresholds& against, int64_t channel, const Output& out) const {
+    __m512i lower[B];
+    uint32_t flips[B];
+    EACH_BLOCK lower[b] = V::load_ints(against.lower + channel + b * kLanes);
+    EACH_BLOCK flips[b] = against.flips[channel / 8 + 2 * b] |
+                          static_cast<uint32_t>(against.flips[channel / 8 + 2 * b + 1]) << 8;
+    EACH_PIXEL {
+      uint32_t mask[B];
+      EACH_BLOCK mask[b] = V::less(total[p][b], lower[b]) ^ flips[b];
+      store_masks<B>(mask, out.bits + channel / 8 + p * out.bits_stride);
+    }
+  }
+
+  // Without steps, thresholds.
+  [[gnu::always_inline]] inline void finish(const int32_t* const* correction, int64_t channel,
+                                            const TileSteps* steps, const Thresholds* thresholds,
+                                            const Output& out) {
+    correct(correction, channel);
+    if (steps == nullptr) return compare(*thresholds, channel, out);
+    FloatTile<P, B> values;
+    EACH_PIXEL EACH_BLOCK values.at[p][b] = V::to_floats(total[p][b]);
+    values.finish(*steps, channel, out);
+  }
+};
+
 // Sums of products of pairs of 16 bits, in integers; `Pairs` adds them.
 template <class Pairs>
 struct MultiplyingPairs {

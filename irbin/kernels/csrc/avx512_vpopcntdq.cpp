@@ -16,53 +16,24 @@ namespace {
 #include "finish.inl"
 #include "avx512_tile.inl"
 
-// Counts of a tile, in registers. A pixel's word is broadcast once for B blocks of weights.
+// A pixel's word is broadcast once for B blocks of weights.
 template <int P, int B>
-struct Counts {
-  __m512i total[P][B];
-
-  inline void count(const Patches& patches, const uint32_t* weights, int64_t block_stride) {
-    EACH_PIXEL EACH_BLOCK total[p][b] = _mm512_setzero_si512();
-    const int64_t stride = patches.pixel_stride, n_words = patches.segment_words;
-    const uint32_t* segment = patches.first;
-    for (int64_t s = 0; s < patches.n_segments; ++s, segment += patches.segment_stride)
-      for (int64_t j = 0; j < n_words; ++j, weights += kLanes) {
-        __m512i weight[B];
-        EACH_BLOCK weight[b] = _mm512_loadu_si512(weights + b * block_stride);
-        EACH_PIXEL {
-          const __m512i word = _mm512_set1_epi32(static_cast<int>(segment[p * stride + j]));
-          EACH_BLOCK total[p][b] =
-              _mm512_add_epi32(total[p][b], _mm512_popcnt_epi32(_mm512_xor_si512(word, weight[b])));
-        }
+inline void count(const Patches& patches, const uint32_t* weights, int64_t block_stride,
+                  __m512i (&total)[P][B]) {
+  EACH_PIXEL EACH_BLOCK total[p][b] = _mm512_setzero_si512();
+  const int64_t stride = patches.pixel_stride, n_words = patches.segment_words;
+  const uint32_t* segment = patches.first;
+  for (int64_t s = 0; s < patches.n_segments; ++s, segment += patches.segment_stride)
+    for (int64_t j = 0; j < n_words; ++j, weights += kLanes) {
+      __m512i weight[B];
+      EACH_BLOCK weight[b] = _mm512_loadu_si512(weights + b * block_stride);
+      EACH_PIXEL {
+        const __m512i word = _mm512_set1_epi32(static_cast<int>(segment[p * stride + j]));
+        EACH_BLOCK total[p][b] =
+            _mm512_add_epi32(total[p][b], _mm512_popcnt_epi32(_mm512_xor_si512(word, weight[b])));
       }
-  }
-
-  inline void store(int32_t* counts) const {
-    EACH_PIXEL EACH_BLOCK _mm512_storeu_si512(counts + (p * B + b) * kLanes, total[p][b]);
-  }
-
-  // From counts to dots, where they are.
-  inline void correct(const int32_t* const* correction, int64_t channel) {
-    EACH_PIXEL {
-      const int32_t* from = correction[p] + channel;
-      EACH_BLOCK total[p][b] = _mm512_sub_epi32(_mm512_loadu_si512(from + b * kLanes),
-                                                _mm512_slli_epi32(total[p][b], 1));
     }
-  }
-
-  inline void compare(const Thresholds& against, int64_t channel, const Output& out) const {
-    __m512i lower[B];
-    uint32_t flips[B];
-    EACH_BLOCK lower[b] = V::load_ints(against.lower + channel + b * kLanes);
-    EACH_BLOCK flips[b] = against.flips[channel / 8 + 2 * b] |
-                          static_cast<uint32_t>(against.flips[channel / 8 + 2 * b + 1]) << 8;
-    EACH_PIXEL {
-      uint32_t mask[B];
-      EACH_BLOCK mask[b] = V::less(total[p][b], lower[b]) ^ flips[b];
-      store_masks<B>(mask, out.bits + channel / 8 + p * out.bits_stride);
-    }
-  }
-};
+}
 
 struct Counting {
   const Patches& patches;
@@ -72,8 +43,8 @@ struct Counting {
 
   template <int P, int B>
   void run() const {
-    Counts<P, B> tile;
-    tile.count(patches, weights, block_stride);
+    CountTile<P, B> tile;
+    count(patches, weights, block_stride, tile.total);
     tile.store(counts);
   }
 };
@@ -90,13 +61,9 @@ struct Finishing {
 
   template <int P, int B>
   void run() const {
-    Counts<P, B> tile;
-    tile.count(patches, weights, block_stride);
-    tile.correct(correction, channel);
-    if (steps == nullptr) return tile.compare(*thresholds, channel, out);
-    FloatTile<P, B> values;
-    EACH_PIXEL EACH_BLOCK values.at[p][b] = V::to_floats(tile.total[p][b]);
-    values.finish(*steps, channel, out);
+    CountTile<P, B> tile;
+    count(patches, weights, block_stride, tile.total);
+    tile.finish(correction, channel, steps, thresholds, out);
   }
 };
 

@@ -36,8 +36,8 @@ inline void byte_tile(const Patches& patches, const uint32_t* weights, int64_t b
 }
 
 // Pixels in groups that fit the registers, one block of channels after the other.
-void disagreements(const Patches& patches, int n_pixels, const uint32_t* weights,
-                   int64_t block_stride, int n_blocks, int32_t* counts) {
+void byte_disagreements(const Patches& patches, int n_pixels, const uint32_t* weights,
+                        int64_t block_stride, int n_blocks, int32_t* counts) {
   const int64_t block_words = patches.n_segments * patches.segment_words;
   const int64_t stride = n_blocks * kLanes;
   for (int b = 0; b < n_blocks; ++b) {

@@ -306,23 +306,24 @@ void pack_planes(const float* x, int64_t plane, int64_t n_pixels, int64_t n_chan
 
 // Fused multiply-adds on registers alone.
 int64_t float_register_loop(int64_t n_rounds) {
-  constexpr int n_totals = 6;     // enough for the latency, few enough for 16 registers of 8 lanes
+  // enough for two a cycle of latency 4, few enough for the registers
+  constexpr int n_totals = V::kRegisters == 1 ? 16 : 6;
   volatile float unknown = 0.5f;  // lanes that the compiler cannot know to be equal
   float start[kLanes];
   for (float& lane : start) lane = unknown;
   V::Floats total[n_totals];
   const V::Floats a = V::load(start);
-#pragma GCC unroll 6
+#pragma GCC unroll 16
   for (int i = 0; i < n_totals; ++i) total[i] = V::multiply(a, V::all(static_cast<float>(i)));
   for (int64_t r = 0; r < n_rounds; ++r) {
-#pragma GCC unroll 6
+#pragma GCC unroll 16
     for (int i = 0; i < n_totals; ++i) total[i] = V::multiply_add(total[i], a, a);
   }
   float last[kLanes];
   float sum = 0;
   for (int i = 0; i < n_totals; ++i) {
     V::store(last, total[i]);
-    sum += last[0];
+    for (float lane : last) sum += lane;  // or some registers would not be computed
   }
   volatile float keep = sum;
   static_cast<void>(keep);

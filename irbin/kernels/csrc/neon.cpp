@@ -12,6 +12,7 @@ namespace {
 constexpr int kQuarters = 4;  // registers of 16 lanes
 
 struct V {
+  static constexpr int kRegisters = kQuarters;  // of 16 floats
   struct Floats {
     float32x4_t q[kQuarters];
   };
@@ -169,7 +170,7 @@ int64_t register_loop(int64_t n_rounds) {
 }  // namespace
 
 const Implementation neon{"neon",        "bits of 128 counted by byte",
-                          kNeon,         disagreements,
+                          kNeon,         byte_disagreements,
                           finish_counts, finish_thresholds,
                           nullptr,       products,
                           nullptr,       finish_floats,

@@ -9,6 +9,7 @@ namespace irbin {
 namespace {
 
 struct V {
+  static constexpr int kRegisters = kLanes;  // of 16 floats
   struct Floats {
     float at[kLanes];
   };
@@ -106,47 +107,60 @@ struct V {
 
 #include "finish.inl"
 
-// Sums of neighboring bits, then pairs, then nibbles (Warren, Hacker's Delight, §5-1).
-inline uint32_t popcount(uint32_t x) {
-  x -= x >> 1 & 0x55555555u;
-  x = (x & 0x33333333u) + (x >> 2 & 0x33333333u);
-  return ((x + (x >> 4)) & 0x0f0f0f0fu) * 0x01010101u >> 24;
-}
+// Four words as compilers know them everywhere, whether the processor has such registers or not.
+struct A {
+  static constexpr int kPixels = 1, kLoopPixels = 1, kWidth = 4;
+  using Bits [[gnu::vector_size(16)]] = uint32_t;
+  using Bytes = Bits;
+  static void hide(Bits& v) {
+#if defined(__x86_64__)
+    asm volatile("" : "+x"(v));
+#elif defined(__aarch64__)
+    asm volatile("" : "+w"(v));
+#else
+    asm volatile("" : "+m"(v));
+#endif
+  }
+  static Bits zero() { return Bits{}; }
+  static Bits load(const uint32_t* w) {
+    Bits v;
+    __builtin_memcpy(&v, w, sizeof v);
+    return v;
+  }
+  static Bits differ(Bits weight, const uint32_t* word) { return weight ^ *word; }
+  static Bits full_add(Bits& sum, Bits a, Bits b) {
+    const Bits one = sum ^ a, both = sum & a;
+    sum = one ^ b;
+    return both | (one & b);
+  }
+  static Bits half_add(Bits& sum, Bits a) {
+    const Bits carry = sum & a;
+    sum ^= a;
+    return carry;
+  }
+  static Bytes add(Bytes a, Bytes b) { return a + b; }
+  // Sums of neighboring bits, then pairs, then nibbles (Warren, Hacker's Delight, §5-1).
+  static Bytes count(Bits x, int power) {
+    x -= x >> 1 & 0x55555555u;
+    x = (x & 0x33333333u) + (x >> 2 & 0x33333333u);
+    return ((x + (x >> 4)) & 0x0f0f0f0fu) << static_cast<uint32_t>(power);
+  }
+  static void store(Bytes total, int times, int32_t* counts, bool is_first) {
+    const Bits pairs = (total & 0x00ff00ffu) + (total >> 8 & 0x00ff00ffu);
+    const Bits sums = ((pairs & 0xffffu) + (pairs >> 16)) * static_cast<uint32_t>(times);
+    for (int i = 0; i < kWidth; ++i)
+      counts[i] = static_cast<int32_t>(sums[i]) + (is_first ? 0 : counts[i]);
+  }
+};
 
-void disagreements(const Patches& patches, int n_pixels, const uint32_t* weights,
-                   int64_t block_stride, int n_blocks, int32_t* counts) {
-  for (int p = 0; p < n_pixels; ++p)
-    for (int b = 0; b < n_blocks; ++b) {
-      uint32_t total[kLanes] = {};
-      const uint32_t* w = weights + b * block_stride;
-      for (int64_t s = 0; s < patches.n_segments; ++s) {
-        const uint32_t* words =
-            patches.first + p * patches.pixel_stride + s * patches.segment_stride;
-        for (int64_t j = 0; j < patches.segment_words; ++j, w += kLanes)
-          for (int c = 0; c < kLanes; ++c) total[c] += popcount(words[j] ^ w[c]);
-      }
-      for (int c = 0; c < kLanes; ++c)
-        counts[(p * n_blocks + b) * kLanes + c] = static_cast<int32_t>(total[c]);
-    }
-}
-
-int64_t register_loop(int64_t n_rounds) {
-  uint32_t total[kLanes] = {}, weights[kLanes];
-  volatile uint32_t unknown = 0x1234567;
-  for (uint32_t& weight : weights) weight = unknown;
-  uint32_t word = unknown;
-  for (int64_t i = 0; i < n_rounds; ++i, word = word * 5 + 1)  // another word, or it is done once
-    for (int c = 0; c < kLanes; ++c) total[c] += popcount(word ^ weights[c]);
-  for (uint32_t t : total) asm volatile("" : : "r"(t));
-  return n_rounds * kLanes * kWordBits;
-}
+#include "adders.inl"
 
 }  // namespace
 
 const Implementation portable{"portable",
                               "plain C++",
                               0,
-                              disagreements,
+                              adder_disagreements,
                               finish_counts,
                               finish_thresholds,
                               nullptr,
@@ -155,7 +169,7 @@ const Implementation portable{"portable",
                               finish_floats,
                               maximum,
                               average, depthwise, pack_planes,
-                              register_loop,
+                              adder_register_loop,
                               float_register_loop,
                               pair_products,
                               nullptr};

@@ -76,6 +76,9 @@ inline std::vector<Problem> chosen_problems() {
       {{one, {1, 1, 1, 1, 150, 150}, 1100, 3, 1}, 1, 0, 1},  // pieces of border alone
       {{{4, 2, 2, 1, 5, 6}, {6, 2, 3, 2, 9, 8}, 64, 33, 1}, 2, 0, 1},  // border wider than reach
       {{three, {9, 3, 1, 1, 1, 1}, 512, 17, 1}, 1, 0, 1, true},  // more words than a byte counts
+      {{one, {9, 1, 1, 1, 0, 0}, 8160, 17, 1}, 1, 0, 1, true},   // as many as adders take at once,
+      {{one, {9, 1, 1, 1, 0, 0}, 8161, 17, 1}, 1, 0, 1, true},   // one more,
+      {{three, {9, 3, 1, 1, 1, 1}, 2048, 17, 1}, 1, 0, 1, true},  // and more than twice as many
       {{{5, 3, 1, 1, 0, 0}, {9, 3, 1, 1, 0, 0}, 512, 48, 1}, 1, 0, 1, true},  // … in place
       {{{12, 3, 1, 1, 1, 1}, {70, 3, 1, 1, 1, 1}, 128, 33, 1}, 1, 0, 3},  // threads share strips
       {{{24, 3, 1, 1, 1, 1}, {20, 3, 2, 1, 1, 0}, 97, 48, 1}, 2, 1, 2},   // … gathered
