@@ -231,14 +231,24 @@ void disagreements(const Patches& patches, int n_pixels, const uint32_t* weights
 
 }  // namespace
 
-const Implementation avx2{"avx2",        "carry-save adders or byte shuffles, 256 bits at once",
-                          kAvx2,         disagreements,
-                          finish_counts, finish_thresholds,
-                          nullptr,       products,
-                          nullptr,       finish_floats,
-                          maximum,       average, depthwise, pack_planes,
-                          adder_register_loop, float_register_loop,
-                          pair_products, nullptr};
+const Implementation avx2{"avx2",
+                          "carry-save adders or byte shuffles, 256 bits at once",
+                          kAvx2,
+                          disagreements,
+                          finish_counts,
+                          finish_thresholds,
+                          nullptr,
+                          products,
+                          nullptr,
+                          finish_floats,
+                          maximum,
+                          average,
+                          depthwise,
+                          pack_planes,
+                          adder_register_loop,
+                          float_register_loop,
+                          pair_products,
+                          nullptr};
 
 }  // namespace irbin
 

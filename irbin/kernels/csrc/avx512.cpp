@@ -87,14 +87,24 @@ void finished_tile(const Patches& patches, int n_pixels, const uint32_t* weights
 
 }  // namespace
 
-const Implementation avx512{"avx512",          "carry-save adders, 512 bits at once",
-                            kAvx512,           adder_disagreements,
-                            finish_counts,     finish_thresholds,
-                            finished_tile,           products,
-                            finished_products, finish_floats,
-                            maximum,           average, depthwise, pack_planes,
-                            adder_register_loop,     float_register_loop,
-                            pair_products,     finished_sums_of_pairs<V>};
+const Implementation avx512{"avx512",
+                            "carry-save adders, 512 bits at once",
+                            kAvx512,
+                            adder_disagreements,
+                            finish_counts,
+                            finish_thresholds,
+                            finished_tile,
+                            products,
+                            finished_products,
+                            finish_floats,
+                            maximum,
+                            average,
+                            depthwise,
+                            pack_planes,
+                            adder_register_loop,
+                            float_register_loop,
+                            pair_products,
+                            finished_sums_of_pairs<V>};
 
 }  // namespace irbin
 

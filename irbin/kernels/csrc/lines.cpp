@@ -40,10 +40,10 @@ void Lines::run(const Implementation& how, const Arguments& a) const {
       line(how, a, r / height_, r % height_, is_all ? y : made.data(), taps);
       if (is_all) continue;
       const Residuals shifted(a.others, after_.n_residuals(), pixel, n_channels_);
-      how.finish_floats(made.data(), n_channels_, width_, 0, n_channels_,
-                        {after_.data(), after_.size(), shifted.data(), n_channels_, y, n_channels_,
-                         a.y_bits == nullptr ? nullptr : a.y_bits + pixel * bits_stride,
-                         bits_stride});
+      how.finish_floats(
+          made.data(), n_channels_, width_, 0, n_channels_,
+          {after_.data(), after_.size(), shifted.data(), n_channels_, y, n_channels_,
+           a.y_bits == nullptr ? nullptr : a.y_bits + pixel * bits_stride, bits_stride});
     }
   });
 }
@@ -126,8 +126,7 @@ void Crop::line(const Implementation&, const Arguments& a, int64_t image, int64_
     return;
   }
   const int64_t in_row = image * y_.from + y_.start + y * y_.step;
-  const float* from =
-      a.from<float>() + (in_row * x_.from + x_.start) * channels_.from;
+  const float* from = a.from<float>() + (in_row * x_.from + x_.start) * channels_.from;
   std::fill_n(to, x_.before * n, value_);
   to += x_.before * n;
   if (x_.step == 1 && channels_.from == n && channels_.count == n) {
@@ -167,8 +166,7 @@ void Gate::line(const Implementation&, const Arguments& a, int64_t image, int64_
   const int64_t n = n_channels();
   const float* from = a.from<float>() + (image * height_ + row) * width() * n;
   const float* with = further(a, 0) + image * n;
-  for (int64_t x = 0; x < width(); ++x, from += n, to += n)
-    switch (meeting_) {
+  for (int64_t x = 0; x < width(); ++x, from += n, to += n) switch (meeting_) {
       case Meeting::multiply:
         for (int64_t c = 0; c < n; ++c) to[c] = from[c] * with[c];
         break;

@@ -174,7 +174,8 @@ const Implementation neon{"neon",        "bits of 128 counted by byte",
                           finish_counts, finish_thresholds,
                           nullptr,       products,
                           nullptr,       finish_floats,
-                          maximum,       average, depthwise, pack_planes,
+                          maximum,       average,
+                          depthwise,     pack_planes,
                           register_loop, float_register_loop,
                           pair_products, nullptr};
 

@@ -61,8 +61,7 @@ void check_steps(Check& check, Random& random, const Problem& problem, const Mak
     const Conv conv = make(std::move(transform));
     check(words + " recipe " + std::to_string(recipe),
           expect(steps, dots, g.out_channels, residuals, has_clamp(steps)),
-          check.draw_wanted(can_pack),
-          [&](const Implementation& how, float* to, uint8_t* to_bits) {
+          check.draw_wanted(can_pack), [&](const Implementation& how, float* to, uint8_t* to_bits) {
             conv.run(how, {x, problem.n_images, addresses(residuals).data(), to, to_bits,
                            problem.n_threads, problem.planes});
           });
@@ -145,8 +144,8 @@ struct ByteConv {
     for (int64_t i = 0; i < g.out_channels * n_products; ++i)
       weights.push_back(static_cast<int16_t>(opposite ? most : random.between(-most, most)));
     for (size_t i = 0; i < weights.size(); i += static_cast<size_t>(g.in_channels))
-      constants.push_back(static_cast<int32_t>(
-          random.between(-most, most) * (opposite ? 0 : 255) * g.in_channels));
+      constants.push_back(
+          static_cast<int32_t>(random.between(-most, most) * (opposite ? 0 : 255) * g.in_channels));
   }
 };
 
@@ -187,7 +186,8 @@ void check_rows(Check& check, Random& random, int64_t n_pixels, int64_t n_channe
               std::to_string(recipe),
           expect(steps, x, n_channels, residuals, has_clamp(steps)), check.draw_wanted(true),
           [&](const Implementation& how, float* to, uint8_t* to_bits) {
-            rows.run(how, {x.data(), n_pixels, addresses(residuals).data(), to, to_bits, n_threads});
+            rows.run(how,
+                     {x.data(), n_pixels, addresses(residuals).data(), to, to_bits, n_threads});
           });
   }
 }
@@ -212,7 +212,8 @@ void check_planes(Check& check, Random& random, int64_t n_images, int64_t n_chan
 // Two passes one after the other, as a plan whose places lie somewhere behind their bases.
 void check_plan(Check& check, Random& random, int64_t n_pixels, int64_t n_channels, int n_threads) {
   const Floats x = random.numbers(n_pixels * n_channels);
-  const Steps first = draw_steps(random, relu6, n_channels), last = draw_steps(random, rprelu, n_channels);
+  const Steps first = draw_steps(random, relu6, n_channels),
+              last = draw_steps(random, rprelu, n_channels);
   const Floats added = random.numbers(n_pixels * n_channels);
   const auto one = std::make_shared<Rows>(n_channels, build(first, n_channels));
   const auto other = std::make_shared<Rows>(n_channels, build(last, n_channels));
@@ -225,11 +226,13 @@ void check_plan(Check& check, Random& random, int64_t n_pixels, int64_t n_channe
           const irbin::Place source{0, 0}, middle{1, shift}, sum{2, 0};
           const irbin::Place y{to == nullptr ? -1 : 3, 0}, bits{to_bits == nullptr ? -1 : 4, 0};
           const irbin::Plan plan({{one, n_pixels, source, middle, {}, {sum}},
-                                  {other, n_pixels, middle, y, bits, {sum}}}, 5);
+                                  {other, n_pixels, middle, y, bits, {sum}}},
+                                 5);
           const auto writable = [](const Floats& a) {
             return reinterpret_cast<uint8_t*>(const_cast<float*>(a.data()));
           };
-          const std::vector<irbin::Base> bases{{writable(x), false}, {memory.data(), false},
+          const std::vector<irbin::Base> bases{{writable(x), false},
+                                               {memory.data(), false},
                                                {writable(added), false},
                                                {reinterpret_cast<uint8_t*>(to), false},
                                                {to_bits, false}};
@@ -254,8 +257,8 @@ struct Pooling {
     const Steps last =
         draw_steps(random, static_cast<int>(random.between(0, n_recipes - 1)), n_channels);
     Transform after = build(last, n_channels);
-    const Floats pooled = naive::max_pool(y, x, n_channels, n_images,
-                                          naive::apply(first, from, n_channels, {}));
+    const Floats pooled =
+        naive::max_pool(y, x, n_channels, n_images, naive::apply(first, from, n_channels, {}));
     const std::vector<Floats> residuals = draw_residuals(random, after, pooled.size());
     Transform before = producer == nullptr ? build(first, n_channels) : Transform();
     const MaxPool pool(y, x, n_channels, std::move(before), std::move(after), producer);
@@ -274,8 +277,8 @@ void check_pool(Check& check, Random& random, const Pooling& pooling) {
     pooling.check(check, random, " pooled", x, draw_steps(random, recipe, n), nullptr,
                   [&](const MaxPool& pool, const Implementation& how, const float* const* residuals,
                       float* y, uint8_t* y_bits) {
-                    pool.run(how, {x.data(), pooling.n_images, residuals, y, y_bits,
-                                   pooling.n_threads});
+                    pool.run(how,
+                             {x.data(), pooling.n_images, residuals, y, y_bits, pooling.n_threads});
                   });
 }
 
@@ -288,7 +291,8 @@ void check_producer(Check& check, Random& random, Geometry g, Pooling pooling) {
   const int64_t n_in = n_images * g.y.size * g.x.size * g.in_channels;
   const int64_t n_weights = g.out_channels * g.y.kernel * g.x.kernel * per_group;
   const auto check_one = [&](const auto& make, const uint8_t* x, const Floats& made, bool planes) {
-    const Steps first = draw_steps(random, random.one_of({none, affine, before, prelu}), g.out_channels);
+    const Steps first =
+        draw_steps(random, random.one_of({none, affine, before, prelu}), g.out_channels);
     const Conv producer = make(build(first, g.out_channels));
     pooling.check(check, random, " pooled from its producer", made, first, &producer,
                   [&](const MaxPool& pool, const Implementation& how, const float* const* residuals,
@@ -320,8 +324,7 @@ void check_producer(Check& check, Random& random, Geometry g, Pooling pooling) {
 
 // Whether a window of `axis` fits what `producer` makes.
 bool fits(const Axis& axis, const Axis& producer) {
-  return (axis.kernel - 1) * axis.dilation + 1 <=
-         producer.out_size() + axis.before + axis.after;
+  return (axis.kernel - 1) * axis.dilation + 1 <= producer.out_size() + axis.before + axis.after;
 }
 
 void check_values(Check& check, Random& random) {

@@ -39,8 +39,8 @@ inline void check_line(Check& check, Random& random, const std::string& what, co
   const int n_threads = static_cast<int>(random.between(1, 2));
   check(what + " recipe " + std::to_string(recipe), expected, check.draw_wanted(true),
         [&](const Implementation& how, float* to, uint8_t* to_bits) {
-          one->run(how, {x.data(), n_images, recipes::addresses(others).data(), to, to_bits,
-                         n_threads});
+          one->run(how,
+                   {x.data(), n_images, recipes::addresses(others).data(), to, to_bits, n_threads});
         });
 }
 
@@ -95,8 +95,8 @@ inline void check_depthwise(Check& check, Random& random, const Size& s, irbin::
   const Make make = [&](irbin::Transform after) {
     return std::make_unique<irbin::Depthwise>(y, x, s.channels, turned.data(), std::move(after));
   };
-  check_line(check, random, "depthwise", make, image, s.n, {},
-             naive::sums(g, s.n, image, weights), s.channels);
+  check_line(check, random, "depthwise", make, image, s.n, {}, naive::sums(g, s.n, image, weights),
+             s.channels);
 }
 
 inline irbin::BoxAxis draw_box(Random& random, int64_t size) {
@@ -159,8 +159,8 @@ inline void check_gate(Check& check, Random& random, const Size& s) {
   Floats plain;
   for (size_t i = 0; i < x.size(); ++i) {
     const auto image = static_cast<int64_t>(i) / (s.height * s.width * s.channels);
-    const float with = pixels[static_cast<size_t>(
-        image * s.channels + static_cast<int64_t>(i) % s.channels)];
+    const float with =
+        pixels[static_cast<size_t>(image * s.channels + static_cast<int64_t>(i) % s.channels)];
     plain.push_back(meeting == irbin::Meeting::multiply ? x[i] * with
                     : meeting == irbin::Meeting::add    ? x[i] + with
                                                         : x[i] - with);

@@ -78,8 +78,8 @@ inline Floats sums(const Geometry& g, int64_t n_images, const Floats& x, const F
               const int64_t ix = ox * g.x.stride + kx * g.x.dilation - g.x.before;
               const bool inside = iy >= 0 && iy < g.y.size && ix >= 0 && ix < g.x.size;
               const int64_t pixel = (image * g.y.size + iy) * g.x.size + ix;
-              const float* a = (inside ? x.data() + pixel * g.in_channels : zeros.data()) +
-                               o / n_out * n_in;
+              const float* a =
+                  (inside ? x.data() + pixel * g.in_channels : zeros.data()) + o / n_out * n_in;
               for (int64_t c = 0; c < n_in; ++c, ++b) sum = std::fma(a[c], *b, sum);
             }
           found.push_back(sum);

@@ -39,8 +39,12 @@ inline std::string describe(const Geometry& g, int64_t n_images, int64_t shift, 
 }
 
 inline Axis draw_axis(Random& random, int64_t widest, bool plain) {
-  Axis axis{random.between(1, widest), random.between(1, 4), random.between(1, 3),
-            random.chance(70) ? 1 : 2, 0, 0};
+  Axis axis{random.between(1, widest),
+            random.between(1, 4),
+            random.between(1, 3),
+            random.chance(70) ? 1 : 2,
+            0,
+            0};
   if (!plain) axis.before = random.between(0, 3), axis.after = random.between(0, 3);
   const int64_t reach = (axis.kernel - 1) * axis.dilation + 1;
   axis.size = std::max(axis.size, reach - axis.before - axis.after);
@@ -57,8 +61,7 @@ inline Problem draw_problem(Random& random) {
   if (random.chance(15))
     for (Axis* axis : {&g.y, &g.x}) *axis = {axis->size, 1, 1, 1, 0, 0};
   g.groups = random.chance(60) ? 1 : random.between(2, 3);
-  g.in_channels =
-      g.groups * random.one_of({1, 7, 8, 9, 16, 31, 32, 33, 48, 63, 64, 65, 97, 128});
+  g.in_channels = g.groups * random.one_of({1, 7, 8, 9, 16, 31, 32, 33, 48, 63, 64, 65, 97, 128});
   g.out_channels = g.groups * random.one_of({1, 3, 8, 15, 16, 17, 31, 32, 33, 40, 48, 70});
   problem.n_images = random.between(0, 2);
   problem.shift = random.between(0, 1);
@@ -71,19 +74,19 @@ inline Problem draw_problem(Random& random) {
 inline std::vector<Problem> chosen_problems() {
   const Axis one{1, 1, 1, 1, 0, 0}, three{7, 3, 1, 1, 1, 1}, row{64, 3, 1, 1, 1, 1};
   return {
-      {{one, {62, 1, 1, 1, 0, 3}, 4096, 16, 1}, 1, 0, 1},  // a piece that starts in the border
-      {{one, {62, 1, 1, 1, 0, 3}, 1100, 3, 1}, 1, 0, 1},   // … gathered
+      {{one, {62, 1, 1, 1, 0, 3}, 4096, 16, 1}, 1, 0, 1},    // a piece that starts in the border
+      {{one, {62, 1, 1, 1, 0, 3}, 1100, 3, 1}, 1, 0, 1},     // … gathered
       {{one, {1, 1, 1, 1, 150, 150}, 1100, 3, 1}, 1, 0, 1},  // pieces of border alone
       {{{4, 2, 2, 1, 5, 6}, {6, 2, 3, 2, 9, 8}, 64, 33, 1}, 2, 0, 1},  // border wider than reach
-      {{three, {9, 3, 1, 1, 1, 1}, 512, 17, 1}, 1, 0, 1, true},  // more words than a byte counts
-      {{one, {9, 1, 1, 1, 0, 0}, 8160, 17, 1}, 1, 0, 1, true},   // as many as adders take at once,
-      {{one, {9, 1, 1, 1, 0, 0}, 8161, 17, 1}, 1, 0, 1, true},   // one more,
+      {{three, {9, 3, 1, 1, 1, 1}, 512, 17, 1}, 1, 0, 1, true},   // more words than a byte counts
+      {{one, {9, 1, 1, 1, 0, 0}, 8160, 17, 1}, 1, 0, 1, true},    // as many as adders take at once,
+      {{one, {9, 1, 1, 1, 0, 0}, 8161, 17, 1}, 1, 0, 1, true},    // one more,
       {{three, {9, 3, 1, 1, 1, 1}, 2048, 17, 1}, 1, 0, 1, true},  // and more than twice as many
       {{{5, 3, 1, 1, 0, 0}, {9, 3, 1, 1, 0, 0}, 512, 48, 1}, 1, 0, 1, true},  // … in place
       {{{12, 3, 1, 1, 1, 1}, {70, 3, 1, 1, 1, 1}, 128, 33, 1}, 1, 0, 3},  // threads share strips
       {{{24, 3, 1, 1, 1, 1}, {20, 3, 2, 1, 1, 0}, 97, 48, 1}, 2, 1, 2},   // … gathered
-      {{{3, 3, 1, 1, 0, 0}, row, 128, 128, 1}, 1, 0, 2},   // threads share blocks of channels
-      {{one, one, 2048, 2064, 1}, 2, 0, 2},                // … of a linear layer
+      {{{3, 3, 1, 1, 0, 0}, row, 128, 128, 1}, 1, 0, 2},    // threads share blocks of channels
+      {{one, one, 2048, 2064, 1}, 2, 0, 2},                 // … of a linear layer
       {{one, {130, 1, 1, 1, 0, 0}, 1024, 65, 1}, 2, 1, 2},  // pointwise at an odd address
   };
 }

@@ -26,7 +26,16 @@ inline Transform build(const Steps& steps, int64_t n_channels) {
 }
 
 enum Recipe {
-  none, product, affine, relu6, prelu, two_residuals, before, rprelu, threshold, clamped_threshold,
+  none,
+  product,
+  affine,
+  relu6,
+  prelu,
+  two_residuals,
+  before,
+  rprelu,
+  threshold,
+  clamped_threshold,
   n_recipes
 };
 
@@ -36,24 +45,27 @@ inline Steps draw_steps(Random& random, int recipe, int64_t n_channels) {
     return naive::Step{kind, random.numbers(n_channels)};
   };
   const naive::Step first{StepKind::residual, {}, 0}, second{StepKind::residual, {}, 1};
-  const naive::Step clamp{StepKind::clamp, {}, 0, random.one_of({0.0f, -1.5f, -inf}),
-                          random.one_of({6.0f, inf})};
+  const naive::Step clamp{
+      StepKind::clamp, {}, 0, random.one_of({0.0f, -1.5f, -inf}), random.one_of({6.0f, inf})};
   switch (recipe) {
     case product: return {per_channel(StepKind::multiply)};
     case affine: return {per_channel(StepKind::multiply), per_channel(StepKind::add)};
-    case relu6:
-      return {per_channel(StepKind::multiply), per_channel(StepKind::add), first, clamp};
+    case relu6: return {per_channel(StepKind::multiply), per_channel(StepKind::add), first, clamp};
     case prelu: return {per_channel(StepKind::prelu)};
     case two_residuals:
       return {second, per_channel(StepKind::prelu), first, per_channel(StepKind::add), clamp};
     case rprelu:
-      return {per_channel(StepKind::multiply), per_channel(StepKind::add), first,
-              per_channel(StepKind::add), per_channel(StepKind::prelu), per_channel(StepKind::add)};
+      return {per_channel(StepKind::multiply),
+              per_channel(StepKind::add),
+              first,
+              per_channel(StepKind::add),
+              per_channel(StepKind::prelu),
+              per_channel(StepKind::add)};
     case threshold:
       return {first, per_channel(StepKind::prelu), {StepKind::write}, per_channel(StepKind::add)};
     case clamped_threshold:
-      return {per_channel(StepKind::multiply), per_channel(StepKind::add), clamp,
-              {StepKind::write}, per_channel(StepKind::multiply), per_channel(StepKind::add)};
+      return {per_channel(StepKind::multiply), per_channel(StepKind::add), clamp, {StepKind::write},
+              per_channel(StepKind::multiply), per_channel(StepKind::add)};
     case before: return {per_channel(StepKind::multiply), per_channel(StepKind::add), clamp};
     default: return {};
   }
@@ -62,9 +74,8 @@ inline Steps draw_steps(Random& random, int recipe, int64_t n_channels) {
 // What the steps make of x: y as it stands at a `write`, the signs as they are at the end.
 inline Expected expect(const Steps& steps, Floats x, int64_t n_channels,
                        const std::vector<Floats>& residuals, bool zeros_alike) {
-  const auto write = std::find_if(steps.begin(), steps.end(), [](const naive::Step& s) {
-    return s.kind == StepKind::write;
-  });
+  const auto write = std::find_if(steps.begin(), steps.end(),
+                                  [](const naive::Step& s) { return s.kind == StepKind::write; });
   Floats y = naive::apply({steps.begin(), write}, std::move(x), n_channels, residuals);
   Bytes bits = naive::pack(naive::apply({write, steps.end()}, y, n_channels, {}), n_channels);
   return {std::move(y), std::move(bits), zeros_alike};
