@@ -23,6 +23,12 @@ def names_of(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in listed[:N_NAMED]) + rest or "nothing"
 
 
+def counted(n: int, noun: str) -> str:
+    """`1 image`, `1,000 images`, `2 classes`; the noun is given as one of it is called."""
+    ending = "" if n == 1 else "es" if noun.endswith(("s", "x", "tch")) else "s"
+    return f"{n:,} {noun}{ending}"
+
+
 def nearest_names(name: str, known: Iterable[str], cutoff: float = 0.5) -> list[str]:
     """The few of the known names that are most like `name`, the most like first.
 

@@ -58,6 +58,13 @@ def with_compiled_modules():
     return net
 
 
+def with_compiled_forwards():
+    net = Net()
+    net.conv1.forward = torch.compile(net.conv1.forward, backend="eager")
+    net.forward = torch.compile(net.forward, backend="eager")
+    return net
+
+
 def lazy():
     net = Net()
     net.conv1, net.head = nn.LazyConv2d(16, 3, padding=1), nn.LazyLinear(4)
@@ -140,6 +147,7 @@ NETWORKS = {
     "compiled": lambda: torch.compile(Net(), backend="eager"),
     "modules that are compiled in place": with_compiled_modules,
     "modules in a compiled wrapper": with_compiled_parts,
+    "forwards that are compiled alone": with_compiled_forwards,
     "modules whose weights come with the first images": lazy,
 }
 
@@ -147,6 +155,7 @@ FACTORIES = {
     "module:tests.test_law:half": "its weights were float16",
     "module:tests.test_law:with_compiled_modules": "`compile()`",
     "module:tests.test_law:with_compiled_parts": "the parts behind `torch.compile`",
+    "module:tests.test_law:with_compiled_forwards": "a `forward` that was compiled",
     "module:tests.test_law:lazy": "",
 }
 
@@ -296,6 +305,17 @@ def test_tracing_a_packed_network_names_the_way(packed, trace):
 def test_scripting_a_packed_network_names_the_way(packed, script, wrap):
     with pytest.raises(irbin.IrbinError, match=r"torch cannot trace or script; give .* trained ne"):
         script(wrap(packed))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("wrap", [lambda net: net, nn.Sequential], ids=["alone", "within"])
+def test_scripting_a_converted_network_names_the_way_and_tracing_goes(wrap):
+    network = irbin.convert(Net(), source_options=HOW)
+    with pytest.raises(irbin.IrbinError, match=r"TorchScript's compiler .* `torch.jit.trace`"):
+        torch.jit.script(wrap(network.module))
+    x = torch.randn(2, *SIZE)
+    module = wrap(network.module).eval()
+    assert torch.equal(torch.jit.trace(module, x)(x), module(x))
 
 
 @pytest.mark.parametrize("wrap", [lambda net: net, nn.Sequential], ids=["alone", "within"])

@@ -8,6 +8,7 @@ import pytest
 import irbin
 from irbin.messages import (
     LONGEST,
+    counted,
     first_line,
     names_of,
     nearest,
@@ -29,6 +30,24 @@ from irbin.messages import (
 )
 def test_nearest_names(name: str, known: list[str], expected: str) -> None:
     assert nearest(name, known) == expected
+
+
+@pytest.mark.parametrize(
+    ("n", "noun", "expected"),
+    [
+        (0, "image", "0 images"),
+        (1, "image", "1 image"),
+        (1_000, "image", "1,000 images"),
+        (1, "class", "1 class"),
+        (2, "class", "2 classes"),
+        (2, "process", "2 processes"),
+        (2, "epoch", "2 epochs"),
+        (2, "batch", "2 batches"),
+        (3, "binary layer", "3 binary layers"),
+    ],
+)
+def test_one_thing_is_no_plural(n: int, noun: str, expected: str) -> None:
+    assert counted(n, noun) == expected
 
 
 def test_at_most_three_are_named() -> None:

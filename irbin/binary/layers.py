@@ -9,7 +9,7 @@ which does nearly the same first; only while weights are float is it done as the
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, NoReturn, cast
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,7 @@ from irbin.binary.libra import BINARIZERS, Binarizer
 from irbin.binary.recu import recu
 from irbin.binary.spread import inverse_spread
 from irbin.border import Border
-from irbin.errors import ConvertError
+from irbin.errors import ConvertError, UsageError
 from irbin.records.kinds import estimator_of_weights
 
 
@@ -79,6 +79,13 @@ class BinaryLayer(nn.Module):
     threshold: nn.Parameter | None
     source_epsilon: float | None
     held: Used | None
+
+    def __prepare_scriptable__(self) -> NoReturn:  # torch.jit.script asks for it
+        raise UsageError(
+            "binary layers compute what TorchScript's compiler does not read; give the network to "
+            "`torch.jit.trace`, `torch.export` or `torch.onnx.export`, or pack it with `irbin "
+            "export`"
+        )
 
     def _set_method(self, method: Method, phase: EdePhase, gain: Gain, in_channels: int) -> None:
         self.method = method

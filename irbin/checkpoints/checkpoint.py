@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from irbin.checkpoints.formats import INDEX_SUFFIX, read_content
 from irbin.checkpoints.wrapping import unwrap
 from irbin.errors import SourceError
-from irbin.messages import N_NAMED, first_line, names_of
+from irbin.messages import N_NAMED, counted, first_line, names_of
 
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".tar", ".bin", ".ckpt", ".safetensors", INDEX_SUFFIX)
 """File endings that are never a network's name."""
@@ -228,5 +228,5 @@ def _hint(
     same_tail = all(state[n].shape[1:] == own[n].shape[1:] for n in shapes)
     if len(parts) == 1 and shapes and same_tail and len(heads) == 1:
         # only first axes differ, all by the same number: that is a classifier
-        return f"it may have {heads.pop()[0]} classes: give `num_classes=`"
+        return f"it may have {counted(heads.pop()[0], 'class')}: give `num_classes=`"
     return "wrong `model=`, or another class count (`num_classes=`)?"

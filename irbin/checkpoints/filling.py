@@ -30,7 +30,7 @@ from irbin.checkpoints.matching import (
     without_prefix,
 )
 from irbin.errors import SourceError
-from irbin.messages import names_of
+from irbin.messages import counted, names_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +211,8 @@ def _with_head(
     theirs = "has only some of them" if partly else "has no such head"
     theirs = f"has {counts.pop()}" if counts else theirs
     note = (
-        f"{names_of(new)} re-initialised at random for {target.num_classes} classes, the file "
+        f"{names_of(new)} re-initialised at random for {counted(target.num_classes, 'class')}, "
+        "the file "
         f"{theirs}; train them"
     )
     return mixed, [note]
@@ -230,7 +231,8 @@ def _refuse_lost_head(target: Target, match: Match, file: Checkpoint, where: str
     sized = [n for n, t in rest.items() if t.dim() > 0 and t.shape[0] == target.num_classes]
     if lacking and sized:
         raise SourceError(
-            f"{where}: has a head for {target.num_classes} classes in {names_of(sized)} that does "
+            f"{where}: has a head for {counted(target.num_classes, 'class')} in "
+            f"{names_of(sized)} that does "
             f"not fit {names_of(lacking)} of the network, and it is not replaced by a random one; "
             "save the weights under the network's names, or give another `num_classes=`"
         )
@@ -248,5 +250,5 @@ def _match_notes(match: Match, own: Mapping[str, Tensor]) -> list[str]:
         return [unused] if unused else []
     missing = [n for n in own if n not in match.tensors and not n.endswith(COUNTER)]
     n = len(match.tensors)
-    told = f"{n} of {n + len(missing)} tensors matched {match.how}"
+    told = f"{n} of {counted(n + len(missing), 'tensor')} matched {match.how}"
     return [f"{told}; {unused}" if unused else told]

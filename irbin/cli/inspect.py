@@ -13,6 +13,7 @@ from irbin.cli.options import Json, Source
 from irbin.cli.plan_options import PlanFlags
 from irbin.cli.source_options import SourceFlags
 from irbin.errors import UsageError
+from irbin.messages import counted
 from irbin.planning.estimate import estimate
 from irbin.records.json import from_json, to_json
 from irbin.records.options import SourceOptions, SourceRecord
@@ -98,7 +99,7 @@ def _show_program(spec: str, json_to: str | None) -> None:
     config = json.loads((folder / "config.json").read_text("utf-8"))
     if "source" in config:
         say(screen, images_line(from_json(SourceRecord, config["source"], str(folder))))
-    say(screen, f"{spec}: {len(files)} files, {byte_size(total)}", style="bold")
+    say(screen, f"{spec}: {counted(len(files), 'file')}, {byte_size(total)}", style="bold")
     if json_to is not None:
         parts = {name: folder / f"{name}.json" for name in ("config", "program")}
         content = {name: json.loads(path.read_text("utf-8")) for name, path in parts.items()}

@@ -27,7 +27,7 @@ from irbin.data.images import (
 )
 from irbin.data.shards import check_files
 from irbin.errors import DataError, UsageError
-from irbin.messages import first_line
+from irbin.messages import counted, first_line
 from irbin.records.options import DataOptions, Preprocessing, SourceRecord
 
 _log = logging.getLogger("irbin")
@@ -274,7 +274,8 @@ def check_classes(source: SourceRecord, dataset: Images | Stream, by_map: bool =
     actual, expected = n_classes(dataset), source.num_classes
     if actual is not None and actual != expected:
         raise DataError(
-            f"expected {expected} classes, one for each output of the network, got {actual} in "
+            f"expected {counted(expected, 'class')}, one for each output of the network, got "
+            f"{actual} in "
             f"{dataset.place}: another data set, or a network made with `num_classes={actual!r}`"
         )
     names = class_names(dataset)

@@ -19,7 +19,7 @@ from timm.data.readers.reader_image_folder import ReaderImageFolder
 from timm.utils.misc import natural_key
 
 from irbin.errors import DataError
-from irbin.messages import first_line
+from irbin.messages import counted, first_line
 
 _HIDDEN = (".", "__MACOSX")
 """Beginnings of names that are passed over."""
@@ -179,7 +179,7 @@ def _check_map(root: str, n_images: Counter[str], numbers: Mapping[str, int]) ->
     n_lost = sum(n_images[name] for name in missing)
     raise DataError(
         f"`class_map=`: expected a line for every class in {root}, {listed}{rest} of "
-        f"{len(n_images)} have none ({n_lost:,} images); add them, or remove their folders"
+        f"{len(n_images)} have none ({counted(n_lost, 'image')}); add them, or remove their folders"
     )
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from irbin.errors import UsageError
+from irbin.messages import counted
 
 _COIN_EPOCH = 2**32 - 1
 """In the place of the epoch, for what is drawn once a run."""
@@ -113,8 +114,8 @@ def check_step(n_images: int, batch_size: int, world_size: int, accumulation: in
     needed = batch_size * world_size * accumulation
     if n_images < needed:
         raise UsageError(
-            f"`batch_size`: expected at most {n_images} images in a step, got {needed}: "
-            f"{batch_size} a batch × {world_size} processes × {accumulation} accumulated"
+            f"`batch_size`: expected at most {counted(n_images, 'image')} in a step, got {needed}: "
+            f"{batch_size} a batch × {counted(world_size, 'process')} × {accumulation} accumulated"
         )
 
 

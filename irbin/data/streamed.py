@@ -20,6 +20,7 @@ from irbin.data.sending import moved
 from irbin.data.shards import share_stream
 from irbin.data.workers import batches_of, workers_of
 from irbin.errors import DataError
+from irbin.messages import counted
 from irbin.records.options import DataOptions
 
 _log = logging.getLogger("irbin")
@@ -157,7 +158,8 @@ class StreamedLoader(Loader):
                 n_done += len(batch[1])
             if self._expected and not self._skip and n_done != self._expected:
                 raise DataError(
-                    f"expected {self._expected} images in {self.dataset.place}, got {n_done}: some "
+                    f"expected {counted(self._expected, 'image')} in {self.dataset.place}, got "
+                    f"{n_done}: some "
                     "cannot be decoded, or their number is wrong"
                 )
         except BaseException:  # a pass that is left early as well

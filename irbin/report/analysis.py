@@ -10,6 +10,7 @@ from rich.bar import Bar
 from rich.table import Table
 from rich.text import Text
 
+from irbin.messages import counted
 from irbin.records.analysis import Analysis, LayerAnalysis, PathPoint, Proposal
 from irbin.report.fitting import Cell, fitting_table
 from irbin.report.plan import BINARY_STYLE, FLOAT_STYLE
@@ -24,7 +25,7 @@ def analysis_heading(record: Analysis) -> str:
     parts = [f"{record.source}: one {record.by} at a time, {record.options.bits}"]
     if base is not None:
         parts.append(f"float top-1 {bare_percent(base.top1)} % and loss {number(base.loss)}")
-    parts.append(f"{record.n_images:,} images")
+    parts.append(f"{counted(record.n_images, 'image')}")
     if record.n_calibration:
         parts.append(f"batch norm of {record.n_calibration:,} training images")
     return ", ".join(parts)

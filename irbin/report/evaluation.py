@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 from rich.table import Table
 
+from irbin.messages import counted
 from irbin.records.results import Agreement, Evaluation
 from irbin.report.fitting import BETWEEN, fitting_table
 from irbin.report.images import feeding_line
@@ -28,7 +29,7 @@ def accuracy_table(evaluations: Sequence[Evaluation], width: int) -> Table:
     Names stay whole: where there is no room for a column, it is left out; the JSON has it.
     """
     counts = {e.n_images for e in evaluations}
-    title = f"on {counts.pop():,} images" if len(counts) == 1 else None
+    title = f"on {counted(counts.pop(), 'image')}" if len(counts) == 1 else None
     numbers = ["top-1 %", "top-5 %", "loss", "size", "ratio", "images/s"]
     if title is None:
         numbers.append("images")
@@ -129,7 +130,7 @@ def agreement_lines(binary: str, packed: str, agreement: Agreement) -> list[str]
     """Sentences: equal top-1, largest difference of a logit, flipped signs."""
     n_signs = sum(layer.n_signs for layer in agreement.layers)
     n_flipped = sum(layer.n_flipped for layer in agreement.layers)
-    images, value = f"{agreement.n_images:,} images", "a logit"
+    images, value = f"{counted(agreement.n_images, 'image')}", "a logit"
     if agreement.equal_top1 is None:
         compared, value = f"  {images}, no top-1 without a classifier", "an output"
     else:
@@ -138,7 +139,7 @@ def agreement_lines(binary: str, packed: str, agreement: Agreement) -> list[str]
         f"{packed} against {binary}:",
         compared,
         f"  largest difference of {value} {number(agreement.max_difference)}",
-        f"  {n_flipped:,} of {n_signs:,} signs flipped",
+        f"  {n_flipped:,} of {counted(n_signs, 'sign')} flipped",
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
+from irbin.messages import counted
 from irbin.records.results import ExportRecord
 from irbin.report.fitting import plain_table
 from irbin.report.units import byte_size, exact_bytes, ratio
@@ -33,7 +34,8 @@ def export_table(record: ExportRecord) -> Table:
 def export_line(record: ExportRecord) -> Text:
     """One sentence: where, what is in it, how much smaller."""
     return Text(
-        f"{record.path}: {record.n_binary} binary layers in {record.n_nodes} nodes, "
+        f"{record.path}: {counted(record.n_binary, 'binary layer')} in "
+        f"{counted(record.n_nodes, 'node')}, "
         f"{record.float_dtype} rest, {ratio(record.float_bytes, record.total_bytes)} smaller "
         "than the float network"
     )

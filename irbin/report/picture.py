@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from irbin.errors import UsageError
+from irbin.messages import counted
 from irbin.records.analysis import Analysis, PathPoint, Proposal
 from irbin.report.units import bare_percent, byte_size
 
@@ -156,7 +157,7 @@ def _mark(axes: Any, proposal: Proposal, base: PathPoint, place: Place, divisor:
 
 def _dress(axes: Any, record: Analysis, unit: str) -> None:
     axes.set_xlabel(f"packed size, {unit}", color=INK)
-    axes.set_ylabel(f"top-1 on {record.n_images:,} images, %", color=INK)
+    axes.set_ylabel(f"top-1 on {counted(record.n_images, 'image')}, %", color=INK)
     name = Path(record.source).name or record.source
     axes.set_title(
         f"{name} at {record.options.bits}: accuracy against size, before any training",

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from rich.table import Table
 from rich.text import Text
 
+from irbin.messages import counted
 from irbin.records.kinds import BALANCES
 from irbin.records.options import FloatDtype
 from irbin.records.plan import Decision, Plan
@@ -148,13 +149,15 @@ def _limits(plan: Plan) -> list[str]:
         kept = sum(bool(d.layer.never_negative) and not d.binary for d in unseen)
         notes.append(
             f"tracing failed: {first}{more}; so no ReLU there can be replaced, functional or not, "
-            f"and no shortcut added. Of {len(unseen)} layers planned from a recorded run, "
+            f"and no shortcut added. Of {counted(len(unseen), 'layer')} planned from a recorded "
+            "run, "
             f"{sum(d.binary for d in unseen)} are binary, and {kept} stay float because their "
             "input is never negative"
         )
     if plan.n_fusable:
         notes.append(
-            f"fusing multi-branch blocks first saves {plan.n_fusable} layers: `--reparameterize`"
+            f"fusing multi-branch blocks first saves {counted(plan.n_fusable, 'layer')}: "
+            "`--reparameterize`"
         )
     return notes
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
+from irbin.messages import counted
 from irbin.records.results import Evaluation
 from irbin.records.zoo import ZooRecord, ZooRun
 from irbin.report.fitting import fitting_table, plain_table
@@ -72,7 +73,7 @@ def _facts(record: ZooRecord) -> list[tuple[str, str]]:
     accuracy = f"top-1 {percent(record.top1)}, top-5 {percent(record.top5)}, loss {record.loss:.4f}"
     facts = [
         ("network", f"{record.network}, {record.bits or 'float'}"),
-        ("accuracy", f"{accuracy}, on {record.n_images:,} images of {record.dataset}"),
+        ("accuracy", f"{accuracy}, on {counted(record.n_images, 'image')} of {record.dataset}"),
         ("kept", _kept(record)),
     ]
     if record.teacher is not None and record.teacher_top1 is not None:
@@ -111,8 +112,9 @@ def curve_line(run: ZooRun) -> str:
     """A run's validation top-1 over the epochs, as a sparkline with its ends."""
     top1 = run.curve.top1
     wanted = run.knobs.get("epochs", 0) + run.knobs.get("cooldown_epochs", 0)
-    done = f"{run.epochs} of {wanted}" if run.epochs < wanted else str(run.epochs)
-    took = f"{done} epochs in {duration(run.seconds)}"
+    whole = counted(max(run.epochs, wanted), "epoch")
+    done = f"{run.epochs} of {whole}" if run.epochs < wanted else whole
+    took = f"{done} in {duration(run.seconds)}"
     if not top1:
         return f"{took}, never evaluated"
     ends = f"top-1 {percent(top1[0])} to {percent(top1[-1])}"
@@ -123,7 +125,9 @@ def recorded_line(record: ZooRecord, evaluation: Evaluation) -> str:
     """What the record promises beside what was measured; they compare on as many images alone."""
     recorded = f"zoo:{record.name}: recorded {percent(record.top1)}"
     if record.n_images != evaluation.n_images:
-        return f"{recorded} on {record.n_images:,} images of {record.dataset}"
+        return f"{recorded} on {counted(record.n_images, 'image')} of {record.dataset}"
     n_apart = round(abs(evaluation.top1 - record.top1) * record.n_images / 100)
-    verdict = "equal" if n_apart == 0 else f"{n_apart:,} of {record.n_images:,} images apart"
+    verdict = (
+        "equal" if n_apart == 0 else f"{n_apart:,} of {counted(record.n_images, 'image')} apart"
+    )
     return f"{recorded}, measured {percent(evaluation.top1)}: {verdict}"

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from irbin.errors import ConvertError
+from irbin.messages import counted
 from irbin.records.plan import Plan
 from irbin.tracing.flow import Flow, shape
 from irbin.tracing.signs import function_name
@@ -268,7 +269,7 @@ def _whole_stride(into: tuple[int, ...], out: tuple[int, ...]) -> tuple[int, int
     if len(into) != 4 or len(out) != 4:
         return "its shapes are not known"
     if out[1] < into[1] and into[1] % out[1]:
-        return f"{into[1]} channels cannot be averaged into {out[1]}"
+        return f"{counted(into[1], 'channel')} cannot be averaged into {out[1]}"
     strides = [max(round(a / b), 1) if b else 1 for a, b in zip(into[2:], out[2:], strict=True)]
     if any(-(-a // s) != b for a, b, s in zip(into[2:], out[2:], strides, strict=True)):
         return f"no whole stride takes {into[2]}×{into[3]} to {out[2]}×{out[3]}"
@@ -280,7 +281,7 @@ def _describe(in_channels: int, out_channels: int, stride: tuple[int, int]) -> s
     if stride != (1, 1):
         parts.append(f"average pool {stride[0]}×{stride[1]}")
     if out_channels > in_channels:
-        parts.append(f"{in_channels} channels padded to {out_channels}")
+        parts.append(f"{counted(in_channels, 'channel')} padded to {out_channels}")
     if out_channels < in_channels:
-        parts.append(f"{in_channels} channels averaged into {out_channels}")
+        parts.append(f"{counted(in_channels, 'channel')} averaged into {out_channels}")
     return ", ".join(parts)

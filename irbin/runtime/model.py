@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from irbin.artifact.read import Artifact, read_artifact
 from irbin.artifact.schema import Manifest
 from irbin.kernels import native
+from irbin.messages import counted
 from irbin.program.fuse import FUSIONS
 from irbin.program.fused import Item
 from irbin.program.own import inner_product
@@ -177,7 +178,7 @@ class PackedModel(nn.Module):
 
     def extra_repr(self) -> str:
         """For `print`."""
-        return f"{self.path!r}, {len(self.program.nodes)} nodes"
+        return f"{self.path!r}, {counted(len(self.program.nodes), 'node')}"
 
 
 def _as_given(made: list[Tensor], x: Tensor) -> Tensor | list[Tensor]:

@@ -13,6 +13,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from irbin.errors import UsageError
+from irbin.messages import counted
 from irbin.records.options import Preprocessing, SourceOptions, SourceRecord
 
 FIELDS = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
@@ -51,7 +52,8 @@ def as_asked(source: SourceRecord, options: SourceOptions | None) -> SourceRecor
     size = options.size_of(seen.input_size)
     if size[0] != seen.input_size[0]:
         raise UsageError(
-            f"`{source.spec}` takes images of {seen.input_size[0]} channels, got {size[0]}; "
+            f"`{source.spec}` takes images of {counted(seen.input_size[0], 'channel')}, got "
+            f"{size[0]}; "
             "leave that out"
         )
     for name in ("mean", "std"):

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import torch
@@ -99,6 +100,14 @@ def plain_module(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
         notes.append(
             "what `compile()` made of its modules was left; compile the converted one anew"
         )
+    if any(_compiled_forward(part) is not None for part in module.modules()):
+        module = copied(module)
+        for inner in module.modules():
+            _take_back_forward(inner)
+        notes.append(
+            "a `forward` that was compiled was taken as it was before; compile the converted "
+            "network anew"
+        )
     tensors = [t for t in (*module.parameters(), *module.buffers()) if not is_lazy(t)]
     other = {t.dtype for t in tensors if t.is_floating_point()} - {torch.float32}
     if any(t.is_inference() for t in tensors):
@@ -114,6 +123,25 @@ def plain_module(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
         names = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in other))
         notes.append(f"its weights were {names}; the converted network has float32")
     return module, tuple(notes)
+
+
+def _compiled_forward(part: nn.Module) -> Callable[..., Any] | None:
+    """What `part.forward = torch.compile(part.forward)` compiled; None where nobody did."""
+    own = vars(part).get("forward")
+    before: Callable[..., Any] | None = getattr(own, "_torchdynamo_orig_callable", None)
+    return before
+
+
+def _take_back_forward(part: nn.Module) -> None:
+    """Of a copy, whose compiled forward still computes with the original's weights."""
+    before = _compiled_forward(part)
+    if before is None:
+        return
+    function = getattr(before, "__func__", None)
+    if function is type(part).forward:
+        del part.forward
+    else:
+        part.forward = before if function is None else MethodType(function, part)
 
 
 def _ended(name: str, what: str, error: SystemExit) -> str:

@@ -22,7 +22,7 @@ from irbin.checkpoints.checkpoint import Checkpoint, check_finite, read_checkpoi
 from irbin.checkpoints.formats import weights_in
 from irbin.checkpoints.matching import by_name
 from irbin.errors import IrbinError, SourceError, UsageError
-from irbin.messages import first_line, nearest, one_line, with_class
+from irbin.messages import counted, first_line, nearest, one_line, with_class
 from irbin.records.options import Preprocessing, SourceOptions, SourceRecord
 from irbin.rewriting.network import Network
 from irbin.sources.feeding import FIELDS, stated
@@ -298,7 +298,7 @@ def _create_filled(
         match = by_name(bare.state_dict(), file.tensors, f"`{model.weights}`")
         if match is None or not match.how:
             raise
-        told = f"`{model.weights}`: {len(match.tensors)} tensors matched {match.how}"
+        told = f"`{model.weights}`: {counted(len(match.tensors), 'tensor')} matched {match.how}"
         file = replace(file, tensors=match.tensors, notes=(*file.notes, told))
         return _create(model, in_chans, num_classes, kwargs, pretrained, file), file
 

@@ -15,6 +15,7 @@ from irbin.artifact.schema import FILES
 from irbin.errors import SourceError, UsageError
 from irbin.files import check_place
 from irbin.launch import launched
+from irbin.messages import counted
 from irbin.records.given import check_is
 from irbin.records.options import (
     DEFAULT_SEED,
@@ -204,7 +205,7 @@ def teacher_of(
             )
     if chosen.source.num_classes != network.source.num_classes:
         raise UsageError(
-            f"`teacher` has {chosen.source.num_classes} classes, the network "
+            f"`teacher` has {counted(chosen.source.num_classes, 'class')}, the network "
             f"{network.source.num_classes}; they must agree"
         )
     return chosen.module.eval()

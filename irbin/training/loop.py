@@ -26,6 +26,7 @@ from irbin.errors import DataError, LostWorkerError, TrainingError
 from irbin.evaluation.accuracy import Subject, evaluate
 from irbin.files import removed_on_error
 from irbin.interrupt import Stop, held_interrupt
+from irbin.messages import counted
 from irbin.processes import ALONE, Group
 from irbin.recipes.recipe import Recipe
 from irbin.records.json import JsonValue
@@ -97,7 +98,8 @@ def finetune(
         check_together(progress.epoch * run.n_steps + progress.step, group)
         if progress.epoch >= run.n_epochs:
             lines = (
-                f"the run in {out} is finished: {progress.epoch} epochs of {run.n_epochs}; nothing "
+                f"the run in {out} is finished: {counted(progress.epoch, 'epoch')} of "
+                f"{run.n_epochs}; nothing "
                 "is left to train",
             )
     else:

@@ -24,7 +24,7 @@ from irbin.data.order import Indices
 from irbin.data.sending import sent
 from irbin.errors import UsageError
 from irbin.files import write_file
-from irbin.messages import first_line
+from irbin.messages import counted, first_line
 
 FOLDER = "views"
 """Of a run folder: a file for each view."""
@@ -64,7 +64,8 @@ class TaughtViews:
         self._unsaved: set[int] = set()
         self._view, self._order = 0, iter(())  # type: tuple[int, Iterator[Indices]]
         self.why = (
-            f"teacher: {n_views} views of {n_images:,} images, {in_words(n_bytes)} of answers in "
+            f"teacher: {counted(n_views, 'view')} of {counted(n_images, 'image')}, "
+            f"{in_words(n_bytes)} of answers in "
             f"memory; from epoch {n_views + 1} on they are looked up"
         )
         """What is kept, in one sentence."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from irbin.messages import counted
 from irbin.records.kinds import ACTIVATIONS, ESTIMATORS, estimator_of_weights
 from irbin.records.plan import PlanOptions
 from irbin.records.training import EpochRecord, LayerDiagnostics
@@ -172,7 +173,7 @@ def _diverges(seen: _Seen) -> str | None:
     if len(last) > N_RISES and rises and last[-1] > RISE * min(losses):
         what = f"rose {N_RISES} epochs in a row, to {last[-1]:.3g} from {min(losses):.3g}"
     elif _is_far_off(seen):
-        what = f"is {last[-1]:.3g}, where guessing among {seen.n_classes} classes has "
+        what = f"is {last[-1]:.3g}, where guessing among {counted(seen.n_classes, 'class')} has "
         what += f"{math.log(seen.n_classes):.3g}"
     else:
         return None
@@ -241,8 +242,8 @@ def _guesses(seen: _Seen) -> str | None:
     if not blind or seen.n_classes < 2:
         return None
     return (
-        f"nothing is learned: after {len(seen.epochs)} epochs the training accuracy is "
-        f"{seen.now.train_top1:.3g} %, and guessing among {seen.n_classes} classes has "
+        f"nothing is learned: after {counted(len(seen.epochs), 'epoch')} the training accuracy is "
+        f"{seen.now.train_top1:.3g} %, and guessing among {counted(seen.n_classes, 'class')} has "
         f"{chance:.3g} %; try a tenth of `lr=`, or look whether labels and images belong together"
     )
 

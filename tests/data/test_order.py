@@ -48,7 +48,7 @@ def test_a_small_data_set_is_one_batch_where_one_process_trains_alone() -> None:
     )
     with pytest.raises(UsageError, match=message):
         make_deal(15, 8, 0, 0, 2, 1)
-    with pytest.raises(UsageError, match=r"got 16: 8 a batch × 1 processes × 2 accumulated$"):
+    with pytest.raises(UsageError, match=r"got 16: 8 a batch × 1 process × 2 accumulated$"):
         make_deal(15, 8, 0, 0, 1, 2)
     with pytest.raises(UsageError, match=r"^`rank`: expected 0 to 1, got 2$"):
         make_deal(99, 8, 0, 2, 2, 1)
