@@ -274,8 +274,7 @@ def check_classes(source: SourceRecord, dataset: Images | Stream, by_map: bool =
     actual, expected = n_classes(dataset), source.num_classes
     if actual is not None and actual != expected:
         raise DataError(
-            f"expected {counted(expected, 'class')}, one for each output of the network, got "
-            f"{actual} in "
+            f"expected {counted(expected, 'class')}, one an output of the network, got {actual} in "
             f"{dataset.place}: another data set, or a network made with `num_classes={actual!r}`"
         )
     names = class_names(dataset)

@@ -24,6 +24,7 @@ from irbin.data import (
 )
 from irbin.data.order import Feed
 from irbin.errors import DataError, UsageError
+from irbin.messages import counted
 from irbin.records.options import DataOptions, Preprocessing, SourceRecord
 
 RGB = Preprocessing((3, 8, 8), (0.5,) * 3, (0.25,) * 3, "bilinear", 1.0)
@@ -231,7 +232,7 @@ def test_class_maps_fix_the_numbers(root: Path) -> None:
 def test_another_number_of_classes_than_the_network_has(n_outputs: int, root: Path) -> None:
     dataset = open_dataset(options(root), "validation", RGB)
     check_classes(SourceRecord("x", "x", 3, RGB), dataset)
-    message = rf"expected {n_outputs} classes.*got 3 in .*val.*`num_classes=3`$"
+    message = rf"expected {counted(n_outputs, 'class')}, .*got 3 in .*val.*`num_classes=3`$"
     with pytest.raises(DataError, match=message):
         check_classes(SourceRecord("x", "x", n_outputs, RGB), dataset)
 

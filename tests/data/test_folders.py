@@ -57,7 +57,7 @@ def test_hidden_files_in_a_tar(tmp_path: Path) -> None:
     dataset = opened(tmp_path, class_map=str(tmp_path / "map.txt"))
     assert dataset.base.reader.targets == [1, 0]
     (tmp_path / "map.txt").write_text("b\n")
-    with pytest.raises(DataError, match=r"`a` of 2 have none \(1 images\)"):
+    with pytest.raises(DataError, match=r"`a` of 2 have none \(1 image\)"):
         opened(tmp_path, class_map=str(tmp_path / "map.txt"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import tarfile
@@ -27,6 +28,14 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _files_closed() -> Iterator[None]:
+    """Here, where they may be open; the collector would come in another file's test."""
+    yield
+    gc.collect()
+
 
 N_TRAIN, N_VAL = 40, 23
 
