@@ -6,13 +6,13 @@ there, or installs once more the one without kernels, whatever compiler came sin
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
-import os
 import shlex
 import struct
 import sys
 from importlib import metadata
-from importlib.machinery import PathFinder
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -42,30 +42,63 @@ def why(error: ImportError, folder: Path) -> str:
     )
 
 
-def refuse_cut_short(folder: Path) -> None:
-    """Refuses a library that a full disk cut short: the loader of Linux ends the process on it.
+def refuse_damaged(library: Path) -> None:
+    """Refuses a library that is not whole, which would end the process or compute anything.
 
     Args:
-        folder: of the package that the module is in; wherever an import of it would look.
+        library: the file that an import of the module would load.
 
     Raises:
-        ImportError: the table of its sections (System V ABI, ELF-64 header), which linkers write
-            last, lies beyond its end.
+        ImportError: a full disk cut it short; or it was overwritten after pip installed it.
     """
-    spec = PathFinder.find_spec(MODULE, [str(folder)])
-    if spec is None or spec.origin is None:
-        return
     try:
-        with Path(spec.origin).open("rb") as file:
-            header = file.read(_ELF.size)
-            n_bytes = file.seek(0, os.SEEK_END)
+        content = library.read_bytes()
     except OSError:
         return  # the loader says why
-    if len(header) < _ELF.size or not header.startswith(b"\x7fELF\x02\x01"):
-        return  # another system's, or what the loader itself refuses
-    start, size, number = _ELF.unpack(header)
-    if start + size * number > n_bytes:
-        raise ImportError(f"{spec.origin}: cut short at {n_bytes:,} bytes", path=spec.origin)
+    if _is_cut_short(content):
+        raise ImportError(f"{library}: cut short at {len(content):,} bytes", path=str(library))
+    if _is_overwritten(content, library):
+        raise ImportError(f"{library}: not the bytes that pip installed", path=str(library))
+
+
+def _is_cut_short(content: bytes) -> bool:
+    """Whether the table of sections (System V ABI, ELF-64 header) lies beyond the end.
+
+    Linkers write it last. The loader of Linux ends the process on such a file.
+    """
+    if len(content) < _ELF.size or not content.startswith(b"\x7fELF\x02\x01"):
+        return False  # another system's, or what the loader itself refuses
+    start, size, number = _ELF.unpack_from(content)
+    return bool(start + size * number > len(content))
+
+
+def _is_overwritten(content: bytes, library: Path) -> bool:
+    """Whether the file has the size that pip noted of it, and another content.
+
+    What was stripped or linked anew on purpose has another size. In an editable installation,
+    where pip notes none of the modules, a build that pip knows nothing of may replace it.
+    """
+    site = library.parents[2]
+    name = library.relative_to(site).as_posix()
+    for record in site.glob("irbin-*.dist-info/RECORD"):
+        noted = [line.split(",") for line in _text(record).splitlines()]
+        sizes = {row[0]: row[-1] for row in noted}
+        if "irbin/__init__.py" in sizes and sizes.get(name) == str(len(content)):
+            return [name, _sha256(content), str(len(content))] not in noted
+    return False
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _sha256(content: bytes) -> str:
+    """In the spelling of `RECORD` (PEP 376)."""
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest())
+    return f"sha256={digest.decode().rstrip('=')}"
 
 
 _ELF = struct.Struct("<40xQ10xHH2x")

@@ -7,6 +7,7 @@ built, or cannot be loaded, irbin computes with the reference, and `notice` says
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging
 import os
 import warnings
@@ -30,7 +31,9 @@ _log = logging.getLogger(__name__)
 def _load() -> tuple[ModuleType | None, str]:
     """The extension module, or why there is none."""
     try:
-        missing.refuse_cut_short(Path(__file__).parent)
+        spec = importlib.util.find_spec(missing.MODULE)
+        if spec is not None and spec.origin is not None:
+            missing.refuse_damaged(Path(spec.origin))
         return importlib.import_module(missing.MODULE), ""
     except ImportError as error:
         return None, missing.why(error, Path(__file__).parent)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import struct
 import sys
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from irbin.kernels import missing, native
-from irbin.kernels.missing import refuse_cut_short, why
+from irbin.kernels.missing import refuse_damaged, why
 
 ANEW = "`pip install -v --no-cache-dir --force-reinstall --no-deps {}`"
 
@@ -137,25 +139,71 @@ def test_a_library_that_was_cut_short_is_not_given_to_the_loader(tmp_path, n_byt
     """Linux's loader maps what lies beyond the end, and the process ends without a word."""
     path = library(tmp_path, n_bytes)
     with pytest.raises(ImportError) as caught:
-        refuse_cut_short(tmp_path)
+        refuse_damaged(path)
     assert str(caught.value) == f"{path}: cut short at {n_bytes:,} bytes"
 
 
 def test_a_whole_library_or_another_file_is_the_loaders_business(tmp_path):
-    refuse_cut_short(tmp_path)
+    refuse_damaged(tmp_path / "absent.so")
     path = library(tmp_path, 1256)
-    refuse_cut_short(tmp_path)
+    refuse_damaged(path)
     for content in (b"", b"\x7fELF\x02\x01", b"MZ".ljust(200, b"\xff")):
         path.write_bytes(content)
-        refuse_cut_short(tmp_path)
+        refuse_damaged(path)
+
+
+@pytest.fixture
+def installed_library(tmp_path):
+    """As pip leaves it: a library and `RECORD`, which notes its digest and size."""
+    kernels = tmp_path / "irbin" / "kernels"
+    kernels.mkdir(parents=True)
+    path = library(kernels, 1256)
+    digest = base64.urlsafe_b64encode(hashlib.sha256(path.read_bytes()).digest())
+    (tmp_path / "irbin-0.1.0.dist-info").mkdir()
+    (tmp_path / "irbin-0.1.0.dist-info" / "RECORD").write_text(
+        "irbin/__init__.py,sha256=x,1\n"
+        f"irbin/kernels/{path.name},sha256={digest.decode().rstrip('=')},1256\n"
+        "irbin-0.1.0.dist-info/RECORD,,\n"
+    )
+    return path
+
+
+@pytest.mark.parametrize("place", [64, 1000, 1255])
+def test_a_library_that_was_overwritten_is_not_given_to_the_loader(installed_library, place):
+    """What is not there is called, and the process ends without a word."""
+    refuse_damaged(installed_library)
+    with installed_library.open("r+b") as file:
+        file.seek(place)
+        file.write(b"\xff")
+    with pytest.raises(ImportError) as caught:
+        refuse_damaged(installed_library)
+    assert str(caught.value) == f"{installed_library}: not the bytes that pip installed"
+
+
+@pytest.mark.parametrize("how", ["stripped", "editable", "another's notes", "no text"])
+def test_a_library_that_was_changed_on_purpose_is_loaded(installed_library, how):
+    record = installed_library.parents[2] / "irbin-0.1.0.dist-info" / "RECORD"
+    noted = record.read_text()
+    if how == "stripped":
+        installed_library.write_bytes(installed_library.read_bytes() + b"\0")
+    else:
+        library(installed_library.parent, 1257).write_bytes(b"\1" * 1256)
+    if how == "editable":
+        noted = noted.replace("irbin/__init__.py", "_editable_skbc_irbin.py")
+    elif how == "another's notes":
+        noted = noted.replace("irbin/kernels/_native", "irbin/kernels/_other")
+    record.write_bytes(b"\xff\n,\n" if how == "no text" else noted.encode())
+    refuse_damaged(installed_library)
 
 
 @pytest.mark.skipif(not native.is_native(), reason="there are no native kernels")
 def test_the_library_that_is_installed_is_whole(tmp_path):
     built = Path(native.module().__file__)
-    (tmp_path / built.name).write_bytes(built.read_bytes())
-    refuse_cut_short(tmp_path)
+    refuse_damaged(built)
+    copy = tmp_path / built.name
+    copy.write_bytes(built.read_bytes())
+    refuse_damaged(copy)
     if sys.platform == "linux":
-        (tmp_path / built.name).write_bytes(built.read_bytes()[:-1])
+        copy.write_bytes(built.read_bytes()[:-1])
         with pytest.raises(ImportError, match="cut short"):
-            refuse_cut_short(tmp_path)
+            refuse_damaged(copy)
