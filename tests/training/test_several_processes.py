@@ -1,4 +1,8 @@
-"""Two gloo processes on this CPU, started by torchrun as a user starts them."""
+"""Two gloo processes on this CPU, started by torchrun as a user starts them.
+
+Where only what they compute matters, they are forked off a process that has imported torch, in the
+environment that torchrun or Slurm makes.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from tests.started import HUNG_S, Started
 
 NETWORK = '''
 """A network with batch norm, and nothing that draws random numbers of its own."""
@@ -59,27 +65,21 @@ def net(num_classes=3, in_chans=3):
 '''
 
 
-HUNG_S = 900
-"""After which a command hangs, however busy the machine is; no test waits for it otherwise."""
-
-
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory, image_folder: Path) -> Path:
     """A folder with a converted network; commands run there."""
     root = tmp_path_factory.mktemp("processes")
     (root / "tinynet.py").write_text(NETWORK)
     words = ["module:tinynet:net", "--num-classes", "3", "--input-size", "3", "8", "8"]
-    done = command(["irbin", "convert", *words, "-o", "converted"], root)
-    assert done.returncode == 0, done.stderr
+    printed(["convert", *words, "-o", "converted"], root)
     return root
 
 
 @pytest.fixture(scope="session")
 def two(place: Path, image_folder: Path) -> Path:
     """A run of two processes; not to be changed."""
-    done = command([*torchrun(2), *finetune(image_folder, "two", 4, "--sync-bn")], place)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("run folder") == 1  # one of them reports
+    text = printed(finetune(image_folder, "two", 4, "--sync-bn"), place, by_torchrun)
+    assert text.count("run folder") == 1  # one of them reports
     return place / "two"
 
 
@@ -100,13 +100,39 @@ def command(words: list[str], root: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def printed(
+    words: list[str], root: Path, by: Callable[[int, str], dict[str, str]] | None = None
+) -> str:
+    """What `irbin WORDS` prints, in one process or in two that were started so."""
+    port = str(free_port())
+    each = [{}] if by is None else [by(rank, port) for rank in range(2)]
+    started = [Started(words, root, variables) for variables in each]
+    ended = [process.wait() for process in started]
+    assert not any(one.returncode for one in ended), ended
+    return "".join(one.stdout for one in ended)
+
+
+def by_torchrun(rank: int, port: str) -> dict[str, str]:
+    """The variables that torchrun gives the processes it starts."""
+    ranks = {name: str(rank) for name in ("RANK", "LOCAL_RANK")}
+    sizes = dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), "2")
+    return {**ranks, **sizes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+
+
+def by_srun(rank: int, port: str) -> dict[str, str]:
+    """Those of the tasks of a Slurm step, and where they meet."""
+    ranks = {name: str(rank) for name in ("SLURM_PROCID", "SLURM_LOCALID")}
+    sizes = dict.fromkeys(("SLURM_NTASKS", "SLURM_STEP_NUM_TASKS"), "2")
+    return {**ranks, **sizes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+
+
 def torchrun(n_processes: int) -> list[str]:
-    return ["torch.distributed.run", "--standalone", "--nproc-per-node", str(n_processes), "-m"]
+    words = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(n_processes)]
+    return [*words, "-m", "irbin"]
 
 
 def finetune(data: Path, out: str, batch_size: int, *more: str, epochs: int = 2) -> list[str]:
     return [
-        "irbin",
         "finetune",
         "converted",
         "--data-dir",
@@ -144,8 +170,7 @@ def test_the_same_images_a_step_give_the_same_curve(
     place: Path, two: Path, image_folder: Path
 ) -> None:
     """One process with batches of 8, and two with 4 each."""
-    one = command(finetune(image_folder, "one", 8), place)
-    assert one.returncode == 0, one.stderr
+    printed(finetune(image_folder, "one", 8), place)
     for left, right in zip(losses(place / "one"), losses(two), strict=True):
         assert left == pytest.approx(right, abs=2e-4)
     left, right = (load_file(place / run / "last/model.safetensors") for run in ("one", "two"))
@@ -157,11 +182,10 @@ def test_the_same_images_a_step_give_the_same_curve(
 @pytest.mark.slow
 def test_every_validation_image_is_seen_once(place: Path, image_folder: Path) -> None:
     """15 images over 2 processes: one has 8, the other 7."""
-    words = ["irbin", "eval", "converted", "--data-dir", str(image_folder), "-b", "4", "-j", "0"]
-    alone = command([*words, "--json", "alone.json", "--device", "cpu"], place)
-    assert alone.returncode == 0, alone.stderr
-    together = command([*torchrun(2), *words, "--json", "two.json", "--device", "cpu"], place)
-    assert together.returncode == 0, together.stderr
+    words = ["eval", "converted", "--data-dir", str(image_folder), "-b", "4", "-j", "0"]
+    words += ["--device", "cpu"]
+    printed([*words, "--json", "alone.json"], place)
+    printed([*words, "--json", "two.json"], place, by_torchrun)
     left, right = (json.loads((place / f"{name}.json").read_text()) for name in ("alone", "two"))
     assert left["n_images"] == right["n_images"] == 15
     for key in ("top1", "top5", "per_class"):
@@ -172,44 +196,15 @@ def test_every_validation_image_is_seen_once(place: Path, image_folder: Path) ->
 @pytest.mark.slow
 def test_several_networks_in_one_command(place: Path, image_folder: Path) -> None:
     """A trained and a packed one, by torchrun and as srun would: one group, one printer."""
-    done = command(["irbin", "export", "converted", "-o", "packed"], place)
-    assert done.returncode == 0, done.stderr
-    words = ["irbin", "eval", "converted", "packed", "--data-dir", str(image_folder), "-j", "0"]
+    printed(["export", "converted", "-o", "packed"], place)
+    words = ["eval", "converted", "packed", "--data-dir", str(image_folder), "-j", "0"]
     words += ["--device", "cpu"]
-    alone = command(words, place)
-    assert alone.returncode == 0, alone.stderr
+    alone = printed(words, place)
     together = command([*torchrun(2), *words], place)
     assert together.returncode == 0, together.stderr
-    slurm = srun(words, place)
-    for text in (together.stdout, slurm):
-        assert text.count("packed against") == alone.stdout.count("packed against")
-        assert len(text.splitlines()) == len(alone.stdout.splitlines())
-
-
-def srun(words: list[str], root: Path) -> str:
-    """What two tasks of a Slurm step print."""
-    port = str(free_port())
-    found = []
-    for rank in ("0", "1"):
-        step = {
-            "SLURM_NTASKS": "2",
-            "SLURM_STEP_NUM_TASKS": "2",
-            "SLURM_PROCID": rank,
-            "SLURM_LOCALID": rank,
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": port,
-        }
-        started = subprocess.Popen(
-            [sys.executable, "-m", *words],
-            cwd=root,
-            env=environment(root) | step,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        found.append(started)
-    printed = [process.communicate(timeout=HUNG_S)[0] for process in found]
-    assert [process.returncode for process in found] == [0, 0]
-    return "".join(printed)
+    for text in (together.stdout, printed(words, place, by_srun)):
+        assert text.count("packed against") == alone.count("packed against")
+        assert len(text.splitlines()) == len(alone.splitlines())
 
 
 def free_port() -> int:
@@ -232,8 +227,7 @@ def test_a_run_goes_on_with_another_number_of_processes(
     assert state["progress"]["epoch"] == 2
     (place / "grown/last").rename(place / "grown/second")
     kept.rename(place / "grown/last")
-    alone = command(finetune(image_folder, "grown", 8, "--sync-bn", "--resume"), place)
-    assert alone.returncode == 0, alone.stderr
+    printed(finetune(image_folder, "grown", 8, "--sync-bn", "--resume"), place)
     assert json.loads((place / "grown/last/training.json").read_text())["progress"]["epoch"] == 2
     left, right = (
         load_file(place / "grown" / run / "model.safetensors") for run in ("second", "last")
@@ -339,7 +333,7 @@ def endless(
     """A run that has kept its first epoch, whose processes read images in others."""
     words = ["-j", "1", "--cache", "off", *([] if compiles else ["--no-compile"]), *more]
     words = finetune(image_folder, out, 4, *words, epochs=100_000)
-    words = [*torchrun(2), *words] if n_processes == 2 else words
+    words = [*(torchrun(2) if n_processes == 2 else ["irbin"]), *words]
     with (place / f"{out}.log").open("w") as log:
         run = subprocess.Popen(
             [sys.executable, "-m", *words],
