@@ -18,7 +18,14 @@ from torch import Tensor, nn
 from irbin.binary.layers import BinaryLayer
 from irbin.copies import copied
 from irbin.errors import ConvertError
-from irbin.tracing.probing import FAR, drop_biases, measure_norms, moved, randomize_zeros
+from irbin.tracing.probing import (
+    FAR,
+    drop_biases,
+    measure_norms,
+    moved,
+    norm_exactly,
+    randomize_zeros,
+)
 
 _LOG = logging.getLogger("irbin")
 
@@ -98,6 +105,7 @@ def observe(
     network = copied(module).cpu().float().eval()
     randomize_zeros(network, offsets=True)
     measure_norms(network)
+    norm_exactly(network)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         first = _Watch(network, names, input_size, known)
@@ -110,8 +118,9 @@ def observe(
 
 _NEARLY, _EXACTLY = 3e-4, 1e-9
 """By what share of its largest number an input may differ between images that is called constant:
-in float32, to look closer, and in float64. A group norm over one number x leaves 2e-5·x of
-rounding; what the images leave of a mean over many tokens is 2e-3 and more."""
+in float32, to look closer, and in float64. What the images leave of a mean over many tokens is
+2e-3 and more. A norm that a network writes itself, x·s + (b − m·s) as torch's group norm, leaves
+2e-5·x of rounding over one number x, which is not seen as constant from x = 15 on."""
 
 _KEPT = 4096
 """Numbers of an input that are compared in float32."""

@@ -73,6 +73,29 @@ def measure_norms(network: nn.Module) -> None:
             m.train()
 
 
+def norm_exactly(network: nn.Module) -> None:
+    """Has group norms of equal numbers give their bias to the bit, in place.
+
+    torch computes x·s + (b − m·s) with s up to 1/√eps, so where every number x is the mean m it
+    leaves x/√eps of rounding, which looks like something of the image. Of zeros it is b.
+    """
+    for m in network.modules():
+        if isinstance(m, nn.GroupNorm):
+            m.register_forward_pre_hook(_without_equals)
+
+
+def _without_equals(norm: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    if not args or not isinstance(args[0], Tensor) or args[0].dim() < 2:
+        return None
+    assert isinstance(norm, nn.GroupNorm), "it is registered at no other"
+    x = args[0]
+    groups = x.reshape(len(x), norm.num_groups, -1)
+    if not groups.numel() or not bool((groups[..., 0] == groups[..., -1]).any()):
+        return None  # told without a look at all
+    is_equal = (groups == groups[..., :1]).all(-1, keepdim=True)
+    return (torch.where(is_equal, 0.0, groups).reshape(x.shape), *args[1:])
+
+
 def drop_biases(network: nn.Module) -> list[nn.Module]:
     """Makes the biases of convolutions and linear layers zero, in place; returns these layers.
 

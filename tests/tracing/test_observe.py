@@ -8,6 +8,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from timm.layers import GroupNorm1, GroupNormAct
 from torch import Tensor, nn
 
 from irbin.binary.anneal import EdePhase
@@ -72,6 +73,46 @@ def test_observing_tells_rectified_and_constant_inputs_and_leaves_the_network_al
     assert network.training
     assert not network.stem._forward_pre_hooks
     assert observe(network, [], (3, 16, 16)) == {}
+
+
+class Normed(nn.Module):
+    """A group norm between a stem and a layer.
+
+    Args:
+        norm: of 16 channels.
+        size: height and width that it sees; the mean over the image where 1.
+        factor: of what it sees.
+    """
+
+    def __init__(self, norm: nn.Module, size: int, factor: float) -> None:
+        super().__init__()
+        self.stem, self.norm, self.layer = nn.Conv2d(3, 16, 3), norm, nn.Conv2d(16, 4, 1)
+        self.size, self.factor = size, factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.adaptive_avg_pool2d(self.stem(x), 1).expand(-1, -1, self.size, self.size)
+        return self.layer(self.norm(self.factor * x)).mean((2, 3))
+
+
+@pytest.mark.parametrize("factor", [1.0, 30.0, 1e5])
+@pytest.mark.parametrize("eps", [1e-3, 1e-5, 1e-12])
+@pytest.mark.parametrize("norm", [nn.GroupNorm, GroupNorm1, GroupNormAct])
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_group_norm_of_equal_numbers_is_its_bias_whatever_they_are(
+    norm, eps: float, factor: float, size: int
+) -> None:
+    """torch leaves x/√eps of rounding there, which looked like something of the image."""
+    torch.manual_seed(0)
+    each = norm(16, eps=eps) if norm is GroupNorm1 else norm(16, 16, eps=eps)
+    seen = observe(Normed(each, size, factor), ["layer"], (3, 8, 8))["layer"]
+    assert seen.is_constant == (norm is not GroupNorm1)  # whose one group has unequal channels
+    assert seen.signs.n_negative > 0 or norm is GroupNormAct  # which rectifies
+
+
+def test_a_group_norm_of_several_unequal_numbers_depends_on_the_image() -> None:
+    torch.manual_seed(0)
+    halves = observe(Normed(nn.GroupNorm(8, 16), 1, 1e5), ["layer"], (3, 8, 8))["layer"]
+    assert not halves.is_constant
 
 
 def test_layers_of_few_inputs_are_watched_for_longer() -> None:
