@@ -82,7 +82,7 @@ def check_lowers(module: nn.Module, input_size: tuple[int, int, int]) -> None:
     for m in frozen.modules():
         if vars(m).get("inplace") is True:  # torch takes twice the time over these
             m.inplace = False  # type: ignore[assignment]
-    _quickly_translated(frozen, input_size)
+    _translated(frozen, input_size)
 
 
 def _frozen_copy(module: nn.Module) -> nn.Module:
@@ -99,13 +99,6 @@ def _frozen_copy(module: nn.Module) -> nn.Module:
 
 
 def _translated(frozen: nn.Module, input_size: tuple[int, int, int]) -> Lowered:
-    with _quiet():
-        exported = _decomposed(_export(frozen, input_size))
-    return _translate(frozen, exported)
-
-
-def _quickly_translated(frozen: nn.Module, input_size: tuple[int, int, int]) -> Lowered:
-    """A program as right, with the operators in which the network is written."""
     with _quiet():
         exported = _export(frozen, input_size)
         if not in_program_operators(exported.graph):

@@ -1,9 +1,10 @@
 """A graph of `torch.export`'s in a program's operators, where torch need not decompose it.
 
-torch decomposes whole graphs, by computing them again twice; that takes as long as the export. It
+torch decomposes whole graphs, by computing them again twice; that takes longer than the export. It
 leaves the operators that a program may name as they are. The few others that most networks have,
-functions in place and changes of shape and type, are rewritten here, one by one; where any other
-is met, or in place is not plain, the graph is left to torch.
+functions in place and changes of shape and type, are rewritten here, one by one, to what torch
+makes of them, node by node; where any other is met, or in place is not plain, the graph is left to
+torch.
 """
 
 from __future__ import annotations
@@ -94,6 +95,8 @@ def _out_of_place(graph: fx.Graph, node: fx.Node) -> _Edit | None:
     name = f"aten.{space.removesuffix('_')}.{overload}"
     if name not in signatures() or not str(node.target).startswith("aten."):
         return None
+    if len({one.meta["val"].dtype for one in node.all_input_nodes if _is_tensor(one)}) > 1:
+        return None  # in place keeps the type, out of place takes the wider one
     order = {n: i for i, n in enumerate(graph.nodes)}
     same = [written]  # memory, written over before
     while _is_mutable(same[-1]) and isinstance(source := same[-1].args[0], fx.Node):
@@ -108,6 +111,10 @@ def _out_of_place(graph: fx.Graph, node: fx.Node) -> _Edit | None:
         written.replace_all_uses_with(node, delete_user_cb=lambda user: user in later)
 
     return edit
+
+
+def _is_tensor(node: fx.Node) -> bool:
+    return isinstance(node.meta["val"], Tensor)
 
 
 def _makes(node: fx.Node) -> bool:
@@ -133,9 +140,7 @@ def _flatten(graph: fx.Graph, node: fx.Node) -> _Edit | None:
         return None
 
     def edit() -> None:
-        with graph.inserting_before(node):
-            first = graph.call_function(torch.ops.aten.sym_size.int, (x, 0))
-        first.meta.update({**node.meta, "val": known.shape[0]})
+        first = _batch_size(graph, size[0]) or _size(graph, x, node.prev)
         node.target, node.args, node.kwargs = (
             torch.ops.aten.view.default,
             (x, [first, *size[1:]]),
@@ -143,6 +148,25 @@ def _flatten(graph: fx.Graph, node: fx.Node) -> _Edit | None:
         )
 
     return edit
+
+
+def _batch_size(graph: fx.Graph, symbol: object) -> fx.Node | None:
+    """The number of images, asked of the images first of all; None if it is not that symbol."""
+    images: fx.Node = [node for node in graph.nodes if node.op == "placeholder"][-1]
+    if not _is_tensor(images) or str(images.meta["val"].shape[0]) != str(symbol):
+        return None
+    after = images.next
+    if after.target is torch.ops.aten.sym_size.int and after.args == (images, 0):
+        return after
+    return _size(graph, images, images)
+
+
+def _size(graph: fx.Graph, x: fx.Node, after: fx.Node) -> fx.Node:
+    """How many `x` holds along its first axis, asked behind a node."""
+    with graph.inserting_after(after):
+        size = graph.call_function(torch.ops.aten.sym_size.int, (x, 0))
+    size.meta.update({**x.meta, "val": x.meta["val"].shape[0]})
+    return size
 
 
 def _to_dtype(graph: fx.Graph, node: fx.Node) -> _Edit | None:  # noqa: ARG001 - a rule's
