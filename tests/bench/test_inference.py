@@ -19,14 +19,6 @@ PLAN = {"shortcut": "bireal"}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("bench")
-    irbin.convert("paper:resnet20", path / "converted", **PLAN)
-    irbin.export(path / "converted", path / "packed")
-    return path
-
-
-@pytest.fixture(scope="module")
 def record(folder):
     with pytest.MonkeyPatch.context() as patch:  # one fresh process loads it as well as five
         patch.setattr(inference, "load_ms", partial(inference.load_ms, n_runs=1))

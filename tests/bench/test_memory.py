@@ -1,17 +1,8 @@
 import pytest
 import torch
 
-import irbin
 from irbin.bench import memory
 from irbin.bench.timing import peak_bytes
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("memory")
-    irbin.convert("paper:resnet20", path / "converted", shortcut="bireal")
-    irbin.export(path / "converted", path / "packed")
-    return str(path / "packed")
 
 
 @pytest.mark.slow
@@ -19,7 +10,8 @@ def folder(tmp_path_factory):
 def test_a_larger_batch_takes_more_memory_in_the_float_network(folder):
     # in processes of their own: this one may hold freed memory, which would be taken first
     small, large = (
-        peak_bytes("irbin.bench.memory", ["float", folder, n, "1"]) for n in ("1", "256")
+        peak_bytes("irbin.bench.memory", ["float", str(folder / "packed"), n, "1"])
+        for n in ("1", "256")
     )
     assert small is not None
     assert large is not None
@@ -29,10 +21,10 @@ def test_a_larger_batch_takes_more_memory_in_the_float_network(folder):
 @pytest.mark.slow
 def test_a_system_that_does_not_tell_gives_none(folder, monkeypatch, tmp_path):
     monkeypatch.setattr(memory, "STATUS", tmp_path / "nothing")
-    assert memory.measure("packed", folder, 1, torch.get_num_threads()) is None
+    assert memory.measure("packed", str(folder / "packed"), 1, torch.get_num_threads()) is None
 
 
 @pytest.mark.slow
 def test_a_system_that_does_not_reset_gives_none(folder, monkeypatch, tmp_path):
     monkeypatch.setattr(memory, "RESET", tmp_path / "no" / "folder")
-    assert memory.measure("packed", folder, 1, torch.get_num_threads()) is None
+    assert memory.measure("packed", str(folder / "packed"), 1, torch.get_num_threads()) is None

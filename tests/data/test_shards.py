@@ -30,6 +30,13 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _only_new_objects() -> None:
+    """Are looked at below: a look at all that torch and other tests made takes half a second."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _files_closed() -> Iterator[None]:
     """Here, where they may be open; the collector would come in another file's test."""

@@ -178,7 +178,7 @@ def test_imagenet_networks_are_the_authors(name: str, depths: tuple[int, ...]) -
     norms = [m for m in network.module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     assert all(torch.equal(m.weight, torch.ones_like(m.weight)) for m in norms)
     options = PlanOptions(activation="hardtanh", shortcut="bireal")
-    plan = make_plan(trace(network.module, (3, 224, 224)), options)
+    plan = make_plan(trace(network.module, (3, 64, 64)), options)
     converted = rewrite(network, plan).module.eval()
     reference = network.module.eval()
     for norm in norms:  # as if it had been trained, so that an order is seen
