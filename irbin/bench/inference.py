@@ -15,6 +15,7 @@ from irbin.bench.peers import make_peers
 from irbin.bench.timing import interleaved, load_ms, machine, peak_bytes
 from irbin.errors import IrbinError
 from irbin.kernels import native, rates
+from irbin.messages import counted
 from irbin.planning.estimate import estimate
 from irbin.program.lower import lower
 from irbin.records.bench import BenchEntry, BenchRecord, Latency, NodeTiming, TimingOptions
@@ -24,6 +25,7 @@ from irbin.rewriting.network import Network
 from irbin.runs.listener import Stage
 from irbin.runtime.model import PackedModel
 from irbin.runtime.profile import overhead, profile
+from irbin.runtime.threads import kernel_threads
 from irbin.sources.opened import Source, is_packed, name_of, open_any
 from irbin.sources.spec import build
 from irbin.verbs import convert
@@ -63,7 +65,7 @@ def benchmark(
     """
     timing, plan = taken(TimingOptions, options)
     before = torch.get_num_threads()
-    n_threads, n_runs = timing.n_threads or before, timing.n_runs
+    n_threads, n_runs = timing.n_threads or kernel_threads(), timing.n_runs
     torch.set_num_threads(n_threads)
     try:
         model = _packed(source, source_options, plan, float_math)
@@ -73,6 +75,11 @@ def benchmark(
         )
         native.warn()
         notes: list[str] = []
+        if kernel_threads() < n_threads:
+            notes.append(
+                f"the packed network on {counted(kernel_threads(), 'thread')}: "
+                "this process may use no more processors"
+            )
         calls, versions = _calls(model, record, images, against, n_threads, notes, report)
         times = interleaved(calls, n_runs, _stage(report, "timing"))
         nodes = profile(model, images, n_runs)

@@ -185,7 +185,7 @@ def n_calls() -> dict[str, int]:
 
 
 def thread_pool() -> str:
-    """The OpenMP library whose threads are shared with torch, or `own`."""
+    """Whose threads the kernels run on: `own`, or `none` without native kernels."""
     return "none" if _module is None else str(_module.thread_pool())
 
 

@@ -114,7 +114,7 @@ class Machine:
     kernels: str
     """The active implementation."""
     thread_pool: str
-    """The OpenMP library whose threads the kernels share with torch, or `own`."""
+    """Whose threads the kernels run on: `own`; before, the OpenMP library shared with torch."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Threads of our own, in processes without torch; with torch, its OpenMP library's."""
+"""Threads of our own, in processes with torch and without."""
 
 import subprocess
 import sys
@@ -109,9 +109,12 @@ print(results == [True] * 6)
 
 
 @pytest.mark.slow
-def test_with_torch_its_openmp_library_is_shared():
+def test_with_torch_threads_are_our_own_too():
     done = run("import torch; print(same(2), native.thread_pool())")
-    shown = done.stdout.split()
-    assert shown[0] == "True"
-    # a torch without OpenMP leaves us with our own
-    assert shown[1].startswith(("libgomp", "libiomp", "libomp")) or shown[1] == "own"
+    assert done.stdout == "True own\n", done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 4, 7, 64])
+def test_any_number_of_threads_gives_the_same(n_threads):
+    assert run(f"print(all(same({n_threads}) for _ in range(20)))").stdout == "True\n"

@@ -352,13 +352,14 @@ void Conv::run(const Implementation& implementation, const Arguments& a) const {
   const int64_t n_pairs = ceil_div(n_blocks_, kMaxBlocks);
   const int64_t macs =
       n_strips * call.strip_pixels * geometry_.out_channels * patch_words_ * kWordBits;
-  const int64_t n_parts = useful_threads(macs, a.n_threads);
+  const int n_threads = useful_threads(macs, a.n_threads);
   const auto evenness = [&](int64_t n) {
-    return static_cast<double>(n) / static_cast<double>(ceil_div(n, n_parts) * n_parts);
+    return static_cast<double>(n) / static_cast<double>(ceil_div(n, n_threads) * n_threads);
   };
   const bool by_strip = evenness(n_strips) + 0.05 >= evenness(n_pairs) || geometry_.groups > 1;
   const int64_t n = by_strip ? n_strips : n_pairs;
-  parallel(static_cast<int>(n_parts), [&](int part) {
+  const int n_parts = useful_tiles(macs, n_threads, n);
+  parallel(n_parts, n_threads, [&](int part) {
     const int64_t first = n * part / n_parts, last = n * (part + 1) / n_parts;
     by_strip
         ? run_part(call, first, last, 0, n_blocks_)

@@ -29,9 +29,10 @@ void Lines::run(const Implementation& how, const Arguments& a) const {
   if (n_rows == 0 || row_floats == 0) return;
   const int64_t bits_stride = (n_channels_ + 7) / 8;
   const int64_t work = n_rows * row_floats * (floats_read_ + 1) * kMacsAFloat;
-  const int64_t n_parts = std::min<int64_t>(useful_threads(work, a.n_threads), n_rows);
+  const int n_threads = useful_threads(work, a.n_threads);
+  const int n_parts = useful_tiles(work, n_threads, n_rows);
   const bool is_all = after_.size() == 0 && a.y_bits == nullptr;  // made where it stays
-  parallel(static_cast<int>(n_parts), [&](int part) {
+  parallel(n_parts, n_threads, [&](int part) {
     std::vector<const float*> taps;
     std::vector<float> made(static_cast<size_t>(is_all ? 0 : row_floats));
     for (int64_t r = n_rows * part / n_parts; r < n_rows * (part + 1) / n_parts; ++r) {

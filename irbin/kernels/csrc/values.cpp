@@ -15,9 +15,11 @@ constexpr int64_t kMacsAFloat = 64;
 }  // namespace
 
 void Rows::run(const Implementation& how, const Arguments& a) const {
-  const int64_t n_parts = useful_threads(a.n * n_channels_ * kMacsAFloat, a.n_threads);
+  const int64_t work = a.n * n_channels_ * kMacsAFloat;
+  const int n_threads = useful_threads(work, a.n_threads);
+  const int n_parts = useful_tiles(work, n_threads, a.n);
   const int64_t bits_stride = (n_channels_ + 7) / 8;
-  parallel(static_cast<int>(n_parts), [&](int part) {
+  parallel(n_parts, n_threads, [&](int part) {
     const int64_t first = a.n * part / n_parts, last = a.n * (part + 1) / n_parts;
     const Residuals shifted(a.others, steps_.n_residuals(), first, n_channels_);
     how.finish_floats(
@@ -29,11 +31,13 @@ void Rows::run(const Implementation& how, const Arguments& a) const {
 }
 
 void PackPlanes::run(const Implementation& how, const Arguments& a) const {
-  const int64_t n_parts = useful_threads(a.n * n_pixels_ * n_channels_ * kMacsAFloat, a.n_threads);
   const int64_t bits_stride = (n_channels_ + 7) / 8;
   constexpr int64_t n_strip = 64;  // pixels of a plane read one after the other
   const int64_t strips = (n_pixels_ + n_strip - 1) / n_strip, n = a.n * strips;
-  parallel(static_cast<int>(n_parts), [&](int part) {
+  const int64_t work = a.n * n_pixels_ * n_channels_ * kMacsAFloat;
+  const int n_threads = useful_threads(work, a.n_threads);
+  const int n_parts = useful_tiles(work, n_threads, n);
+  parallel(n_parts, n_threads, [&](int part) {
     for (int64_t s = n * part / n_parts; s < n * (part + 1) / n_parts; ++s) {
       const int64_t image = s / strips, first = s % strips * n_strip;
       how.pack_planes(a.from<float>() + image * n_channels_ * n_pixels_ + first, n_pixels_,
@@ -129,9 +133,13 @@ void MaxPool::run(const Implementation& how, const Arguments& a) const {
     image_bytes = made_by.y.size * made_by.x.size * made_by.pixel_bytes();
     work += made_by.n_macs() * (made_by.has_signs() ? 1 : kWordBits);
   }
-  const int64_t n_parts =
-      std::min<int64_t>(useful_threads(a.n * work, a.n_threads), std::max<int64_t>(n_rows, 1));
-  parallel(static_cast<int>(n_parts), [&](int part) {
+  const int n_threads = useful_threads(a.n * work, a.n_threads);
+  // where two tiles meet, rows are computed twice: not too small
+  const int64_t least_rows = producer_ != nullptr || before_.size() > 0 ? 3 * Pooled::kBatch : 1;
+  const int64_t n_most =
+      std::max<int64_t>(n_rows / least_rows, std::min<int64_t>(n_rows, n_threads));
+  const int n_parts = useful_tiles(a.n * work, n_threads, n_most);
+  parallel(n_parts, n_threads, [&](int part) {
     Pooled rows(how, *this, a.planes);
     std::vector<float> line(static_cast<size_t>(out_width * n_channels_));
     int64_t image = -1;

@@ -329,7 +329,7 @@ bool fits(const Axis& axis, const Axis& producer) {
 
 void check_values(Check& check, Random& random) {
   const int64_t n_channels = random.one_of({1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97});
-  const int n_threads = static_cast<int>(random.between(1, 2));
+  const int n_threads = static_cast<int>(random.between(1, 4));
   check_rows(check, random, random.between(0, 11), n_channels, n_threads);
   check_plan(check, random, random.between(0, 11), n_channels, n_threads);
   const int64_t n_images = random.between(0, 2);

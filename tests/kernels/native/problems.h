@@ -65,7 +65,7 @@ inline Problem draw_problem(Random& random) {
   g.out_channels = g.groups * random.one_of({1, 3, 8, 15, 16, 17, 31, 32, 33, 40, 48, 70});
   problem.n_images = random.between(0, 2);
   problem.shift = random.between(0, 1);
-  problem.n_threads = static_cast<int>(random.between(1, 2));
+  problem.n_threads = static_cast<int>(random.between(1, 4));
   problem.opposite = random.chance(5);
   return problem;
 }
