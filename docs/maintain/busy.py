@@ -85,7 +85,7 @@ def blocks(
     for _ in range(n_blocks):
         for n_threads, found in zip(numbers, medians, strict=True):
             irbin.set_num_threads(n_threads)
-            times = []
+            times: list[float] = []
             end = time.perf_counter() + seconds
             while len(times) < 3 or time.perf_counter() < end:
                 begin = time.perf_counter()
