@@ -7,11 +7,12 @@ in which order; the others move numbers, or compute one operation on each.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from irbin.axes import BoxAxis, Span
 from irbin.bounds import MAX_INTEGER
 from irbin.errors import UsageError
 from irbin.kernels import float_reference, native, reference
@@ -28,34 +29,6 @@ from irbin.kernels.steps import Floats, Step
 
 MEETINGS = ("multiply", "add", "subtract")
 """What a pixel may meet another by, in the order of `Meeting` in csrc/lines.h."""
-
-
-class Span(NamedTuple):
-    """What one output averages along an axis."""
-
-    begin: int
-    """First pixel."""
-    end: int
-    """Behind the last one."""
-    divisor: int
-    """By which the sum is divided, times that of the other axis."""
-
-
-class BoxAxis(NamedTuple):
-    """Which places of an axis are copied from where."""
-
-    source: int
-    """Places of the axis that is read."""
-    before: int
-    """Places in front of what is copied."""
-    length: int
-    """Places that are copied."""
-    start: int
-    """Where the first of them is read."""
-    step: int
-    """From one that is read to the next."""
-    size: int
-    """Places of the result."""
 
 
 class LinesKernel(Kernel):

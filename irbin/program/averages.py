@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from irbin.axes import Span
 from irbin.program.types import Node, Ref, TensorType, Types, Value
 from irbin.program.windows import out_size, pair
 
@@ -13,19 +12,6 @@ MAX_COUNT = 2**24
 """Up to here a count is a float32."""
 MAX_SIZE = 2**16
 """Pixels of an axis, or channels: windows are listed one by one."""
-
-
-class Span(NamedTuple):
-    """What one output averages along an axis."""
-
-    begin: int
-    """First pixel."""
-    end: int
-    """Behind the last one."""
-    divisor: int
-    """By which the sum is divided, times that of the other axis."""
-
-
 Spans = tuple[tuple[Span, ...], tuple[Span, ...]]
 """Of each output row, of each output column."""
 

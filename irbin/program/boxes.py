@@ -3,39 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
+from irbin.axes import BoxAxis
 from irbin.program.types import Node, Ref, TensorType, Types, Value
 
 PADDING = ("aten.pad.default", "aten.constant_pad_nd.default")
 SLICE = "aten.slice.Tensor"
-
-
-class BoxAxis(NamedTuple):
-    """Which places of an axis are copied from where."""
-
-    source: int
-    """Places of the axis that is read."""
-    before: int
-    """Places in front of what is copied."""
-    length: int
-    """Places that are copied."""
-    start: int
-    """Where the first of them is read."""
-    step: int
-    """From one that is read to the next."""
-    size: int
-    """Places of the result."""
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether it copies the axis as it is."""
-        return self == BoxAxis(self.source, 0, self.source, 0, 1, self.source)
-
-    @property
-    def is_padded(self) -> bool:
-        """Whether some places are not copied."""
-        return self.length < self.size
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,10 @@ from irbin.kernels.geometry import Geometry
 from irbin.kernels.kernel import Kernel
 from irbin.kernels.lines import (
     AverageKernel,
-    BoxAxis,
     CropKernel,
     DepthwiseKernel,
     GateKernel,
     JoinKernel,
-    Span,
 )
 from irbin.kernels.passes import PoolKernel, RowsKernel
 from irbin.kernels.steps import Floats, Step, simplify
@@ -160,11 +158,10 @@ def _lines_kernel(item: Fused, steps: tuple[Step, ...], types: Mapping[str, Valu
     if item.kind == "average":
         spans = average_spans(item.root, types)
         assert spans is not None, "`fuse` looked"
-        rows, columns = ([Span(*span) for span in one] for one in spans)
-        return AverageKernel(size, n_channels, rows, columns, steps)
+        return AverageKernel(size, n_channels, *spans, steps)
     if item.kind == "crop":
         assert item.box is not None, "`fuse` looked"
-        channels, y, x = (BoxAxis(*axis) for axis in item.box.axes)
+        channels, y, x = item.box.axes
         return CropKernel((y, x, channels), item.box.value, steps)
     if item.kind == "join":
         shapes = [one_tensor(types[name]).shape for name in (item.source, *item.others)]

@@ -9,18 +9,17 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from irbin.axes import BoxAxis, Span
 from irbin.errors import UsageError
 from irbin.kernels import float_reference, native
 from irbin.kernels.convolution import FloatConvKernel
 from irbin.kernels.geometry import Geometry
 from irbin.kernels.lines import (
     AverageKernel,
-    BoxAxis,
     CropKernel,
     DepthwiseKernel,
     GateKernel,
     JoinKernel,
-    Span,
 )
 from irbin.kernels.steps import Step
 

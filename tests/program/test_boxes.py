@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from irbin.kernels.lines import BoxAxis, CropKernel
+from irbin.kernels.lines import CropKernel
 from irbin.program.boxes import Box, box_of
 from irbin.program.types import Node, Ref, TensorType
 
@@ -25,7 +25,7 @@ def boxed(op, *args, shape=(4, 5, 7), kind, **kwargs):
 
 
 def cut(box: Box, x: torch.Tensor) -> torch.Tensor:
-    channels, y, across = (BoxAxis(*axis) for axis in box.axes)
+    channels, y, across = box.axes
     kernel = CropKernel((y, across, channels), box.value)
     made = kernel._plain(x.permute(0, 2, 3, 1).numpy(), ())
     return torch.from_numpy(np.moveaxis(made, -1, 1).copy())
