@@ -122,15 +122,6 @@ def ste_sign(
 
     Forward:   y = sign(x)
     Backward:  dL/dx = dL/dy · r·[|x·r| ≤ 1]
-
-    Args:
-        x: any shape.
-        t: not used.
-        k: not used.
-        r: see `ede_sign`.
-
-    Returns:
-        −1/+1, the shape of x.
     """
     y: Tensor = _SteSign.apply(x, r)
     return y
@@ -148,15 +139,6 @@ def triangle_sign(
     Backward:  dL/dx = dL/dy · r·max(0, 2 − 2·|x·r|)
 
     The derivative of a piecewise quadratic function that runs from −1 to +1 over |x| ≤ 1.
-
-    Args:
-        x: any shape.
-        t: not used.
-        k: not used.
-        r: see `ede_sign`.
-
-    Returns:
-        −1/+1, the shape of x.
     """
     y: Tensor = _TriangleSign.apply(x, r)
     return y
@@ -175,22 +157,14 @@ def identity_sign(
 
     So trained by ReCU (Xu et al., ICCV 2021) and others: a standardized weight does not run away,
     and a clip at 1 cuts off a third of its filter.
-
-    Args:
-        x: any shape.
-        t: not used.
-        k: not used.
-        r: not used.
-
-    Returns:
-        −1/+1, the shape of x.
     """
     y: Tensor = _IdentitySign.apply(x)
     return y
 
 
 Estimator = Callable[..., Tensor]
-"""Of x, t, k and perhaps r."""
+"""Takes x, t, k and perhaps r as `ede_sign` does, whether its slope depends on them or not, and
+gives −1/+1 of x's shape."""
 
 ESTIMATORS: dict[str, Estimator] = {name: kind.rule for name, kind in KINDS.items()}
 """By the name that options and files use."""
@@ -199,16 +173,5 @@ ESTIMATORS: dict[str, Estimator] = {name: kind.rule for name, kind in KINDS.item
 def estimated_sign(
     rule: Estimator, x: Tensor, t: Tensor, k: Tensor, r: Tensor | None = None
 ) -> Tensor:
-    """sign by one of `ESTIMATORS`; an ONNX export, which follows none, gets operators it has.
-
-    Args:
-        rule: the estimator.
-        x: any shape.
-        t: see `ede_sign`.
-        k: see `ede_sign`.
-        r: see `ede_sign`.
-
-    Returns:
-        −1/+1, the shape of x.
-    """
+    """sign by one of `ESTIMATORS`; an ONNX export, which follows none, gets operators it has."""
     return _plain_sign(x) if torch.onnx.is_in_onnx_export() else rule(x, t, k, r)

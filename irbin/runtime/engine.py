@@ -51,16 +51,7 @@ PLANNED_SIZES = 4
 class Engine:
     """What runs a packed network; may be called from several threads.
 
-    Args:
-        artifact: a packed folder in memory.
-        fusions: passes to make, of `program.fuse.FUSIONS`.
-        float_math: of float convolutions.
-        float_convs: whether our kernels compute those; None: where the active one is fast.
-
-    Raises:
-        ArtifactError: this torch lacks an operator, or a node on constants fails.
-        UsageError: `fusions` names a pass that there is not, `IRBIN_KERNELS` a kernel, or
-            `float_math` what this processor does not do.
+    Takes what `model.PackedModel` takes, and raises what it raises: there it is told.
     """
 
     def __init__(

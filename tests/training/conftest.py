@@ -19,6 +19,7 @@ from irbin.recipes.recipe import Recipe
 from irbin.recipes.request import resolve_recipe
 from irbin.records.options import DataOptions, Preprocessing, SourceRecord
 from irbin.records.plan import Plan, PlanOptions
+from irbin.records.training import StepRecord
 from irbin.rewriting.network import Network
 
 CLASSES = ("dark", "light", "striped")
@@ -99,3 +100,20 @@ def data(image_folder: Path) -> DataOptions:
 def recipe() -> Recipe:
     plain = {"amp": "off", "channels_last": False, "compile": False, "t_min": 0.1, "t_max": 10.0}
     return replace(resolve_recipe("quick", plain, converted=True), epochs=3, distill=False)
+
+
+def stop_after(n_steps: int) -> Callable[[StepRecord], None]:
+    """A report that ends a run as Ctrl-C does, after so many steps."""
+    seen: list[StepRecord] = []
+
+    def report(step: StepRecord) -> None:
+        seen.append(step)
+        if len(seen) == n_steps:
+            raise KeyboardInterrupt
+
+    return report
+
+
+def weights(out: Path) -> bytes:
+    """What a run folder holds of its network."""
+    return (out / "last" / "model.safetensors").read_bytes()

@@ -135,6 +135,20 @@ def test_a_damaged_last_is_replaced_by_the_newest_epoch_that_is_kept(
     assert (out / "last/model.safetensors").read_bytes() == whole
 
 
+@pytest.fixture
+def saved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The step that each save of `last/` in this test is made at; 0 at an epoch's end."""
+    steps: list[int] = []
+    save = keeping.save_last
+
+    def note(run: Any, progress: Any) -> None:
+        steps.append(progress.step)
+        save(run, progress)
+
+    monkeypatch.setattr(keeping, "save_last", note)
+    return steps
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("interval", "steps"), [(1, [1, 2, 3, 1, 2, 3]), (2, [2, 2]), (3, [3, 3]), (4, [])]
@@ -146,16 +160,8 @@ def test_last_is_saved_within_an_epoch_every_recovery_interval(
     data: DataOptions,
     recipe: Recipe,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    saved: list[int],
 ) -> None:
-    saved: list[int] = []
-    save = keeping.save_last
-
-    def note(run: Any, progress: Any) -> None:
-        saved.append(progress.step)
-        save(run, progress)
-
-    monkeypatch.setattr(keeping, "save_last", note)
     short = replace(recipe, epochs=2, recovery_interval=interval)
     finetune(make_network(), data, short, tmp_path / "run")
     assert [step for step in saved if step] == steps
@@ -192,15 +198,8 @@ def test_several_processes_save_at_the_interval_whatever_is_logged(
     recipe: Recipe,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    saved: list[int],
 ) -> None:
-    saved: list[int] = []
-    save = keeping.save_last
-
-    def note(run: Any, progress: Any) -> None:
-        saved.append(progress.step)
-        save(run, progress)
-
-    monkeypatch.setattr(keeping, "save_last", note)
     monkeypatch.setattr(prepare, "parallel", lambda forward, *_: forward)
     pair = Pair(0, 2)
     short = replace(recipe, epochs=1, log_interval=3, recovery_interval=2, dist_bn="off")

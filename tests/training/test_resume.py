@@ -33,26 +33,12 @@ from irbin.training.resume import (
     encode,
     lay_out_as_parameters,
 )
+from tests.training.conftest import stop_after, weights
 
 MakeNetwork = Callable[..., Network]
 
 HARD = {"mixup": 0.3, "reprob": 0.5, "aa": "rand-m5-mstd0.5", "color_jitter": 0.2}
 """Everything that draws random numbers: the network has dropout besides."""
-
-
-def stop_after(n_steps: int) -> Callable[[StepRecord], None]:
-    seen: list[StepRecord] = []
-
-    def report(step: StepRecord) -> None:
-        seen.append(step)
-        if len(seen) == n_steps:
-            raise KeyboardInterrupt
-
-    return report
-
-
-def weights(out: Path) -> bytes:
-    return (out / "last" / "model.safetensors").read_bytes()
 
 
 def state(out: Path) -> tuple[bytes, object]:

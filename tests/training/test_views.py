@@ -17,11 +17,11 @@ from irbin.errors import UsageError
 from irbin.recipes.recipe import Recipe
 from irbin.recipes.request import resolve_recipe
 from irbin.records.options import DataOptions
-from irbin.records.training import StepRecord
 from irbin.rewriting.network import Network
 from irbin.runs.listener import Listener
 from irbin.training.loop import finetune
 from irbin.training.views import TaughtViews, taught_views
+from tests.training.conftest import stop_after
 
 MakeNetwork = Callable[..., Network]
 CPU = torch.device("cpu")
@@ -39,17 +39,6 @@ class Teacher(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.n_asked += 1
         return self.fc(self.conv(x).relu().mean((2, 3)))
-
-
-def stop_after(n_steps: int) -> Callable[[StepRecord], None]:
-    seen: list[StepRecord] = []
-
-    def report(step: StepRecord) -> None:
-        seen.append(step)
-        if len(seen) == n_steps:
-            raise KeyboardInterrupt
-
-    return report
 
 
 @pytest.fixture
