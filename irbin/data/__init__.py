@@ -1,13 +1,8 @@
 """A data-set string and a folder in, loaders out, through timm.data: what the other rooms use."""
 
 from irbin.data.batches import Images, Loader, Stream
-from irbin.data.datasets import (
-    check_classes,
-    check_same_classes,
-    class_names,
-    n_classes,
-    open_dataset,
-)
+from irbin.data.classes import check_classes, check_same_classes, class_names, n_classes
+from irbin.data.datasets import open_dataset
 from irbin.data.fingerprint import fingerprint
 from irbin.data.images import Augmentation
 from irbin.data.loaders import eval_loader, make_loaders, train_loader

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from irbin.data.batches import Images, Stream
-from irbin.data.datasets import class_names
+from irbin.data.classes import class_names
 
 _N_SIZES = 200_000
 """Files whose sizes are asked for; of larger data sets names and labels must do."""

@@ -12,8 +12,8 @@ from irbin.records.options import SourceOptions, SourceRecord
 from irbin.rewriting.network import Network
 from irbin.sources.feeding import as_asked
 from irbin.sources.folder import folder_kind, load_folder, network_folder
-from irbin.sources.from_timm import is_timm_name
 from irbin.sources.spec import check_options, is_checkpoint, load_source, reload
+from irbin.sources.timm_names import is_timm_name
 from irbin.tracing.calling import count_classes
 from irbin.zoo.entries import is_entry, located
 

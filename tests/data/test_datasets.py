@@ -14,8 +14,6 @@ from PIL import Image
 
 from irbin.data import (
     Augmentation,
-    check_classes,
-    check_same_classes,
     class_names,
     eval_loader,
     n_classes,
@@ -24,39 +22,17 @@ from irbin.data import (
 )
 from irbin.data.order import Feed
 from irbin.errors import DataError, UsageError
-from irbin.messages import counted
-from irbin.records.options import DataOptions, Preprocessing, SourceRecord
+from irbin.records.options import Preprocessing
 
-RGB = Preprocessing((3, 8, 8), (0.5,) * 3, (0.25,) * 3, "bilinear", 1.0)
+from .conftest import CLASSES, RGB, make_split, options
+
 GRAY = Preprocessing((1, 28, 28), (0.5,), (0.25,), "bilinear", 1.0)
-CLASSES = ("ant", "bee", "cat")
 
 
 def png(level: int, size: tuple[int, int] = (8, 8)) -> bytes:
     stream = io.BytesIO()
     Image.new("RGB", size, (level, 0, 255 - level)).save(stream, "PNG")
     return stream.getvalue()
-
-
-def make_split(folder: Path, classes: tuple[str, ...] = CLASSES, n_images: int = 2) -> None:
-    for name in classes:
-        (folder / name).mkdir(parents=True)
-        for index in range(n_images):
-            (folder / name / f"{index}.png").write_bytes(png(40 * index))
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    make_split(tmp_path / "train", n_images=4)
-    make_split(tmp_path / "val")
-    return tmp_path
-
-
-def options(root: Path | None, **changes: object) -> DataOptions:
-    return replace(
-        DataOptions(data_dir=None if root is None else str(root), batch_size=4, workers=0),
-        **changes,
-    )
 
 
 def test_a_folder_gives_every_image_with_its_class(root: Path) -> None:
@@ -228,24 +204,6 @@ def test_class_maps_fix_the_numbers(root: Path) -> None:
         open_dataset(options(root, class_map="map.pkl"), "validation", RGB)
 
 
-@pytest.mark.parametrize("n_outputs", [1, 2, 4, 1000])
-def test_another_number_of_classes_than_the_network_has(n_outputs: int, root: Path) -> None:
-    dataset = open_dataset(options(root), "validation", RGB)
-    check_classes(SourceRecord("x", "x", 3, RGB), dataset)
-    message = rf"expected {counted(n_outputs, 'class')}, .*got 3 in .*val.*`num_classes=3`$"
-    with pytest.raises(DataError, match=message):
-        check_classes(SourceRecord("x", "x", n_outputs, RGB), dataset)
-
-
-def test_splits_with_different_classes_are_refused(root: Path) -> None:
-    train, val = (open_dataset(options(root), split, RGB) for split in ("train", "val"))
-    check_same_classes(train, val)
-    make_split(root / "short", ("ant", "cat", "dog"))
-    other = open_dataset(options(root), "short", RGB)
-    with pytest.raises(DataError, match=r"`bee`, `dog` are not in both; `class_map=`"):
-        check_same_classes(train, other)
-
-
 def test_training_images_are_augmented_and_shuffled(root: Path) -> None:
     data = options(root)
     still = open_dataset(data, "train", RGB, training=True)
@@ -261,35 +219,3 @@ def test_training_images_are_augmented_and_shuffled(root: Path) -> None:
         tuple(next(iter(train_loader(still, data, Feed(seed=s))))[1].tolist()) for s in range(5)
     }
     assert len(orders) > 1
-
-
-def trained_on(names: tuple[str, ...], published: bool = False) -> SourceRecord:
-    return SourceRecord("net", "x", len(names), RGB, class_names=names, published_names=published)
-
-
-@pytest.mark.parametrize("names", [CLASSES, ("Ant", "BEE", "cat")])
-def test_classes_that_the_network_learned(names: tuple[str, ...], root: Path) -> None:
-    check_classes(trained_on(names), open_dataset(options(root), "validation", RGB))
-
-
-@pytest.mark.parametrize("published", [False, True])
-def test_other_classes_than_the_network_learned(published: bool, root: Path) -> None:
-    dataset = open_dataset(options(root), "validation", RGB)
-    with pytest.raises(DataError, match=r"in the order that the network learned, got `ant` as "):
-        check_classes(trained_on(("bee", "ant", "cat"), published), dataset)
-    with pytest.raises(DataError, match=r"`net` was trained on \(`ant`, `bee`, `dog`\), got `cat`"):
-        check_classes(trained_on(("ant", "bee", "dog"), published), dataset)
-
-
-def test_names_for_people_and_names_of_folders_may_have_nothing_in_common(
-    root: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    dataset = open_dataset(options(root), "validation", RGB)
-    with pytest.raises(DataError, match=r"trained on \(`x`, `y`, `z`\), got `ant`, `bee`, `cat` i"):
-        check_classes(trained_on(("x", "y", "z")), dataset)
-    assert not caplog.messages
-    check_classes(trained_on(("tench", "shark", "hen"), published=True), dataset)
-    check_classes(trained_on(("x", "y", "z")), dataset, by_map=True)
-    assert (
-        len([m for m in caplog.messages if "equal numbers are taken for equal classes" in m]) == 2
-    )

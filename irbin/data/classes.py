@@ -1,0 +1,120 @@
+"""The classes of a data set: their names and number, held against a network's and another split's.
+
+timm numbers a folder's classes by what it finds there; what does not fit is an error here, which
+names the class.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from irbin.data.batches import Images, Stream
+from irbin.errors import DataError
+from irbin.messages import counted
+from irbin.records.options import SourceRecord
+
+_log = logging.getLogger("irbin")
+
+
+def class_names(dataset: Images | Stream) -> tuple[str, ...] | None:
+    """Names in the order of the labels; None where the data set does not know them or has gaps."""
+    listed = getattr(dataset.base, "classes", None)
+    if listed is not None:
+        return tuple(str(name) for name in listed)
+    reader = getattr(dataset.base, "reader", None)
+    # timm's tar readers spell it differently
+    mapping = getattr(reader, "class_to_idx", None) or getattr(reader, "class_name_to_idx", None)
+    if not mapping:
+        return None
+    names = {index: str(name) for name, index in mapping.items()}
+    if sorted(names) != list(range(len(names))):
+        return None
+    return tuple(names[index] for index in range(len(names)))
+
+
+def n_classes(dataset: Images | Stream) -> int | None:
+    """How many classes the data set has, None where it does not know."""
+    names = class_names(dataset)
+    return None if names is None else len(names)
+
+
+def check_classes(source: SourceRecord, dataset: Images | Stream, by_map: bool = False) -> None:
+    """Compares the data set's classes with the network's: how many, and their names where known.
+
+    Args:
+        source: of the network.
+        dataset: with labels.
+        by_map: the user numbered the classes, so that other names are meant.
+
+    Raises:
+        DataError: another number, the same names in another order, or other classes.
+    """
+    actual, expected = n_classes(dataset), source.num_classes
+    if actual is not None and actual != expected:
+        raise DataError(
+            f"expected {counted(expected, 'class')}, one an output of the network, got {actual} in "
+            f"{dataset.place}: another data set, or a network made with `num_classes={actual!r}`"
+        )
+    names = class_names(dataset)
+    if names is not None and source.class_names is not None:
+        _compare_names(source, names, dataset.place, by_map)
+
+
+def _compare_names(source: SourceRecord, names: tuple[str, ...], place: str, by_map: bool) -> None:
+    """Refuses other classes; names that publishers write for people only where some are equal."""
+    known = source.class_names or ()
+    ours, theirs = [_plain(name) for name in known], [_plain(name) for name in names]
+    if ours == theirs:
+        return
+    if sorted(ours) == sorted(theirs):
+        first = next(i for i, name in enumerate(ours) if name != theirs[i])
+        raise DataError(
+            f"expected the classes of {place} in the order that the network learned, got "
+            f"`{names[first]}` as number {first} in the place of `{known[first]}`; `class_map=` "
+            "fixes their numbers"
+        )
+    if not set(ours) & set(theirs) and (source.published_names or by_map):
+        _log.warning(
+            "%s calls its classes %s, %s calls them %s: equal numbers are taken for equal classes",
+            source.spec,
+            _some(known),
+            place,
+            _some(names),
+        )
+        return
+    odd = [name for name, plain in zip(names, theirs, strict=True) if plain not in ours]
+    raise DataError(
+        f"expected the classes that `{source.spec}` was trained on ({_some(known)}), got "
+        f"{_some(odd)} in {place}: another data set, or the same classes under other names; then "
+        "`class_map=` with these names in the network's order says so"
+    )
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names[:_N_NAMES]) + " …" * (len(names) > _N_NAMES)
+
+
+_N_NAMES = 3
+"""Classes that a message names."""
+
+
+def check_same_classes(training: Images | Stream, validation: Images | Stream) -> None:
+    """Compares the classes of two splits: timm numbers a folder's classes by what it finds there.
+
+    Raises:
+        DataError: one has a class that the other lacks.
+    """
+    left, right = class_names(training), class_names(validation)
+    if left is None or right is None or left == right:
+        return
+    odd = sorted(set(left) ^ set(right)) or sorted(set(left))
+    named = ", ".join(f"`{name}`" for name in odd[:5])
+    raise DataError(
+        f"expected the same classes in {training.place} and {validation.place}, but {named} "
+        f"{'is' if len(odd) == 1 else 'are'} not in both; `class_map=` fixes their numbers"
+    )

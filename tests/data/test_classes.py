@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from irbin.data import check_classes, check_same_classes, open_dataset
+from irbin.errors import DataError
+from irbin.messages import counted
+from irbin.records.options import SourceRecord
+
+from .conftest import CLASSES, RGB, make_split, options
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2, 4, 1000])
+def test_another_number_of_classes_than_the_network_has(n_outputs: int, root: Path) -> None:
+    dataset = open_dataset(options(root), "validation", RGB)
+    check_classes(SourceRecord("x", "x", 3, RGB), dataset)
+    message = rf"expected {counted(n_outputs, 'class')}, .*got 3 in .*val.*`num_classes=3`$"
+    with pytest.raises(DataError, match=message):
+        check_classes(SourceRecord("x", "x", n_outputs, RGB), dataset)
+
+
+def test_splits_with_different_classes_are_refused(root: Path) -> None:
+    train, val = (open_dataset(options(root), split, RGB) for split in ("train", "val"))
+    check_same_classes(train, val)
+    make_split(root / "short", ("ant", "cat", "dog"))
+    other = open_dataset(options(root), "short", RGB)
+    with pytest.raises(DataError, match=r"`bee`, `dog` are not in both; `class_map=`"):
+        check_same_classes(train, other)
+
+
+def trained_on(names: tuple[str, ...], published: bool = False) -> SourceRecord:
+    return SourceRecord("net", "x", len(names), RGB, class_names=names, published_names=published)
+
+
+@pytest.mark.parametrize("names", [CLASSES, ("Ant", "BEE", "cat")])
+def test_classes_that_the_network_learned(names: tuple[str, ...], root: Path) -> None:
+    check_classes(trained_on(names), open_dataset(options(root), "validation", RGB))
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_other_classes_than_the_network_learned(published: bool, root: Path) -> None:
+    dataset = open_dataset(options(root), "validation", RGB)
+    with pytest.raises(DataError, match=r"in the order that the network learned, got `ant` as "):
+        check_classes(trained_on(("bee", "ant", "cat"), published), dataset)
+    with pytest.raises(DataError, match=r"`net` was trained on \(`ant`, `bee`, `dog`\), got `cat`"):
+        check_classes(trained_on(("ant", "bee", "dog"), published), dataset)
+
+
+def test_names_for_people_and_names_of_folders_may_have_nothing_in_common(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = open_dataset(options(root), "validation", RGB)
+    with pytest.raises(DataError, match=r"trained on \(`x`, `y`, `z`\), got `ant`, `bee`, `cat` i"):
+        check_classes(trained_on(("x", "y", "z")), dataset)
+    assert not caplog.messages
+    check_classes(trained_on(("tench", "shark", "hen"), published=True), dataset)
+    check_classes(trained_on(("x", "y", "z")), dataset, by_map=True)
+    assert (
+        len([m for m in caplog.messages if "equal numbers are taken for equal classes" in m]) == 2
+    )
