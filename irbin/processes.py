@@ -143,8 +143,9 @@ def leave(code: int) -> None:
     Nothing is taken down: that waits for the others, who may be gone or wait for this one.
     """
     if _left_open:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # closed (`>&-`)
+                stream.flush()
         os._exit(code)
 
 

@@ -111,6 +111,7 @@ def test_after_an_error_the_group_stays_and_the_process_leaves(
         raise error
     assert type(found.value) is raised
     assert "destroy" not in fake.events
+    monkeypatch.setattr("sys.stdout", None)  # `>&-`
     processes.leave(1)
     assert fake.events[-1] == "exit 1"
 

@@ -98,12 +98,26 @@ class _Named:
             raise
 
 
+class _Nowhere(io.TextIOWrapper):
+    """What stands for a standard output that was closed (`>&-`).
+
+    It takes the descriptor too, where no file that is opened later can get what libraries print.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(open(os.devnull, "wb"), encoding="utf-8")  # noqa: SIM115 - closed with it
+
+
 @contextmanager
 def named_output() -> Iterator[None]:
     """Within, an error of standard output says so; at the end nothing that it refused is left."""
     stream = sys.stdout
     if stream is None:
-        yield
+        with _Nowhere() as sys.stdout:
+            try:
+                yield
+            finally:
+                sys.stdout = stream
         return
     sys.stdout = cast("TextIO", _Named(stream, "standard output"))
     try:
@@ -246,8 +260,10 @@ def check_json_target(json_to: str | None, *sources: str | None) -> None:
 
     Raises:
         UsageError: its folder does not exist or takes no files, it is a folder, or it is what the
-            command reads.
+            command reads; or standard output, which is closed.
     """
+    if json_to == STDOUT and (sys.stdout is None or isinstance(sys.stdout, _Nowhere)):
+        raise UsageError("`--json -`: standard output is closed; name a file")
     if json_to is None or json_to == STDOUT:
         return
     path = Path(json_to)

@@ -184,8 +184,9 @@ def _warmed_up(
         return knobs
     if not quietly:
         _log.warning(
-            "%g epochs are too few for the recipe's warm-up of %g; it takes %g instead",
+            "%g %s for the recipe's warm-up of %g; it takes %g instead",
             shortest,
+            "epoch is too short" if shortest == 1 else "epochs are too few",
             knobs["warmup_epochs"],
             shortest / 2,
         )

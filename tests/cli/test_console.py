@@ -132,6 +132,19 @@ def test_json_keeps_every_character(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_where_nobody_listens_nothing_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout", None)  # `>&-`
     assert main(["zoo"]) == 0
+    assert main(["recipes", "show", "demo"]) == 0
+    assert sys.stdout is None
+
+
+def test_json_on_a_standard_output_that_is_closed_is_refused_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    assert main(["kernels", "--json", "-"]) == 2
+    expected = "irbin: `--json -`: standard output is closed; name a file\n"
+    assert capsys.readouterr().err == expected
+    with pytest.raises(UsageError, match="standard output is closed"):
+        check_json_target("-")
 
 
 class Full(io.RawIOBase):
