@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from irbin.planning.estimate import estimate as estimate
     from irbin.records.options import DataOptions as DataOptions
     from irbin.records.options import SourceOptions as SourceOptions
-    from irbin.runtime.model import load as load
+    from irbin.runtime.loading import load as load
     from irbin.runtime.threads import set_num_threads as set_num_threads
     from irbin.sources.opened import open_network as open_network
     from irbin.verbs import compare as compare
@@ -41,7 +41,7 @@ _HOME = {
     "evaluate": "irbin.verbs",
     "export": "irbin.verbs",
     "finetune": "irbin.verbs",
-    "load": "irbin.runtime.model",
+    "load": "irbin.runtime.loading",
     "open_network": "irbin.sources.opened",
     "plan": "irbin.verbs",
     "set_num_threads": "irbin.runtime.threads",

@@ -12,8 +12,8 @@ from irbin.records.options import DataOptions, SourceOptions, check_given
 from irbin.records.progress import OnProgress
 from irbin.records.results import Agreement
 from irbin.rewriting.calibrate import counted_images
+from irbin.runtime.loading import load as load_packed
 from irbin.runtime.model import PackedModel
-from irbin.runtime.model import load as load_packed
 from irbin.sources.opened import Source, open_network
 
 

@@ -36,8 +36,8 @@ from irbin.rewriting.conversion import as_recipe_says, conversion_line, make_bin
 from irbin.rewriting.network import Network
 from irbin.runs.folder import refuse_existing_run
 from irbin.runs.listener import Listener, Stage, Told, ignore
+from irbin.runtime.loading import load as load_packed
 from irbin.runtime.model import PackedModel
-from irbin.runtime.model import load as load_packed
 from irbin.sources.feeding import as_asked, warn_of_guess
 from irbin.sources.folder import refuse_existing, refuse_float, save_folder
 from irbin.sources.opened import (

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
-from safetensors.torch import load_file
-from torch import Tensor
 
 from irbin.artifact.schema import (
     CONFIG_FILE,
@@ -19,6 +16,7 @@ from irbin.artifact.schema import (
     manifest_from_json,
     stored_dtype,
 )
+from irbin.artifact.tensors import Stored, read_stored
 from irbin.bits import tail_is_zero
 from irbin.errors import ArtifactError
 from irbin.files import MAX_POINTER_BYTES, not_fetched, pointer_size, read_json
@@ -38,8 +36,9 @@ class Artifact:
     """What it is."""
     program: Program
     """What it computes."""
-    tensors: dict[str, Tensor]
-    """The program's constants, floats widened to float32."""
+    tensors: dict[str, Any]
+    """The program's constants, floats widened to float32: arrays, or tensors of torch's; what is
+    read of a folder is tensors only in bfloat16, which NumPy has not."""
 
 
 def read_artifact(path: Path) -> Artifact:
@@ -65,7 +64,7 @@ def read_artifact(path: Path) -> Artifact:
     except ArtifactError as error:
         raise ArtifactError(f"{path / PROGRAM_FILE}: {error}") from error
     try:
-        stored = load_file(path / TENSORS_FILE)
+        stored = read_stored(path / TENSORS_FILE)
     except Exception as error:  # safetensors lets a dozen types through; nothing of the file ran
         why = first_line(error)
         raise ArtifactError(f"{path / TENSORS_FILE}: cut short or damaged: {why}") from error
@@ -77,8 +76,8 @@ def read_artifact(path: Path) -> Artifact:
 
 
 def check_tensors(
-    program: Program, stored: dict[str, Tensor], float_dtype: FloatDtype
-) -> dict[str, Tensor]:
+    program: Program, stored: Mapping[str, Stored], float_dtype: FloatDtype
+) -> dict[str, Any]:
     """Holds a file's tensors against the program that names them.
 
     Args:
@@ -87,7 +86,7 @@ def check_tensors(
         float_dtype: how float32 constants are stored.
 
     Returns:
-        The tensors as the program's types say.
+        The tensors as the program's types say, see `Artifact`.
 
     Raises:
         ArtifactError: a tensor is missing, unknown, of another shape or type, or has tail bits set.
@@ -100,30 +99,27 @@ def check_tensors(
             raise ArtifactError(f"tensor `{name}` is missing")
         tensor = stored[name]
         dtype = stored_dtype(kind, float_dtype)
-        if tuple(tensor.shape) != kind.shape or tensor.dtype != getattr(torch, dtype):
+        if (tensor.shape, tensor.dtype) != (kind.shape, dtype):
             shape = ",".join(map(str, kind.shape))
-            raise ArtifactError(
-                f"tensor `{name}`: expected {dtype}[{shape}], got "
-                f"{str(tensor.dtype).removeprefix('torch.')}[{','.join(map(str, tensor.shape))}]"
-            )
+            raise ArtifactError(f"tensor `{name}`: expected {dtype}[{shape}], got {tensor}")
     for node in program.nodes:
         _check_bits(node, stored)
     kinds = program.constants
-    return {name: stored[name].to(getattr(torch, kinds[name].dtype)) for name in kinds}
+    return {name: stored[name].as_dtype(kinds[name].dtype) for name in kinds}
 
 
-def _check_bits(node: Node, stored: dict[str, Tensor]) -> None:
+def _check_bits(node: Node, stored: Mapping[str, Stored]) -> None:
     """Refuses weight bits beyond the last channel, and exponents that float32 cannot hold."""
     own = binary_weight(node)
     if own is None:
         return
     bits, scale_log2 = own.weight_bits.name, own.scale_log2
-    if not tail_is_zero(stored[bits].numpy(), own.depth):
+    if not tail_is_zero(stored[bits].array(), own.depth):
         raise ArtifactError(
             f"tensor `{bits}`: a tail bit is set beyond input channel {own.depth - 1}; "
             "all of them must be zero"
         )
-    if scale_log2 is not None and bool((stored[scale_log2.name] < -126).any()):
+    if scale_log2 is not None and bool((stored[scale_log2.name].array() < -126).any()):
         raise ArtifactError(f"tensor `{scale_log2.name}`: expected exponents from −126 to 127")
 
 

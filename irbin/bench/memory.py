@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from irbin.records.options import SourceRecord
-from irbin.runtime.model import PackedModel, load
+from irbin.runtime.loading import load
+from irbin.runtime.model import PackedModel
 from irbin.sources.spec import build
 
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")

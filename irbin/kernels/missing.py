@@ -12,10 +12,7 @@ import json
 import shlex
 import struct
 import sys
-from importlib import metadata
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from irbin.messages import one_line
 
@@ -131,6 +128,11 @@ def _rebuild(folder: Path) -> str:
 
 def _source() -> str:
     """What pip installed irbin from, in its words; `.` for a folder or file that is gone."""
+    # hundreds of modules, and where nothing is missing nobody needs them
+    from importlib import metadata
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
     try:
         said = json.loads(metadata.distribution("irbin").read_text("direct_url.json") or "{}")
     except (metadata.PackageNotFoundError, ValueError):

@@ -13,8 +13,8 @@ Array = NDArray[Any]
 
 def is_tensor(value: object) -> bool:
     """Whether a value is torch's; without torch in the process there is none."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(value, torch.Tensor)
+    kind = getattr(sys.modules.get("torch"), "Tensor", None)  # none yet while it is imported
+    return kind is not None and isinstance(value, kind)
 
 
 def is_shaped(value: object) -> bool:

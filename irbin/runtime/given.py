@@ -3,34 +3,54 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import torch
-from torch import Tensor, fx
-from torch._subclasses.fake_tensor import FakeTensor
+import numpy as np
 
 from irbin.errors import UsageError
 from irbin.program.program import Program
 from irbin.program.shapes import sizes
 from irbin.program.types import BATCH, TensorType
+from irbin.runtime.arrays import dtype_name
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CHUNK_BYTES = 1 << 20
 """Of the largest result in a part of a batch: what a core's second cache holds."""
 
 
 def refuse_untaken(x: object) -> None:
-    """Refuses images that are no floats in a tensor's memory, and torch's tracers.
+    """Refuses images that are no floats in an array's or a tensor's memory, and torch's tracers.
 
     Raises:
         UsageError: says what to do instead.
     """
+    if isinstance(x, np.ndarray):
+        is_floating = x.dtype.kind == "f"
+    elif "torch" in sys.modules:
+        is_floating = _is_floating_tensor(x)
+    else:
+        _refuse_others(x)
+    if not is_floating:
+        raise UsageError(
+            f"expected floating images, got {dtype_name(x)}; divide bytes by 255 and normalize "
+            "with `manifest.source.preprocessing`'s mean and std"
+        )
+
+
+def _is_floating_tensor(x: object) -> bool:
+    """Whether a tensor is floating; stand-ins for tensors, and some without memory, are refused."""
+    import torch
+    from torch import Tensor, fx
+    from torch._subclasses.fake_tensor import FakeTensor
+
     if isinstance(x, fx.Proxy):
         refuse_tracing()
     if not isinstance(x, Tensor):
-        kind = type(x).__name__
-        how = "; give `torch.from_numpy(images)`" if kind == "ndarray" else ""
-        raise UsageError(f"expected a tensor of images, got a {kind}{how}")
+        _refuse_others(x)
     is_traced = torch._C._get_tracing_state() is not None or torch.compiler.is_exporting()
     if is_traced or isinstance(x, FakeTensor):
         refuse_tracing()
@@ -39,11 +59,28 @@ def refuse_untaken(x: object) -> None:
         raise UsageError(
             f"expected a tensor with a value in memory for every pixel, got one {kind}"
         )
-    if not x.is_floating_point():
-        raise UsageError(
-            f"expected floating images, got {str(x.dtype).removeprefix('torch.')}; divide "
-            "bytes by 255 and normalize with `manifest.source.preprocessing`'s mean and std"
-        )
+    return x.is_floating_point()
+
+
+def _refuse_others(x: object) -> NoReturn:
+    raise UsageError(f"expected a tensor or NumPy's array of images, got a {type(x).__name__}")
+
+
+def taken(x: Any, *, writable: bool) -> Any:
+    """Images in float32, where the kernels can read them: in aligned memory of this machine's.
+
+    Args:
+        x: a floating array, or a tensor on any device.
+        writable: whether torch is to read it too, which takes an array that may be written to
+            and does not run backwards.
+    """
+    if not isinstance(x, np.ndarray):
+        return x.detach().to("cpu", sys.modules["torch"].float32)
+    with np.errstate(over="ignore"):  # as torch, which makes infinity of it
+        plain = np.asarray(x, np.float32)
+    images = np.require(plain, requirements=["A", "W"] if writable else ["A"])
+    runs_backwards = any(stride < 0 for stride in images.strides)
+    return images.copy() if writable and runs_backwards else images
 
 
 def check_shape(program: Program, shape: tuple[int, ...]) -> None:

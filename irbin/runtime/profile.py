@@ -13,7 +13,8 @@ from irbin.program.shapes import sizes
 from irbin.program.types import Node, Ref, TensorType, one_tensor
 from irbin.records.bench import NodeTiming
 from irbin.runtime.calls import Values
-from irbin.runtime.model import BITS_SUFFIX, PackedModel
+from irbin.runtime.model import PackedModel
+from irbin.runtime.packed import BITS_SUFFIX
 
 KERNELS = {"conv": "conv2d", "depthwise": "conv2d", "pool": "max_pool2d", "rows": "steps"}
 """What a fused call is named; an inner product by its operator."""

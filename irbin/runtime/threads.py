@@ -118,7 +118,7 @@ def usable_cpus(root: Path = Path("/")) -> int:
 
 def _quotas(root: Path) -> list[float]:
     """In CPUs, of the process's group and of each above it, of either version of control groups."""
-    found = []
+    quotas = []
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, group = (*line.split(":", 2), "", "")[:3]
         if controllers == "":
@@ -131,8 +131,8 @@ def _quotas(root: Path) -> list[float]:
         for folder in (mount / one for mount in mounts for one in (inside, *inside.parents)):
             names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if controllers else ("cpu.max",)
             words = " ".join(_read(folder / name) for name in names).split()
-            found += [int(words[0]) / int(words[1])] if _is_quota(words) else []
-    return found
+            quotas += [int(words[0]) / int(words[1])] if _is_quota(words) else []
+    return quotas
 
 
 def _is_quota(words: list[str]) -> bool:

@@ -25,8 +25,8 @@ from irbin.records.options import (
     check_given,
 )
 from irbin.rewriting.network import Network, is_converted
+from irbin.runtime.loading import load as load_packed
 from irbin.runtime.model import PackedModel
-from irbin.runtime.model import load as load_packed
 from irbin.sources.by_name import open_network as open_by_name
 from irbin.sources.by_name import reopen
 from irbin.sources.feeding import as_asked

@@ -18,7 +18,8 @@ from irbin.records.options import Preprocessing, SourceRecord
 from irbin.records.plan import Plan, PlanOptions
 from irbin.rewriting.network import Network
 from irbin.rewriting.rewrite import rewrite
-from irbin.runtime.model import PackedModel, load
+from irbin.runtime.loading import load
+from irbin.runtime.model import PackedModel
 from irbin.sources.paper import CifarResNet
 from irbin.tracing.trace import trace
 

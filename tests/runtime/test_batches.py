@@ -9,7 +9,7 @@ import torch
 
 from irbin.kernels import native
 from irbin.program.types import Node
-from irbin.runtime.model import load
+from irbin.runtime.loading import load
 from irbin.zoo.entries import entry_names, located
 
 PACKED = [

@@ -295,13 +295,12 @@ class TestWholeNetwork:
     @pytest.mark.parametrize(
         ("images", "words"),
         [
-            (np.zeros((1, 3, 8, 8), np.float32), r"a ndarray; give `torch.from_numpy\(images\)`"),
             ([torch.zeros(1, 3, 8, 8)], "a list"),
             (None, "a NoneType"),
             (torch.zeros(1, 3, 8, 8, device="meta"), "one on the device `meta`"),
             (torch.zeros(1, 3, 8, 8).to_sparse(), "one laid out as torch.sparse_coo"),
         ],
-        ids=["array", "list", "None", "meta", "sparse"],
+        ids=["list", "None", "meta", "sparse"],
     )
     def test_what_is_no_tensor_of_images_is_refused(self, residual, images, words):
         with pytest.raises(UsageError, match=rf"^expected a tensor .*, got {words}$"):
