@@ -174,6 +174,30 @@ def _views(
     )
 
 
+def _average(module: nn.Module, recipe: Recipe) -> ModelEmaV3 | None:
+    """Averaged weights, where the recipe asks for them."""
+    if not recipe.model_ema:
+        return None
+    return ModelEmaV3(module, decay=recipe.model_ema_decay, use_warmup=recipe.model_ema_warmup)
+
+
+def _compiled(
+    module: nn.Module,
+    teacher: nn.Module | None,
+    recipe: Recipe,
+    batch_shape: tuple[int, ...],
+    group: Group,
+    must_compile: bool,
+) -> tuple[Callable[..., Any], Callable[..., Any] | None]:
+    """Network and teacher compiled; as they are, both, where one process cannot compile."""
+    forward = compiled(module, recipe, batch_shape, group.device, must_compile)
+    if group.any(forward is module):  # one that fell back takes the others along
+        return module, teacher
+    if teacher is None:
+        return forward, None
+    return forward, compiled_teacher(teacher, recipe, batch_shape, group.device, must_compile)
+
+
 def make_run(
     network: Network,
     recipe: Recipe,
@@ -211,9 +235,7 @@ def make_run(
     stages = stages_of(recipe)
     phase = _phase(network, recipe, stages[0])
     _check_stages(network, recipe)
-    ema = None
-    if recipe.model_ema:
-        ema = ModelEmaV3(module, decay=recipe.model_ema_decay, use_warmup=recipe.model_ema_warmup)
+    ema = _average(module, recipe)
     teacher = ready_teacher(teacher, recipe, device)
     views = _views(teacher, recipe, network, train, group)
     watched = _watched(module, teacher, recipe, shape, device)
@@ -223,11 +245,8 @@ def make_run(
     if recipe.compile:
         listener.stage("compiling the network", 0, 0)
         batch_shape = (train.batch_size, *shape)
-        forward = compiled(whole, recipe, batch_shape, device, must_compile)
-        if group.any(forward is whole):  # one that fell back takes the others along
-            forward, recipe = whole, replace(recipe, compile=False)
-        elif teacher is not None:
-            asked = compiled_teacher(teacher, recipe, batch_shape, device, must_compile)
+        forward, asked = _compiled(whole, teacher, recipe, batch_shape, group, must_compile)
+        recipe = replace(recipe, compile=forward is not whole)
     if forward is whole and recipe.channels_last:
         keep_gradients_channels_last(module)
     optimizer = make_optimizer(module, stages[0].recipe)
