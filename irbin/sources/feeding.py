@@ -125,3 +125,11 @@ def _check(changes: dict[str, Any]) -> None:
 
 
 assert {*FIELDS} < {field.name for field in fields(Preprocessing)}, "they are its fields"
+
+
+def for_channels(values: Any, channels: int) -> tuple[float, ...]:
+    """Per-channel statistics for another channel count: their average, repeated."""
+    floats = tuple(float(value) for value in values)
+    if len(floats) == channels:
+        return floats
+    return (round(sum(floats) / len(floats), 6),) * channels

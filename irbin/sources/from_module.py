@@ -21,8 +21,8 @@ from irbin.errors import SourceError, UsageError
 from irbin.messages import nearest, with_class
 from irbin.records.options import Preprocessing, SourceOptions, SourceRecord
 from irbin.rewriting.network import Network
-from irbin.sources.feeding import stated
-from irbin.sources.from_timm import for_channels, preprocessing_of
+from irbin.sources.feeding import for_channels, stated
+from irbin.sources.from_timm import preprocessing_of
 from irbin.tracing.calling import count_classes
 
 

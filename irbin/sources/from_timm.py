@@ -23,7 +23,7 @@ from irbin.errors import IrbinError, SourceError, UsageError
 from irbin.messages import counted, first_line, nearest, one_line
 from irbin.records.options import Preprocessing, SourceOptions, SourceRecord
 from irbin.rewriting.network import Network
-from irbin.sources.feeding import stated
+from irbin.sources.feeding import for_channels, stated
 from irbin.sources.fetch import asking_the_hub, hub_unreachable, is_unreachable, url_unreachable
 from irbin.sources.timm_names import TimmModel, find_timm
 
@@ -92,14 +92,6 @@ def preprocessing_of(cfg: Mapping[str, Any], size: tuple[int, int, int]) -> Prep
         crop_pct=data["crop_pct"],
         crop_mode=data["crop_mode"],
     )
-
-
-def for_channels(values: Any, channels: int) -> tuple[float, ...]:
-    """Per-channel statistics for another channel count: their average, repeated."""
-    floats = tuple(float(value) for value in values)
-    if len(floats) == channels:
-        return floats
-    return (round(sum(floats) / len(floats), 6),) * channels
 
 
 def _num_classes(model: TimmModel, options: SourceOptions, kwargs: Mapping[str, Any]) -> int:

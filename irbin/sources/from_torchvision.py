@@ -24,9 +24,8 @@ from irbin.errors import SourceError, UsageError
 from irbin.messages import first_line, nearest
 from irbin.records.options import Preprocessing, SourceOptions, SourceRecord
 from irbin.rewriting.network import Network
-from irbin.sources.feeding import stated
+from irbin.sources.feeding import for_channels, stated
 from irbin.sources.fetch import fetch_url
-from irbin.sources.from_timm import for_channels
 
 _AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
 """Training-only heads, which make the output a tuple; left out."""

@@ -17,9 +17,9 @@ from irbin.checkpoints.matching import as_backbone, as_is
 from irbin.errors import SourceError, UsageError
 from irbin.records.options import Preprocessing, SourceOptions, SourceRecord
 from irbin.rewriting.network import Network
-from irbin.sources.feeding import as_asked, stated
+from irbin.sources.feeding import as_asked, for_channels, stated
 from irbin.sources.from_module import build_module, load_module, plain_module
-from irbin.sources.from_timm import build_timm, for_channels, load_timm
+from irbin.sources.from_timm import build_timm, load_timm
 from irbin.sources.from_torchvision import (
     build_torchvision,
     load_torchvision,
