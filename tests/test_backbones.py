@@ -153,6 +153,7 @@ def test_a_backbone_is_planned_as_the_body_of_its_classifier() -> None:
     assert [d.reason for d in whole.decisions if d.layer.name == "fc"] == ["last layer"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet", "convnext", "mobilenet", "vit"])
 def test_a_checkpoint_of_the_whole_network_fills_a_backbone(name: str, tmp_path: Path) -> None:
     spec, options = options_of(name)

@@ -307,6 +307,7 @@ def test_scripting_a_packed_network_names_the_way(packed, script, wrap):
         script(wrap(packed))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize("wrap", [lambda net: net, nn.Sequential], ids=["alone", "within"])
 def test_scripting_a_converted_network_names_the_way_and_tracing_goes(wrap):
@@ -318,6 +319,7 @@ def test_scripting_a_converted_network_names_the_way_and_tracing_goes(wrap):
     assert torch.equal(torch.jit.trace(module, x)(x), module(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", [lambda net: net, nn.Sequential], ids=["alone", "within"])
 def test_a_compiled_packed_network_answers_as_itself_without_a_warning(packed, wrap):
     images = torch.randn(3, *SIZE)

@@ -29,6 +29,7 @@ def test_a_layer_at_the_root_is_a_block_of_its_own(graph):
     assert space.groups["fc"] == ("fc",)
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     names=st.sets(st.sampled_from(LAYERS), min_size=1),

@@ -105,6 +105,7 @@ def test_alternating_flips_show_every_image_both_ways(
         assert 16 < int(flipped[0].sum()) < 48
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "knobs",
     [

@@ -37,6 +37,7 @@ def test_boxes_are_resized_as_pillow_does(size: tuple[int, int], channels: int) 
         assert torch.equal(found[i], functional.pil_to_tensor(picture))
 
 
+@pytest.mark.slow
 @given(
     sizes=st.tuples(*[st.integers(1, 70)] * 4),
     number=st.integers(0, 1),

@@ -105,6 +105,7 @@ def run(kernel: FloatConvKernel, x: np.ndarray, n_threads: int = 1) -> np.ndarra
 
 @pytest.mark.usefixtures("implementation")
 class TestFloatConvKernel:
+    @pytest.mark.slow
     @given(
         batch=st.integers(0, 3),
         size=st.tuples(st.integers(1, 7), st.one_of(st.integers(1, 7), st.integers(60, 70))),

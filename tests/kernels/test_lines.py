@@ -71,6 +71,7 @@ class TestEveryImplementation:
         for chosen in ((), steps):
             check(AverageKernel(size, channels, rows, columns, chosen), numbers(n, *size, channels))
 
+    @pytest.mark.slow
     @given(
         n=st.integers(0, 2),
         size=st.tuples(st.integers(3, 8), st.integers(3, 8)),

@@ -31,6 +31,7 @@ def averaged(found, x: torch.Tensor) -> np.ndarray:
     return np.moveaxis(y, -1, 1)
 
 
+@pytest.mark.slow
 @given(
     size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
     kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)),

@@ -144,6 +144,7 @@ class TestKernels:
         assert kernel.geometry == Geometry((1, 1), (1, 1))
         assert kernel.weight_bits.shape == (3, 1, 1, 2)
 
+    @pytest.mark.slow
     def test_a_scale_that_stays_float_is_a_step(self):
         layer = binary(nn.Linear(10, 3, bias=False), binarizer="plain")
         ((_, kernel),) = records(layer, (2, 4, 10))
@@ -161,6 +162,7 @@ class TestKernels:
         assert kernel.producer.geometry.out_size == (7, 6)
         assert (kernel.before, [s.kind for s in kernel.steps]) == ((), ["clamp"])
 
+    @pytest.mark.slow
     def test_a_pooling_of_floats_has_their_steps_before_its_own(self):
         class Net(nn.Module):
             def forward(self, x):
@@ -172,6 +174,7 @@ class TestKernels:
         assert [s.kind for s in kernel.before] == ["multiply", "clamp"]
         assert [s.kind for s in kernel.steps] == ["add"]
 
+    @pytest.mark.slow
     def test_a_pass_over_floats(self):
         class Net(nn.Module):
             def forward(self, x):

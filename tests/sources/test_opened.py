@@ -30,6 +30,7 @@ def test_what_is_no_network_is_told_as_what_it_is(given: object, words: str) -> 
         open_network(given)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_converted_module_without_its_plan_is_told_and_still_runs(tmp_path: Path) -> None:
     """It was planned, trained and taken for a teacher as if it were float."""
     features = [nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3)]

@@ -101,6 +101,7 @@ def test_shared_activations_are_named_once_per_module() -> None:
     assert by_name(graph)["layer1.1.conv1"].activations == ("layer1.0.relu",)
 
 
+@pytest.mark.slow
 def test_depthwise_and_gates_of_a_mobile_network() -> None:
     graph = trace(timm.create_model("test_efficientnet"), SIZE)
     assert all(r.is_depthwise == (r.groups > 1) for r in graph.layers)

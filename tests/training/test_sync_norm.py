@@ -70,6 +70,7 @@ def test_compiling_waits_for_no_other_process(
         made[0](torch.randn(SHAPE))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch hides it itself
 def test_what_was_compiled_alone_serves_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is compiled in the first step, where a failure could no longer be agreed on."""
