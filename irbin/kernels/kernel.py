@@ -19,10 +19,7 @@ from irbin.bounds import MAX_INTEGER, MAX_THREADS
 from irbin.errors import UsageError
 from irbin.kernels import native, reference
 from irbin.kernels.reference import Bits
-from irbin.kernels.steps import Floats, Step, split
-
-_KINDS = ("multiply", "add", "residual", "clamp", "prelu", "write")
-"""In the order of `StepKind` in csrc/contract.h."""
+from irbin.kernels.steps import KINDS, WITH_VALUES, Floats, Step, split
 
 MAX_RESIDUALS = 4
 """As in csrc/steps.h."""
@@ -152,7 +149,7 @@ class Kernel(ABC):
 
 def step_tuples(steps: Sequence[Step]) -> list[tuple[Any, ...]]:
     """Steps as the extension module takes them."""
-    return [(_KINDS.index(s.kind), s.residual, s.low, s.high, s.values) for s in steps]
+    return [(KINDS.index(s.kind), s.residual, s.low, s.high, s.values) for s in steps]
 
 
 def check_steps(steps: Sequence[Step], n_channels: int) -> None:
@@ -160,14 +157,14 @@ def check_steps(steps: Sequence[Step], n_channels: int) -> None:
     if any(step.kind in ("residual", "write") for step in split(steps)[1]):
         raise UsageError("expected steps on channels alone behind a `write`, got others")
     for step in steps:
-        if step.kind not in _KINDS:
-            raise UsageError(f"expected a step of {', '.join(_KINDS)}, got {step.kind!r}")
+        if step.kind not in KINDS:
+            raise UsageError(f"expected a step of {', '.join(KINDS)}, got {step.kind!r}")
         check_integer("residual", step.residual, -MAX_INTEGER, MAX_INTEGER)
         if not 0 <= step.residual < MAX_RESIDUALS:
             raise UsageError(
                 f"`residual`: expected a number below {MAX_RESIDUALS}, got {step.residual}"
             )
-        if step.kind in ("multiply", "add", "prelu"):
+        if step.kind in WITH_VALUES:
             if step.values is None:
                 raise UsageError(f"`{step.kind}`: expected values, got None")
             check_array(step.kind, step.values, np.float32, (n_channels,))

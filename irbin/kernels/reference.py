@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from irbin.bits import packed_bytes, unpack
 from irbin.border import Border
+from irbin.kernels.activations import ACTIVATIONS, elu
 from irbin.kernels.steps import Step
 
 Bits = NDArray[np.uint8]
@@ -211,6 +212,10 @@ def apply_steps(
                 y = np.minimum(np.maximum(y, np.float32(step.low)), np.float32(step.high))
             elif step.kind == "prelu":
                 y = np.where(y > 0, y, y * step.vector)
+            elif step.kind == "elu":
+                y = elu(y, step.vector)
+            elif step.kind != "write":
+                y = ACTIVATIONS[step.kind](y)
     return y
 
 

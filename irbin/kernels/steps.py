@@ -9,13 +9,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
-StepKind = Literal["multiply", "add", "residual", "clamp", "prelu", "write"]
+StepKind = Literal[
+    "multiply",
+    "add",
+    "residual",
+    "clamp",
+    "prelu",
+    "write",
+    "elu",
+    "sigmoid",
+    "silu",
+    "hardsigmoid",
+    "hardswish",
+    "gelu",
+    "gelu_tanh",
+    "tanh",
+]
+KINDS: tuple[StepKind, ...] = get_args(StepKind)
+"""All of them, in the order of `StepKind` in csrc/contract.h."""
+WITH_VALUES: tuple[StepKind, ...] = ("multiply", "add", "prelu", "elu")
+"""Those with a number per channel."""
 
 SMALLEST_NORMAL = np.finfo(np.float32).smallest_normal
 LARGEST_DOT_EXPONENT = 24
@@ -29,9 +48,10 @@ class Step:
     kind: StepKind
     """`multiply` and `add` by a number per channel, `residual` adds a tensor, `clamp` to [low,
     high], `prelu` multiplies what is not positive by a slope per channel. `write` computes nothing:
-    the result is what stands there, and the steps behind it are for its signs alone."""
+    the result is what stands there, and the steps behind it are for its signs alone. The others are
+    in `activations.py`; of them `elu` has a factor per channel."""
     values: Floats | None = None
-    """(channels,) of multiply, add and prelu."""
+    """(channels,) of what is in `WITH_VALUES`."""
     residual: int = 0
     """Which of the call's residual tensors is added."""
     low: float = 0.0
@@ -42,7 +62,7 @@ class Step:
     @property
     def vector(self) -> Floats:
         """The values of a step that has some."""
-        assert self.values is not None, "multiply, add and prelu have values"
+        assert self.values is not None, "see `WITH_VALUES`"
         return self.values
 
 

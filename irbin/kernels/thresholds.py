@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from irbin.kernels.activations import ACTIVATIONS
 from irbin.kernels.reference import apply_steps
 from irbin.kernels.steps import Step
 
@@ -28,7 +29,8 @@ def find_thresholds(steps: Sequence[Step], depth: int, n_channels: int) -> Thres
         n_channels: of the output.
 
     Returns:
-        None where there are none: a residual is added, a slope is negative, a number is not finite.
+        None where there are none: a residual is added, a slope is negative, a number is not finite,
+        or an activation is none of straight lines.
     """
     rises = _rises(steps, n_channels)
     if rises is None:
@@ -57,6 +59,8 @@ def _rises(steps: Sequence[Step], n_channels: int) -> NDArray[np.bool_] | None:
     rises = np.ones(n_channels, np.bool_)
     for step in steps:
         if step.kind == "residual" or (step.kind == "clamp" and not step.low <= step.high):
+            return None
+        if step.kind == "elu" or step.kind in ACTIVATIONS:  # some fall first, then rise
             return None
         if step.values is None:
             continue

@@ -6,11 +6,19 @@ import math
 from collections.abc import Collection, Sequence
 from typing import TypeGuard
 
-from irbin.program.fused import FusedStep, Item
+from irbin.program.fused import Activation, FusedStep, Item
 from irbin.program.own import BitPack
 from irbin.program.types import Node, Ref, TensorType, Types, Value, ValueType, one_tensor
 
 LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
+ACTIVATIONS: dict[str, Activation] = {
+    "aten.sigmoid.default": "sigmoid",
+    "aten.silu.default": "silu",
+    "aten.hardsigmoid.default": "hardsigmoid",
+    "aten.hardswish.default": "hardswish",
+    "aten.tanh.default": "tanh",
+}
+"""Those without settings."""
 ARITHMETIC = {"aten.mul.Tensor": "mul", "aten.add.Tensor": "add", "aten.sub.Tensor": "sub"}
 
 
@@ -33,6 +41,9 @@ def as_step(
         return _arithmetic(node, value, channel_axis, types, constants)
     if not node.args or node.args[0] != Ref(value):
         return None
+    activation = _activation(node)
+    if activation is not None:
+        return activation
     if node.op == "aten.prelu.default":
         slope = _given(node, 1, "weight", None)
         if isinstance(slope, Ref) and slope.name in constants:
@@ -53,17 +64,32 @@ def as_step(
 
 
 def channel_axis_of(
-    value: str, types: Types, readers: Sequence[Item], constants: Collection[str]
+    value: str,
+    types: Types,
+    readers: Sequence[Item],
+    constants: Collection[str],
+    innermost: int | None = None,
 ) -> int | None:
     """Along which axis the reader of a float value sees channels: 1 of four axes, or the last.
 
-    None where nothing tells.
+    Args:
+        value: its name.
+        types: what names stand for.
+        readers: of the value.
+        constants: names whose values are known.
+        innermost: the axis along which it lies in memory, if that is known; it is taken where the
+            readers do not mind.
+
+    Returns:
+        None where nothing tells.
     """
     kind = types[value]
     if not isinstance(kind, TensorType):
         return None
     rank = len(kind.shape)
-    axes = [a for a in ((1, 3) if rank == 4 else (rank - 1,)) if isinstance(kind.shape[a], int)]
+    usual: tuple[int, ...] = (1, 3) if rank == 4 else (rank - 1,)
+    wanted = usual if innermost is None else (innermost, *usual)
+    axes = [a for a in dict.fromkeys(wanted) if isinstance(kind.shape[a], int)]
     if not axes:
         return None  # channels that depend on the batch
     for reader in readers:
@@ -78,6 +104,23 @@ def channel_axis_of(
             if name in constants and _is_per_channel(types[name], kind, axis):
                 return axis
     return axes[0]
+
+
+def _activation(node: Node) -> FusedStep | None:
+    """The step of a node with an exponential, an error function, or a torch rounding of its own."""
+    if node.op in ACTIVATIONS:
+        return FusedStep(ACTIVATIONS[node.op]) if len(node.args) == 1 and not node.kwargs else None
+    if node.op == "aten.gelu.default":
+        form = _given(node, 1, "approximate", "none")
+        return FusedStep("gelu_tanh" if form == "tanh" else "gelu")
+    if node.op == "aten.elu.default":
+        alpha, *scales = (
+            _given(node, i, name, 1.0)
+            for i, name in enumerate(("alpha", "scale", "input_scale"), start=1)
+        )
+        if _is_float32(alpha) and all(scale == 1 for scale in scales):
+            return FusedStep("elu", float(alpha))
+    return None
 
 
 def _arithmetic(

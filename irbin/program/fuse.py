@@ -3,8 +3,8 @@
     pool       a maximum pooling becomes a call of our kernel, which makes what it pools itself, a
                few rows at a time, if nobody else reads that
     transform  elementwise nodes behind a kernel (batch norm's product and sum, bias, residual,
-               activation) become steps of its output transform; two or more of them behind any
-               other float node become one pass
+               activation) become steps of its output transform; others on what a kernel made, and
+               two or more of them behind any other float node, become one pass
     pack       a `bitpack` becomes a second output of the kernel that made its input, also where one
                step lies between (a threshold); a result that nobody reads any more is not written
     threshold  where only signs are read, integers are compared and nothing is computed
@@ -16,10 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import get_args
 
 from irbin.errors import UsageError
 from irbin.program.elementwise import ARITHMETIC, as_step, channel_axis_of
-from irbin.program.fused import Fused, FusedStep, Item
+from irbin.program.fused import Activation, Fused, FusedStep, Item
 from irbin.program.graph import Graph
 from irbin.program.own import BConv2d, BitPack
 from irbin.program.program import Program
@@ -62,11 +63,19 @@ def fuse(
     start(graph, with_pools="pool" in passes, with_convs=float_convs)
     if "transform" in passes:
         _absorb_behind(graph)
+        _pass_over(graph, where_it_lies=True)
         _gather_floats(graph)
+        _pass_over(graph)
+    else:
+        _pass_over(graph, extended=False)
     if "pool" in passes:
         _absorb_producers(graph)
     if "pack" in passes:
         _absorb_packs(graph)
+    if "transform" in passes:  # what is left: those packed alone
+        _pass_over(graph, where_it_lies=True, packed=True)
+        if "pack" in passes:
+            _absorb_packs(graph)
     if "threshold" in passes:
         _compare(graph)
     return tuple(graph.items)
@@ -107,11 +116,59 @@ def _n_residuals(item: Fused, step: FusedStep) -> int:
     return sum(s.kind == "residual" for s in (*item.steps, step))
 
 
+def _pass_over(
+    graph: Graph, *, where_it_lies: bool = False, extended: bool = True, packed: bool = False
+) -> None:
+    """Activations that only kernels define, as passes of their own where no kernel takes them.
+
+    Args:
+        graph: changed in place.
+        where_it_lies: all steps on what a kernel made, which lies there in order, and no others.
+        extended: with the steps that follow.
+        packed: also arithmetic of which only signs are read, which the kernel in front may do.
+    """
+    for node in list(graph.items):
+        if not isinstance(node, Node):
+            continue
+        if where_it_lies and not packed and _is_threshold(graph, node):
+            continue
+        begun = _begun(graph, node, where_it_lies=where_it_lies)
+        if begun is not None:
+            graph.put(begun, in_place_of=node)
+            if extended:
+                _extend(graph, begun)
+
+
+def _is_threshold(graph: Graph, node: Node) -> bool:
+    reader = graph.only_reader(node.name)
+    return node.op in ARITHMETIC and isinstance(reader, Node) and reader.op == BITPACK
+
+
+def _begun(graph: Graph, node: Node, *, where_it_lies: bool) -> Fused | None:
+    """A pass with a node as its only step."""
+    if not graph.holds(node):  # another pass took it meanwhile
+        return None
+    for value in dict.fromkeys(node.refs()):
+        kind, lies = graph.types[value], graph.innermost(value)
+        is_float = isinstance(kind, TensorType) and kind.dtype == "float32" and len(kind.shape) > 1
+        if not is_float or value in graph.constants or (where_it_lies and lies is None):
+            continue
+        axis = channel_axis_of(value, graph.types, [node], graph.constants, lies)
+        if axis is None or (where_it_lies and axis != lies):
+            continue
+        step = as_step(node, value, axis, graph.types, graph.constants)
+        if step is not None and (where_it_lies or step.kind in get_args(Activation)):
+            return replace(record_of(node, value, axis, "rows"), steps=(step,))
+    return None
+
+
 def _gather_floats(graph: Graph) -> None:
     """Chains behind float nodes: worth a pass of ours where they are two nodes or more."""
     for node in list(graph.items):
         if not isinstance(node, Node) or not _starts_chain(node):
             continue
+        if _begun(graph, node, where_it_lies=False) is not None:
+            continue  # a pass of ours itself, which takes in what follows
         axis = channel_axis_of(node.name, graph.types, graph.readers(node.name), graph.constants)
         if axis is None:
             continue
@@ -182,7 +239,7 @@ def _absorb_packs(graph: Graph) -> None:
 def _absorb_threshold(graph: Graph, pack: Node) -> Fused | None:
     """Takes in the step whose signs only `pack` packs, behind a value that others read as it is."""
     value = pack.refs()[0]
-    step_node = next((n for n in graph.items if isinstance(n, Node) and n.name == value), None)
+    step_node = graph.node(value)
     if step_node is None or step_node.op not in ARITHMETIC or graph.only_reader(value) is not pack:
         return None
     for maker in [graph.maker(name) for name in step_node.refs()]:

@@ -19,7 +19,13 @@ Kind = Literal[
 itself; maximum pooling; means; slices and padding; images joined along their channels; an image and
 one pixel of each; a pass over floats."""
 
-StepKind = Literal["multiply", "add", "subtract", "residual", "clamp", "prelu", "write"]
+Activation = Literal[
+    "elu", "sigmoid", "silu", "hardsigmoid", "hardswish", "gelu", "gelu_tanh", "tanh"
+]
+"""Steps that kernels define (`kernels/activations.py`): torch's results differ in the last bits."""
+StepKind = (
+    Literal["multiply", "add", "subtract", "residual", "clamp", "prelu", "write"] | Activation
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,8 @@ class FusedStep:
 
     kind: StepKind
     """`residual` adds a tensor, `clamp` keeps within [low, high]; `write` gives the result as it
-    stands there, what follows is for its signs alone; the others take a constant."""
+    stands there, what follows is for its signs alone; arithmetic, `prelu` and `elu` take a
+    constant."""
     operand: str | float | None = None
     """The constant, the residual's name, or a number for all channels."""
     low: float = 0.0
@@ -42,7 +49,8 @@ class Fused:
     """A kernel call. Made by `fuse`, read by `runtime`."""
 
     root: Node
-    """The node that the kernel computes; of `rows`, whose result the steps start from."""
+    """The node that the kernel computes; of `rows`, whose result the steps start from, or the first
+    of the steps."""
     kind: Kind
     """Which kernel it is."""
     source: str

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from irbin.program.fused import Fused, Item
-from irbin.program.types import ValueType
+from irbin.program.fused import Fused, Item, results
+from irbin.program.types import Node, TensorType, ValueType
+
+TURNS = ("aten.permute.default", "aten.transpose.int")
+"""Operators that look at the same memory with other axes."""
 
 
 class Graph:
@@ -21,6 +24,7 @@ class Graph:
         self.items = list(items)
         self.types, self.constants, self.outputs = types, constants, outputs
         self._readers: dict[str, list[Item]] = {}
+        self._givers: dict[str, Item] = {}
         for item in items:
             self._read(item)
 
@@ -45,17 +49,51 @@ class Graph:
         self._read(item)
 
     def _read(self, item: Item) -> None:
+        self._givers |= dict.fromkeys(results(item), item)
         for name in set(item.refs()):
             self._readers.setdefault(name, []).append(item)
 
     def _forget(self, item: Item) -> None:
+        for name in results(item):
+            del self._givers[name]
         for name in set(item.refs()):
             self._readers[name] = [one for one in self._readers[name] if one is not item]
 
     def maker(self, floats: str) -> Fused | None:
         """The record that gives a float value."""
-        made = (m for m in self.items if isinstance(m, Fused) and m.floats == floats)
-        return next(made, None)
+        item = self._givers.get(floats)
+        return item if isinstance(item, Fused) and item.floats == floats else None
+
+    def node(self, name: str) -> Node | None:
+        """The node of that name, unless a record stands for it."""
+        item = self._givers.get(name)
+        return item if isinstance(item, Node) else None
+
+    def holds(self, item: Item) -> bool:
+        """Whether an item is still there."""
+        return any(self._givers.get(name) is item for name in results(item))
+
+    def innermost(self, name: str) -> int | None:
+        """The axis along which a value lies in memory; None where no kernel of ours made it."""
+        maker = self.maker(name)
+        if maker is not None:
+            return maker.channel_axis
+        node = self.node(name)
+        if node is None or node.op not in TURNS or not node.refs():
+            return None
+        inner = self.innermost(node.refs()[0])
+        kind = self.types[name]
+        if inner is None or not isinstance(kind, TensorType):
+            return None
+        axes = list(range(len(kind.shape)))
+        match node.op, node.args[1:]:
+            case "aten.transpose.int", (int(one), int(other)):
+                axes[one], axes[other] = axes[other], axes[one]
+            case "aten.permute.default", (tuple(order),) if len(order) == len(axes):
+                axes = [axis % len(axes) for axis in order if isinstance(axis, int)]
+            case _:
+                return None
+        return axes.index(inner)
 
 
 def _index(items: Sequence[Item], wanted: Item) -> int:

@@ -21,7 +21,7 @@ from irbin.kernels.lines import (
     JoinKernel,
 )
 from irbin.kernels.passes import PoolKernel, RowsKernel
-from irbin.kernels.steps import Floats, Step, simplify
+from irbin.kernels.steps import WITH_VALUES, Floats, Step, simplify
 from irbin.kernels.thresholds import find_thresholds
 from irbin.messages import first_line
 from irbin.program.averages import average_spans
@@ -89,6 +89,8 @@ def written_out(
             written.append(Step("write"))
         elif step.kind == "clamp":
             written.append(Step("clamp", low=step.low, high=step.high))
+        elif step.kind != "subtract" and step.kind not in WITH_VALUES:
+            written.append(Step(step.kind))
         else:
             values = _vector(step.operand, n_channels, constants)
             if step.kind == "subtract":  # x − c = x + (−c), exactly

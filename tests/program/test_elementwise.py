@@ -204,7 +204,29 @@ class TestActivations:
         assert step("leaky_relu.default", x, math.nan) is None
         assert step("leaky_relu.default", x, True) is None
 
-    @pytest.mark.parametrize("op", ["gelu", "silu", "sigmoid", "tanh", "hardswish", "abs", "neg"])
+    @pytest.mark.parametrize("op", ["silu", "sigmoid", "hardsigmoid", "tanh", "hardswish"])
+    def test_those_that_kernels_define(self, op):
+        assert step(f"{op}.default", x) == FusedStep(op)
+        assert step(f"{op}.default", x, 1) is None
+        assert step(f"{op}.default", x, alpha=1) is None
+
+    def test_gelu_has_two_forms(self):
+        assert step("gelu.default", x) == FusedStep("gelu")
+        assert step("gelu.default", x, "none") == FusedStep("gelu")
+        assert step("gelu.default", x, "tanh") == FusedStep("gelu_tanh")
+        assert step("gelu.default", x, approximate="tanh") == FusedStep("gelu_tanh")
+
+    def test_elu_has_a_factor_for_what_is_negative(self):
+        assert step("elu.default", x) == FusedStep("elu", 1.0)
+        assert step("elu.default", x, 0.5) == FusedStep("elu", 0.5)
+        assert step("elu.default", x, 2, 1.0, 1) == FusedStep("elu", 2.0)
+        assert step("elu.default", x, alpha=2) == FusedStep("elu", 2.0)
+
+    @pytest.mark.parametrize("args", [(math.nan,), (True,), (1, 1.05), (1, 1, 0.5)], ids=str)
+    def test_other_elus_are_none(self, args):
+        assert step("elu.default", x, *args) is None
+
+    @pytest.mark.parametrize("op", ["mish", "exp", "erf", "abs", "neg"])
     def test_other_functions_are_none(self, op):
         assert step(f"{op}.default", x) is None
 

@@ -192,13 +192,13 @@ class TestTransform:
     def test_ends_at_the_programs_output(self, net):
         y = net("a", "relu", packed_conv(net))
         net("b", "mul.Tensor", y, 2.0)
-        assert form(net.fuse("transform", output=y)) == ["y_bits", "dot: y a", "b"]
+        assert form(net.fuse("transform", output=y)) == ["y_bits", "dot: y a", "rows: b"]
         assert form(net.fuse("transform")) == ["y_bits", "dot: y a b"]
 
     def test_waits_for_the_tensor_it_adds(self, net):
         """The record stands where its last node stood."""
         y = packed_conv(net)
-        other = net("other", "gelu", net.x)
+        other = net("other", "neg", net.x)
         net("sum", "add.Tensor", y, other)
         assert form(net.fuse("transform")) == ["y_bits", "other", "dot: y sum"]
 
@@ -231,7 +231,7 @@ class TestTransform:
 
 
 class TestFloatChains:
-    @pytest.mark.parametrize("start", ["gelu", "neg"])
+    @pytest.mark.parametrize("start", ["abs", "neg"])
     def test_two_nodes_behind_a_float_node_are_one_pass(self, net, start):
         y = net("start", start, net.x)
         net("b", "mul.Tensor", net("a", "relu", y), 2.0)
@@ -242,17 +242,49 @@ class TestFloatChains:
         assert record.root is start_node
         assert record.refs() == ("start",)
 
+    @pytest.mark.parametrize("passes", [(), ("pool",), FUSIONS])
+    def test_an_activation_that_kernels_define_is_one_always(self, net, passes):
+        """Of the images too; torch's bits would be others."""
+        net("b", "neg", net("a", "silu", net.x))
+        record, last = net.fuse(*passes)
+        assert form([record, last]) == ["rows: a", "b"]
+        assert (record.root.name, record.source, record.is_root) == ("a", "x", False)
+        assert record.steps == (FusedStep("silu"),)
+
+    def test_an_activation_takes_in_what_follows(self, net):
+        y = net("b", "mul.Tensor", net("a", "gelu", net.x), net.constant(16, 1, 1))
+        net("c", "sigmoid", y)
+        (record,) = net.fuse("transform")
+        assert [step.kind for step in record.steps] == ["gelu", "multiply", "sigmoid"]
+        assert form(net.fuse("pool")) == ["rows: a", "b", "rows: c"]
+
+    def test_steps_on_what_a_kernel_made_are_passes_where_others_read_it_too(self, net):
+        y = packed_conv(net)
+        z = net("b", "relu", net("a", "mul.Tensor", y, net.constant(16, 1, 1)))
+        net("end", "add.Tensor", net("turned", "neg", z), y)
+        assert form(net.fuse(*FUSIONS)) == ["y_bits", "dot: y", "rows: a b", "turned", "rows: end"]
+
+    def test_they_lie_as_what_they_read_does_through_permutations(self, net):
+        turned = TensorType(F32, ("N", 8, 8, 16))
+        y = net("turned", "permute", packed_conv(net), (0, 2, 3, 1), kind=turned)
+        y = net("a", "relu", y, kind=turned)
+        back = net("back", "transpose.int", y, 1, -1, kind=TensorType(F32, ("N", 16, 8, 8)))
+        net("b", "silu", back)
+        records = [item for item in net.fuse("transform") if isinstance(item, Fused)]
+        assert form(records) == ["dot: y", "rows: a", "rows: b"]
+        assert [record.channel_axis for record in records] == [1, 3, 1]
+
     def test_one_is_left_to_torch(self, net):
-        net("a", "relu", net("start", "gelu", net.x))
+        net("a", "relu", net("start", "neg", net.x))
         assert form(net.fuse(*FUSIONS)) == ["start", "a"]
 
     def test_one_that_is_packed_is_not(self, net):
-        y = net("a", "relu", net("start", "gelu", net.x))
+        y = net("a", "relu", net("start", "neg", net.x))
         net.conv("y", net.pack("bits", y))
         assert form(net.fuse(*FUSIONS)) == ["start", "rows: a bits", "dot: y"]
 
     def test_nor_is_one_that_is_pooled(self, net):
-        net.pool("pool", net("a", "relu", net("start", "gelu", net.x)))
+        net.pool("pool", net("a", "relu", net("start", "neg", net.x)))
         pool = net.fuse(*FUSIONS)[-1]
         assert form([pool, pool.producer]) == ["pool: a pool", "rows: a"]
         assert form(net.fuse("transform", "pack")) == ["start", "a", "pool"]
@@ -281,7 +313,7 @@ class TestFloatChains:
 
     def test_one_that_ends_may_be_followed_by_one_along_another_axis(self, net):
         first, last = net.constant(16, 1, 1), net.constant(8)
-        y = net("start", "gelu", net.x)
+        y = net("start", "neg", net.x)
         y = net("b", "relu", net("a", "mul.Tensor", y, first))
         net("d", "relu", net("c", "mul.Tensor", y, last))
         items = net.fuse("transform")
@@ -354,7 +386,7 @@ class TestPack:
     def test_both_are_where_somebody_does(self, net):
         y = packed_conv(net)
         z = net.conv("z", net.pack("bits", y))
-        net("end", "add.Tensor", net("act", "gelu", z), y)
+        net("end", "add.Tensor", net("act", "neg", z), y)
         _, record, *_ = net.fuse("transform", "pack")
         assert (record.floats, record.bits) == ("y", "bits")
         assert results(record) == ("y", "bits")
@@ -412,7 +444,7 @@ class TestPack:
         assert form(net.fuse(*FUSIONS))[1:] == (["dot: y bits"] if is_taken else ["dot: y", "bits"])
 
     def test_pools_and_passes_over_floats_pack_as_well(self, net):
-        y = net("b", "mul.Tensor", net("a", "relu", net("start", "gelu", net.x)), 2.0)
+        y = net("b", "mul.Tensor", net("a", "relu", net("start", "neg", net.x)), 2.0)
         y = net.conv("y", net.pack("b_bits", y))
         net.linear("z", net.pack("bits", net.pool("pool", y)), 16, 3)
         assert form(net.fuse(*FUSIONS)) == [
@@ -460,7 +492,7 @@ class TestThresholdBesideFloats:
     def test_only_the_pack_pass_does_that(self, net):
         self.shifted(net)
         passes = [p for p in FUSIONS if p != "pack"]
-        assert form(net.fuse(*passes)) == ["y_bits", "dot: y", "step", "bits", "dot: z end"]
+        assert form(net.fuse(*passes)) == ["y_bits", "dot: y", "rows: step", "bits", "dot: z end"]
 
     def test_without_the_transform_pass_it_is_absorbed_and_the_floats_are_not_written(self, net):
         net.conv("z", net.pack("bits", net("step", "sub.Tensor", packed_conv(net), 0.5)))
@@ -478,7 +510,7 @@ class TestThresholdBesideFloats:
         assert [s.kind for s in record.steps] == ["write", "subtract"]
 
     def test_of_pools_and_passes_over_floats(self, net):
-        y = net("b", "mul.Tensor", net("a", "relu", net("start", "gelu", net.x)), 2.0)
+        y = net("b", "mul.Tensor", net("a", "relu", net("start", "neg", net.x)), 2.0)
         z = net.conv("z", net.pack("bits", net("step", "sub.Tensor", y, 0.5)))
         pool = net.pool("pool", net("sum", "add.Tensor", z, y))
         w = net.conv("w", net.pack("w_bits", net("low", "sub.Tensor", pool, 1.0)))
@@ -494,12 +526,12 @@ class TestThresholdBesideFloats:
 
     def test_a_tensor_is_no_threshold(self, net):
         self.shifted(net, "add.Tensor", net.x)
-        assert form(net.fuse(*FUSIONS)) == ["y_bits", "dot: y", "step", "bits", "dot: z end"]
+        assert form(net.fuse(*FUSIONS)) == ["y_bits", "dot: y", "rows: step bits", "dot: z end"]
 
     def test_nor_is_another_function(self, net):
         y = packed_conv(net)
         net("end", "add.Tensor", net.conv("z", net.pack("bits", net("step", "relu", y))), y)
-        assert form(net.fuse(*FUSIONS)) == ["y_bits", "dot: y", "step", "bits", "dot: z end"]
+        assert form(net.fuse(*FUSIONS)) == ["y_bits", "dot: y", "rows: step bits", "dot: z end"]
 
     def test_nor_a_number_for_each_column(self, net):
         self.shifted(net, operand=net.constant(8))
@@ -516,18 +548,18 @@ class TestThresholdBesideFloats:
         step = net("step", "sub.Tensor", y, 0.5)
         z = net("sum", "add.Tensor", net.conv("z", net.pack("bits", step)), step)
         net("end", "add.Tensor", z, y)
-        assert "step" in form(net.fuse(*FUSIONS))
+        assert "rows: step bits" in form(net.fuse(*FUSIONS))
 
     def test_what_the_program_returns_stays(self, net):
         self.shifted(net)
-        assert "step" in form(net.fuse(*FUSIONS, output=Ref("step")))
+        assert "rows: step bits" in form(net.fuse(*FUSIONS, output=Ref("step")))
 
     def test_other_axes_and_groups_stay(self, net):
         for settings in ({"axis": 3}, {"groups": 4}):
             y = packed_conv(net)
             net.pack("bits", net("step", "sub.Tensor", y, 0.5), **settings)
-            net("end", "gelu", y)
-            assert "step" in form(net.fuse(*FUSIONS))
+            net("end", "neg", y)
+            assert form(net.fuse(*FUSIONS))[1:4] == ["dot: y", "rows: step", "bits"]
             net.nodes.clear()
 
     def test_a_second_one_stays(self, net):
@@ -538,8 +570,7 @@ class TestThresholdBesideFloats:
         assert form(net.fuse(*FUSIONS)) == [
             "y_bits",
             "dot: y step_a a",
-            "step_b",
-            "b",
+            "rows: step_b b",
             "dot: w",
             "dot: z sum end",
         ]
@@ -549,7 +580,7 @@ class TestThresholdBesideFloats:
         z = net("sum", "add.Tensor", net.conv("z", net.pack("own", y)), y)
         step = net("step", "sub.Tensor", y, 0.5)
         net("end", "add.Tensor", net.conv("w", net.pack("bits", step)), z)
-        assert form(net.fuse(*FUSIONS))[:4] == ["y_bits", "dot: y own", "step", "bits"]
+        assert form(net.fuse(*FUSIONS))[:3] == ["y_bits", "dot: y own", "rows: step bits"]
 
 
 class TestThreshold:

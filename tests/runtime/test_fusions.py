@@ -24,7 +24,7 @@ from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method
 from irbin.kernels import native
 from irbin.program.fuse import FUSIONS
-from irbin.program.fused import Fused, Kind, results
+from irbin.program.fused import Fused, Kind, StepKind, results
 from irbin.program.lower import lower
 from irbin.records.options import Preprocessing, SourceRecord
 from irbin.records.plan import Plan, PlanOptions
@@ -500,7 +500,33 @@ class Squeezed(nn.Module):
         return self.head(F.adaptive_avg_pool2d(y, (2, 3)))
 
 
+class Curved(nn.Module):
+    """Activations that kernels define: of images, behind every kind, alone, in front of signs."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.depth = conv3(3, 12), conv3(12, 12, groups=12)
+        self.norms = nn.ModuleList(norm(12) for _ in range(5))
+        self.squeeze, self.excite = nn.Conv2d(12, 4, 1), nn.Conv2d(4, 12, 1)
+        self.bodies = nn.ModuleList(binary(conv3(12, 12)) for _ in range(4))
+        self.rows, self.head = binary(nn.Linear(12, 12)), nn.Linear(12, 5)
+
+    def forward(self, x):
+        x = self.stem(F.silu(x))
+        y = F.silu(self.norms[0](x)) + x
+        y = F.hardswish(self.norms[1](self.depth(y)))
+        scale = torch.sigmoid(self.excite(F.gelu(self.squeeze(y.mean((2, 3), keepdim=True)))))
+        y = F.elu(y * scale, 0.7)
+        y = F.gelu(self.norms[2](self.bodies[0](y)), approximate="tanh") + y
+        y = F.tanh(F.max_pool2d(F.silu(self.bodies[1](F.silu(self.bodies[2](y - 0.1)))), 2))
+        z = F.hardsigmoid(torch.roll(y, 1, 1)) * 2 - 1
+        y = self.bodies[3](z).permute(0, 2, 3, 1)
+        y = F.gelu(self.rows(F.silu(y))).transpose(1, 3)
+        return self.head(F.tanh(self.norms[3](y)).mean((2, 3)))
+
+
 NETWORKS = {
+    "curved": Curved,
     "squeezed": Squeezed,
     "windows": Windows,
     "residual": residual,
@@ -699,7 +725,7 @@ def test_the_networks_hold_every_kind_of_record():
         "rows",
     }
     assert {item.root.op for item in items if item.threshold} == {"bconv2d", "bgemm"}
-    kinds = {"multiply", "add", "subtract", "residual", "clamp", "prelu", "write"}
+    kinds = {kind for group in get_args(StepKind) for kind in get_args(group)}
     assert {step.kind for item in items for step in item.steps} == kinds
     both = {item.kind for item in items if item.floats is not None and item.bits is not None}
     assert both == {"dot", "conv", "gate", "pool", "rows"}

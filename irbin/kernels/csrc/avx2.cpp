@@ -52,6 +52,9 @@ struct V {
   static Floats add(const Floats& a, const Floats& b) {
     return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)};
   }
+  static Floats subtract(const Floats& a, const Floats& b) {
+    return {_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high)};
+  }
   static Floats divide(const Floats& a, const Floats& b) {
     return {_mm256_div_ps(a.low, b.low), _mm256_div_ps(a.high, b.high)};
   }
@@ -63,12 +66,30 @@ struct V {
     return {_mm256_min_ps(high.low, _mm256_max_ps(low.low, v.low)),
             _mm256_min_ps(high.high, _mm256_max_ps(low.high, v.high))};
   }
-  static __m256 prelu_half(__m256 v, __m256 slope) {
-    const __m256 positive = _mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_GT_OQ);
-    return _mm256_blendv_ps(_mm256_mul_ps(v, slope), v, positive);
+  static __m256 where_half(__m256 v, __m256 then, __m256 other) {
+    return _mm256_blendv_ps(other, then, _mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_GT_OQ));
+  }
+  static Floats where_positive(const Floats& v, const Floats& then, const Floats& other) {
+    return {where_half(v.low, then.low, other.low), where_half(v.high, then.high, other.high)};
   }
   static Floats prelu(const Floats& v, const Floats& slope) {
-    return {prelu_half(v.low, slope.low), prelu_half(v.high, slope.high)};
+    return where_positive(v, v, multiply(v, slope));
+  }
+  // v·2ⁿ, rounded once: half of n is a power that leaves v normal
+  static __m256 power(__m256i n) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+  }
+  static __m256 scaled_half(__m256 v, __m256 exponent) {
+    const __m256i n = _mm256_cvtps_epi32(exponent), half = _mm256_srai_epi32(n, 1);
+    return _mm256_mul_ps(_mm256_mul_ps(v, power(half)), power(_mm256_sub_epi32(n, half)));
+  }
+  static Floats scaled(const Floats& v, const Floats& n) {
+    return {scaled_half(v.low, n.low), scaled_half(v.high, n.high)};
+  }
+  static Floats with_sign(const Floats& v, const Floats& of) {
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    return {_mm256_or_ps(v.low, _mm256_and_ps(of.low, sign)),
+            _mm256_or_ps(v.high, _mm256_and_ps(of.high, sign))};
   }
   static __m256 maximum_half(__m256 a, __m256 b) {
     return _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
@@ -123,6 +144,8 @@ struct V {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(words + kHalf), high);
   }
 };
+
+#include "activations.inl"
 
 #include "finish.inl"
 

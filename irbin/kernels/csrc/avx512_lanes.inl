@@ -16,15 +16,24 @@ struct V {
   static Floats all(float x) { return _mm512_set1_ps(x); }
   static Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
   static Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+  static Floats subtract(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
   static Floats divide(Floats a, Floats b) { return _mm512_div_ps(a, b); }
   static Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
   // min and max give their second operand where one is NaN, so a NaN passes
   static Floats clamp(Floats v, Floats low, Floats high) {
     return _mm512_min_ps(high, _mm512_max_ps(low, v));
   }
-  static Floats prelu(Floats v, Floats slope) {
+  static Floats where_positive(Floats v, Floats then, Floats other) {
     const __mmask16 positive = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_GT_OQ);
-    return _mm512_mask_mov_ps(_mm512_mul_ps(v, slope), positive, v);
+    return _mm512_mask_mov_ps(other, positive, then);
+  }
+  static Floats prelu(Floats v, Floats slope) {
+    return where_positive(v, v, _mm512_mul_ps(v, slope));
+  }
+  // v·2ⁿ, rounded once
+  static Floats scaled(Floats v, Floats n) { return _mm512_scalef_ps(v, n); }
+  static Floats with_sign(Floats v, Floats of) {
+    return _mm512_or_ps(v, _mm512_and_ps(of, _mm512_set1_ps(-0.0f)));
   }
   static Floats maximum(Floats a, Floats b) {
     return _mm512_mask_mov_ps(_mm512_max_ps(a, b), _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), a);
@@ -55,3 +64,5 @@ struct V {
     _mm512_storeu_si512(words, all);
   }
 };
+
+#include "activations.inl"

@@ -82,6 +82,7 @@ struct FloatTile {
         EACH_PIXEL EACH_BLOCK at[p][b] = V::prelu(at[p][b], by[b]);
         return false;
       case StepKind::write: break;
+      default: activated(step, channel); return false;
     }
     write(channel, out);
     return true;
@@ -97,6 +98,13 @@ struct FloatTile {
   [[gnu::always_inline]] inline void clamp(const Step& step) {
     const __m512 low = V::all(step.low), high = V::all(step.high);
     EACH_PIXEL EACH_BLOCK at[p][b] = V::clamp(at[p][b], low, high);
+  }
+
+  [[gnu::always_inline]] inline void activated(const Step& step, int64_t channel) {
+    float values[P * B * kLanes];
+    EACH_PIXEL EACH_BLOCK V::store(values + (p * B + b) * kLanes, at[p][b]);
+    activate(step, channel, P, B, values);
+    EACH_PIXEL EACH_BLOCK at[p][b] = V::load(values + (p * B + b) * kLanes);
   }
 
   [[gnu::always_inline]] inline void write(int64_t channel, const Output& out) const {

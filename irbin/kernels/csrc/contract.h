@@ -59,7 +59,28 @@ constexpr FeatureName kFeatureNames[] = {
     {kVnni, "AVX-512 VNNI"},
 };
 
-enum class StepKind : int32_t { multiply, add, residual, clamp, prelu, write };
+enum class StepKind : int32_t {
+  multiply,
+  add,
+  residual,
+  clamp,
+  prelu,
+  write,
+  elu,  // from here on activations, which activations.inl computes
+  sigmoid,
+  silu,
+  hardsigmoid,
+  hardswish,
+  gelu,
+  gelu_tanh,
+  tanh
+};
+
+constexpr bool is_activation(StepKind kind) { return kind >= StepKind::elu; }
+constexpr bool has_values(StepKind kind) {
+  return kind == StepKind::multiply || kind == StepKind::add || kind == StepKind::prelu ||
+         kind == StepKind::elu;
+}
 
 // One step of an output transform, each rounded to float32 by itself. A `write` computes nothing: y is
 // what stands there, and the steps behind it are for the signs alone.
@@ -67,7 +88,7 @@ struct Step {
   StepKind kind;
   int32_t residual;     // which tensor a residual step adds
   float low, high;      // of a clamp
-  const float* values;  // per channel, up to a whole block; multiply, add, prelu
+  const float* values;  // per channel, up to a whole block; multiply, add, prelu, elu
 };
 
 // Where results go. Pointers stand at the first pixel and channel 0.

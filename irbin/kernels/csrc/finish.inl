@@ -1,6 +1,6 @@
 // What every implementation does the same way, written once over a vector of 16 lanes.
 //
-// Included inside an implementation's target region and its unnamed namespace, after `V` is defined:
+// Included inside an implementation's target region and its unnamed namespace, after `V` is defined and activations.inl:
 // everything here is local to that file. V::Floats, V::Ints and V's functions are its intrinsics.
 // Steps run outside, pixels inside, so that a step is decoded once for several pixels.
 
@@ -67,6 +67,12 @@ inline void finish_block(V::Floats (&v)[N], const Output& out, int64_t pixel, in
         write_floats<N>(v, out, pixel, channel, n_lanes);
         is_written = true;
         break;
+      }
+      default: {
+        float values[N * kLanes];
+        for (int i = 0; i < N; ++i) V::store(values + i * kLanes, v[i]);
+        activate(step, channel, N, 1, values);
+        for (int i = 0; i < N; ++i) v[i] = V::load(values + i * kLanes);
       }
     }
   }

@@ -118,11 +118,8 @@ Transform make_transform(const std::vector<StepTuple>& steps, int64_t n_channels
   need(n_channels >= 0 && n_channels <= kMaxSize, "expected channels");
   Transform made;
   for (const auto& [kind, residual, low, high, values] : steps) {
-    need(kind >= 0 && kind <= static_cast<int>(StepKind::write), "no such step");
-    const bool has_values = kind == static_cast<int>(StepKind::multiply) ||
-                            kind == static_cast<int>(StepKind::add) ||
-                            kind == static_cast<int>(StepKind::prelu);
-    need(!has_values || values.has_value(), "a step lacks its values");
+    need(kind >= 0 && kind <= static_cast<int>(StepKind::tanh), "no such step");
+    need(!has_values(static_cast<StepKind>(kind)) || values.has_value(), "a step lacks its values");
     if (values && static_cast<int64_t>(values->shape(0)) != n_channels)
       throw std::invalid_argument("a step has another number of channels");
     if (residual < 0 || residual >= kMaxResiduals)

@@ -47,6 +47,10 @@ struct V {
     for (int i = 0; i < kQuarters; ++i) a.q[i] = vaddq_f32(a.q[i], b.q[i]);
     return a;
   }
+  static Floats subtract(Floats a, const Floats& b) {
+    for (int i = 0; i < kQuarters; ++i) a.q[i] = vsubq_f32(a.q[i], b.q[i]);
+    return a;
+  }
   static Floats divide(Floats a, const Floats& b) {
     for (int i = 0; i < kQuarters; ++i) a.q[i] = vdivq_f32(a.q[i], b.q[i]);
     return a;
@@ -60,9 +64,30 @@ struct V {
       v.q[i] = vminq_f32(high.q[i], vmaxq_f32(low.q[i], v.q[i]));
     return v;
   }
-  static Floats prelu(Floats v, const Floats& slope) {
+  static Floats where_positive(const Floats& v, const Floats& then, Floats other) {
     for (int i = 0; i < kQuarters; ++i)
-      v.q[i] = vbslq_f32(vcgtq_f32(v.q[i], vdupq_n_f32(0)), v.q[i], vmulq_f32(v.q[i], slope.q[i]));
+      other.q[i] = vbslq_f32(vcgtq_f32(v.q[i], vdupq_n_f32(0)), then.q[i], other.q[i]);
+    return other;
+  }
+  static Floats prelu(const Floats& v, const Floats& slope) {
+    return where_positive(v, v, multiply(v, slope));
+  }
+  static float32x4_t power(int32x4_t n) {
+    return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n, vdupq_n_s32(127)), 23));
+  }
+  // v·2ⁿ, rounded once: half of n is a power that leaves v normal
+  static Floats scaled(Floats v, const Floats& exponent) {
+    for (int i = 0; i < kQuarters; ++i) {
+      const int32x4_t n = vcvtq_s32_f32(exponent.q[i]), half = vshrq_n_s32(n, 1);
+      v.q[i] = vmulq_f32(vmulq_f32(v.q[i], power(half)), power(vsubq_s32(n, half)));
+    }
+    return v;
+  }
+  static Floats with_sign(Floats v, const Floats& of) {
+    const uint32x4_t sign = vdupq_n_u32(1u << 31);
+    for (int i = 0; i < kQuarters; ++i)
+      v.q[i] = vreinterpretq_f32_u32(vorrq_u32(vreinterpretq_u32_f32(v.q[i]),
+                                               vandq_u32(vreinterpretq_u32_f32(of.q[i]), sign)));
     return v;
   }
   static Floats maximum(Floats a, const Floats& b) {
@@ -119,6 +144,8 @@ struct V {
     for (int i = 0; i < kQuarters; ++i) vst1q_u32(words + 4 * i, all[i]);
   }
 };
+
+#include "activations.inl"
 
 #include "finish.inl"
 

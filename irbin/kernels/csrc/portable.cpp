@@ -39,6 +39,10 @@ struct V {
     for (int i = 0; i < kLanes; ++i) a.at[i] += b.at[i];
     return a;
   }
+  static Floats subtract(Floats a, const Floats& b) {
+    for (int i = 0; i < kLanes; ++i) a.at[i] -= b.at[i];
+    return a;
+  }
   static Floats divide(Floats a, const Floats& b) {
     for (int i = 0; i < kLanes; ++i) a.at[i] /= b.at[i];
     return a;
@@ -54,8 +58,31 @@ struct V {
     }
     return v;
   }
-  static Floats prelu(Floats v, const Floats& slope) {
-    for (int i = 0; i < kLanes; ++i) v.at[i] = v.at[i] > 0 ? v.at[i] : v.at[i] * slope.at[i];
+  static Floats where_positive(const Floats& v, const Floats& then, Floats other) {
+    for (int i = 0; i < kLanes; ++i) other.at[i] = v.at[i] > 0 ? then.at[i] : other.at[i];
+    return other;
+  }
+  static Floats prelu(const Floats& v, const Floats& slope) {
+    return where_positive(v, v, multiply(v, slope));
+  }
+  static float power(int32_t n) {
+    const uint32_t bits = static_cast<uint32_t>(n + 127) << 23;
+    float made;
+    std::memcpy(&made, &bits, sizeof(made));
+    return made;
+  }
+  // v·2ⁿ, rounded once: half of n is a power that leaves v normal
+  static Floats scaled(Floats v, const Floats& exponent) {
+    for (int i = 0; i < kLanes; ++i) {
+      const bool is_number = exponent.at[i] == exponent.at[i];
+      const int32_t n = is_number ? static_cast<int32_t>(exponent.at[i]) : 0, half = n >> 1;
+      v.at[i] = v.at[i] * power(half) * power(n - half);
+    }
+    return v;
+  }
+  static Floats with_sign(Floats v, const Floats& of) {
+    for (int i = 0; i < kLanes; ++i)
+      if (std::signbit(of.at[i])) v.at[i] = -std::fabs(v.at[i]);
     return v;
   }
   static Floats maximum(Floats a, const Floats& b) {
@@ -104,6 +131,8 @@ struct V {
       for (int i = 0; i < n; ++i) words[i] |= static_cast<uint32_t>(x[k * plane + i] < 0) << k;
   }
 };
+
+#include "activations.inl"
 
 #include "finish.inl"
 

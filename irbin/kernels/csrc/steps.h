@@ -16,7 +16,7 @@ class Transform {
   Transform(Transform&&) = default;
   Transform(const Transform&) = delete;  // its steps point at its own numbers
 
-  // values: (n_channels,) for multiply, add and prelu, else null.
+  // values: (n_channels,) where the kind `has_values`, else null.
   void append(StepKind kind, int32_t residual, float low, float high, const float* values,
               int64_t n_channels) {
     std::vector<float>& held = values_.emplace_back();

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "conv.h"
+#include "curves.h"
 
 namespace naive {
 
@@ -130,7 +131,7 @@ inline Floats planes(const Floats& x, int64_t n_images, int64_t n_channels) {
 // One step of a transform that owns its numbers.
 struct Step {
   StepKind kind;
-  Floats values{};  // (channels,) of multiply, add and prelu
+  Floats values{};  // (channels,) of what has some
   int32_t residual = 0;
   float low = 0, high = 0;
 };
@@ -143,10 +144,9 @@ inline float apply(const Step& step, float v, size_t channel, float residual) {
     case StepKind::residual: return v + residual;
     case StepKind::prelu: return v > 0 ? v : v * step.values[channel];
     case StepKind::write: return v;
-    case StepKind::clamp: break;
+    case StepKind::clamp: return curves::within(v, step.low, step.high);
+    default: return curves::apply(step.kind, v, step.values.empty() ? 0 : step.values[channel]);
   }
-  if (v < step.low) v = step.low;
-  return v > step.high ? step.high : v;
 }
 
 // x: (pixels, n_channels); every residual likewise.

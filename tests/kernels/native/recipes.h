@@ -36,6 +36,7 @@ enum Recipe {
   rprelu,
   threshold,
   clamped_threshold,
+  activated,
   n_recipes
 };
 
@@ -66,6 +67,13 @@ inline Steps draw_steps(Random& random, int recipe, int64_t n_channels) {
     case clamped_threshold:
       return {per_channel(StepKind::multiply), per_channel(StepKind::add), clamp, {StepKind::write},
               per_channel(StepKind::multiply), per_channel(StepKind::add)};
+    case activated: {
+      const StepKind last =
+          random.one_of({StepKind::elu, StepKind::sigmoid, StepKind::silu, StepKind::hardsigmoid,
+                         StepKind::hardswish, StepKind::gelu, StepKind::gelu_tanh, StepKind::tanh});
+      return {per_channel(StepKind::multiply), per_channel(StepKind::add), first,
+              has_values(last) ? per_channel(last) : naive::Step{last}};
+    }
     case before: return {per_channel(StepKind::multiply), per_channel(StepKind::add), clamp};
     default: return {};
   }
