@@ -46,6 +46,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; nearest: {names_of(close)}" if close else ""
 
 
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error is a lack of memory: Python's, torch's on the CPU, or a device's.
+
+    It says nothing of the network that ran, so nobody may take it for a fault of its code.
+    """
+    is_torchs = "OutOfMemory" in type(error).__name__ or "can't allocate memory" in str(error)
+    return is_torchs or isinstance(error, MemoryError)
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its class's name where it has none."""
     lines = _OPEN_FILE.sub("", str(error).strip()).splitlines()

@@ -10,6 +10,7 @@ from irbin.messages import (
     LONGEST,
     counted,
     first_line,
+    lacks_memory,
     names_of,
     nearest,
     nearest_names,
@@ -91,6 +92,18 @@ def test_what_the_system_says_names_no_file_and_is_never_none() -> None:
 
 
 @pytest.mark.slow
+def test_a_lack_of_memory_is_known_whoever_tells_of_it() -> None:
+    short = (
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"),
+    )
+    assert all(map(lacks_memory, short))
+    assert not any(
+        map(lacks_memory, (RuntimeError("memory format"), ValueError(), OSError(28, "")))
+    )
+
+
 def test_nobody_takes_an_error_apart_himself() -> None:
     root = Path(irbin.__file__).parent
     own = {

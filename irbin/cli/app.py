@@ -40,6 +40,7 @@ from irbin.cli.warned import own_warnings_as_notes
 from irbin.cli.zoo import zoo
 from irbin.errors import IrbinError
 from irbin.interrupt import held_to_the_end
+from irbin.messages import lacks_memory
 from irbin.version import __version__
 
 TRACEBACK_FLAG, TRACEBACK_VARIABLE = "--traceback", "IRBIN_TRACEBACK"
@@ -161,8 +162,7 @@ def explain(error: Exception, words: Sequence[str]) -> tuple[str, int]:
         where = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{where}", FAILED
     text = _one_line(str(error))[:LONGEST_MESSAGE]
-    is_short = "OutOfMemory" in type(error).__name__ or "can't allocate memory" in text
-    if is_short or isinstance(error, MemoryError):
+    if lacks_memory(error):
         return f"out of memory{_advice(words)} ({text})", FAILED
     kind = type(error).__name__
     return f"unforeseen {kind}: {text} (`{TRACEBACK_FLAG}` shows where)", FAILED

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from irbin.binary.layers import BinaryLayer
 from irbin.copies import copied
 from irbin.errors import ConvertError, IrbinError, TraceError, UsageError
-from irbin.messages import first_line
+from irbin.messages import first_line, lacks_memory
 from irbin.records.options import SourceOptions
 from irbin.records.plan import Plan
 from irbin.rewriting.network import Network
@@ -69,6 +69,8 @@ def check_runs(module: nn.Module, plan: Plan) -> None:
         except IrbinError:
             raise
         except Exception as error:  # the network's own code may raise anything
+            if lacks_memory(error):
+                raise
             why = f"the converted network does not train: {first_line(error)}"
             raise ConvertError(_bound_to_batch(probe, x, error) or why) from error
     for name, layer in layers.items():
@@ -204,6 +206,8 @@ def check_same_answers(module: nn.Module, traced: fx.GraphModule, plan: Plan) ->
         try:
             expected = _seeded(module.eval(), x)
         except Exception as error:  # the network's own code may raise anything
+            if lacks_memory(error):
+                raise
             why = _bound_to_batch(module, x, error) or f"the network does not run: {cause(error)}"
             raise ConvertError(why) from error
         got, again = _seeded(traced.eval(), x), module(x)
@@ -244,7 +248,9 @@ def _runs(module: nn.Module, x: Tensor) -> bool:
     try:
         with torch.no_grad():
             module(x)
-    except Exception:  # the network's own code may raise anything
+    except Exception as error:  # the network's own code may raise anything
+        if lacks_memory(error):
+            raise
         return False
     return True
 
@@ -278,6 +284,8 @@ def at_size(network: Network, options: SourceOptions) -> Network:
         try:
             network.module.eval()(torch.zeros(1, *size, device=first.device, dtype=first.dtype))
         except Exception as error:  # the network's own code may raise anything
+            if lacks_memory(error):
+                raise
             raise UsageError(
                 f"`input_size`: the network was converted for {made_for} and does not run at "
                 f"{size}: {first_line(error)}"

@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 
 from irbin.binary.layers import BinaryLayer, Used
 from irbin.errors import ConvertError
+from irbin.messages import lacks_memory
 
 
 class Mode(NamedTuple):
@@ -116,7 +117,9 @@ def _answers(probe: nn.Module, x: Tensor, mode: Mode) -> list[Tensor] | None:
             probe.train()
         try:
             returned = probe(x)
-        except Exception:  # raises whatever the network's own code does
+        except Exception as error:  # raises whatever the network's own code does
+            if lacks_memory(error):
+                raise
             return None
         finally:
             for module, training in was_training.items():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from irbin.messages import first_line
+from irbin.messages import first_line, lacks_memory
 from irbin.program.fused import Fused, Item
 from irbin.program.shapes import sizes
 from irbin.program.types import INT, Dtype, Node, Ref, TensorType, Value, ValueType, one_tensor
@@ -150,6 +150,6 @@ def failure(item: Item | None, error: Exception, n: int = 0) -> str:
     what = first_line(error)
     node = item.root if isinstance(item, Fused) else item
     where = "the program" if node is None else f"node `{node.name}` ({node.op})"
-    if isinstance(error, MemoryError) or "can't allocate memory" in what:
+    if lacks_memory(error):
         what = "out of memory" + (f" for {n} images; try fewer at once" if n > 1 else "")
     return f"{where} fails: {what}"

@@ -17,7 +17,7 @@ from torch.utils._pytree import keystr, tree_flatten_with_path
 from irbin.copies import plain_floats
 from irbin.errors import SourceError
 from irbin.lines import line_of_error
-from irbin.messages import with_class
+from irbin.messages import lacks_memory, with_class
 from irbin.records.options import Preprocessing
 from irbin.tracing.tracer import untouched
 
@@ -64,7 +64,12 @@ def why_it_fails(module: nn.Module, size: tuple[int, ...], error: Exception) -> 
         module: the network, in evaluation mode, on the CPU.
         size: (channels, height, width) of the images.
         error: what it raised.
+
+    Raises:
+        RuntimeError: the error itself, where memory lacked: that is no fault of the network.
     """
+    if lacks_memory(error):
+        raise error
     return _why_it_cannot_be_called(module) or (
         f" does not run on a batch of images of {size}: {cause(error)}"
         + _advice(module, size, error)

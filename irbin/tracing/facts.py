@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
 from irbin.binary.kin import has_gain, standardizes_weight
+from irbin.messages import lacks_memory
 from irbin.planning.plan import NEVER_RUNS
 from irbin.records.plan import LayerKind, LayerRecord
 from irbin.tracing.calling import cause
@@ -199,6 +200,8 @@ class Facts:
         try:
             return observe(self._module, names, self._input_size, known)
         except Exception as error:  # raises whatever the network's own code does
+            if lacks_memory(error):  # another plan than with more of it would be a wrong one
+                raise
             _LOG.warning(
                 "the network does not run on random images (%s), so which layers' inputs have one "
                 "sign, or do not depend on the image, is known only where tracing sees it",

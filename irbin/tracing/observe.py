@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from irbin.binary.layers import BinaryLayer
 from irbin.copies import copied
 from irbin.errors import ConvertError
+from irbin.messages import lacks_memory
 from irbin.tracing.probing import (
     FAR,
     drop_biases,
@@ -206,7 +207,9 @@ def _constant(
     drop_biases(network)
     try:
         watch = _Watch(network.double(), names, input_size, names, torch.float64, n_kept=None)
-    except Exception:  # some make float32 tensors of their own, which do not mix
+    except Exception as error:  # some make float32 tensors of their own, which do not mix
+        if lacks_memory(error):
+            raise
         watch = _Watch(network.float(), names, input_size, names, n_kept=None)
         return watch.alike(0.0)
     finally:

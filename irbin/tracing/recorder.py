@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from irbin.copies import copied
 from irbin.errors import TraceError
+from irbin.messages import lacks_memory
 from irbin.tracing.calling import why_it_fails
 from irbin.tracing.products import product_macs
 
@@ -227,7 +228,9 @@ def _recorded_in_training(
     try:
         with torch.enable_grad(), recorder:
             network(x)
-    except Exception:  # raises whatever the network's own code does
+    except Exception as error:  # raises whatever the network's own code does
+        if lacks_memory(error):
+            raise
         return None
     finally:
         network.eval()

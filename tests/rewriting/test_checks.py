@@ -164,6 +164,18 @@ def test_a_network_that_cannot_be_differentiated_is_found() -> None:
     refused(broken(Overwrites), "the converted network does not train: one of the variables")
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError("big"), RuntimeError("[enforce fail] can't allocate memory: big")]
+)
+def test_a_lack_of_memory_is_no_fault_of_the_network(error: Exception) -> None:
+    class Large(Small):
+        def body(self, x: Tensor) -> Tensor:
+            raise error
+
+    with pytest.raises(type(error), match="big"):
+        check_runs(broken(Large), small_plan())
+
+
 def test_small_inputs_may_be_non_negative_by_chance() -> None:
     class Tiny(Small):
         def body(self, x: Tensor) -> Tensor:

@@ -378,6 +378,17 @@ def test_a_network_that_takes_no_random_images_is_planned_by_what_tracing_sees(c
     assert told.startswith("the network does not run on random images (ValueError: not black")
 
 
+def test_without_memory_there_is_no_plan_instead_of_another_one() -> None:
+    class Large(Untraceable):
+        def forward(self, x: Tensor) -> Tensor:
+            if x.abs().sum() > 0:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: big")
+            return super().forward(x)
+
+    with pytest.raises(RuntimeError, match="can't allocate memory: big"):
+        found(Large())
+
+
 def test_planning_draws_no_random_numbers_of_the_callers() -> None:
     network = Around(Applied(lambda x: x + torch.rand_like(x)))
     before = torch.get_rng_state()
