@@ -121,6 +121,7 @@ def test_an_estimator_computes_its_equation(name: str) -> None:
         ("−", "-"),
         ("·", "*"),
         ("²(t*x)", "(t*x)**2"),
+        ("²", "**2"),
         ("|x|", "abs(x)"),
         ("≤", "<="),
     ):
