@@ -23,9 +23,7 @@ Activation = Literal[
     "elu", "sigmoid", "silu", "hardsigmoid", "hardswish", "gelu", "gelu_tanh", "tanh"
 ]
 """Steps that kernels define (`kernels/activations.py`): torch's results differ in the last bits."""
-StepKind = (
-    Literal["multiply", "add", "subtract", "residual", "clamp", "prelu", "write"] | Activation
-)
+StepKind = Literal["multiply", "add", "subtract", "residual", "clamp", "prelu", "write", Activation]
 
 
 @dataclass(frozen=True)
