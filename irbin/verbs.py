@@ -16,8 +16,8 @@ from irbin.comparison import compare as compare
 from irbin.data import check_classes, class_names, eval_loader, open_dataset
 from irbin.data.order import Feed
 from irbin.errors import UsageError
-from irbin.evaluation.accuracy import Subject
-from irbin.evaluation.accuracy import evaluate as evaluate_model
+from irbin.evaluation import accuracy
+from irbin.evaluation.inputs import reader_of
 from irbin.kernels import native
 from irbin.planning.plan import make_plan
 from irbin.processes import joined, own_device
@@ -29,7 +29,7 @@ from irbin.records.json import to_json
 from irbin.records.options import DataOptions, FloatDtype, SourceOptions, SourceRecord, check_given
 from irbin.records.plan import Plan
 from irbin.records.progress import OnProgress
-from irbin.records.results import Evaluation, ExportRecord
+from irbin.records.results import Evaluation, ExportRecord, InputType
 from irbin.records.training import RunRecord
 from irbin.rewriting.checks import at_size
 from irbin.rewriting.conversion import as_recipe_says, conversion_line, make_binary
@@ -233,6 +233,7 @@ def evaluate(
     device: str = "cpu",
     channels_last: bool = False,
     amp: str | None = None,
+    input_type: InputType | None = None,
     report: OnProgress | None = None,
 ) -> Evaluation:
     """Accuracy on every image of the validation split.
@@ -241,14 +242,15 @@ def evaluate(
         source: see `open_any`.
         data: images and batch size.
         source_options: how to read the source.
-        device: torch's name of it; packed networks run on the CPU.
+        device: torch's name of it; packed networks run on the CPU, in float32.
         channels_last: feed channels-last tensors.
         amp: `bfloat16` or `float16` autocast; None runs in float32.
+        input_type: of a packed network; None: `bytes` where it reads them, see `PackedModel.bytes`.
         report: told of progress.
 
     Raises:
         DataError: no images, a damaged one, or another number of classes than the network has.
-        UsageError: the network has no classifier.
+        UsageError: the network has no classifier, or there is no such input.
     """
     network = open_any(source, check_given(source_options, data, needs_data=True))
     record = as_asked(source_record(network), source_options)
@@ -257,9 +259,8 @@ def evaluate(
     check_classes(record, dataset, by_map=bool(data.class_map))
     warn_of_guess(record)
     module, kind = runnable(network)
-    if kind == "packed":  # it runs on the CPU, in float32
-        device, amp = "cpu", None
-    subject = Subject(
+    call, given = reader_of(network, record.preprocessing, input_type)
+    subject = accuracy.Subject(
         name_of(source),
         kind,
         class_names(dataset),
@@ -268,20 +269,19 @@ def evaluate(
         record.preprocessing,
         record.stated_by,
     )
-    with joined(device) as group:
-        measured = evaluate_model(
-            module.to(group.device),
-            eval_loader(
-                dataset, data, Feed(device=group.device, rank=group.rank, world_size=group.size)
-            ),
+    with joined("cpu" if call else device) as group:
+        feed = Feed(device=group.device, rank=group.rank, world_size=group.size)
+        measured = accuracy.evaluate(
+            call or module.to(group.device),
+            eval_loader(dataset, data, replace(feed, normalized=given == "float32")),
             subject,
             device=group.device,
             channels_last=channels_last,
-            amp_dtype=amp,
+            amp_dtype=None if call else amp,
             report=report,
             group=group,
         )
-    return replace(measured, kernels=native.in_words() if kind == "packed" else None)
+    return replace(measured, kernels=call and native.in_words(), input_type=given)
 
 
 def export(

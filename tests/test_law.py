@@ -286,7 +286,9 @@ def test_the_state_of_a_packed_network_loads_back_and_no_other(packed):
 
 @pytest.mark.parametrize("kind", [torch.uint8, torch.int64, torch.bool])
 def test_bytes_are_no_images(packed, kind):
-    with pytest.raises(irbin.IrbinError, match=r"expected floating images, got .*; divide bytes"):
+    with pytest.raises(
+        irbin.IrbinError, match=r"expected floating images, got .*; bytes .*are for `model"
+    ):
         packed(torch.zeros(2, *SIZE, dtype=kind))
 
 

@@ -7,9 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import yaml
+from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
@@ -48,12 +51,49 @@ def test_packed_answers_are_the_trained_ones(journey: Path, data: DataOptions) -
     assert agreement.n_images == 18
     assert agreement.equal_top1 == 100
     binary = irbin.evaluate(journey / "run", data=data)
-    packed = irbin.evaluate(journey / "packed", data=data)
+    packed = irbin.evaluate(journey / "packed", data=data, input_type="float32")
     assert (binary.kind, packed.kind) == ("binary", "packed")
     assert binary.top1 == packed.top1
     assert binary.per_class == packed.per_class
     assert list(packed.per_class) == ["bars", "dots", "plain"]
     assert packed.size_bytes < binary.size_bytes / 8
+
+
+@pytest.mark.slow
+def test_a_packed_network_is_evaluated_on_bytes_where_it_reads_them(
+    journey: Path, data: DataOptions
+) -> None:
+    packed, pixels, labels = irbin.load(journey / "packed"), [], []
+    assert packed.why_floats == ""
+    for folder in sorted((Path(data.data_dir or "") / "val").iterdir()):
+        for file in sorted(folder.iterdir()):
+            pixels.append(np.asarray(Image.open(file).convert("L"))[..., None])
+            labels.append(("bars", "dots", "plain").index(folder.name))
+    logits = torch.from_numpy(packed.bytes(np.stack(pixels)))
+    wanted = F.cross_entropy(logits, torch.tensor(labels)).item()
+    found = irbin.evaluate(journey / "packed", data=data)
+    assert found.input_type == "bytes"
+    assert found.loss == pytest.approx(wanted, rel=1e-6)
+    floats = irbin.evaluate(journey / "packed", data=data, input_type="float32")
+    assert floats.input_type == "float32"
+    assert floats.loss != found.loss
+    assert floats.loss == pytest.approx(found.loss, rel=0.05)
+    # another normalization is folded anew
+    fed = SourceOptions(mean=(0.1,), std=(0.6,))
+    other = irbin.evaluate(journey / "packed", data=data, source_options=fed)
+    as_floats = irbin.evaluate(
+        journey / "packed", data=data, source_options=fed, input_type="float32"
+    )
+    assert (other.input_type, other.preprocessing.mean) == ("bytes", (0.1,))
+    assert abs(other.loss - as_floats.loss) < abs(other.loss - found.loss) / 10
+
+
+@pytest.mark.slow
+def test_networks_that_are_not_packed_read_floats(journey: Path, data: DataOptions) -> None:
+    assert irbin.evaluate(journey / "run", data=data).input_type == "float32"
+    assert irbin.evaluate(journey / "run", data=data, input_type="bytes").input_type == "float32"
+    with pytest.raises(UsageError, match=r"^`input_type`: expected one of `bytes`, `float32`"):
+        irbin.evaluate(journey / "run", data=data, input_type="uint8")  # type: ignore[arg-type]
 
 
 def test_a_fine_tuned_float_network_is_a_teacher_and_knows_its_classes(journey: Path) -> None:

@@ -14,6 +14,7 @@ from irbin.artifact.schema import Manifest
 from irbin.bench.peers import make_peers
 from irbin.bench.timing import interleaved, load_ms, machine, peak_bytes
 from irbin.errors import IrbinError
+from irbin.evaluation.inputs import check_input_type, input_type_of
 from irbin.kernels import native, rates
 from irbin.messages import counted
 from irbin.planning.estimate import estimate
@@ -21,6 +22,7 @@ from irbin.program.lower import lower
 from irbin.records.bench import BenchEntry, BenchRecord, Latency, NodeTiming, TimingOptions
 from irbin.records.knob import taken
 from irbin.records.options import FloatMath, SourceOptions, SourceRecord
+from irbin.records.results import InputType
 from irbin.rewriting.network import Network
 from irbin.runs.listener import Stage
 from irbin.runtime.model import PackedModel
@@ -41,6 +43,7 @@ def benchmark(
     batch_size: int = 1,
     against: Sequence[str] = (),
     float_math: FloatMath = "float32",
+    input_type: InputType | None = None,
     report: Stage | None = None,
     **options: Any,
 ) -> BenchRecord:
@@ -55,6 +58,9 @@ def benchmark(
         batch_size: images a call.
         against: of `bench.peers.PEERS`.
         float_math: of the packed network's float convolutions, see `PackedModel`.
+        input_type: what every network is given: normalized images, `float32`, or `bytes`, which all
+            but the packed network normalize first; None takes bytes where the packed network's
+            first layers read them, see `PackedModel.bytes`.
         report: told of progress.
         options: fields of `TimingOptions` (`n_threads`, `n_runs`, `memory`), and, for a float
             source, of `PlanOptions`.
@@ -70,11 +76,10 @@ def benchmark(
     try:
         model = _packed(source, source_options, plan, float_math)
         record = model.manifest.source
-        images = torch.randn(
-            batch_size, *record.preprocessing.input_size, generator=torch.Generator().manual_seed(0)
-        )
-        native.warn()
         notes: list[str] = []
+        input_type = _input_type(model, input_type, notes)
+        images = _images(batch_size, record.preprocessing.input_size, input_type)
+        native.warn()
         if kernel_threads() < n_threads:
             notes.append(
                 f"the packed network on {counted(kernel_threads(), 'thread')}: "
@@ -92,6 +97,7 @@ def benchmark(
         if float_math != "float32":
             notes.append(f"float convolutions of the packed network in {float_math}")
         measured = _record(source, record, batch_size, n_threads, entries, nodes, notes)
+        measured = replace(measured, input_type=input_type)
         if batch_size == n_threads == 1:
             measured = replace(measured, estimated_speed_up=estimate(model.manifest.plan).speed_up)
         return replace(measured, overhead_us=idle, load_ms=loading)
@@ -114,6 +120,27 @@ def _packed(
     return _from_memory(network).with_float_math(float_math)
 
 
+def _input_type(model: PackedModel, wanted: InputType | None, notes: list[str]) -> InputType:
+    """What is asked for; else bytes, where that saves making floats of them."""
+    check_input_type(wanted)
+    chosen = input_type_of(model, wanted)
+    if chosen == "bytes" and model.why_floats:
+        notes.append(
+            f"the packed network normalizes bytes before it reads them: {model.why_floats}"
+        )
+    return chosen
+
+
+def _images(batch_size: int, size: tuple[int, int, int], input_type: InputType) -> Tensor:
+    """Random ones."""
+    generator = torch.Generator().manual_seed(0)
+    if input_type == "float32":
+        return torch.randn(batch_size, *size, generator=generator)
+    channels, height, width = size
+    shape = (batch_size, height, width, channels)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+
+
 def _from_memory(network: Network) -> PackedModel:
     """As exporting and loading, without the folder."""
     from irbin.version import __version__
@@ -134,7 +161,9 @@ def _calls(
     report: Stage | None,
 ) -> tuple[dict[str, Callable[[], object]], dict[str, str]]:
     """What is timed, by name, and the version of what runs it."""
-    calls: dict[str, Callable[[], object]] = {PACKED: lambda: model(images)}
+    is_bytes = images.dtype == torch.uint8
+    run = model.bytes if is_bytes else model
+    calls: dict[str, Callable[[], object]] = {PACKED: lambda: run(images)}
     versions = {PACKED: f"irbin {machine().irbin}"}
     float_network = _float_network(record, notes)
     if float_network is None:
@@ -145,7 +174,8 @@ def _calls(
         if report is not None:
             report(line, 0, 0)
 
-    for peer in make_peers(names, float_network, images, n_threads, tell):
+    fed = record.preprocessing if is_bytes else None
+    for peer in make_peers(names, float_network, images, n_threads, tell, fed):
         calls[peer.name] = _bound(peer.run, images)
         versions[peer.name] = peer.version
     return calls, versions

@@ -24,8 +24,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from irbin.bench.normalizing import INPUT, Given, Normalize, join_onnx, of_bytes
 from irbin.errors import UsageError
 from irbin.messages import with_class
+from irbin.records.options import Preprocessing
 
 Run = Callable[[Tensor], Any]
 Made = Iterator[tuple[str, str, Run]]
@@ -35,8 +37,6 @@ PEERS = ("torch", "torch-compile", "onnxruntime", "openvino")
 NEEDS = {"onnxruntime": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino", "nncf")}
 """Packages of `irbin[peers]` behind a peer."""
 
-INPUT = "images"
-"""Name of the ONNX graph's input."""
 N_CALIBRATION = 4
 """Batches that the ranges of activations are taken from: the images, then with noise added."""
 NOISE = 0.1
@@ -54,8 +54,8 @@ class Peer:
     version: str
     """Of the package that computes."""
     run: Run
-    """One inference, done when it returns: float32 (batch, channels, height, width) of the shape
-    it was made for to a tensor or array (batch, num_classes)."""
+    """One inference, done when it returns: images as it was made for to a tensor or array (batch,
+    num_classes)."""
 
 
 def make_peers(
@@ -64,6 +64,7 @@ def make_peers(
     images: Tensor,
     n_threads: int,
     report: Callable[[str], None] | None = None,
+    normalization: Preprocessing | None = None,
 ) -> list[Peer]:
     """A float network on each of the runtimes named, at each of their precisions, warmed up.
 
@@ -73,10 +74,11 @@ def make_peers(
         names: of `PEERS`; twice is once.
         module: float32 network on the CPU, (batch, channels, height, width) to (batch,
             num_classes).
-        images: float32 (batch, channels, height, width); the peers run batches of this shape only,
-            and calibrate on it.
+        images: float32 (batch, channels, height, width), or bytes, uint8 (batch, height, width,
+            channels); the peers run batches of this shape only, and calibrate on it.
         n_threads: how many each runtime computes on; torch must be set to as many already.
         report: told in one line what is left out, and what a runtime chose by itself.
+        normalization: of bytes, which each runtime does in the way it offers.
 
     Raises:
         UsageError: there is no such peer, its package is not installed, torch is set to another
@@ -89,7 +91,8 @@ def make_peers(
         notes: list[str] = []
         with _taking(name), _quiet(), torch.no_grad():
             network = copy.deepcopy(module).eval()
-            for label, package, run in _MAKERS[name](network, images, n_threads, notes):
+            given = Given(network, images, normalization)
+            for label, package, run in _MAKERS[name](given, n_threads, notes):
                 run(images)
                 peers.append(Peer(label, _version(package), _fixed(label, images.shape, run)))
         if report is not None:  # after `_quiet`, where its listener may print again
@@ -98,11 +101,12 @@ def make_peers(
     return peers
 
 
-def _torch(network: nn.Module, *_: object) -> Made:
-    yield "torch fp32", "torch", _channels_last(network)
+def _torch(given: Given, *_: object) -> Made:
+    yield "torch fp32", "torch", _channels_last(given.network)
 
 
-def _torch_compile(network: nn.Module, images: Tensor, _: int, notes: list[str]) -> Made:
+def _torch_compile(given: Given, _: int, notes: list[str]) -> Made:
+    network, images = given.network, given.images
     yield "torch-compile fp32", "torch", _compiled(network, images, bf16=False)
     if torch.cpu._is_avx512_bf16_supported():
         yield "torch-compile bf16", "torch", _compiled(network, images, bf16=True)
@@ -116,6 +120,8 @@ def _channels_last(network: nn.Module, bf16: bool = False, compiled: bool = Fals
 
     def run(images: Tensor) -> Any:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            if images.dtype == torch.uint8:
+                return call(images)
             return call(images.contiguous(memory_format=torch.channels_last))
 
     return run
@@ -137,22 +143,31 @@ def _compiled(network: nn.Module, images: Tensor, bf16: bool) -> Run:
     return run
 
 
-def _onnxruntime(network: nn.Module, images: Tensor, n_threads: int, _: list[str]) -> Made:
+def _onnxruntime(given: Given, n_threads: int, _: list[str]) -> Made:
     with TemporaryDirectory() as folder:
         plain, quantized = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
-        torch.onnx.export(
-            network,
-            (images,),
-            plain,
-            input_names=[INPUT],
-            opset_version=18,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-        _quantize_onnx(plain, quantized, images)
+        _export_onnx(given.plain, given.normalized, plain)
+        _quantize_onnx(plain, quantized, given.normalized)
+        if given.normalization is not None:
+            first = Path(folder, "normalize.onnx")
+            _export_onnx(Normalize(given.normalization), given.images, first)
+            for path in (plain, quantized):
+                join_onnx(first, path)
         yield "onnxruntime fp32", "onnxruntime", _session(plain, n_threads)
         yield "onnxruntime int8", "onnxruntime", _session(quantized, n_threads)
+
+
+def _export_onnx(network: nn.Module, images: Tensor, path: Path) -> None:
+    torch.onnx.export(
+        network,
+        (images,),
+        path,
+        input_names=[INPUT],
+        opset_version=18,
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
 
 
 def _quantize_onnx(plain: Path, quantized: Path, images: Tensor) -> None:
@@ -192,16 +207,19 @@ def _session(path: Path, n_threads: int) -> Run:
     return run
 
 
-def _openvino(network: nn.Module, images: Tensor, n_threads: int, notes: list[str]) -> Made:
+def _openvino(given: Given, n_threads: int, notes: list[str]) -> Made:
     import nncf
     import openvino
 
+    images = given.normalized
     plain = openvino.convert_model(
-        network, example_input=images, input=[tuple(images.shape)], share_weights=False
+        given.plain, example_input=images, input=[tuple(images.shape)], share_weights=False
     )
     batches = _calibration(images)
     with contextlib.redirect_stdout(io.StringIO()):  # progress bars
         quantized = nncf.quantize(plain, nncf.Dataset(batches), subset_size=len(batches))
+    if given.normalization is not None:
+        plain, quantized = (of_bytes(one, given.normalization) for one in (plain, quantized))
     settings = {"INFERENCE_NUM_THREADS": n_threads, "PERFORMANCE_HINT": "LATENCY"}
     in_float32 = {**settings, "INFERENCE_PRECISION_HINT": "f32"}
     core = openvino.Core()
@@ -225,7 +243,7 @@ def _request(compiled: Any) -> Run:
     return run
 
 
-_MAKERS: dict[str, Callable[[nn.Module, Tensor, int, list[str]], Made]] = dict(
+_MAKERS: dict[str, Callable[[Given, int, list[str]], Made]] = dict(
     zip(PEERS, (_torch, _torch_compile, _onnxruntime, _openvino), strict=True)
 )
 

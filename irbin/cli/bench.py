@@ -14,7 +14,7 @@ from irbin.cli.console import check_json_target, json_alone, notes, results, say
 from irbin.cli.device import pick_device
 from irbin.cli.flags import flat, given
 from irbin.cli.live import stages
-from irbin.cli.options import Device, Json, Source
+from irbin.cli.options import Device, Input, Json, Source
 from irbin.cli.plan_options import PlanFlags
 from irbin.cli.recipe_options import RecipeName
 from irbin.cli.record_flags import FROM_RECORD, Flags, elsewhere, flag_of
@@ -106,6 +106,7 @@ def bench(
         FloatMath,
         typer.Option(help="Of the packed network's float convolutions; bfloat16 changes results."),
     ] = "float32",
+    input_type: Input = None,
     json_to: Json = None,
 ) -> None:
     """Time a packed network beside its float one, and show where the time goes.
@@ -123,6 +124,8 @@ def bench(
     spec = network.named(source)
     peers = tuple(name.strip() for name in against.split(",") if name.strip())
     _check_together(train, training, peers, float_math)
+    if train and input_type is not None:
+        raise UsageError("`--input-type` is of packed networks; it does not go with `--train`")
     common = {"source_options": network.options(source), **vars(timing), **given(plan)}
     if train:
         _bench_training(spec, training, batch_size or TRAIN_BATCH_SIZE, common, json_to)
@@ -135,6 +138,7 @@ def bench(
             batch_size=batch_size or BATCH_SIZE,
             against=peers,
             float_math=float_math,
+            input_type=input_type,
             report=report,
             **common,
         )

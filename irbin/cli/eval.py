@@ -8,7 +8,7 @@ from irbin.cli.console import check_json_target, first_speaks, json_alone, resul
 from irbin.cli.device import pick_device
 from irbin.cli.flags import flat
 from irbin.cli.live import counting
-from irbin.cli.options import Amp, ChannelsLast, DataFlags, Device, Json, Sources
+from irbin.cli.options import Amp, ChannelsLast, DataFlags, Device, Input, Json, Sources
 from irbin.cli.source_options import SourceFlags
 from irbin.errors import UsageError
 from irbin.records.json import JsonValue
@@ -22,6 +22,7 @@ from irbin.report.evaluation import (
     disagreement_table,
     feeding_lines,
     flips_table,
+    input_lines,
     kernel_lines,
     speed_line,
 )
@@ -39,6 +40,7 @@ def evaluate(
     device: Device = "auto",
     amp: Amp = None,
     channels_last: ChannelsLast = None,
+    input_type: Input = None,
     json_to: Json = None,
 ) -> None:
     """Measure top-1, top-5, loss and per-class accuracy on every image.
@@ -67,6 +69,7 @@ def evaluate(
                         device=chosen,
                         channels_last=bool(channels_last),
                         amp=amp,
+                        input_type=input_type,
                         report=report,
                     )
                 )
@@ -164,7 +167,12 @@ def _print(evaluations: Sequence[Evaluation], agreements: Pairs, json_to: str | 
                 screen.print(table)
         screen.print()
     screen.print(accuracy_table(evaluations, screen.width))
-    notes = (speed_line(evaluations), *feeding_lines(evaluations), *kernel_lines(evaluations))
+    notes = (
+        speed_line(evaluations),
+        *feeding_lines(evaluations),
+        *kernel_lines(evaluations),
+        *input_lines(evaluations, compared=bool(agreements)),
+    )
     for line in notes:
         say(screen, line)
 

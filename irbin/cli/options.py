@@ -14,6 +14,7 @@ from irbin.errors import UsageError
 from irbin.recipes.recipe import Recipe
 from irbin.records.knob import RUN
 from irbin.records.options import DataOptions, FloatDtype
+from irbin.records.results import InputType
 
 SOURCE_HELP = (
     "A timm name (resnet18, resnet18.a1_in1k, hf-hub:…, local-dir:…), torchvision:NAME, "
@@ -49,6 +50,15 @@ Amp = Annotated[
     ),
 ]
 ChannelsLast = Annotated[bool | None, elsewhere(flag_of(Recipe, "channels_last"), RUN, False)]
+Input = Annotated[
+    InputType | None,
+    typer.Option(
+        "--input-type",
+        show_default="bytes where its first layers read them",
+        help="Give a packed network, and what bench times beside it, images as bytes or as "
+        "normalized floats.",
+    ),
+]
 FloatDtypeFlag = Annotated[
     FloatDtype, typer.Option("--float-dtype", help="Storage of everything that is not bits.")
 ]

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from irbin.data.augment import BatchAugmentation, pads_in_batches
 from irbin.data.images import Augmentation, image_mode, in_mode, read_image
-from irbin.data.order import Indices, alternating_flips
+from irbin.data.order import Feed, Indices, alternating_flips
 from irbin.data.seeding import seed_all
 from irbin.errors import DataError
 from irbin.messages import first_line
@@ -189,15 +189,13 @@ class Stream(IterableDataset[tuple[Tensor, int]]):
 class Loader(ABC):
     """Normalized batches on a device, as images and labels: what every loader is.
 
-    Images are (batch, channels, height, width) float32, labels (batch,) int64. With several
-    processes each gets its own part, see `order.Deal`.
+    Images are (batch, channels, height, width) float32, or uint8 where the feed says so; labels
+    (batch,) int64. With several processes each gets its own part, see `order.Deal`.
 
     Args:
         dataset: what `data.open_dataset` gave.
         batch_size: images in every batch.
-        device: where batches go.
-        n_classes: labels must lie below it; None checks only that there are labels.
-        channels_last: memory format of the images.
+        feed: where to, and how.
     """
 
     why: str
@@ -207,13 +205,12 @@ class Loader(ABC):
         self,
         dataset: Images | Stream,
         batch_size: int,
-        device: str | torch.device,
-        n_classes: int | None,
-        channels_last: bool,
+        feed: Feed,
     ) -> None:
-        self.dataset, self.n_classes, self.device = dataset, n_classes, torch.device(device)
-        self.batch_size = batch_size
-        self._format = torch.channels_last if channels_last else torch.contiguous_format
+        self.dataset, self.n_classes, device = dataset, feed.n_classes, torch.device(feed.device)
+        self.batch_size, self.device, self._is_normalizing = batch_size, device, feed.normalized
+        is_turned = feed.channels_last or not feed.normalized
+        self._format = torch.channels_last if is_turned else torch.contiguous_format
         size = dataset.preprocessing.input_size
         # as large as an image: broadcasting three numbers along the last axis is slow
         mean = 255 * torch.tensor(dataset.preprocessing.mean, device=device).view(-1, 1, 1)
@@ -252,6 +249,8 @@ class Loader(ABC):
 
     def normalize(self, images: Tensor) -> Tensor:
         """From uint8 images on the device to what the network reads."""
+        if not self._is_normalizing:
+            return images.contiguous(memory_format=self._format)
         return (
             images.to(torch.float32, memory_format=self._format).sub_(self._mean).mul_(self._scale)
         )

@@ -106,7 +106,7 @@ class CachedLoader(Loader):
                 n, options.n_batch, feed.seed, feed.rank, feed.world_size, feed.accumulation
             )
             batch_size = self._deal.batch_size
-        super().__init__(dataset, batch_size, feed.device, feed.n_classes, feed.channels_last)
+        super().__init__(dataset, batch_size, feed)
         self.check_labels(pixels.labels)
         self.why = "images: decoded once, augmented in batches"
         self._pixels = pixels

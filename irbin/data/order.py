@@ -85,6 +85,8 @@ class Feed:
     """Processes that share the images."""
     accumulation: int = 1
     """Batches in a global step of one process."""
+    normalized: bool = True
+    """Images are float32, as a network reads them; else bytes, channels innermost in memory."""
 
     def __post_init__(self) -> None:
         check_rank(self.rank, self.world_size)

@@ -102,7 +102,7 @@ class StreamedLoader(Loader):
             batching = {"batch_size": batch_size, "sampler": mine}
             n_batches = -(-len(mine) // batch_size)
         self._n_batches = n_batches
-        super().__init__(dataset, batch_size, feed.device, feed.n_classes, feed.channels_last)
+        super().__init__(dataset, batch_size, feed)
         self.why = f"images: streamed by {workers_in_words(workers)}"
         self._loader: DataLoader[Any] = DataLoader(
             dataset,

@@ -85,7 +85,8 @@ def run_demo(
     on_stage("exporting to packed bits, and evaluating float, binary and packed")
     exported = verbs.export(out / "run", out / "packed")
     evaluations = tuple(
-        verbs.evaluate(out / name, data=data) for name in ("float", "run", "packed")
+        verbs.evaluate(out / name, data=data, input_type="float32")  # as they are compared
+        for name in ("float", "run", "packed")
     )
     return DemoRecord(
         path=str(out),

@@ -84,7 +84,7 @@ def evaluate(
     A module is put into evaluation mode and handed back in the modes it came in.
 
     Args:
-        model: (batch, channels, height, width) to (batch, num_classes).
+        model: (batch, channels, height, width) to (batch, num_classes); of what the loader gives.
         loader: batches of images and labels, as `data.eval_loader` makes them.
         subject: what the record says of the network.
         device: where batches are moved.
@@ -162,6 +162,7 @@ def timm_result(evaluation: Evaluation) -> dict[str, Any]:
         "std": list(evaluation.preprocessing.std),
         "stated_by": evaluation.stated_by,
         "kernels": evaluation.kernels,
+        "input_type": evaluation.input_type,
         "kind": evaluation.kind,
         "n_images": evaluation.n_images,
         "loss": evaluation.loss,

@@ -40,6 +40,7 @@ def fuse(
     passes: Collection[str] = FUSIONS,
     *,
     float_convs: bool = True,
+    from_bytes: bool = False,
 ) -> tuple[Item, ...]:
     """Carries out the passes.
 
@@ -48,6 +49,8 @@ def fuse(
         nodes: those that remain to be run, in order; whatever else they read is constant.
         passes: of `FUSIONS`; without any, kernels still become `Fused` records, one a node.
         float_convs: whether our kernels compute float convolutions and linear layers, or torch.
+        from_bytes: convolutions that read the program's input are to read pixels as bytes; see
+            `pixels.other_reader` for what else reads it.
 
     Raises:
         UsageError: there is no such pass.
@@ -60,7 +63,8 @@ def fuse(
     types |= {node.name: node.type for node in program.nodes}
     computed = {*program.inputs, *(node.name for node in nodes)}
     graph = Graph(nodes, types, types.keys() - computed, program.outputs)
-    start(graph, with_pools="pool" in passes, with_convs=float_convs)
+    bytes_in = tuple(program.inputs) if from_bytes else ()
+    start(graph, with_pools="pool" in passes, with_convs=float_convs, bytes_in=bytes_in)
     if "transform" in passes:
         _absorb_behind(graph)
         _pass_over(graph, where_it_lies=True)

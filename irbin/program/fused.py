@@ -79,6 +79,9 @@ class Fused:
     others: tuple[str, ...] = ()
     """Tensors that the kernel reads beside the source and what steps add: of `join` the images
     behind the first, of `gate` the pixels."""
+    from_bytes: bool = False
+    """Of a `conv`: its source holds pixels as bytes, (batch, height, width, channels) in memory,
+    which it normalizes itself."""
 
     @property
     def is_root(self) -> bool:

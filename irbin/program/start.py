@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from irbin.program.averages import average_spans
@@ -10,13 +11,22 @@ from irbin.program.fused import Fused, FusedStep, Kind
 from irbin.program.graph import Graph
 from irbin.program.several import joined, met
 from irbin.program.types import Node, Ref, TensorType, one_tensor
-from irbin.program.windows import conv_window, is_depthwise, linear_shape, pool_window
+from irbin.program.windows import conv_window, is_depthwise, linear_shape, n_groups, pool_window
 
 CONV, POOL = "aten.conv2d.default", "aten.max_pool2d.default"
 
 
-def start(graph: Graph, *, with_pools: bool, with_convs: bool) -> None:
-    """Every kernel as a record of its own."""
+def start(
+    graph: Graph, *, with_pools: bool, with_convs: bool, bytes_in: Collection[str] = ()
+) -> None:
+    """Every kernel as a record of its own.
+
+    Args:
+        graph: changed in place.
+        with_pools: poolings too.
+        with_convs: float convolutions and linear layers too.
+        bytes_in: values that hold bytes; convolutions that read them are kernels anyhow.
+    """
     for item in list(graph.items):
         if not isinstance(item, Node) or not isinstance(item.type, TensorType):
             continue
@@ -24,11 +34,22 @@ def start(graph: Graph, *, with_pools: bool, with_convs: bool) -> None:
             axis = 1 if item.op == "bconv2d" else len(item.type.shape) - 1
             graph.put(record_of(item, item.refs()[0], axis, "dot"), in_place_of=item)
             continue
-        record = _weighted(graph, item) if with_convs else None
+        record = _of_bytes(graph, item, bytes_in)
+        record = record or (_weighted(graph, item) if with_convs else None)
         record = record or _without_weights(graph, item, with_pools=with_pools)
         if record is not None:
             graph.put(record, in_place_of=item)
     _compose(graph)
+
+
+def _of_bytes(graph: Graph, item: Node, bytes_in: Collection[str]) -> Fused | None:
+    """A convolution in one group that reads pixels as bytes."""
+    if item.op != CONV or not bytes_in or item.refs()[0] not in bytes_in:
+        return None
+    record = _weighted(graph, item)
+    if record is None or record.kind != "conv" or n_groups(item) > 1:
+        return None
+    return replace(record, from_bytes=True)
 
 
 def _weighted(graph: Graph, item: Node) -> Fused | None:

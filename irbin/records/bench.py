@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from irbin.records.knob import Knob
+from irbin.records.results import InputType
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,16 @@ class NodeTiming:
     """1-bit multiply-adds per image."""
     float_macs: int
     """Float multiply-adds per image."""
+    byte_macs: int = 0
+    """Multiply-adds of bytes with 16-bit weights per image."""
+
+    @property
+    def macs_of_floats(self) -> float:
+        """Float multiply-adds that take as long, at least, as those that are not of signs.
+
+        Two products of 16 bits lie where one of float32 does, and take an instruction together.
+        """
+        return self.float_macs + self.byte_macs / 2
 
 
 @dataclass(frozen=True)
@@ -149,12 +160,15 @@ class BenchRecord:
     torch; None where there is no folder to load."""
     notes: tuple[str, ...] = ()
     """What was left out, and why."""
+    input_type: InputType = "float32"
+    """What every network was given: images as bytes, which the others normalize first, or
+    normalized floats."""
 
     @property
     def limit_ms(self) -> float:
         """What one batch takes if every multiply-add runs at the register-only rate of a thread."""
         binary = sum(node.binary_macs for node in self.nodes) / self.register_gmacs
-        floats = sum(node.float_macs for node in self.nodes) / self.float_register_gmacs
+        floats = sum(node.macs_of_floats for node in self.nodes) / self.float_register_gmacs
         return (binary + floats) / 1e6 * self.batch_size
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from irbin.records.options import FloatDtype, NetworkForm, Preprocessing
+
+InputType = Literal["bytes", "float32"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Evaluation:
     """Which implementation ran a packed network, and why where that is the slow one."""
     images_per_second_decoded: float = 0.0
     """Of the whole pass: decoding, and waiting for images, included."""
+    input_type: InputType = "float32"
+    """What the network was given: images as bytes, or normalized."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ def bench_heading(record: BenchRecord) -> str:
     """What was run, and how."""
     plural = "" if record.n_threads == 1 else "s"
     return (
-        f"{record.source}: batch {record.batch_size} of {shape(record.input_size)}, "
+        f"{record.source}: batch {record.batch_size} of {shape(record.input_size)} as "
+        f"{record.input_type}, "
         f"{record.n_threads} thread{plural}, {record.machine.kernels} kernels"
     )
 
@@ -110,8 +111,11 @@ def limit_line(record: BenchRecord) -> str:
     packed = record.entries[0].latency.median_ms
     binary = sum(node.binary_macs for node in record.nodes)
     floats = sum(node.float_macs for node in record.nodes)
+    pixels = sum(node.byte_macs for node in record.nodes)
+    of_bytes = f", {count(pixels)} of bytes (two in a float one's time)" if pixels else ""
     return (
-        f"{count(binary)} 1-bit and {count(floats)} float multiply-adds an image; at the rates of "
+        f"{count(binary)} 1-bit and {count(floats)} float multiply-adds{of_bytes} an image; at the "
+        "rates of "
         f"registers alone, {digits(record.register_gmacs)} and "
         f"{digits(record.float_register_gmacs)} GMAC/s, one thread needs "
         f"{digits(record.limit_ms)} ms: measured is {ratio(packed, record.limit_ms)} that"
@@ -185,16 +189,22 @@ def rates_table(rates: Sequence[KernelRate]) -> Table:
 
 def _rate(node: NodeTiming, record: BenchRecord) -> tuple[str, str]:
     """GMAC/s, and the least possible time as a share of the time it took."""
-    n_macs = node.binary_macs + node.float_macs
-    if not n_macs:
+    if not _n_macs(node):
         return "", ""
     least_us = (
         record.batch_size
-        * (node.binary_macs / record.register_gmacs + node.float_macs / record.float_register_gmacs)
+        * (
+            node.binary_macs / record.register_gmacs
+            + node.macs_of_floats / record.float_register_gmacs
+        )
         / 1e3
     )
     return digits(_gmacs(node, record)), digits(100 * least_us / node.median_us)
 
 
 def _gmacs(node: NodeTiming, record: BenchRecord) -> float:
-    return record.batch_size * (node.binary_macs + node.float_macs) / node.median_us / 1e3
+    return record.batch_size * _n_macs(node) / node.median_us / 1e3
+
+
+def _n_macs(node: NodeTiming) -> int:
+    return node.binary_macs + node.float_macs + node.byte_macs

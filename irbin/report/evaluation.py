@@ -75,6 +75,22 @@ def kernel_lines(evaluations: Sequence[Evaluation]) -> list[str]:
     return [f"packed networks ran on {kernels}" for kernels in ran]
 
 
+def input_lines(evaluations: Sequence[Evaluation], *, compared: bool = False) -> list[str]:
+    """Which packed networks were given bytes; nothing where none was.
+
+    Args:
+        evaluations: of all networks.
+        compared: with trained ones, image by image.
+    """
+    if not any(e.input_type == "bytes" for e in evaluations):
+        return []
+    kept = "comparisons with trained networks are of those" if compared else "a trained one's input"
+    return [
+        "packed networks read images as bytes, by weights of 16 bits in their first layers; "
+        f"`--input-type float32` gives them normalized floats ({kept})"
+    ]
+
+
 def speed_line(evaluations: Sequence[Evaluation]) -> str:
     """What `images/s` counts, and how many it was with decoding."""
     decoded = ", ".join(count(e.images_per_second_decoded) for e in evaluations)

@@ -130,4 +130,5 @@ def recorded_line(record: ZooRecord, evaluation: Evaluation) -> str:
     verdict = (
         "equal" if n_apart == 0 else f"{n_apart:,} of {counted(record.n_images, 'image')} apart"
     )
-    return f"{recorded}, measured {percent(evaluation.top1)}: {verdict}"
+    how = " from bytes" if evaluation.input_type == "bytes" else ""
+    return f"{recorded}, measured {percent(evaluation.top1)}{how}: {verdict}"

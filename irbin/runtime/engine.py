@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from contextlib import nullcontext
+from functools import cached_property
 from typing import Any, get_args
 from weakref import WeakMethod
 
@@ -21,6 +22,7 @@ from irbin.errors import ArtifactError, UsageError
 from irbin.kernels import native
 from irbin.program.fuse import FUSIONS, fuse
 from irbin.program.fused import Fused, Item
+from irbin.program.pixels import other_reader
 from irbin.program.program import Node, Program, Ref
 from irbin.records.options import FloatMath
 from irbin.runtime.arrays import as_array, as_tensor, copied, dtype_name, is_tensor
@@ -34,8 +36,9 @@ from irbin.runtime.calls import (
     runs_torch,
 )
 from irbin.runtime.given import chunk_of
-from irbin.runtime.layers import make_kernel
+from irbin.runtime.layers import AS_THEY_ARE, Normalization, make_kernel
 from irbin.runtime.operators import Operations
+from irbin.runtime.pixels import Pixels, n_channels, normalization_of, normalized
 from irbin.runtime.schedule import Schedule, Watch
 from irbin.runtime.threads import Forgetting, kernel_threads
 from irbin.runtime.views import VIEWS, look
@@ -75,10 +78,11 @@ class Engine:
         self.origin = (artifact, tuple(fusions), float_math, self._float_convs)
         self._operations = Operations()
         self._constants, self._nodes = self._fold(artifact.tensors)
-        self.work = self._prepare(fusions)
+        self._fusions = tuple(fusions)
+        self.work = self._made(self._fused(fusions))
         self._plain: Work | None = None
         self.chunk = chunk_of(self.program)
-        self._schedules: OrderedDict[int, list[Schedule]] = OrderedDict()
+        self._schedules: OrderedDict[tuple[int, str], list[Schedule]] = OrderedDict()
         self._lock = threading.Lock()
         self._forgetting = Forgetting(WeakMethod(self._begin))
 
@@ -89,14 +93,62 @@ class Engine:
 
     @property
     def runs_torch(self) -> bool:
-        """Whether torch computes some of it."""
+        """Whether torch computes some of it, on floats."""
         return self.work.runs_torch
+
+    def as_read(self, pixels: Pixels) -> Any:
+        """Bytes as `run` takes them: as they are where the first layers read bytes, else floats.
+
+        Args:
+            pixels: uint8 (batch, height, width, channels), contiguous.
+
+        Returns:
+            (batch, channels, height, width), uint8, or normalized float32.
+
+        Raises:
+            UsageError: see `why_floats`.
+        """
+        if self.why_floats:
+            return normalized(pixels, self._normalization)
+        return pixels.transpose(0, 3, 1, 2)
+
+    @property
+    def why_floats(self) -> str:
+        """Why bytes are normalized before the network reads them; '' where its first layers do.
+
+        Raises:
+            UsageError: the manifest's normalization is of another number of channels.
+        """
+        return self._of_bytes[1]
+
+    @cached_property
+    def _normalization(self) -> Normalization:
+        preprocessing = self.origin[0].manifest.source.preprocessing
+        return normalization_of(preprocessing, n_channels(self.program))
+
+    @cached_property
+    def _of_bytes(self) -> tuple[Work | None, str]:
+        """What is done with bytes, or None and why that is nothing."""
+        normalization = self._normalization
+        items = self._fused(self._fusions, from_bytes=True)
+        why = other_reader(self.program, items)
+        if why:
+            return None, why
+        try:
+            return self._made(items, normalization), ""
+        except ArtifactError as error:
+            return None, str(error)
+
+    def work_on(self, images: Any) -> Work:
+        """What is done with images, which are bytes or floats."""
+        return (self._of_bytes[0] if dtype_name(images) == "uint8" else None) or self.work
 
     def run(self, images: Any, watch: Watch | None = None) -> list[Any]:
         """The results of a batch.
 
         Args:
-            images: float32 (batch, channels, height, width), an array or a tensor on the CPU.
+            images: float32 (batch, channels, height, width), an array or a tensor on the CPU; or
+                what `as_read` gave.
             watch: told of every fused item and its seconds.
 
         Returns:
@@ -105,14 +157,17 @@ class Engine:
         Raises:
             ArtifactError: a node fails; it is named.
         """
-        if is_tensor(images) and not self.runs_torch and watch is None:
+        runs_torch = self.work_on(images).runs_torch
+        if is_tensor(images) and not runs_torch and watch is None:
             return [as_tensor(y) for y in self.run(as_array(images))]
+        if not is_tensor(images) and runs_torch and not images.flags.writeable:
+            images = copied(images)  # torch has no arrays that may not be written
         return joined([self._run_part(part, watch) for part in self._parts(images)], len(images))
 
     def record(self, images: Any, record: Record) -> list[Any]:
         """As `run`, unfused and in one part; `record` is told of every node and its result."""
         self.program.check_batch(len(images))
-        self._plain = self._plain or self._prepare(())
+        self._plain = self._plain or self._made(self._fused(()))
 
         def watch(item: Item, values: Values, _: float) -> None:
             node = item.root if isinstance(item, Fused) else item
@@ -124,7 +179,7 @@ class Engine:
     def calling_seconds(self, images: Any, n_runs: int) -> list[float]:
         """Seconds that a batch's kernels take to be called, measured with some that do nothing."""
         parts = self._parts(images)
-        schedule = Schedule(self.work, len(parts[0]), idle=True)
+        schedule = Schedule(self.work_on(images), len(parts[0]), idle=True)
         totals: list[float] = []
         for _ in range(n_runs + 2):  # the first two look for views, and warm up
             before = schedule.calling_seconds
@@ -144,34 +199,51 @@ class Engine:
 
     def _run_part(self, images: Any, watch: Watch | None) -> list[Any]:
         """A schedule is taken, used by this thread alone, and given back."""
-        n = len(images)
+        key = (len(images), dtype_name(images))
         with self._lock:
-            waiting = self._schedules.get(n)
+            waiting = self._schedules.get(key)
             schedule = waiting.pop() if waiting else None
-        schedule = schedule or self._scheduled(n)
+        schedule = schedule or self._scheduled(key, self.work_on(images))
         results = schedule.run(images, kernel_threads(), watch)
         with self._lock:
-            self._schedules.setdefault(n, []).append(schedule)
-            self._schedules.move_to_end(n)
+            self._schedules.setdefault(key, []).append(schedule)
+            self._schedules.move_to_end(key)
             while len(self._schedules) > PLANNED_SIZES:
                 self._schedules.popitem(last=False)
         return results
 
-    def _scheduled(self, n: int) -> Schedule:
+    def _scheduled(self, key: tuple[int, str], work: Work) -> Schedule:
         """A new schedule, the program's types held against that many images first."""
-        if n not in self._schedules:
-            self.program.check_batch(n)
-        return Schedule(self.work, n)
+        if key not in self._schedules:
+            self.program.check_batch(key[0])
+        return Schedule(work, key[0])
 
-    def _prepare(self, fusions: Collection[str]) -> Work:
-        items = fuse(self.program, self._nodes, fusions, float_convs=self._float_convs)
+    def _fused(self, fusions: Collection[str], *, from_bytes: bool = False) -> tuple[Item, ...]:
+        return fuse(
+            self.program,
+            self._nodes,
+            fusions,
+            float_convs=self._float_convs,
+            from_bytes=from_bytes,
+        )
+
+    def _made(
+        self,
+        items: tuple[Item, ...],
+        normalization: Normalization = AS_THEY_ARE,
+    ) -> Work:
         given = {**self.program.inputs, **self.program.constants}
         types = {**given, **{node.name: node.type for node in self.program.nodes}}
-        kernels = {
-            item.name: make_kernel(item, self._constants, types, self.float_math)
-            for item in items
-            if isinstance(item, Fused)
-        }
+        others = self.work if normalization is not AS_THEY_ARE else None
+        known = {} if others is None else {item.name: item for item in others.items}
+        kernels = {}
+        for item in items:
+            if isinstance(item, Fused) and others is not None and known.get(item.name) == item:
+                kernels[item.name] = others.kernels[item.name]
+            elif isinstance(item, Fused):
+                kernels[item.name] = make_kernel(
+                    item, self._constants, types, self.float_math, normalization
+                )
         nodes = [item for item in items if isinstance(item, Node)]
         for node in nodes:
             if runs_torch(node):

@@ -36,21 +36,32 @@ def refuse_untaken(x: object) -> None:
         _refuse_others(x)
     if not is_floating:
         raise UsageError(
-            f"expected floating images, got {dtype_name(x)}; divide bytes by 255 and normalize "
-            "with `manifest.source.preprocessing`'s mean and std"
+            f"expected floating images, got {dtype_name(x)}; bytes (uint8, channels last) are for "
+            "`model.bytes(images)`, which normalizes them"
         )
 
 
 def _is_floating_tensor(x: object) -> bool:
     """Whether a tensor is floating; stand-ins for tensors, and some without memory, are refused."""
-    import torch
     from torch import Tensor, fx
-    from torch._subclasses.fake_tensor import FakeTensor
 
     if isinstance(x, fx.Proxy):
         refuse_tracing()
     if not isinstance(x, Tensor):
         _refuse_others(x)
+    refuse_valueless(x)
+    return x.is_floating_point()
+
+
+def refuse_valueless(x: Tensor) -> None:
+    """Refuses a tensor without numbers in memory that can be read, and what torch traces.
+
+    Raises:
+        UsageError: says what to do instead.
+    """
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensor
+
     is_traced = torch._C._get_tracing_state() is not None or torch.compiler.is_exporting()
     if is_traced or isinstance(x, FakeTensor):
         refuse_tracing()
@@ -59,7 +70,6 @@ def _is_floating_tensor(x: object) -> bool:
         raise UsageError(
             f"expected a tensor with a value in memory for every pixel, got one {kind}"
         )
-    return x.is_floating_point()
 
 
 def _refuse_others(x: object) -> NoReturn:

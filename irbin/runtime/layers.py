@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from irbin.errors import ArtifactError
+from irbin.kernels.byte_convolution import ByteConvKernel
 from irbin.kernels.convolution import ConvKernel, FloatConvKernel, dot_steps, linear_kernel
 from irbin.kernels.geometry import Geometry
 from irbin.kernels.kernel import Kernel
@@ -34,11 +35,25 @@ from irbin.records.options import FloatMath
 from irbin.runtime.arrays import as_array
 
 
+class Normalization(NamedTuple):
+    """What bytes become floats by; each a number a channel, in units of [0, 1] pixels."""
+
+    mean: tuple[float, ...]
+    """Is subtracted."""
+    std: tuple[float, ...]
+    """Divides then."""
+
+
+AS_THEY_ARE = Normalization((), ())
+"""Where no kernel reads bytes."""
+
+
 def make_kernel(
     item: Fused,
     constants: Mapping[str, Any],
     types: Mapping[str, ValueType],
     float_math: FloatMath = "float32",
+    normalization: Normalization = AS_THEY_ARE,
 ) -> Kernel:
     """The kernel that computes a record's results.
 
@@ -47,9 +62,11 @@ def make_kernel(
         constants: arrays or tensors by name.
         types: of everything in the program.
         float_math: of float convolutions.
+        normalization: of the bytes that a record reads.
 
     Raises:
-        ArtifactError: sizes that the program's checks let through do not fit a kernel.
+        ArtifactError: sizes that the program's checks let through do not fit a kernel, or bytes
+            cannot take the normalization.
     """
     n_channels = item.n_channels
     try:
@@ -58,6 +75,8 @@ def make_kernel(
             case "dot":
                 return _dot_kernel(item, steps, constants, types)
             case "conv" | "depthwise":
+                if item.from_bytes:
+                    return _byte_conv_kernel(item, steps, constants, types, normalization)
                 return _float_conv_kernel(item, steps, constants, types, float_math)
             case "linear":
                 weight = np.ascontiguousarray(as_array(constants[item.root.refs()[1]]))
@@ -65,7 +84,12 @@ def make_kernel(
                 pixel = Geometry((1, 1), (1, 1))
                 return FloatConvKernel(weight, pixel, simplify_floats(steps))
             case "pool":
-                return _pool_kernel(item, steps, n_channels, constants, types, float_math)
+                producer = None
+                if item.producer is not None:
+                    producer = make_kernel(
+                        item.producer, constants, types, float_math, normalization
+                    )
+                return _pool_kernel(item, steps, n_channels, types, producer)
             case "rows":
                 return RowsKernel(n_channels, simplify_floats(steps))
         return _lines_kernel(item, simplify_floats(steps), types)
@@ -141,17 +165,36 @@ def _float_conv_kernel(
     types: Mapping[str, ValueType],
     float_math: FloatMath,
 ) -> FloatConvKernel | DepthwiseKernel:
-    window = conv_window(item.root, types, constants)
-    assert window is not None, "`fuse` looked"
-    weight = np.ascontiguousarray(as_array(constants[item.root.refs()[1]]).transpose(0, 2, 3, 1))
-    stride, (down, right), dilation = window
-    border = (right, right, down, down)
-    geometry = Geometry(_size(types[item.source], 2), weight.shape[1:3], stride, border, dilation)
+    weight, geometry = _window_of(item, constants, types)
     if item.kind == "depthwise":
         taps = np.ascontiguousarray(weight[..., 0].transpose(1, 2, 0))
         return DepthwiseKernel(taps, geometry, simplify_floats(steps))
     groups, narrow = n_groups(item.root), float_math == "bfloat16"
     return FloatConvKernel(weight, geometry, simplify_floats(steps), groups=groups, bfloat16=narrow)
+
+
+def _byte_conv_kernel(
+    item: Fused,
+    steps: tuple[Step, ...],
+    constants: Mapping[str, Any],
+    types: Mapping[str, ValueType],
+    normalization: Normalization,
+) -> ByteConvKernel:
+    weight, geometry = _window_of(item, constants, types)
+    return ByteConvKernel(weight, *normalization, geometry, simplify_floats(steps))
+
+
+def _window_of(
+    item: Fused, constants: Mapping[str, Any], types: Mapping[str, ValueType]
+) -> tuple[Floats, Geometry]:
+    """(out_channels, kernel_height, kernel_width, in_channels / groups), and how it walks."""
+    window = conv_window(item.root, types, constants)
+    assert window is not None, "`fuse` looked"
+    weight = np.ascontiguousarray(as_array(constants[item.root.refs()[1]]).transpose(0, 2, 3, 1))
+    stride, (down, right), dilation = window
+    border = (right, right, down, down)
+    size = _size(types[item.source], 2)
+    return weight, Geometry(size, weight.shape[1:3], stride, border, dilation)
 
 
 def _lines_kernel(item: Fused, steps: tuple[Step, ...], types: Mapping[str, ValueType]) -> Kernel:
@@ -175,24 +218,19 @@ def _pool_kernel(
     item: Fused,
     steps: tuple[Step, ...],
     n_channels: int,
-    constants: Mapping[str, Any],
     types: Mapping[str, ValueType],
-    float_math: FloatMath,
+    producer: Kernel | None,
 ) -> PoolKernel:
     window, pooled = pool_window(item.root, types), types[item.root.refs()[0]]
     assert window is not None, "`fuse` looked"
     kernel, stride, _, dilation = window
     border = pool_border(item.root, types)
     geometry = Geometry(_size(pooled, 2), kernel, stride, border, dilation)
-    before: tuple[Step, ...] = ()
-    producer = None
-    if item.producer is not None:
-        made = make_kernel(item.producer, constants, types, float_math)
-        if isinstance(made, ConvKernel | FloatConvKernel):
-            producer = made
-        else:
-            before = made.steps
-    return PoolKernel(geometry, n_channels, before, simplify_floats(steps), producer)
+    after = simplify_floats(steps)
+    if isinstance(producer, ConvKernel | FloatConvKernel | ByteConvKernel):
+        return PoolKernel(geometry, n_channels, (), after, producer)
+    before = () if producer is None else producer.steps
+    return PoolKernel(geometry, n_channels, before, after)
 
 
 def _size(kind: ValueType, axis: int) -> tuple[int, int]:

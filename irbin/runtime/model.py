@@ -76,6 +76,13 @@ class PackedModel(Packed, nn.Module):
             return run(x)
         return self.run(x)
 
+    def bytes(self, images: Any) -> Any:
+        """See `Packed.bytes`."""
+        if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
+            run = torch.compiler.disable(super().bytes)  # type: ignore[no-untyped-call]
+            return run(images)
+        return super().bytes(images)
+
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:  # noqa: ARG002 - torch's
         destination.update(under(prefix, self._tensors))
 

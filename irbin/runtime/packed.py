@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from irbin.artifact.read import Artifact
@@ -11,10 +12,11 @@ from irbin.program.fuse import FUSIONS
 from irbin.program.fused import Item
 from irbin.program.own import inner_product
 from irbin.program.program import Node
-from irbin.records.options import FloatMath
-from irbin.runtime.arrays import is_tensor
+from irbin.records.options import FloatMath, Preprocessing
+from irbin.runtime.arrays import as_tensor, dtype_name, is_tensor
 from irbin.runtime.engine import Engine, Record
 from irbin.runtime.given import check_shape, refuse_untaken, taken
+from irbin.runtime.pixels import pixels_of
 from irbin.runtime.schedule import Watch
 
 if TYPE_CHECKING:
@@ -55,17 +57,54 @@ class Packed:
         results = engine.run(images) if record is None else engine.record(images, record)
         return _as_given(results, x)
 
+    def bytes(self, images: Any) -> Any:
+        """Logits of a batch of images as bytes, which the network normalizes itself.
+
+        Normalization is the manifest's, (byte / 255 − mean) / std, and padding zero after it. Where
+        only convolutions read the images, it is part of them and they compute in integers, which
+        gives the same bits on every machine (`docs/format.md`); answers differ from those of
+        normalized floats by what weights of 16 bits lose. Else, see `why_floats`, images are
+        normalized first, and answers are those of floats.
+
+        Args:
+            images: uint8 (batch, height, width, channels), an array, or a tensor on any device;
+                batch may be 0.
+
+        Returns:
+            As a call: tensors on the device of a tensor, arrays for an array.
+
+        Raises:
+            UsageError: they are no bytes, have another size than the program's, or the manifest's
+                normalization is of another number of channels.
+        """
+        engine = self._engine
+        made = engine.run(engine.as_read(pixels_of(self.program, images)))
+        return _as_given([as_tensor(y) for y in made] if is_tensor(images) else made, images)
+
+    def channels_first(self, images: Any) -> Any:
+        """As `bytes`, of a tensor (batch, channels, height, width), as loaders have them."""
+        return self.bytes(images.permute(0, 2, 3, 1))
+
+    @property
+    def why_floats(self) -> str:
+        """Why `bytes` normalizes images first; '' where the network's first layers read bytes.
+
+        Raises:
+            UsageError: the manifest's normalization is of another number of channels.
+        """
+        return self._engine.why_floats
+
     def watch(self, x: Any, watch: Watch) -> Any:
-        """As a call, and tells `watch` of every fused item and its seconds; for benchmarks.
+        """As a call, or `bytes`, and tells `watch` of every fused item and its seconds.
 
         Raises:
             UsageError: the images have another size than the program's.
         """
-        return _as_given(self._engine.run(self._images(x), watch), x)
+        return _as_given(self._engine.run(self._as_read(x), watch), x)
 
     def calling_seconds(self, x: Any, n_runs: int) -> list[float]:
         """Seconds that a batch's kernels take to be called; for `runtime.profile`."""
-        return self._engine.calling_seconds(self._images(x), n_runs)
+        return self._engine.calling_seconds(self._as_read(x), n_runs)
 
     def with_float_math(self, float_math: FloatMath) -> Self:
         """This network, or one like it that computes its float convolutions so.
@@ -75,15 +114,31 @@ class Packed:
         """
         if float_math == self._engine.float_math:
             return self
-        make: Any = self.__reduce__()[0]
         artifact, fusions, _, float_convs = self._engine.origin
-        other: Self = make(artifact, fusions, float_math, float_convs)
+        return self._other(artifact, fusions, float_math, float_convs)
+
+    def with_preprocessing(self, preprocessing: Preprocessing) -> Self:
+        """This network, or one like it whose images are fed so: `bytes` normalizes them."""
+        artifact, fusions, float_math, float_convs = self._engine.origin
+        if preprocessing == artifact.manifest.source.preprocessing:
+            return self
+        source = replace(artifact.manifest.source, preprocessing=preprocessing)
+        artifact = replace(artifact, manifest=replace(artifact.manifest, source=source))
+        return self._other(artifact, fusions, float_math, float_convs)
+
+    def _other(self, *settings: Any) -> Self:
+        make: Any = self.__reduce__()[0]
+        other: Self = make(*settings)
         return other
 
     @property
     def items(self) -> tuple[Item, ...]:
         """What is run, in order: fused kernels, and nodes that torch computes."""
         return self._engine.work.items
+
+    def items_on(self, x: Any) -> tuple[Item, ...]:
+        """What is run on images of floats, or of bytes."""
+        return self._engine.work_on(self._as_read(x)).items
 
     def is_run(self, node: Node) -> bool:
         """Whether a node depends on the images, and is not computed once."""
@@ -107,6 +162,13 @@ class Packed:
     def extra_repr(self) -> str:
         """For `print`."""
         return f"{self.path!r}, {counted(len(self.program.nodes), 'node')}"
+
+    def _as_read(self, x: Any) -> Any:
+        """Images for the engine, of floats as a call takes them, or of bytes."""
+        if dtype_name(x) != "uint8":
+            return self._images(x)
+        read = self._engine.as_read(pixels_of(self.program, x))
+        return as_tensor(read) if is_tensor(x) else read
 
     def _images(self, x: Any) -> Any:
         refuse_untaken(x)

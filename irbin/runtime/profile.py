@@ -25,7 +25,7 @@ def profile(model: PackedModel, images: Tensor, n_runs: int) -> tuple[NodeTiming
 
     Args:
         model: what to run.
-        images: (batch, channels, height, width).
+        images: (batch, channels, height, width), or bytes as `PackedModel.bytes` takes them.
         n_runs: runs that are counted.
     """
     seconds: dict[str, list[float]] = {}
@@ -41,7 +41,7 @@ def profile(model: PackedModel, images: Tensor, n_runs: int) -> tuple[NodeTiming
                 seconds.setdefault(name, []).append(took)
     return tuple(
         _timing(item, statistics.median(seconds[item.name]), model)
-        for item in model.items
+        for item in model.items_on(images)
         if item.name in seconds
     )
 
@@ -90,13 +90,16 @@ def _timing(item: Item, seconds: float, model: PackedModel) -> NodeTiming:
         shape = tuple(size for size in kind.shape if isinstance(size, int))
     kernel = f"torch {_short(item.op)}" if isinstance(item, Node) else _kernel_name(item)
     steps = () if isinstance(item, Node) else _steps(item)
+    of_bytes = isinstance(item, Fused) and (item.producer or item).from_bytes
+    counted = (0, float_macs) if of_bytes else (float_macs, 0)
     return NodeTiming(
-        _layer(item, model), kernel, steps, shape, 1e6 * seconds, binary_macs, float_macs
+        _layer(item, model), kernel, steps, shape, 1e6 * seconds, binary_macs, *counted
     )
 
 
 def _kernel_name(item: Fused) -> str:
     own = KERNELS.get(item.kind) or _short(item.root.op)
+    own += " of bytes" if item.from_bytes else ""
     return f"{_kernel_name(item.producer)} + {own}" if item.producer is not None else own
 
 

@@ -249,7 +249,7 @@ def _reads(item: Fused) -> tuple[Outside, ...]:
     first = item.producer or item  # the one that reads the source
     takes: Literal["rows", "planes", "bits"] = "rows"
     if first.kind in ("dot", "conv"):
-        takes = "bits" if first.kind == "dot" else "planes"
+        takes = "bits" if first.kind == "dot" else "rows" if first.from_bytes else "planes"
     others = (Outside(name, item.channel_axis, "rows") for name in other_names(item))
     return (Outside(item.source, item.channel_axis, takes), *others)
 

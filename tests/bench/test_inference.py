@@ -39,7 +39,10 @@ class TestOfAPackedFolder:
     def test_multiply_adds_are_those_of_the_plan(self, record, folder):
         plan = irbin.plan(folder / "converted")
         assert sum(node.binary_macs for node in record.nodes) == plan.binary_macs
-        assert sum(node.float_macs for node in record.nodes) == plan.float_macs
+        assert record.input_type == "bytes"
+        assert record.nodes[0].kernel == "conv2d of bytes"
+        assert record.nodes[0].byte_macs == 16 * 32 * 32 * 27
+        assert sum(n.float_macs + n.byte_macs for n in record.nodes) == plan.float_macs
 
     def test_memory_is_measured_where_the_system_tells(self, record):
         if memory.STATUS.is_file():
@@ -75,6 +78,24 @@ def test_a_network_is_converted_and_lowered_in_memory(folder, source):
     assert found.load_ms is None
     plan = irbin.plan(name, **options)
     assert found.estimated_speed_up == irbin.estimate(plan).speed_up
+
+
+@pytest.mark.slow
+def test_floats_are_timed_where_they_are_asked_for_or_bytes_are_not_read(folder, monkeypatch):
+    few = {"n_runs": 1, "n_threads": 1, "memory": False}
+    found = irbin.benchmark(folder / "packed", input_type="float32", **few)
+    assert found.input_type == "float32"
+    assert found.nodes[0].kernel == "conv2d"
+    assert sum(node.byte_macs for node in found.nodes) == 0
+    monkeypatch.setattr(PackedModel, "why_floats", "a shortcut reads them")
+    assert irbin.benchmark(folder / "packed", **few).input_type == "float32"
+    asked = irbin.benchmark(folder / "packed", input_type="bytes", **few)
+    assert asked.input_type == "bytes"
+    assert asked.notes == (
+        "the packed network normalizes bytes before it reads them: a shortcut reads them",
+    )
+    with pytest.raises(UsageError, match=r"^`input_type`: expected one of `bytes`, `float32`"):
+        irbin.benchmark(folder / "packed", input_type="int8", **few)
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from irbin.bench.peers import NEEDS, PEERS, Peer, make_peers
 from irbin.errors import UsageError
+from irbin.records.options import Preprocessing
 
 compiles = pytest.mark.skipif(
     shutil.which(os.environ.get("CXX", "g++")) is None
@@ -95,6 +96,23 @@ def test_torch_equals_the_network(network: nn.Module, images: Tensor, logits: Te
     assert list(results) == ["torch fp32"]
     assert_close(results["torch fp32"], logits, 1e-4)
     assert peers[0].version == torch.__version__
+
+
+FED = Preprocessing((3, 32, 32), (0.4, 0.5, 0.3), (0.2, 0.25, 0.3))
+
+
+@pytest.mark.parametrize("name", ["torch", "onnxruntime", "openvino"])
+def test_bytes_are_normalized_by_each_runtime(name: str, network: nn.Module) -> None:
+    require(name)
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8, generator=generator)
+    x = pixels.permute(0, 3, 1, 2).float() / 255
+    x = (x - torch.tensor(FED.mean).view(-1, 1, 1)) / torch.tensor(FED.std).view(-1, 1, 1)
+    with torch.no_grad():
+        wanted = copy.deepcopy(network).eval()(x)
+    results = outputs(make_peers([name], network, pixels, 1, normalization=FED), pixels)
+    for peer, found in results.items():
+        assert_close(found, wanted, 1e-3 if peer.endswith("fp32") else 0.1)
 
 
 @pytest.mark.sweep  # 13 s where torch has compiled nothing yet

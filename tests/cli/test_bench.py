@@ -96,6 +96,7 @@ def test_options_arrive_and_only_given_plan_options_are_handed_on(run, calls) ->
                 "against": ("torch-compile", "openvino"),
                 "memory": False,
                 "float_math": "float32",
+                "input_type": None,
                 "shortcut": "bireal",
             },
         )

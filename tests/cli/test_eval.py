@@ -21,6 +21,7 @@ def test_one_network(run, verbs) -> None:
                 "device": "cpu",
                 "channels_last": False,
                 "amp": None,
+                "input_type": None,
             },
         )
     ]

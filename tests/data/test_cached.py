@@ -45,6 +45,23 @@ def same(left: list[tuple[Tensor, Tensor]], right: list[tuple[Tensor, Tensor]]) 
     )
 
 
+def test_images_that_are_not_normalized_are_bytes_with_channels_innermost(
+    make_folder: MakeFolder,
+) -> None:
+    options = replace(make_folder(), workers=0)
+    dataset = open_training(options, KNOBS)
+    bytes_alone = Feed(training=True, seed=6, normalized=False)
+    for make in (cached, StreamedLoader):
+        loader, plain = make(dataset, options, bytes_alone), make(dataset, options, TRAINED)
+        for (pixels, labels), (images, same_labels) in zip(
+            whole_pass(loader, 2), whole_pass(plain, 2), strict=True
+        ):
+            assert pixels.dtype == torch.uint8
+            assert pixels.is_contiguous(memory_format=torch.channels_last)
+            assert torch.equal(plain.normalize(pixels), images)
+            assert torch.equal(labels, same_labels)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize(

@@ -33,6 +33,18 @@ def test_limit_is_the_sum_of_both_kinds_at_their_rates(record):
     assert replace(record, batch_size=4).limit_ms == pytest.approx(4 * 0.3)
 
 
+def test_two_products_of_bytes_take_the_time_of_a_float_one(record, render):
+    stem = replace(record.nodes[0], float_macs=0, byte_macs=10**7)
+    found = replace(record, nodes=(stem, *record.nodes[1:]), input_type="bytes")
+    assert found.limit_ms == pytest.approx(0.1 + 0.1)
+    assert "10.0 M of bytes (two in a float one's time)" in bench.limit_line(found)
+    assert "of bytes" not in bench.limit_line(record)
+    rows = render(bench.nodes_table(found, 140), 140).splitlines()
+    conv = next(row for row in rows if row.startswith("conv1"))
+    assert conv.split()[-2:] == ["20.0", "20.0"]  # 1e7/500 µs; 100/500 µs
+    assert "224 as bytes" in bench.bench_heading(found)
+
+
 def test_ratios_are_in_times_of_the_packed_network(record, render):
     text = render(bench.entries_table(record, 120), 120)
     rows = {line.split()[0]: line for line in text.splitlines() if line}
@@ -100,7 +112,10 @@ def test_json_has_the_ratios_and_no_nan(record):
 
 
 def test_heading_and_machine_name_what_a_reader_needs(record):
-    assert bench.bench_heading(record) == "net: batch 1 of 3×224×224, 1 thread, avx2 kernels"
+    assert (
+        bench.bench_heading(record)
+        == "net: batch 1 of 3×224×224 as float32, 1 thread, avx2 kernels"
+    )
     assert "2 threads" in bench.bench_heading(replace(record, n_threads=2))
     line = bench.machine_line(MACHINE)
     for word in ("CPU X", "2 cores", "load 0.25", "torch 2.14", "libgomp.so.1"):

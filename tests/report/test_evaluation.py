@@ -17,6 +17,7 @@ from irbin.report.evaluation import (
     disagreement_table,
     feeding_lines,
     flips_table,
+    input_lines,
     kernel_lines,
     speed_line,
 )
@@ -180,6 +181,14 @@ def test_how_images_were_fed_and_which_kernels_ran() -> None:
     assert [line[:3] for line in feeding_lines([one, other])] == ["a: ", "b: "]
     assert kernel_lines([one, other]) == ["packed networks ran on avx2 kernels"]
     assert kernel_lines([replace(one, kernels=None)]) == []
+
+
+def test_bytes_are_told_where_a_network_was_given_them(evaluation) -> None:
+    one = evaluation(kind="packed")
+    assert input_lines([one]) == []
+    (line,) = input_lines([one, replace(one, input_type="bytes")], compared=True)
+    assert line.startswith("packed networks read images as bytes, by weights of 16 bits")
+    assert "`--input-type float32` gives them normalized floats (comparisons with" in line
 
 
 LONG = "stages.0.blocks.1.token_mixer.reparam_conv"

@@ -204,3 +204,9 @@ def test_recorded_beside_measured(
 ) -> None:
     line = recorded_line(RECORD, evaluation(n_images=n_images, top1=top1))
     assert line == "zoo:resnet20-cifar10-1w1a: recorded 75.12 %" + ending
+
+
+def test_what_was_measured_from_bytes_is_told(evaluation: Callable[..., Evaluation]) -> None:
+    from_bytes = evaluation(n_images=10_000, top1=75.15, input_type="bytes")
+    line = recorded_line(RECORD, from_bytes)
+    assert line.endswith("measured 75.15 % from bytes: 3 of 10,000 images apart")

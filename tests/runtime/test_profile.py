@@ -46,6 +46,17 @@ def model():
 
 
 @pytest.mark.slow
+def test_multiply_adds_of_bytes_are_counted_as_such(model):
+    pixels = torch.zeros(2, 16, 16, 3, dtype=torch.uint8)
+    nodes = {node.layer: node for node in profile(model, pixels, 1)}
+    stem = nodes["stem"]
+    assert (stem.float_macs, stem.byte_macs) == (0, 16 * 16 * 16 * 3 * 9)
+    assert stem.kernel == "conv2d of bytes + max_pool2d"
+    assert sum(node.byte_macs for node in nodes.values()) == stem.byte_macs
+    assert overhead(model, pixels, 1) > 0
+
+
+@pytest.mark.slow
 def test_every_multiply_add_is_counted_where_it_is_computed(model):
     nodes = {node.layer: node for node in profile(model, torch.randn(2, 3, 16, 16), 1)}
     assert nodes["stem"].float_macs == 16 * 16 * 16 * 3 * 9
