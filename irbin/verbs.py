@@ -25,6 +25,7 @@ from irbin.program.lower import lower
 from irbin.program.program import format_program
 from irbin.recipes.file import RecipeFile, plan_options
 from irbin.recipes.request import asked
+from irbin.records.bench import PackedProgram
 from irbin.records.json import to_json
 from irbin.records.options import DataOptions, FloatDtype, SourceOptions, SourceRecord, check_given
 from irbin.records.plan import Plan
@@ -324,17 +325,11 @@ def export(
     )
 
 
-def load(folder: str | Path) -> PackedModel:
-    """A packed folder as an `nn.Module` that maps (batch, channels, height, width) to logits.
-
-    A backbone's gives features: one tensor, or a list of several. `zoo:NAME` is one of irbin's own.
+def inspect_packed(folder: str | Path) -> PackedProgram:
+    """A packed folder's program as text, a line a node, with shapes; and what torch computes of it.
 
     Raises:
         ArtifactError: the folder is not what `docs/format.md` says.
     """
-    return load_packed(Path(folder))
-
-
-def program_text(folder: str | Path) -> str:
-    """A packed folder's program as text, a line a node, with shapes."""
-    return format_program(load_packed(Path(folder)).program)
+    model = load_packed(Path(folder))
+    return PackedProgram(format_program(model.program), model.torch_work, native.active())

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+import irbin
 from irbin import verbs
 from irbin.evaluation.agreement import compare
 from irbin.planning.estimate import estimate
@@ -161,7 +162,7 @@ def _walk(network: Network, bits: Bits, row: Row) -> str:
         reestimate_batch_norm(binary.module, [_images(row.input_size, 8, seed=2)])
         with tempfile.TemporaryDirectory() as folder:
             written = verbs.export(binary, Path(folder, "packed"))
-            packed = verbs.load(Path(folder, "packed"))
+            packed = irbin.load(Path(folder, "packed"))
         if bits == "1w1a":
             row.packed_bytes = written.tensor_bytes
         images = _images(row.input_size, 2, seed=1)

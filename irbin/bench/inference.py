@@ -100,7 +100,8 @@ def benchmark(
         measured = replace(measured, input_type=input_type)
         if batch_size == n_threads == 1:
             measured = replace(measured, estimated_speed_up=estimate(model.manifest.plan).speed_up)
-        return replace(measured, overhead_us=idle, load_ms=loading)
+        work = model.torch_work
+        return replace(measured, overhead_us=idle, load_ms=loading, torch_work=work)
     finally:
         torch.set_num_threads(before)
 

@@ -33,6 +33,7 @@ from irbin.report.bench import (
     nodes_table,
     overhead_lines,
     slower_lines,
+    torch_lines,
 )
 from irbin.report.training_bench import (
     ratio_line,
@@ -203,7 +204,7 @@ def _show(record: BenchRecord, json_to: str | None) -> None:
     screen.print()
     screen.print(nodes_table(record, screen.width))
     say(screen, limit_line(record))
-    for line in (*estimate_lines(record), *overhead_lines(record)):
+    for line in (*torch_lines(record), *estimate_lines(record), *overhead_lines(record)):
         say(screen, line)
     for line in (*slower_lines(record), *record.notes):
         say(screen, line, style="yellow")

@@ -18,6 +18,7 @@ from irbin.planning.estimate import estimate
 from irbin.records.json import from_json, to_json
 from irbin.records.options import SourceOptions, SourceRecord
 from irbin.records.plan import Plan
+from irbin.report.bench import torch_work_lines
 from irbin.report.images import images_line
 from irbin.report.jsonout import plan_json
 from irbin.report.plan import layer_table, plan_heading, plan_notes, totals_table
@@ -37,7 +38,7 @@ def inspect(
     then totals by precision, the predicted packed size, how much faster the packed network is
     estimated to be, and why where binarizing gains little. Takes the plan options of convert, and
     changes nothing. A converted folder shows the plan it was made with; a packed folder shows its
-    program, a line a node with shapes.
+    program, a line a node with shapes, and what of it torch computes, if anything.
     """
     check_json_target(json_to, network.checkpoint, source)
     spec = network.named(source)
@@ -90,17 +91,20 @@ def _show_program(spec: str, json_to: str | None) -> None:
     from irbin.artifact.schema import FILES
     from irbin.zoo.entries import located
 
-    text = verbs.program_text(spec)  # reads and checks the whole folder
+    packed = verbs.inspect_packed(spec)  # reads and checks the whole folder
     folder = located(spec)
     files = [folder / name for name in FILES]
     screen = results(json_to)
-    screen.print(text, markup=False, soft_wrap=True)
+    screen.print(packed.text, markup=False, soft_wrap=True)
     total = sum(path.stat().st_size for path in files)
     config = json.loads((folder / "config.json").read_text("utf-8"))
     if "source" in config:
         say(screen, images_line(from_json(SourceRecord, config["source"], str(folder))))
+    for line in torch_work_lines(packed.torch_work):
+        say(screen, f"{line}; with {packed.kernels} kernels")
     say(screen, f"{spec}: {counted(len(files), 'file')}, {byte_size(total)}", style="bold")
     if json_to is not None:
         parts = {name: folder / f"{name}.json" for name in ("config", "program")}
         content = {name: json.loads(path.read_text("utf-8")) for name, path in parts.items()}
-        write_json({"source": spec, "total_bytes": total, **content}, json_to)
+        here = {"torch_work": to_json(packed.torch_work), "kernels": packed.kernels}
+        write_json({"source": spec, "total_bytes": total, **here, **content}, json_to)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -60,6 +62,42 @@ class BenchEntry:
     """Memory that loading and running it added to a process; None where it was not measured."""
 
 
+TORCH = "torch "
+"""What a node's kernel begins with where torch computes it."""
+
+
+@dataclass(frozen=True)
+class TorchWork:
+    """What torch computes of a packed network. Made by `runtime.packed`, read by reports."""
+
+    operators: dict[str, int]
+    """How often a batch calls each of torch's operators (`softmax`), most often first."""
+    n_calls: int
+    """Calls of a batch in all, of kernels too; looks at what lies there already are none."""
+
+    @property
+    def n_torch(self) -> int:
+        """Calls that are torch's."""
+        return sum(self.operators.values())
+
+    @staticmethod
+    def of(calls: Sequence[str]) -> TorchWork:
+        """Counted from calls in order: an operator of torch's each, or '' for a kernel."""
+        return TorchWork(dict(Counter(filter(None, calls)).most_common()), len(calls))
+
+
+@dataclass(frozen=True)
+class PackedProgram:
+    """A packed folder, read. Made by `verbs.inspect_packed`, read by `irbin inspect`."""
+
+    text: str
+    """The program, a line a node."""
+    torch_work: TorchWork
+    """What torch computes of it here."""
+    kernels: str
+    """The active implementation; torch computes more where there are only slow ones."""
+
+
 @dataclass(frozen=True)
 class NodeTiming:
     """One call inside the packed network. Made by `runtime.profile`, read by reports."""
@@ -67,7 +105,8 @@ class NodeTiming:
     layer: str
     """Whose weights it has, or its name in the program."""
     kernel: str
-    """`bconv2d`, `conv2d`, `max_pool2d` …; `torch …` where torch computes."""
+    """`bconv2d`, `conv2d`, `max_pool2d` …; `torch …` where torch computes; `reshape` and the like
+    alone look at what lies there, and copy it where they must."""
     steps: tuple[str, ...]
     """What is fused into it, in order."""
     shape: tuple[int, ...]
@@ -88,6 +127,11 @@ class NodeTiming:
         Two products of 16 bits lie where one of float32 does, and take an instruction together.
         """
         return self.float_macs + self.byte_macs / 2
+
+    @property
+    def is_torch(self) -> bool:
+        """Whether torch computes it."""
+        return self.kernel.startswith(TORCH)
 
 
 @dataclass(frozen=True)
@@ -158,11 +202,19 @@ class BenchRecord:
     load_ms: float | None = None
     """From `irbin.load` to a network that can run, in a fresh process that imported irbin and
     torch; None where there is no folder to load."""
+    torch_work: TorchWork = TorchWork({}, 0)
+    """What torch computes of the packed network."""
     notes: tuple[str, ...] = ()
     """What was left out, and why."""
     input_type: InputType = "float32"
     """What every network was given: images as bytes, which the others normalize first, or
     normalized floats."""
+
+    @property
+    def torch_share(self) -> float:
+        """Of the nodes' time, what torch's take."""
+        total = sum(node.median_us for node in self.nodes)
+        return sum(node.median_us for node in self.nodes if node.is_torch) / total if total else 0.0
 
     @property
     def limit_ms(self) -> float:

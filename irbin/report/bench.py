@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from irbin.records.bench import BenchRecord, KernelRate, Machine, NodeTiming
+from irbin.messages import counted
+from irbin.records.bench import BenchRecord, KernelRate, Machine, NodeTiming, TorchWork
 from irbin.records.json import JsonValue, to_json
 from irbin.report.fitting import fitting_table, plain_table
 from irbin.report.units import DASH, byte_size, count, digits, ratio, shape
@@ -131,6 +132,20 @@ def estimate_lines(record: BenchRecord) -> tuple[str, ...]:
     return (f"estimated {digits(record.estimated_speed_up)}× torch fp32, measured {measured}",)
 
 
+def torch_lines(record: BenchRecord) -> tuple[str, ...]:
+    """What torch computes of the packed network, and its share of the time; nothing for nothing."""
+    share = f"{digits(100 * record.torch_share)} % of the time"
+    return tuple(f"{line}, {share}" for line in torch_work_lines(record.torch_work))
+
+
+def torch_work_lines(work: TorchWork) -> tuple[str, ...]:
+    """What torch computes of a packed network; nothing for nothing."""
+    if not work.operators:
+        return ()
+    names = ", ".join(f"{n} `{name}`" for name, n in work.operators.items())
+    return (f"torch computes {work.n_torch} of {counted(work.n_calls, 'call')}: {names}",)
+
+
 def overhead_lines(record: BenchRecord) -> tuple[str, ...]:
     """What is neither computing nor waiting for memory: calling, and loading."""
     lines = []
@@ -165,6 +180,7 @@ def bench_json(record: BenchRecord) -> dict[str, JsonValue]:
     packed = record.entries[0].latency.median_ms
     value["ratios"] = {e.name: e.latency.median_ms / packed for e in record.entries[1:]}
     value["limit_ms"] = record.limit_ms
+    value["torch_share"] = record.torch_share
     return value
 
 

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from irbin.messages import first_line, lacks_memory
+from irbin.program.claims import INTEGERS
 from irbin.program.fused import Fused, Item
 from irbin.program.shapes import sizes
 from irbin.program.types import INT, Dtype, Node, Ref, TensorType, Value, ValueType, one_tensor
 from irbin.runtime.arrays import as_array, as_tensor, dtype_name, is_shaped
 from irbin.runtime.operators import OWN_OPERATIONS, Operation, dtype
-from irbin.runtime.views import VIEWS, look
+from irbin.runtime.views import SIZE, VIEWS, look
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,6 +29,16 @@ Declared = tuple[str, tuple[int, ...]]
 def runs_torch(node: Node) -> bool:
     """Whether torch computes a node that no kernel does."""
     return node.op not in OWN_OPERATIONS and node.op not in VIEWS
+
+
+def is_look(item: Item) -> bool:
+    """Whether an item computes nothing: a size, a part of several results, another view."""
+    return isinstance(item, Node) and item.op in {*VIEWS, SIZE, "getitem", *INTEGERS}
+
+
+def short(op: str) -> str:
+    """An operator's name without where it is from: `relu` of `aten.relu.default`."""
+    return op.split(".")[1] if op.startswith("aten.") else op
 
 
 @contextmanager

@@ -12,8 +12,10 @@ from irbin.program.fuse import FUSIONS
 from irbin.program.fused import Item
 from irbin.program.own import inner_product
 from irbin.program.program import Node
+from irbin.records.bench import TorchWork
 from irbin.records.options import FloatMath, Preprocessing
 from irbin.runtime.arrays import as_tensor, dtype_name, is_tensor
+from irbin.runtime.calls import is_look, runs_torch, short
 from irbin.runtime.engine import Engine, Record
 from irbin.runtime.given import check_shape, refuse_untaken, taken
 from irbin.runtime.pixels import pixels_of
@@ -140,6 +142,11 @@ class Packed:
         """What is run on images of floats, or of bytes."""
         return self._engine.work_on(self._as_read(x)).items
 
+    @property
+    def torch_work(self) -> TorchWork:
+        """What torch computes of it, with the kernels of this process; nothing, mostly."""
+        return TorchWork.of([_named(item) for item in self.items if not is_look(item)])
+
     def is_run(self, node: Node) -> bool:
         """Whether a node depends on the images, and is not computed once."""
         return self._engine.is_run(node)
@@ -174,6 +181,11 @@ class Packed:
         refuse_untaken(x)
         check_shape(self.program, tuple(x.shape))
         return taken(x, writable=self._engine.runs_torch)
+
+
+def _named(item: Item) -> str:
+    """The operator of torch's that computes it, or '' where a kernel does."""
+    return short(item.op) if isinstance(item, Node) and runs_torch(item) else ""
 
 
 def _as_given(made: list[Any], x: Any) -> Any:

@@ -11,8 +11,8 @@ from irbin.program.fused import Fused, Item
 from irbin.program.own import inner_product
 from irbin.program.shapes import sizes
 from irbin.program.types import Node, Ref, TensorType, one_tensor
-from irbin.records.bench import NodeTiming
-from irbin.runtime.calls import Values
+from irbin.records.bench import TORCH, NodeTiming
+from irbin.runtime.calls import Values, runs_torch, short
 from irbin.runtime.model import PackedModel
 from irbin.runtime.packed import BITS_SUFFIX
 
@@ -88,7 +88,7 @@ def _timing(item: Item, seconds: float, model: PackedModel) -> NodeTiming:
     shape: tuple[int, ...] = ()
     if isinstance(kind, TensorType):
         shape = tuple(size for size in kind.shape if isinstance(size, int))
-    kernel = f"torch {_short(item.op)}" if isinstance(item, Node) else _kernel_name(item)
+    kernel = _node_name(item) if isinstance(item, Node) else _kernel_name(item)
     steps = () if isinstance(item, Node) else _steps(item)
     of_bytes = isinstance(item, Fused) and (item.producer or item).from_bytes
     counted = (0, float_macs) if of_bytes else (float_macs, 0)
@@ -97,8 +97,12 @@ def _timing(item: Item, seconds: float, model: PackedModel) -> NodeTiming:
     )
 
 
+def _node_name(node: Node) -> str:
+    return TORCH + short(node.op) if runs_torch(node) else short(node.op)
+
+
 def _kernel_name(item: Fused) -> str:
-    own = KERNELS.get(item.kind) or _short(item.root.op)
+    own = KERNELS.get(item.kind) or short(item.root.op)
     own += " of bytes" if item.from_bytes else ""
     return f"{_kernel_name(item.producer)} + {own}" if item.producer is not None else own
 
@@ -126,19 +130,15 @@ def _layer(item: Item, model: PackedModel) -> str:
 def _float_macs(node: Node, model: PackedModel) -> int:
     """Of torch's convolutions and linear layers; products of activations are not counted."""
     position = {"conv1d": 1, "conv2d": 1, "conv3d": 1, "linear": 1, "addmm": 2}
-    short = _short(node.op)
-    weight = node.args[position[short]] if short in position else None
+    op = short(node.op)
+    weight = node.args[position[op]] if op in position else None
     if not isinstance(weight, Ref) or not isinstance(node.type, TensorType):
         return 0
     shape = _weight_shape(weight.name, model)
     if not all(isinstance(size, int) for size in shape):
         return 0  # computed from the images
-    depth = int(shape[0]) if short == "addmm" else _product(shape[1:])
+    depth = int(shape[0]) if op == "addmm" else _product(shape[1:])
     return _numel(node.type) * depth
-
-
-def _short(op: str) -> str:
-    return op.split(".")[1] if op.startswith("aten.") else op
 
 
 def _numel(kind: TensorType) -> int:

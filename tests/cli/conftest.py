@@ -17,7 +17,7 @@ import irbin
 from irbin.cli.app import main
 from irbin.recipes.recipe import Recipe
 from irbin.records.analysis import AnalysisOptions
-from irbin.records.bench import TimingOptions
+from irbin.records.bench import PackedProgram, TimingOptions, TorchWork
 from irbin.records.options import Preprocessing, SourceRecord
 from irbin.records.plan import Decision, LayerRecord, Plan, PlanOptions
 from irbin.records.results import Agreement, Evaluation, ExportRecord, LayerAgreement
@@ -89,6 +89,7 @@ class FakeVerbs(ModuleType):
         self.interrupted = False
         self.chatty = False
         self.num_classes = 10
+        self.torch_operators: dict[str, int] = {}
 
     def _called(self, verb: str, *args: Any, **kwargs: Any) -> None:
         self.calls.append((verb, args, kwargs))
@@ -112,9 +113,10 @@ class FakeVerbs(ModuleType):
         return PLAN, SOURCE
 
     @as_real(VERBS)
-    def program_text(self, *args: Any) -> str:
-        self._called("program_text", *args)
-        return "%1 = aten.relu(%x)  # float32 (N, 64, 8, 8) [bold]" + " long" * 60
+    def inspect_packed(self, *args: Any) -> PackedProgram:
+        self._called("inspect_packed", *args)
+        text = "%1 = aten.relu(%x)  # float32 (N, 64, 8, 8) [bold]" + " long" * 60
+        return PackedProgram(text, TorchWork(self.torch_operators, 9), "avx2")
 
     @as_real(VERBS)
     def convert(self, *args: Any, stage: Callable[[str, int, int], None], **kwargs: Any) -> Any:

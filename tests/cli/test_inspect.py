@@ -91,9 +91,9 @@ def test_a_json_target_without_folder_stops_before_the_work(run, verbs, tmp_path
 
 def test_a_packed_folder_shows_its_program(run, verbs, packed: Path) -> None:
     done = run("inspect", str(packed))
-    assert verbs.calls == [("program_text", (str(packed),), {})]
+    assert verbs.calls == [("inspect_packed", (str(packed),), {})]
     first = done.out.splitlines()[0]
-    assert first == verbs.program_text("packed")  # neither wrapped nor read as markup
+    assert first == verbs.inspect_packed("packed").text  # neither wrapped nor read as markup
     assert done.out.rstrip().endswith("3 files, 1.03 kB")
 
 
@@ -101,6 +101,20 @@ def test_a_packed_folder_has_json_too(run, verbs, packed: Path) -> None:
     value = json.loads(run("inspect", str(packed), "--json", "-").out)
     assert value["config"] == {"format_version": 1}
     assert value["program"] == {"nodes": []}
+
+
+def test_a_packed_folder_says_what_torch_computes(run, verbs, packed: Path) -> None:
+    assert "torch computes" not in run("inspect", str(packed)).out
+    assert json.loads(run("inspect", str(packed), "--json", "-").out)["torch_work"] == {
+        "operators": {},
+        "n_calls": 9,
+    }
+    verbs.torch_operators = {"gelu": 2, "softmax": 1}
+    line = "torch computes 3 of 9 calls: 2 `gelu`, 1 `softmax`; with avx2 kernels"
+    assert line in run("inspect", str(packed)).out
+    value = json.loads(run("inspect", str(packed), "--json", "-").out)
+    assert value["torch_work"]["operators"] == verbs.torch_operators
+    assert value["kernels"] == "avx2"
 
 
 def test_plan_options_on_a_packed_folder_are_refused(run, verbs, packed: Path) -> None:

@@ -4,7 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from irbin.records.bench import BenchEntry, BenchRecord, KernelRate, Latency, Machine, NodeTiming
+from irbin.records.bench import (
+    BenchEntry,
+    BenchRecord,
+    KernelRate,
+    Latency,
+    Machine,
+    NodeTiming,
+    TorchWork,
+)
 from irbin.report import bench
 from irbin.report.jsonout import dumps
 
@@ -20,8 +28,8 @@ def record() -> BenchRecord:
     nodes = (
         NodeTiming("conv1", "conv2d + max_pool2d", ("multiply",), (64, 56, 56), 500, 0, 10**7),
         NodeTiming("layer1", "bconv2d", ("multiply", "add"), (64, 56, 56), 100, 10**8, 0),
-        NodeTiming("flat", "torch reshape", (), (64,), 1, 0, 0),
-        NodeTiming("size", "torch sym_size", (), (), 2, 0, 0),
+        NodeTiming("flat", "reshape", (), (64,), 1, 0, 0),
+        NodeTiming("gate", "torch sigmoid", (), (64,), 2, 0, 0),
     )
     entries = (entry("packed", 5.0, 10**7), entry("torch fp32", 50.0), entry("openvino int8", 10.0))
     return BenchRecord("net", 1, 1, (3, 224, 224), MACHINE, entries, nodes, 1000.0, 50.0)
@@ -66,6 +74,16 @@ def test_what_takes_next_to_no_time_is_one_row(record, render):
     text = render(bench.nodes_table(record, 140), 140)
     assert "2 more" in text
     assert "reshape" not in text
+
+
+def test_what_torch_computes_is_told_with_its_share(record):
+    assert bench.torch_lines(record) == ()
+    told = replace(record, torch_work=TorchWork.of(["", "sigmoid", "", "sum", "sum"]))
+    line = "torch computes 3 of 5 calls: 2 `sum`, 1 `sigmoid`, 0.33 % of the time"  # 2/603
+    assert bench.torch_lines(told) == (line,)
+    value = json.loads(dumps(bench.bench_json(told)))
+    assert value["torch_work"] == {"operators": {"sum": 2, "sigmoid": 1}, "n_calls": 5}
+    assert value["torch_share"] == pytest.approx(2 / 603)
 
 
 def test_a_line_says_how_far_the_limit_is(record):

@@ -14,6 +14,8 @@ from typing import get_args
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
@@ -729,3 +731,36 @@ def test_the_networks_hold_every_kind_of_record():
     both = {item.kind for item in items if item.floats is not None and item.bits is not None}
     assert both == {"dot", "conv", "gate", "pool", "rows"}
     assert max(sum(s.kind == "residual" for s in item.steps) for item in items) == 4
+
+
+@cache
+def reference_answers(name: str, n: int) -> list[torch.Tensor]:
+    """What the definition gives for the plain program."""
+    with native.using(native.REFERENCE):
+        return tree_leaves(PackedModel(artifact(name, SIZE), (), float_convs=True)(images(n)))
+
+
+def one_by_one(model: PackedModel, x: torch.Tensor):
+    """Every kernel called alone, where a call runs a segment of them at once."""
+    return model.watch(x, lambda *_: None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+@settings(max_examples=12, deadline=None)
+@given(
+    passes=st.sampled_from(SUBSETS),
+    n=st.sampled_from((1, 2, 7)),
+    n_threads=st.sampled_from((1, 2)),
+    run=st.sampled_from((PackedModel.__call__, one_by_one)),
+    implementation=st.sampled_from(IMPLEMENTATIONS[:-1] or IMPLEMENTATIONS),
+)
+def test_answers_are_the_references_however_they_are_computed(
+    name, passes, n, n_threads, run, implementation
+):
+    wanted = reference_answers(name, n)
+    with pytest.MonkeyPatch.context() as patch, native.using(implementation):
+        patch.setattr("irbin.runtime.engine.kernel_threads", lambda: n_threads)
+        model = PackedModel(artifact(name, SIZE), passes, float_convs=True)
+        for _ in range(2):  # laid out anew after the first run, where torch computes something
+            assert all(map(torch.equal, tree_leaves(run(model, images(n))), wanted))

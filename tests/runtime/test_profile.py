@@ -9,8 +9,10 @@ from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method
 from irbin.kernels import native
 from irbin.program.lower import lower
+from irbin.records.bench import TorchWork
 from irbin.records.options import Preprocessing, SourceRecord
 from irbin.records.plan import Plan, PlanOptions
+from irbin.runtime.loading import load
 from irbin.runtime.model import PackedModel
 from irbin.runtime.profile import overhead, profile
 
@@ -87,6 +89,27 @@ def test_names_say_who_computes_and_what_is_fused(model):
     assert nodes["block"].steps == ("multiply", "add", "clamp")
     assert nodes["large"].kernel == "torch conv2d"
     assert nodes["fc"].kernel == "bgemm"
+
+
+def test_a_look_at_what_lies_there_is_nobodys_work():
+    class Flat(nn.Module):
+        def forward(self, x):
+            return x.flatten(1).softmax(1)
+
+    lowered = lower(Flat().eval(), (3, 4, 4))
+    model = PackedModel(Artifact("", MANIFEST, lowered.program, lowered.tensors))
+    kernels = {node.kernel for node in profile(model, torch.randn(2, 3, 4, 4), 1)}
+    assert "torch softmax" in kernels
+    assert {k for k in kernels if k.startswith("torch ")} == {"torch softmax"}
+    assert model.torch_work == TorchWork({"softmax": 1}, 1)
+
+
+@pytest.mark.skipif(not native.is_fast_at_floats(), reason="torch computes floats here")
+def test_what_torch_computes_is_counted(model):
+    names = [n.kernel for n in profile(model, torch.randn(1, 3, 16, 16), 1) if n.is_torch]
+    assert names == ["torch conv2d"]
+    assert model.torch_work.operators == {"conv2d": 1}
+    assert load("zoo:resnet20-cifar10-1w1a").torch_work.operators == {}
 
 
 def test_nodes_come_in_the_order_they_run_and_take_time(model):
