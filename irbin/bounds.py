@@ -25,6 +25,8 @@ MAX_PRODUCTS = 2**40
 """Multiply-adds of a node for one image, and pixels that a pooling compares."""
 MAX_THREADS = 2**10
 """That a kernel is asked to use."""
+MAX_RESIDUALS = 4
+"""Tensors that one kernel adds, as in `csrc/steps.h`."""
 
 MAX_EXPRESSION = 200
 """Characters of a size that is an expression."""

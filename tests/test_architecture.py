@@ -176,6 +176,18 @@ def test_a_name_of_a_type_has_one_home() -> None:
 
 
 @pytest.mark.slow
+def test_a_bound_has_one_home() -> None:
+    homes: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for node in ast.parse(path.read_text("utf-8")).body:
+            match node:
+                case ast.Assign([ast.Name(name)], _) if name.startswith("MAX_"):
+                    homes.setdefault(name, []).append(str(path.relative_to(ROOT)))
+    assert homes["MAX_RESIDUALS"] == ["bounds.py"]
+    assert not {name: places for name, places in homes.items() if len(places) > 1}
+
+
+@pytest.mark.slow
 def test_no_local_says_only_that_it_was_found() -> None:
     called = {
         f"{path.relative_to(ROOT)}:{function.lineno}"

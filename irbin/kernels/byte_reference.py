@@ -24,7 +24,7 @@ LARGEST = 32766
 """That a weight may be before it is rounded, which moves it by less than 1: 16 bits and a sign."""
 MOST = 2**31 - 1
 """That a sum may reach, whatever the image and whichever taps are inside."""
-MAX_PRODUCTS = 1 << 20
+MOST_PRODUCTS = 1 << 20
 """In one sum, so that what rounding adds to it stays far below `MOST`."""
 
 
@@ -71,7 +71,7 @@ def fold(weight: Floats, mean: Sequence[float], std: Sequence[float]) -> Folded:
         slack = weight[0, ..., 0].size * (reach + 1).sum()
         least = np.maximum(np.abs(real).max(axis=(1, 2, 3)) / LARGEST, sums / (MOST - slack))
         scale = _rounded_up(np.maximum(least, np.finfo(np.float32).tiny))
-    is_fit = weight[0].size <= MAX_PRODUCTS and bool(slack < MOST / 2) and bool((spread > 0).all())
+    is_fit = weight[0].size <= MOST_PRODUCTS and bool(slack < MOST / 2) and bool((spread > 0).all())
     if not (is_fit and np.isfinite(scale).all()):
         raise UsageError("expected finite weights and a normalization that bytes can take")
     q = _rounded(real / scale.astype(np.float64)[:, None, None, None])

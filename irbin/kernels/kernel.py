@@ -15,14 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbin.bits import packed_bytes
-from irbin.bounds import MAX_INTEGER, MAX_THREADS
+from irbin.bounds import MAX_INTEGER, MAX_RESIDUALS, MAX_THREADS
 from irbin.errors import UsageError
 from irbin.kernels import native, reference
 from irbin.kernels.reference import Bits
 from irbin.kernels.steps import KINDS, WITH_VALUES, Floats, Step, split
-
-MAX_RESIDUALS = 4
-"""As in csrc/steps.h."""
 
 
 class Kernel(ABC):

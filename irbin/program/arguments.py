@@ -18,7 +18,7 @@ from irbin.bounds import (
     MAX_TEXT,
     TO_THE_END,
 )
-from irbin.program.types import INT, Ref, TensorType, Value, ValueType, shortened
+from irbin.program.types import INT, Ref, TensorType, Value, ValueType, in_text, shortened
 
 Given = Mapping[str, Value]
 """An operator's arguments by name."""
@@ -168,22 +168,18 @@ def _result_problem(
         if not (isinstance(several, tuple) and _is_from(index, 0) and index < len(several)):  # type: ignore[operator]
             return f"`getitem`: expected an index below {len(several)}, got {index!r}"  # type: ignore[arg-type]
         picked = several[index]  # type: ignore[index]  # just looked
-        return None if result == picked else f"`getitem` gives {picked}, not {_text(result)}"
+        return None if result == picked else f"`getitem` gives {picked}, not {in_text(result)}"
     if op in _SEVERAL:
         n = _SEVERAL[op]
         fits = isinstance(result, tuple) and (n is None or len(result) == n)
         if isinstance(result, tuple) and any(kind.dtype == INT for kind in result):
             fits = False
-        return None if fits else f"`{op}` gives {n or 'several'} tensors, not {_text(result)}"
+        return None if fits else f"`{op}` gives {n or 'several'} tensors, not {in_text(result)}"
     is_size = isinstance(result, TensorType) and result.dtype == INT
     if isinstance(result, tuple) or is_size != (op in _SIZES):
         wanted = "a size (`int`)" if op in _SIZES else "a tensor"
-        return f"`{op}` gives {wanted}, not {_text(result)}"
+        return f"`{op}` gives {wanted}, not {in_text(result)}"
     return None
-
-
-def _text(kind: ValueType) -> str:
-    return f"({', '.join(map(str, kind))})" if isinstance(kind, tuple) else str(kind)
 
 
 def _is_from(value: Value, least: int) -> bool:

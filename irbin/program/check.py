@@ -12,7 +12,16 @@ from collections.abc import Callable, Sequence
 from irbin.bits import packed_bytes
 from irbin.bounds import MAX_DEPTH_BITS, MAX_ELEMENTS, MAX_INTEGER, MAX_PRODUCTS, MAX_REACH
 from irbin.program.arguments import argument_problem
-from irbin.program.types import Dtype, Node, Ref, TensorType, Types, Value, ValueType, shortened
+from irbin.program.types import (
+    Dtype,
+    Node,
+    Ref,
+    TensorType,
+    Types,
+    Value,
+    in_text,
+    shortened,
+)
 from irbin.program.vocabulary import OWN_OPERATORS, signatures
 
 
@@ -36,7 +45,7 @@ def node_problem(node: Node, types: Types, constants: Types) -> str | None:
     except _Misfit as misfit:
         return str(misfit)
     if node.type != expected:
-        return f"`{node.op}` gives {expected}, but {_text(node.type)} is declared"
+        return f"`{node.op}` gives {expected}, but {in_text(node.type)} is declared"
     return None
 
 
@@ -105,7 +114,7 @@ class _Call:
         value = self.given[name]
         kind = self.types[value.name] if isinstance(value, Ref) else None
         if not isinstance(kind, TensorType) or kind.dtype != dtype:
-            raise _Misfit(f"`{name}` of `{self.op}`: expected {dtype}, got {_text(kind)}")
+            raise _Misfit(f"`{name}` of `{self.op}`: expected {dtype}, got {in_text(kind)}")
         if rank is not None and len(kind.shape) != rank:
             raise _Misfit(f"`{name}` of `{self.op}`: expected {rank} axes, got {kind}")
         return kind
@@ -238,7 +247,3 @@ def _shown(value: Value) -> str:
     """An argument for a message, however long it is."""
     text = repr(value)
     return text if len(text) <= 80 else shortened(text)
-
-
-def _text(kind: ValueType | None) -> str:
-    return f"({', '.join(map(str, kind))})" if isinstance(kind, tuple) else str(kind)

@@ -18,6 +18,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import get_args
 
+from irbin.bounds import MAX_RESIDUALS
 from irbin.errors import UsageError
 from irbin.program.elementwise import ARITHMETIC, as_step, channel_axis_of
 from irbin.program.fused import Activation, Fused, FusedStep, Item
@@ -29,7 +30,7 @@ from irbin.program.types import Node, TensorType, ValueType, one_tensor
 from irbin.program.windows import n_groups
 
 FUSIONS = ("pool", "transform", "pack", "threshold")
-"""All passes, in the order they are made in."""
+"""All passes, in the order they begin in."""
 
 BITPACK = "bitpack"
 
@@ -110,10 +111,6 @@ def _extend(graph: Graph, item: Fused) -> Fused:
         graph.put(longer, in_place_of=reader, without=item)
         item = longer
     return item
-
-
-MAX_RESIDUALS = 4
-"""Tensors that one kernel adds at the most, as in csrc/steps.h."""
 
 
 def _n_residuals(item: Fused, step: FusedStep) -> int:

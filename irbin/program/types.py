@@ -130,6 +130,11 @@ def one_tensor(kind: ValueType) -> TensorType:
     return kind
 
 
+def in_text(kind: ValueType | None) -> str:
+    """A type as messages name it; several in brackets."""
+    return f"({', '.join(map(str, kind))})" if isinstance(kind, tuple) else str(kind)
+
+
 def fixed(size: int | str) -> int:
     """A size of a checked program that does not depend on the batch."""
     assert isinstance(size, int), "a Program holds no other here"

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from . import pool, values
+from irbin.program.vocabulary import OWN_OPERATORS
+
+from . import folders, pool, values
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,6 +55,10 @@ print(found.n, sorted(found.counts.items()), [n for n, _ in found.bad])
     )
     expected = "12 [('bad', 2), ('equal', 5), ('refused', 5)] [3, 8]\n"
     assert done.stdout == expected, done.stderr
+
+
+def test_the_programs_that_are_mutated_have_every_operator_on_bits():
+    assert set(OWN_OPERATORS) <= {node["op"] for node in folders.PROGRAM["nodes"]}
 
 
 def test_mutants_are_the_same_each_time():

@@ -32,6 +32,24 @@ def test_the_sources_are_there() -> None:
     assert "clang-format==" in EXTRAS
 
 
+def test_every_feature_has_words() -> None:
+    """Without them `irbin kernels` says of what needs it that it needs nothing."""
+    contract = (ROOT / "irbin" / "kernels" / "csrc" / "contract.h").read_text("utf-8")
+    features = re.search(r"enum Feature : uint32_t \{(.+?)\};", contract, re.DOTALL)
+    named = re.search(r"kFeatureNames\[\] = \{(.+?)\n\};", contract, re.DOTALL)
+    assert features is not None
+    assert named is not None
+    told = re.findall(r"\{(k\w+), \"[^\"]+\"\}", named[1])
+    assert told == re.findall(r"(k\w+) = \d+", features[1])
+
+
+def test_the_page_tells_every_implementation_in_its_order() -> None:
+    listed = (ROOT / "irbin" / "kernels" / "csrc" / "implementations.cpp").read_text("utf-8")
+    names = re.findall(r"^      &(\w+),$", listed, re.MULTILINE)
+    page = (ROOT / "docs" / "kernels.md").read_text("utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [*names, "reference"]
+
+
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
 def test_a_source_is_laid_out_as_said(source: Path) -> None:
     formatter = _formatter()

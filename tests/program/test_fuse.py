@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+import irbin.program.fuse as fuse_module
 from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method
+from irbin.bounds import MAX_RESIDUALS
 from irbin.errors import UsageError
 from irbin.kernels import native
-from irbin.program.fuse import FUSIONS, MAX_RESIDUALS, fuse
+from irbin.program.fuse import FUSIONS, fuse
 from irbin.program.fused import Fused, FusedStep, Item, results
 from irbin.program.lower import lower
 from irbin.program.program import Program
@@ -721,8 +725,8 @@ class TestTrainedNetwork:
         ]
 
 
-def test_kernels_add_as_many_tensors_as_fusing_gives_them():
-    """One number in three rooms, none of which may import the next."""
-    from irbin.kernels import kernel, native
-
-    assert MAX_RESIDUALS == kernel.MAX_RESIDUALS == native.module().MAX_RESIDUALS
+def test_the_pages_tell_the_passes_in_the_order_of_their_names():
+    told = re.findall(r"^    (\w+) +", fuse_module.__doc__.split("\n\n")[1], re.M)
+    assert tuple(name for name in told if name.islower()) == FUSIONS
+    page = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text("utf-8")
+    assert ", ".join(f"`{name}`" for name in FUSIONS) in page

@@ -43,7 +43,8 @@ def test_every_own_operator_has_a_view_of_its_own_arguments() -> None:
         assert [field.name for field in fields(view)] == declared, operator
 
 
-FORMAT = Path(__file__).parents[2] / "docs" / "format.md"
+PAGES = Path(__file__).parents[2] / "docs"
+FORMAT, HOW = PAGES / "format.md", PAGES / "how-it-works.md"
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,7 @@ def test_every_own_operator_is_defined_in_numpy_and_in_words(name: str) -> None:
     arguments = [argument.name for argument in signatures()[name]]
     assert list(signature(getattr(reference, name)).parameters) == arguments
     assert f"**`{name}({', '.join(arguments)})`**" in FORMAT.read_text(encoding="utf-8")
+    assert f"| `{name}` |" in HOW.read_text(encoding="utf-8")
     assert RENAMED[f"irbin.{name}.default"] == name
 
 
