@@ -47,8 +47,9 @@ _AT_LEAST_ONE = {
     "aten.repeat_interleave.self_int": "repeats",
     "aten.lstm.input": "num_layers",
 }
-_SEVERAL = {
+N_RESULTS = {
     "aten._native_batch_norm_legit.no_stats": 3,
+    "aten.adaptive_max_pool2d.default": 2,
     "aten.lstm.input": 3,
     "aten.max.dim": 2,
     "aten.var_mean.correction": 2,
@@ -169,8 +170,8 @@ def _result_problem(
             return f"`getitem`: expected an index below {len(several)}, got {index!r}"  # type: ignore[arg-type]
         picked = several[index]  # type: ignore[index]  # just looked
         return None if result == picked else f"`getitem` gives {picked}, not {in_text(result)}"
-    if op in _SEVERAL:
-        n = _SEVERAL[op]
+    if op in N_RESULTS:
+        n = N_RESULTS[op]
         fits = isinstance(result, tuple) and (n is None or len(result) == n)
         if isinstance(result, tuple) and any(kind.dtype == INT for kind in result):
             fits = False

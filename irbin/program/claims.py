@@ -116,12 +116,11 @@ def _value_of(node: Node, known: Mapping[str, Any], n: int, where: str) -> Any:
             raise Misfit(f"axis {axis} of {len(shape)}")
         return shape[axis]
     declared = _of_type(node.type, n, where)
-    if node.op in OWN_OPERATORS or not isinstance(declared, Sized):
-        if not isinstance(declared, Sized):
-            result_shape(node.op, given, n)  # for what it refuses
+    if node.op in OWN_OPERATORS:
         return declared
     shape = result_shape(node.op, given, n)
-    if shape is not None and shape != declared.shape:
+    results = (declared,) if isinstance(declared, Sized) else declared
+    if shape is not None and any(result.shape != shape for result in results):
         raise Misfit(
             f"gives {list(shape)} for {n} image{'s' * (n != 1)}, but {node.type} is declared"
         )

@@ -251,6 +251,13 @@ def _tell_what_went(module: nn.Module, traced: fx.GraphModule, edits: Edits) -> 
             type(module).__name__,
             traced.meta["autocast"],
         )
+    if traced.meta["no_grad"]:
+        _log.warning(
+            "the forward of `%s` is rewritten without its `torch.no_grad` (%s): what ran under it "
+            "gets gradients; `requires_grad_(False)` on its parameters leaves them as they are",
+            type(module).__name__,
+            traced.meta["no_grad"],
+        )
     if traced.meta.get("in_evaluation"):
         _log.warning(
             "the forward of `%s` is rewritten and returns in training what it returns in "

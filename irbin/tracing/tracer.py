@@ -67,6 +67,7 @@ class LayerTracer(fx.Tracer):
         opaque: path → why, for the modules whose own forward could not be traced.
         autocast: line of the network's code that ran under an autocast of its own, which the graph
             does not hold; '' if none did.
+        no_grad: likewise, of code that ran without gradients.
     """
 
     proxy_buffer_attributes = True
@@ -79,6 +80,8 @@ class LayerTracer(fx.Tracer):
         self.opaque: dict[str, str] = {}
         self.autocast = ""
         self._outer_autocast = _is_autocast_on()
+        self.no_grad = ""
+        self._outer_grad = torch.is_grad_enabled()
         self._given, self._leaves = given, leaves
         self._notrace = tuple(get_notrace_modules())
 
@@ -108,6 +111,8 @@ class LayerTracer(fx.Tracer):
         """A node of the graph, as fx makes it."""
         if not self.autocast and not self._outer_autocast and _is_autocast_on():
             self.autocast = line_running() or "a line that is not known"
+        if not self.no_grad and self._outer_grad and not torch.is_grad_enabled():
+            self.no_grad = line_running() or "a line that is not known"
         return super().create_node(*args, **kwargs)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
@@ -262,7 +267,7 @@ def trace_symbolically(
                 f"cannot trace `{type(module).__name__}.forward`: {why_untraceable(error)}; "
                 "expected a forward that does the same for every image and batch, in torch alone"
             ) from error
-    traced.meta["autocast"] = tracer.autocast
+    traced.meta.update(autocast=tracer.autocast, no_grad=tracer.no_grad)
     return traced, tracer.opaque
 
 

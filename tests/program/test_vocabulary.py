@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from irbin.program.arguments import N_RESULTS
 from irbin.program.vocabulary import OWN_OPERATORS, signatures
 
 ATEN = sorted(name for name in signatures() if name.startswith("aten."))
@@ -44,6 +45,13 @@ def test_arguments_are_those_of_torch(name):
             expected.append((kind, argument.name, argument.has_default_value()))
     found = [(a.kind.replace("operand", "Tensor"), a.name, a.optional) for a in signatures()[name]]
     assert found == expected
+
+
+@pytest.mark.parametrize("name", ATEN)
+def test_results_are_as_many_as_torchs(name):
+    kinds = [str(result.type) for result in schema(name).returns]
+    assert (name in N_RESULTS) == (kinds != ["Tensor"] and name != "aten.sym_size.int")
+    assert N_RESULTS.get(name) == (len(kinds) if len(kinds) > 1 else None)
 
 
 @pytest.mark.parametrize("name", ATEN)

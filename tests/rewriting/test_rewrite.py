@@ -408,6 +408,33 @@ def test_an_autocast_that_a_rewritten_forward_leaves_out_is_told(
     assert module.eval()(torch.zeros(1, 3, 8, 8)).dtype == torch.float32
 
 
+def without_gradients(self: Autocast, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        y = F.relu(self.n1(self.body(F.relu(self.n0(self.stem(x))))))
+    return self.head(y.mean((2, 3)))
+
+
+def as_in_training(self: Autocast, x: Tensor) -> Tensor:
+    with torch.set_grad_enabled(self.training):
+        y = F.relu(self.n1(self.body(F.relu(self.n0(self.stem(x))))))
+    return self.head(y.mean((2, 3)))
+
+
+@pytest.mark.parametrize(("forward", "n"), [(without_gradients, 1), (as_in_training, 0)])
+def test_a_no_grad_that_a_rewritten_forward_leaves_out_is_told(
+    forward: Callable[..., Tensor], n: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    converted(type("Frozen", (Autocast,), {"forward": forward})(), (3, 8, 8))
+    told = [r.getMessage() for r in caplog.records if "no_grad" in r.getMessage()]
+    assert len(told) == n
+    for line in told:
+        assert re.match(
+            r"the forward of `Frozen` is rewritten without its `torch.no_grad` "
+            r"\(rewriting/test_rewrite.py:\d+\): what ran under it gets gradients; ",
+            line,
+        )
+
+
 def test_an_autocast_around_the_conversion_is_nobodys(caplog: pytest.LogCaptureFixture) -> None:
     class Plain(Autocast):
         def forward(self, x: Tensor) -> Tensor:
