@@ -100,7 +100,7 @@ def benchmark(
         measured = replace(measured, input_type=input_type)
         if batch_size == n_threads == 1:
             measured = replace(measured, estimated_speed_up=estimate(model.manifest.plan).speed_up)
-        work = model.torch_work
+        work = model.torch_work_on(images)
         return replace(measured, overhead_us=idle, load_ms=loading, torch_work=work)
     finally:
         torch.set_num_threads(before)

@@ -145,7 +145,11 @@ class Packed:
     @property
     def torch_work(self) -> TorchWork:
         """What torch computes of it, with the kernels of this process; nothing, mostly."""
-        return TorchWork.of([_named(item) for item in self.items if not is_look(item)])
+        return _torch_work(self.items)
+
+    def torch_work_on(self, x: Any) -> TorchWork:
+        """The same for images like these, which may be bytes."""
+        return _torch_work(self.items_on(x))
 
     def is_run(self, node: Node) -> bool:
         """Whether a node depends on the images, and is not computed once."""
@@ -181,6 +185,10 @@ class Packed:
         refuse_untaken(x)
         check_shape(self.program, tuple(x.shape))
         return taken(x, writable=self._engine.runs_torch)
+
+
+def _torch_work(items: tuple[Item, ...]) -> TorchWork:
+    return TorchWork.of([_named(item) for item in items if not is_look(item)])
 
 
 def _named(item: Item) -> str:

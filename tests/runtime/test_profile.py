@@ -109,7 +109,11 @@ def test_what_torch_computes_is_counted(model):
     names = [n.kernel for n in profile(model, torch.randn(1, 3, 16, 16), 1) if n.is_torch]
     assert names == ["torch conv2d"]
     assert model.torch_work.operators == {"conv2d": 1}
-    assert load("zoo:resnet20-cifar10-1w1a").torch_work.operators == {}
+    zoo = load("zoo:resnet20-cifar10-1w1a")
+    assert zoo.torch_work.operators == {}
+    as_bytes = zoo.torch_work_on(torch.zeros(2, 32, 32, 3, dtype=torch.uint8))
+    assert as_bytes.operators == {}
+    assert as_bytes.n_calls == zoo.torch_work_on(torch.zeros(2, 3, 32, 32)).n_calls > 0
 
 
 def test_nodes_come_in_the_order_they_run_and_take_time(model):
