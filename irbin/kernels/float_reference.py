@@ -1,4 +1,4 @@
-"""The specification of the float kernels, in plain NumPy: convolutions and poolings.
+"""The specification of the float kernels, in plain NumPy: convolutions, poolings and norms.
 
 A float convolution adds its products in the order (row, column, channel) of the taps, starting from
 zero, each step one fused multiply-add: rounded once. With the order fixed, every implementation
@@ -156,6 +156,87 @@ def averages(
                     y[:, i, j] += x[:, row, column]
                 y[:, i, j] /= np.float32(n_rows * n_columns)
     return y
+
+
+LANES = 16
+"""Partial sums of a row."""
+
+
+def sums_of_rows(x: Floats) -> Floats:
+    """Sums along the last axis: number i goes to partial sum i mod 16, from +0 in order.
+
+    The partial sums are then added in halves: 0 to 7 and 8 to 15, what comes of it 0 to 3 and 4 to
+    7, and so on.
+
+    Args:
+        x: (..., n).
+
+    Returns:
+        (..., 1).
+    """
+    n = x.shape[-1]
+    n_filled = -(-n // LANES) * LANES
+    filled = np.zeros((*x.shape[:-1], n_filled), np.float32)
+    filled[..., :n] = x
+    filled = filled.reshape(*x.shape[:-1], n_filled // LANES, LANES)
+    total = np.zeros((*x.shape[:-1], LANES), np.float32)
+    for i in range(filled.shape[-2]):
+        total = total + filled[..., i, :]
+    while total.shape[-1] > 1:
+        half = total.shape[-1] // 2
+        total = total[..., :half] + total[..., half:]
+    return total
+
+
+def layer_norm(x: Floats, epsilon: float) -> Floats:
+    """(x − mean) · (1 / √(variance + ε)), each operation rounded; sums as `sums_of_rows`.
+
+    The variance is the mean of the squares of what is left after the mean was taken away.
+
+    Args:
+        x: (..., channels).
+        epsilon: taken as float32.
+    """
+    n = np.float32(x.shape[-1])
+    with np.errstate(all="ignore"):
+        apart = x - sums_of_rows(x) / n
+        variance = sums_of_rows(apart * apart) / n
+        made: Floats = apart * (np.float32(1) / np.sqrt(variance + np.float32(epsilon)))
+    return made
+
+
+def group_norm(x: Floats, n_groups: int, epsilon: float) -> Floats:
+    """As `layer_norm`, over all pixels and the channels of a group.
+
+    Each channel's columns are added within their row, then the rows, then the channels of the
+    group; everything from +0, in order.
+
+    Args:
+        x: (batch, height, width, channels).
+        n_groups: divides the channels.
+        epsilon: taken as float32.
+    """
+    n, height, width, n_channels = x.shape
+    count = np.float32(height * width * (n_channels // n_groups))
+
+    def means(of: Floats) -> Floats:
+        rows = _added_in_order(of, axis=2)
+        groups = _added_in_order(rows, axis=1).reshape(n, n_groups, n_channels // n_groups)
+        mean = _added_in_order(groups, axis=2) / count
+        return np.repeat(mean, n_channels // n_groups, axis=1)[:, None, None, :]
+
+    with np.errstate(all="ignore"):
+        apart = x - means(x)
+        factor = np.float32(1) / np.sqrt(means(apart * apart) + np.float32(epsilon))
+        made: Floats = apart * factor
+    return made
+
+
+def _added_in_order(x: Floats, axis: int) -> Floats:
+    total = np.zeros_like(x.take(0, axis))
+    for i in range(x.shape[axis]):
+        total = total + x.take(i, axis)
+    return total
 
 
 def out_sizes(

@@ -13,11 +13,22 @@ from irbin.program.boxes import Box
 from irbin.program.types import Node, TensorType, fixed
 
 Kind = Literal[
-    "dot", "conv", "linear", "depthwise", "pool", "average", "crop", "join", "gate", "rows"
+    "dot",
+    "conv",
+    "linear",
+    "depthwise",
+    "pool",
+    "average",
+    "layer_norm",
+    "group_norm",
+    "crop",
+    "join",
+    "gate",
+    "rows",
 ]
 """Inner products of signs; a float convolution, linear layer, convolution of each channel by
-itself; maximum pooling; means; slices and padding; images joined along their channels; an image and
-one pixel of each; a pass over floats."""
+itself; maximum pooling; means; norms; slices and padding; images joined along their channels; an
+image and one pixel of each; a pass over floats."""
 
 Activation = Literal[
     "elu", "sigmoid", "silu", "hardsigmoid", "hardswish", "gelu", "gelu_tanh", "tanh"
@@ -91,7 +102,7 @@ class Fused:
     @property
     def takes_rows(self) -> bool:
         """Whether it knows no images: any axes but that of the channels are one."""
-        return self.kind in ("rows", "linear") or self.root.op == "bgemm"
+        return self.kind in ("rows", "linear", "layer_norm") or self.root.op == "bgemm"
 
     @property
     def n_channels(self) -> int:

@@ -9,6 +9,7 @@ from irbin.program.averages import average_spans
 from irbin.program.boxes import box_of
 from irbin.program.fused import Fused, FusedStep, Kind
 from irbin.program.graph import Graph
+from irbin.program.norms import norm_of
 from irbin.program.several import joined, met
 from irbin.program.types import Node, Ref, TensorType, one_tensor
 from irbin.program.windows import conv_window, is_depthwise, linear_shape, n_groups, pool_window
@@ -67,8 +68,15 @@ def _weighted(graph: Graph, item: Node) -> Fused | None:
 
 
 def _without_weights(graph: Graph, item: Node, *, with_pools: bool) -> Fused | None:
-    """A pooling, mean, slice, padding or meeting of several images."""
+    """A pooling, mean, norm, slice, padding or meeting of several images."""
     types = graph.types
+    norm = norm_of(item, types, graph.constants)
+    if norm is not None:
+        kind: Kind = "group_norm" if norm.n_groups else "layer_norm"
+        axis = 1 if norm.n_groups else len(one_tensor(item.type).shape) - 1
+        factor = () if norm.weight is None else (FusedStep("multiply", norm.weight),)
+        offset = () if norm.bias is None else (FusedStep("add", norm.bias),)
+        return replace(record_of(item, item.refs()[0], axis, kind), steps=(*factor, *offset))
     if item.op == POOL and with_pools and pool_window(item, types) is not None:
         return record_of(item, item.refs()[0], 1, "pool")
     if average_spans(item, types) is not None:

@@ -21,12 +21,14 @@ from irbin.kernels.lines import (
     GateKernel,
     JoinKernel,
 )
+from irbin.kernels.norms import GroupNormKernel, LayerNormKernel
 from irbin.kernels.passes import PoolKernel, RowsKernel
 from irbin.kernels.steps import WITH_VALUES, Floats, Step, simplify
 from irbin.kernels.thresholds import find_thresholds
 from irbin.messages import first_line
 from irbin.program.averages import average_spans
 from irbin.program.fused import Fused, FusedStep
+from irbin.program.norms import norm_of
 from irbin.program.own import BConv2d, BGemm
 from irbin.program.several import MEETINGS
 from irbin.program.types import Ref, ValueType, fixed, one_tensor
@@ -92,6 +94,8 @@ def make_kernel(
                 return _pool_kernel(item, steps, n_channels, types, producer)
             case "rows":
                 return RowsKernel(n_channels, simplify_floats(steps))
+            case "layer_norm" | "group_norm":
+                return _norm_kernel(item, simplify_floats(steps), n_channels, types)
         return _lines_kernel(item, simplify_floats(steps), types)
     except Exception as error:
         raise ArtifactError(
@@ -195,6 +199,18 @@ def _window_of(
     border = (right, right, down, down)
     size = _size(types[item.source], 2)
     return weight, Geometry(size, weight.shape[1:3], stride, border, dilation)
+
+
+def _norm_kernel(
+    item: Fused, steps: tuple[Step, ...], n_channels: int, types: Mapping[str, ValueType]
+) -> LayerNormKernel | GroupNormKernel:
+    constants = set(item.root.refs()[1:])
+    norm = norm_of(item.root, types, constants)
+    assert norm is not None, "`fuse` looked"
+    if item.kind == "layer_norm":
+        return LayerNormKernel(n_channels, norm.epsilon, steps)
+    size = _size(types[item.source], 2)
+    return GroupNormKernel(size, n_channels, norm.n_groups, norm.epsilon, steps)
 
 
 def _lines_kernel(item: Fused, steps: tuple[Step, ...], types: Mapping[str, ValueType]) -> Kernel:

@@ -241,7 +241,8 @@ class DefinedSegment(Segment):
             return in_rows.reshape(-1, 1, 1, in_rows.shape[-1])
         if in_rows.ndim == 2 and item.kind == "average":  # a mean that keeps no axes
             return in_rows[:, None, None, :]
-        return in_rows if item.kind != "rows" else in_rows.reshape(-1, in_rows.shape[-1])
+        is_flat = item.kind in ("rows", "layer_norm")
+        return in_rows.reshape(-1, in_rows.shape[-1]) if is_flat else in_rows
 
 
 def _reads(item: Fused) -> tuple[Outside, ...]:

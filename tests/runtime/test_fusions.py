@@ -512,9 +512,12 @@ class Curved(nn.Module):
         self.squeeze, self.excite = nn.Conv2d(12, 4, 1), nn.Conv2d(4, 12, 1)
         self.bodies = nn.ModuleList(binary(conv3(12, 12)) for _ in range(4))
         self.rows, self.head = binary(nn.Linear(12, 12)), nn.Linear(12, 5)
+        self.groups, self.last = nn.GroupNorm(3, 12), nn.LayerNorm(12)
+        nn.init.normal_(self.groups.weight)
+        nn.init.normal_(self.last.bias)
 
     def forward(self, x):
-        x = self.stem(F.silu(x))
+        x = F.relu(self.groups(self.stem(F.silu(x))))
         y = F.silu(self.norms[0](x)) + x
         y = F.hardswish(self.norms[1](self.depth(y)))
         scale = torch.sigmoid(self.excite(F.gelu(self.squeeze(y.mean((2, 3), keepdim=True)))))
@@ -523,7 +526,7 @@ class Curved(nn.Module):
         y = F.tanh(F.max_pool2d(F.silu(self.bodies[1](F.silu(self.bodies[2](y - 0.1)))), 2))
         z = F.hardsigmoid(torch.roll(y, 1, 1)) * 2 - 1
         y = self.bodies[3](z).permute(0, 2, 3, 1)
-        y = F.gelu(self.rows(F.silu(y))).transpose(1, 3)
+        y = F.gelu(self.rows(F.silu(self.last(y)))).transpose(1, 3)
         return self.head(F.tanh(self.norms[3](y)).mean((2, 3)))
 
 

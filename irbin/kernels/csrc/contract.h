@@ -170,10 +170,16 @@ struct Implementation {
   void (*average)(const float* const* inputs, int64_t n_inputs, int64_t n_floats, float divisor,
                   float* y);
 
-  // y[i] = the sum of inputs[k][i] * weights[k * n_floats + i], in order from +0, each product and sum
-  // rounded once (fused multiply-add).
-  void (*depthwise)(const float* const* inputs, int64_t n_inputs, const float* weights,
-                    int64_t n_floats, float* y);
+  // A row of a convolution of every channel by itself. Pixel p, channel c is the sum of
+  // rows[i][p * pixel_stride + j * tap_stride + c] * weights[(i * n_columns + j) * n_channels + c], in
+  // the order (row, column) from +0, each product and sum rounded once (fused multiply-add). Strides
+  // are in floats; pixels of y follow one another.
+  void (*depthwise)(const float* const* rows, int64_t n_rows, int64_t n_columns, int64_t tap_stride,
+                    int64_t pixel_stride, const float* weights, int64_t n_channels,
+                    int64_t n_pixels, float* y);
+
+  // y = (x − mean) / sqrt(variance + epsilon) of n numbers, as `float_reference.layer_norm` sums them.
+  void (*normalize)(const float* x, int64_t n, float epsilon, float* y);
 
   // Signs of a block of channel planes: pixel p, channel c at x[c * plane + p].
   void (*pack_planes)(const float* x, int64_t plane, int64_t n_pixels, int64_t n_channels,

@@ -261,36 +261,87 @@ void average(const float* const* inputs, int64_t n_inputs, int64_t n_floats, flo
     average_blocks<1>(inputs, n_inputs, c, lanes_left(n_floats - c), by, y);
 }
 
-template <int N>
-inline void depthwise_blocks(const float* const* inputs, int64_t n_inputs, const float* weights,
-                             int64_t n_floats, int64_t at, int n_lanes, float* y) {
+// Pixels of a row at once in a depthwise convolution, so that a weight is read once for them.
+constexpr int kDepthwisePixels = V::kRegisters == 1 ? 8 : 4;
+
+template <int N, bool is_whole>
+inline void depthwise_tile(const float* const* rows, int64_t n_rows, int64_t n_columns,
+                           int64_t tap_stride, int64_t pixel_stride, int64_t first,
+                           const float* weights, int64_t n_channels, float* y) {
+  const int n_lanes = is_whole ? kLanes : static_cast<int>(n_channels % kLanes);
   V::Floats total[N];
-#pragma GCC unroll 4
-  for (int i = 0; i < N; ++i) total[i] = V::all(0.0f);
-  weights += at;
-  for (int64_t k = 0; k < n_inputs; ++k, weights += n_floats) {
-    const float* from = inputs[k] + at;
-#pragma GCC unroll 4
-    for (int i = 0; i < N; ++i) {
-      const int n = N == 1 ? n_lanes : kLanes;
-      total[i] = V::multiply_add(V::load_part(from + i * kLanes, n),
-                                 V::load_part(weights + i * kLanes, n), total[i]);
+#pragma GCC unroll 8
+  for (int p = 0; p < N; ++p) total[p] = V::all(0.0f);
+  for (int64_t i = 0; i < n_rows; ++i) {
+    const float* from = rows[i] + first;
+    for (int64_t j = 0; j < n_columns; ++j, from += tap_stride, weights += n_channels) {
+      const V::Floats weight = V::load_part(weights, n_lanes);
+#pragma GCC unroll 8
+      for (int p = 0; p < N; ++p)
+        total[p] =
+            V::multiply_add(V::load_part(from + p * pixel_stride, n_lanes), weight, total[p]);
     }
   }
-#pragma GCC unroll 4
-  for (int i = 0; i < N; ++i)
-    V::store_part(y + at + i * kLanes, total[i], N == 1 ? n_lanes : kLanes);
+#pragma GCC unroll 8
+  for (int p = 0; p < N; ++p) V::store_part(y + p * n_channels, total[p], n_lanes);
 }
 
-void depthwise(const float* const* inputs, int64_t n_inputs, const float* weights, int64_t n_floats,
-               float* y) {
+template <int N>
+inline void depthwise_pixels(const float* const* rows, int64_t n_rows, int64_t n_columns,
+                             int64_t tap_stride, int64_t pixel_stride, int64_t first,
+                             const float* weights, int64_t n_channels, float* y) {
   int64_t c = 0;
-  for (; c + kAtOnce * kLanes <= n_floats; c += kAtOnce * kLanes)
-    depthwise_blocks<kAtOnce>(inputs, n_inputs, weights, n_floats, c, kLanes, y);
-  for (; c + 2 * kLanes <= n_floats; c += 2 * kLanes)
-    depthwise_blocks<2>(inputs, n_inputs, weights, n_floats, c, kLanes, y);
-  for (; c < n_floats; c += kLanes)
-    depthwise_blocks<1>(inputs, n_inputs, weights, n_floats, c, lanes_left(n_floats - c), y);
+  for (; c + kLanes <= n_channels; c += kLanes)
+    depthwise_tile<N, true>(rows, n_rows, n_columns, tap_stride, pixel_stride, first + c,
+                            weights + c, n_channels, y + c);
+  if (c < n_channels)
+    depthwise_tile<N, false>(rows, n_rows, n_columns, tap_stride, pixel_stride, first + c,
+                             weights + c, n_channels, y + c);
+}
+
+void depthwise(const float* const* rows, int64_t n_rows, int64_t n_columns, int64_t tap_stride,
+               int64_t pixel_stride, const float* weights, int64_t n_channels, int64_t n_pixels,
+               float* y) {
+  int64_t p = 0;
+  for (; p + kDepthwisePixels <= n_pixels; p += kDepthwisePixels)
+    depthwise_pixels<kDepthwisePixels>(rows, n_rows, n_columns, tap_stride, pixel_stride,
+                                       p * pixel_stride, weights, n_channels, y + p * n_channels);
+  for (; p + 2 <= n_pixels; p += 2)
+    depthwise_pixels<2>(rows, n_rows, n_columns, tap_stride, pixel_stride, p * pixel_stride,
+                        weights, n_channels, y + p * n_channels);
+  for (; p < n_pixels; ++p)
+    depthwise_pixels<1>(rows, n_rows, n_columns, tap_stride, pixel_stride, p * pixel_stride,
+                        weights, n_channels, y + p * n_channels);
+}
+
+// Lanes added in halves: 8 and 8, then 4 and 4, 2 and 2.
+inline float sum_of_lanes(const V::Floats& v) {
+  float at[kLanes];
+  V::store(at, v);
+  for (int n = kLanes / 2; n > 0; n /= 2)
+    for (int i = 0; i < n; ++i) at[i] += at[i + n];
+  return at[0];
+}
+
+void normalize(const float* x, int64_t n, float epsilon, float* y) {
+  V::Floats total = V::all(0.0f);
+  for (int64_t i = 0; i < n; i += kLanes)
+    total = V::add(total, V::load_part(x + i, lanes_left(n - i)));
+  const auto count = static_cast<float>(n);
+  const V::Floats mean = V::all(sum_of_lanes(total) / count);
+  total = V::all(0.0f);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int n_lanes = lanes_left(n - i);
+    V::Floats apart = V::subtract(V::load_part(x + i, n_lanes), mean);
+    V::store_part(y + i, apart, n_lanes);
+    if (n_lanes < kLanes) apart = V::load_part(y + i, n_lanes);  // zeros behind the last
+    total = V::add(total, V::multiply(apart, apart));
+  }
+  const V::Floats by = V::all(1.0f / __builtin_sqrtf(sum_of_lanes(total) / count + epsilon));
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int n_lanes = lanes_left(n - i);
+    V::store_part(y + i, V::multiply(V::load_part(y + i, n_lanes), by), n_lanes);
+  }
 }
 
 // 16 pixels at once, a word of up to 32 channels each: lanes are pixels here.

@@ -33,12 +33,12 @@ void Lines::run(const Implementation& how, const Arguments& a) const {
   const int n_parts = useful_tiles(work, n_threads, n_rows);
   const bool is_all = after_.size() == 0 && a.y_bits == nullptr;  // made where it stays
   parallel(n_parts, n_threads, [&](int part) {
-    std::vector<const float*> taps;
+    Scratch scratch;
     std::vector<float> made(static_cast<size_t>(is_all ? 0 : row_floats));
     for (int64_t r = n_rows * part / n_parts; r < n_rows * (part + 1) / n_parts; ++r) {
       const int64_t pixel = r * width_;
       float* y = a.y == nullptr ? nullptr : a.y + pixel * n_channels_;
-      line(how, a, r / height_, r % height_, is_all ? y : made.data(), taps);
+      line(how, a, r / height_, r % height_, is_all ? y : made.data(), scratch);
       if (is_all) continue;
       const Residuals shifted(a.others, after_.n_residuals(), pixel, n_channels_);
       how.finish_floats(
@@ -59,9 +59,10 @@ Average::Average(int64_t height, int64_t width, int64_t n_channels, std::vector<
       columns_(std::move(columns)) {}
 
 void Average::line(const Implementation& how, const Arguments& a, int64_t image, int64_t row,
-                   float* to, std::vector<const float*>& taps) const {
+                   float* to, Scratch& scratch) const {
   const Span& rows = rows_[static_cast<size_t>(row)];
   const float* from = a.from<float>() + image * in_height_ * in_width_ * n_channels();
+  std::vector<const float*>& taps = scratch.taps;
   for (const Span& columns : columns_) {
     taps.clear();
     for (int64_t y = rows.begin; y < rows.end; ++y)
@@ -79,26 +80,38 @@ Depthwise::Depthwise(const Axis& y, const Axis& x, int64_t n_channels, const flo
       y_(y),
       x_(x),
       weights_(weights, weights + y.kernel * x.kernel * n_channels),
-      zeros_(static_cast<size_t>(n_channels), 0.0f) {}
+      zeros_(static_cast<size_t>(x.padded() * n_channels), 0.0f) {}
+
+// A row of the image with its border left and right. One that stands there already is not made again.
+const float* Depthwise::padded(const float* image, int64_t number, int64_t row,
+                               Scratch& scratch) const {
+  const int64_t n = n_channels();
+  const float* from = image + row * x_.size * n;
+  if (x_.before == 0 && x_.after == 0) return from;
+  const int64_t n_places = std::min((y_.kernel - 1) * y_.dilation + 1, y_.size);
+  const int64_t length = x_.padded() * n, place = row % n_places;
+  scratch.rows.resize(static_cast<size_t>(n_places * length), 0.0f);  // borders stay zero
+  scratch.numbers.resize(static_cast<size_t>(n_places), -1);
+  float* to = scratch.rows.data() + place * length;
+  if (scratch.numbers[static_cast<size_t>(place)] != number + row) {
+    std::copy_n(from, x_.size * n, to + x_.before * n);
+    scratch.numbers[static_cast<size_t>(place)] = number + row;
+  }
+  return to;
+}
 
 void Depthwise::line(const Implementation& how, const Arguments& a, int64_t image, int64_t row,
-                     float* to, std::vector<const float*>& taps) const {
+                     float* to, Scratch& scratch) const {
   const int64_t n = n_channels();
   const float* from = a.from<float>() + image * y_.size * x_.size * n;
-  taps.resize(static_cast<size_t>(y_.kernel * x_.kernel));
-  for (int64_t o = 0; o < width(); ++o, to += n) {
-    size_t tap = 0;
-    for (int64_t i = 0; i < y_.kernel; ++i) {
-      const int64_t y = row * y_.stride + i * y_.dilation - y_.before;
-      const bool is_row = y >= 0 && y < y_.size;
-      for (int64_t j = 0; j < x_.kernel; ++j) {
-        const int64_t x = o * x_.stride + j * x_.dilation - x_.before;
-        taps[tap++] =
-            is_row && x >= 0 && x < x_.size ? from + (y * x_.size + x) * n : zeros_.data();
-      }
-    }
-    how.depthwise(taps.data(), static_cast<int64_t>(taps.size()), weights_.data(), n, to);
+  scratch.taps.resize(static_cast<size_t>(y_.kernel));
+  for (int64_t i = 0; i < y_.kernel; ++i) {
+    const int64_t y = row * y_.stride + i * y_.dilation - y_.before;
+    scratch.taps[static_cast<size_t>(i)] =
+        y >= 0 && y < y_.size ? padded(from, image * y_.size, y, scratch) : zeros_.data();
   }
+  how.depthwise(scratch.taps.data(), y_.kernel, x_.kernel, x_.dilation * n, x_.stride * n,
+                weights_.data(), n, width(), to);
 }
 
 Crop::Crop(const BoxAxis& y, const BoxAxis& x, const BoxAxis& channels, float value,
@@ -120,7 +133,7 @@ void Crop::pixel(const float* from, float* to) const {
 }
 
 void Crop::line(const Implementation&, const Arguments& a, int64_t image, int64_t row, float* to,
-                std::vector<const float*>&) const {
+                Scratch&) const {
   const int64_t n = n_channels(), y = row - y_.before;
   if (y < 0 || y >= y_.count) {
     std::fill_n(to, x_.size * n, value_);
@@ -146,7 +159,7 @@ Join::Join(int64_t height, int64_t width, std::vector<int64_t> channels, Transfo
       channels_(std::move(channels)) {}
 
 void Join::line(const Implementation&, const Arguments& a, int64_t image, int64_t row, float* to,
-                std::vector<const float*>&) const {
+                Scratch&) const {
   const int64_t first = (image * height_ + row) * width(), n = n_channels();
   for (size_t i = 0; i < channels_.size(); ++i) {
     const int64_t here = channels_[i];
@@ -163,7 +176,7 @@ Gate::Gate(int64_t height, int64_t width, int64_t n_channels, Meeting meeting, T
       meeting_(meeting) {}
 
 void Gate::line(const Implementation&, const Arguments& a, int64_t image, int64_t row, float* to,
-                std::vector<const float*>&) const {
+                Scratch&) const {
   const int64_t n = n_channels();
   const float* from = a.from<float>() + (image * height_ + row) * width() * n;
   const float* with = further(a, 0) + image * n;

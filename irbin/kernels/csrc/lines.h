@@ -13,6 +13,13 @@
 
 namespace irbin {
 
+// A thread's own memory: taps of a window, and rows with their border that several results read.
+struct Scratch {
+  std::vector<const float*> taps;
+  std::vector<float> rows;
+  std::vector<int64_t> numbers;  // of the row that stands in each place
+};
+
 // What all of them share: rows are made one by one, then go through the steps.
 class Lines : public Operator {
  public:
@@ -38,14 +45,10 @@ class Lines : public Operator {
   }
 
  private:
-  using Pointers = std::vector<const float*>;
-
- protected:
-  // Row `row` of an image's result; `taps` is the thread's own memory.
+  // Row `row` of an image's result. Rows come in order.
   virtual void line(const Implementation&, const Arguments&, int64_t image, int64_t row, float* to,
-                    Pointers& taps) const = 0;
+                    Scratch&) const = 0;
 
- private:
   int64_t height_, width_, n_channels_;
   int n_further_;
   int64_t floats_read_;
@@ -65,7 +68,7 @@ class Average final : public Lines {
 
  private:
   void line(const Implementation&, const Arguments&, int64_t image, int64_t row, float* to,
-            std::vector<const float*>& taps) const override;
+            Scratch&) const override;
 
   int64_t in_height_, in_width_;
   std::vector<Span> rows_, columns_;
@@ -81,10 +84,12 @@ class Depthwise final : public Lines {
 
  private:
   void line(const Implementation&, const Arguments&, int64_t image, int64_t row, float* to,
-            std::vector<const float*>& taps) const override;
+            Scratch&) const override;
+
+  const float* padded(const float* image, int64_t number, int64_t row, Scratch&) const;
 
   Axis y_, x_;
-  std::vector<float> weights_, zeros_;  // up to a whole block
+  std::vector<float> weights_, zeros_;  // a row of zeros
 };
 
 // Places [before, before + count) of an axis of `size` places hold start, start + step, … of one that has
@@ -100,7 +105,7 @@ class Crop final : public Lines {
 
  private:
   void line(const Implementation&, const Arguments&, int64_t image, int64_t row, float* to,
-            std::vector<const float*>& taps) const override;
+            Scratch&) const override;
   void pixel(const float* from, float* to) const;
 
   BoxAxis y_, x_, channels_;
@@ -114,7 +119,7 @@ class Join final : public Lines {
 
  private:
   void line(const Implementation&, const Arguments&, int64_t image, int64_t row, float* to,
-            std::vector<const float*>& taps) const override;
+            Scratch&) const override;
 
   int64_t height_;
   std::vector<int64_t> channels_;
@@ -129,7 +134,7 @@ class Gate final : public Lines {
 
  private:
   void line(const Implementation&, const Arguments&, int64_t image, int64_t row, float* to,
-            std::vector<const float*>& taps) const override;
+            Scratch&) const override;
 
   int64_t height_;
   Meeting meeting_;

@@ -23,6 +23,7 @@
 #include "conv.h"
 #include "implementations.h"
 #include "lines.h"
+#include "norms.h"
 #include "operator.h"
 #include "plan.h"
 #include "values.h"
@@ -267,6 +268,22 @@ std::unique_ptr<Gate> make_gate(int64_t height, int64_t width, int64_t n_channel
                                 make_transform(after, n_channels));
 }
 
+std::unique_ptr<LayerNorm> make_layer_norm(int64_t n_channels, float epsilon,
+                                           const std::vector<StepTuple>& after) {
+  need(n_channels > 0, "expected channels");
+  return std::make_unique<LayerNorm>(n_channels, epsilon, make_transform(after, n_channels));
+}
+
+std::unique_ptr<GroupNorm> make_group_norm(int64_t height, int64_t width, int64_t n_channels,
+                                           int64_t n_groups, float epsilon,
+                                           const std::vector<StepTuple>& after) {
+  for (const int64_t n : {height, width, n_channels, n_groups})
+    need(n > 0 && n <= kMaxSize, "expected sizes of at least 1");
+  need(n_channels % n_groups == 0, "groups do not divide the channels");
+  return std::make_unique<GroupNorm>(height, width, n_channels, n_groups, epsilon,
+                                     make_transform(after, n_channels));
+}
+
 std::unique_ptr<PackPlanes> make_planes(int64_t n_channels, int64_t n_pixels) {
   for (const int64_t n : {n_channels, n_pixels})
     need(n >= 0 && n <= kMaxSize, "expected channels and pixels");
@@ -361,6 +378,10 @@ NB_MODULE(_native, m) {
   nb::class_<Crop, Operator>(m, "Crop");
   nb::class_<Join, Operator>(m, "Join");
   nb::class_<Gate, Operator>(m, "Gate");
+  nb::class_<LayerNorm, Operator>(m, "LayerNorm");
+  nb::class_<GroupNorm, Operator>(m, "GroupNorm");
+  m.def("layer_norm", make_layer_norm);
+  m.def("group_norm", make_group_norm);
   m.def("average", make_average);
   m.def("depthwise", make_depthwise);
   m.def("crop", make_crop);

@@ -196,15 +196,25 @@ int64_t register_loop(int64_t n_rounds) {
 
 }  // namespace
 
-const Implementation neon{"neon",        "bits of 128 counted by byte",
-                          kNeon,         byte_disagreements,
-                          finish_counts, finish_thresholds,
-                          nullptr,       products,
-                          nullptr,       finish_floats,
-                          maximum,       average,
-                          depthwise,     pack_planes,
-                          register_loop, float_register_loop,
-                          pair_products, nullptr};
+const Implementation neon{"neon",
+                          "bits of 128 counted by byte",
+                          kNeon,
+                          byte_disagreements,
+                          finish_counts,
+                          finish_thresholds,
+                          nullptr,
+                          products,
+                          nullptr,
+                          finish_floats,
+                          maximum,
+                          average,
+                          depthwise,
+                          normalize,
+                          pack_planes,
+                          register_loop,
+                          float_register_loop,
+                          pair_products,
+                          nullptr};
 
 }  // namespace irbin
 

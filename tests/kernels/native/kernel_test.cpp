@@ -11,6 +11,7 @@
 
 #include "check.h"
 #include "lines.h"
+#include "norms.h"
 #include "plan.h"
 #include "problems.h"
 #include "recipes.h"
@@ -361,7 +362,10 @@ int main(int n_arguments, char** arguments) {
   check_producer(check, random, {{40, 3, 1, 1, 1, 1}, {70, 3, 1, 1, 1, 1}, 3, 16, 1},
                  {fifty, fifty, 0, 2, 2});
   for (int i = 0; i < n_cases; ++i) check_values(check, random);
-  for (int i = 0; i < n_cases; ++i) line_checks::check_lines(check, random);
+  for (int i = 0; i < n_cases; ++i) {
+    line_checks::check_lines(check, random);
+    norm_checks::check_norms(check, random);
+  }
 
   int64_t passed = 0, failed = 0;
   for (const Score& score : all) {
