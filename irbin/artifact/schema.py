@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from irbin.artifact.decode import decode
 from irbin.errors import ArtifactError
 from irbin.program.types import TensorType
+from irbin.records.feeding import fault_of
 from irbin.records.json import JsonValue, changed_fields
 from irbin.records.options import FloatDtype, SourceRecord
 from irbin.records.plan import Plan
@@ -71,6 +72,8 @@ def manifest_from_json(value: JsonValue, where: str) -> Manifest:
         manifest: Manifest = decode(Manifest, value, "")
     except ArtifactError as error:
         raise ArtifactError(f"{where}: {error}") from error
+    if fault := fault_of(manifest.source.preprocessing):
+        raise ArtifactError(f"{where}: at `source.preprocessing`: {fault}")
     return manifest
 
 

@@ -24,7 +24,7 @@ def is_shaped(value: object) -> bool:
 
 def as_array(value: Any) -> Any:
     """A tensor as the array over its memory; everything else as it is."""
-    return value.detach().numpy() if is_tensor(value) else value
+    return value.detach().resolve_neg().numpy() if is_tensor(value) else value
 
 
 def as_tensor(value: Any) -> Any:

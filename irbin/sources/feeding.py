@@ -7,21 +7,17 @@ missing there was taken for granted, and a trained network may want it otherwise
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable
 from dataclasses import fields, replace
 from typing import Any
 
 from irbin.errors import UsageError
 from irbin.messages import counted
+from irbin.records.feeding import fault_in
 from irbin.records.options import Preprocessing, SourceOptions, SourceRecord
 
 FIELDS = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
 """What can be stated beside the size."""
-
-INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
-CROP_MODES = ("center", "squash", "border")
-"""timm's names."""
 
 FLAG, TRAINING = "given by flag", "as trained"
 
@@ -59,7 +55,8 @@ def as_asked(source: SourceRecord, options: SourceOptions | None) -> SourceRecor
     for name in ("mean", "std"):
         if name in changes:
             changes[name] = _per_channel(name, changes[name], size[0])
-    _check(changes)
+    if fault := fault_in(changes):
+        raise UsageError(fault)
     if not changes and size == seen.input_size:
         return source
     by = {**(source.stated_by or {}), **stated(FLAG, changes)}
@@ -108,20 +105,6 @@ def _per_channel(name: str, values: tuple[float, ...], channels: int) -> tuple[f
             f"got {len(values)}"
         )
     return tuple(values)
-
-
-def _check(changes: dict[str, Any]) -> None:
-    for name in ("mean", "std"):
-        for value in changes.get(name, ()):
-            if not math.isfinite(value) or (name == "std" and value <= 0):
-                what = "a number above 0" if name == "std" else "a finite number"
-                raise UsageError(f"`{name}`: expected {what}, got {value}")
-    pct = changes.get("crop_pct", 1.0)
-    if not (math.isfinite(pct) and pct > 0):
-        raise UsageError(f"`crop_pct`: expected a share above 0, got {pct}")
-    for name, known in (("interpolation", INTERPOLATIONS), ("crop_mode", CROP_MODES)):
-        if changes.get(name, known[0]) not in known:
-            raise UsageError(f"`{name}`: expected one of {', '.join(known)}, got `{changes[name]}`")
 
 
 assert {*FIELDS} < {field.name for field in fields(Preprocessing)}, "they are its fields"

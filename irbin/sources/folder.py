@@ -20,6 +20,7 @@ from irbin.checkpoints.checkpoint import load_into, read_checkpoint
 from irbin.errors import SourceError, UsageError
 from irbin.files import read_json, whole_folder
 from irbin.messages import system_says
+from irbin.records.feeding import fault_of
 from irbin.records.json import JsonValue, from_json, to_json
 from irbin.records.options import SourceRecord
 from irbin.records.plan import Plan
@@ -210,9 +211,12 @@ def _records(path: Path, ours: Mapping[str, Any]) -> tuple[SourceRecord, Plan | 
     try:
         source = from_json(SourceRecord, ours.get("source"), where)
         plan = ours.get("plan")
-        return source, None if plan is None else from_json(Plan, plan, where)
+        records = source, None if plan is None else from_json(Plan, plan, where)
     except UsageError as error:  # the file is wrong, not the command
         raise SourceError(str(error)) from error
+    if fault := fault_of(source.preprocessing):
+        raise SourceError(f"{where}: at `source.preprocessing`: {fault}")
+    return records
 
 
 def _config(network: Network) -> dict[str, JsonValue]:

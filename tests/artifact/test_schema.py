@@ -44,3 +44,20 @@ def test_no_object_is_refused():
 def test_only_float32_is_stored_as_something_else():
     assert stored_dtype(TensorType("float32", (1,)), "bfloat16") == "bfloat16"
     assert stored_dtype(TensorType("int64", (1,)), "float16") == "int64"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("interpolation", "foo"),
+        ("input_size", [3, -1, 32]),
+        ("std", [0, 0, 0]),
+        ("crop_pct", -5),
+        ("mean", [1e308, 1e308, 1e308]),
+    ],
+)
+def test_images_that_cannot_be_fed_so_are_refused_at_loading(manifest, field, value):
+    changed = json.loads(json.dumps(manifest_to_json(manifest)))
+    changed["source"]["preprocessing"][field] = value
+    with pytest.raises(ArtifactError, match=rf"^x: at `source.preprocessing`: `{field}`: expected"):
+        manifest_from_json(changed, "x")

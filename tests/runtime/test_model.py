@@ -465,6 +465,7 @@ class TestCallers:
             lambda x: x.half(),
             lambda x: x.double().contiguous(memory_format=torch.channels_last),
             lambda x: x[:1].expand(3, -1, -1, -1),
+            lambda x: torch.complex(x, x).conj().imag,
         ],
         ids=[
             "channels-last",
@@ -476,6 +477,7 @@ class TestCallers:
             "float16",
             "float64 channels-last",
             "expanded",
+            "negative bit",
         ],
     )
     def test_images_give_what_their_contiguous_float32_copies_give(self, artifact, change):

@@ -229,6 +229,15 @@ def test_plan_travels_in_the_config(tmp_path: Path, network: Network) -> None:
         load_folder(tmp_path / "out")
 
 
+def test_images_that_cannot_be_fed_so_are_refused(tmp_path: Path, network: Network) -> None:
+    save_folder(network, tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    config["irbin"]["source"]["preprocessing"]["interpolation"] = "foo"
+    (tmp_path / "out" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(SourceError, match=r"at `source.preprocessing`: `interpolation`: expected"):
+        load_folder(tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("files", "kind"),
     [
