@@ -222,9 +222,18 @@ def check_same_answers(module: nn.Module, traced: fx.GraphModule, plan: Plan) ->
             )
         raise TraceError(
             f"the traced graph of `{type(module).__name__}` gives other answers than the network "
-            "in evaluation mode (its forward depends on `self.training` in a way tracing cannot "
-            "keep), so functional activations cannot be replaced and shortcuts cannot be added"
+            f"in evaluation mode ({_not_in_a_graph(module)}), so functional activations cannot be "
+            "replaced and shortcuts cannot be added"
         )
+
+
+def _not_in_a_graph(module: nn.Module) -> str:
+    if module._forward_hooks or module._forward_pre_hooks:
+        return "hooks on the network itself, `register_forward_hook`, are in no graph of it"
+    return (
+        "its forward depends on `self.training`, or on what it changes itself, in a way tracing "
+        "cannot keep"
+    )
 
 
 def _seeded(module: nn.Module, x: Tensor) -> Any:

@@ -360,8 +360,15 @@ def test_a_graph_that_answers_otherwise_in_evaluation_is_refused() -> None:
             y = super().forward(x)
             return y if self.training else y * 2
 
-    with pytest.raises(TraceError, match="gives other answers than the network in evaluation mode"):
+    with pytest.raises(TraceError, match=r"evaluation mode \(its forward depends on `self.train"):
         converted(Moody())
+
+
+def test_a_hook_on_the_network_itself_is_named_as_what_no_graph_has() -> None:
+    hooked = Functional()
+    hooked.register_forward_hook(lambda _, __, y: 2 * y)
+    with pytest.raises(TraceError, match=r"evaluation mode \(hooks on the network itself"):
+        converted(hooked)
 
 
 def test_a_root_that_is_a_container_is_converted() -> None:
