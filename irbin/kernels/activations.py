@@ -179,7 +179,7 @@ def _within(x: Floats, low: np.float32, high: np.float32) -> Floats:
     return made
 
 
-ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {
+DEFINITIONS: dict[str, Callable[[Floats], Floats]] = {
     "sigmoid": sigmoid,
     "silu": silu,
     "hardsigmoid": hardsigmoid,

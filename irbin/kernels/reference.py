@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from irbin.bits import packed_bytes, unpack
 from irbin.border import Border
-from irbin.kernels.activations import ACTIVATIONS, elu
+from irbin.kernels.activations import DEFINITIONS, elu
 from irbin.kernels.steps import Step
 
 Bits = NDArray[np.uint8]
@@ -215,7 +215,7 @@ def apply_steps(
             elif step.kind == "elu":
                 y = elu(y, step.vector)
             elif step.kind != "write":
-                y = ACTIVATIONS[step.kind](y)
+                y = DEFINITIONS[step.kind](y)
     return y
 
 

@@ -6,12 +6,12 @@ import math
 from collections.abc import Collection, Sequence
 from typing import TypeGuard
 
-from irbin.program.fused import Activation, FusedStep, Item
+from irbin.program.fused import ActivationStep, FusedStep, Item
 from irbin.program.own import BitPack
 from irbin.program.types import Node, Ref, TensorType, Types, Value, ValueType, one_tensor
 
 LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
-ACTIVATIONS: dict[str, Activation] = {
+ACTIVATION_STEPS: dict[str, ActivationStep] = {
     "aten.sigmoid.default": "sigmoid",
     "aten.silu.default": "silu",
     "aten.hardsigmoid.default": "hardsigmoid",
@@ -108,8 +108,12 @@ def channel_axis_of(
 
 def _activation(node: Node) -> FusedStep | None:
     """The step of a node with an exponential, an error function, or a torch rounding of its own."""
-    if node.op in ACTIVATIONS:
-        return FusedStep(ACTIVATIONS[node.op]) if len(node.args) == 1 and not node.kwargs else None
+    if node.op in ACTIVATION_STEPS:
+        return (
+            FusedStep(ACTIVATION_STEPS[node.op])
+            if len(node.args) == 1 and not node.kwargs
+            else None
+        )
     if node.op == "aten.gelu.default":
         form = _given(node, 1, "approximate", "none")
         return FusedStep("gelu_tanh" if form == "tanh" else "gelu")

@@ -21,7 +21,7 @@ from typing import get_args
 from irbin.bounds import MAX_RESIDUALS
 from irbin.errors import UsageError
 from irbin.program.elementwise import ARITHMETIC, as_step, channel_axis_of
-from irbin.program.fused import Activation, Fused, FusedStep, Item
+from irbin.program.fused import ActivationStep, Fused, FusedStep, Item
 from irbin.program.graph import Graph
 from irbin.program.own import BConv2d, BitPack
 from irbin.program.program import Program
@@ -158,7 +158,7 @@ def _begun(graph: Graph, node: Node, *, where_it_lies: bool) -> Fused | None:
         if axis is None or (where_it_lies and axis != lies):
             continue
         step = as_step(node, value, axis, graph.types, graph.constants)
-        if step is not None and (where_it_lies or step.kind in get_args(Activation)):
+        if step is not None and (where_it_lies or step.kind in get_args(ActivationStep)):
             return replace(record_of(node, value, axis, "rows"), steps=(step,))
     return None
 

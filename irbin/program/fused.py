@@ -30,11 +30,13 @@ Kind = Literal[
 itself; maximum pooling; means; norms; slices and padding; images joined along their channels; an
 image and one pixel of each; a pass over floats."""
 
-Activation = Literal[
+ActivationStep = Literal[
     "elu", "sigmoid", "silu", "hardsigmoid", "hardswish", "gelu", "gelu_tanh", "tanh"
 ]
 """Steps that kernels define (`kernels/activations.py`): torch's results differ in the last bits."""
-StepKind = Literal["multiply", "add", "subtract", "residual", "clamp", "prelu", "write", Activation]
+StepKind = Literal[
+    "multiply", "add", "subtract", "residual", "clamp", "prelu", "write", ActivationStep
+]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ SMALLEST, NORMAL = 2.0**-149, 2.0**-126
 SPECIAL = np.array(
     [INF, -INF, NAN, 0.0, -0.0, SMALLEST, -SMALLEST, NORMAL, -NORMAL, 3.4e38, -3.4e38], np.float32
 )
-KINDS = (*activations.ACTIVATIONS, "elu")
+KINDS = (*activations.DEFINITIONS, "elu")
 erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
@@ -97,7 +97,7 @@ class TestBounds:
         wide = x.astype(np.float64)
         inner = math.sqrt(2 / math.pi) * (wide + 0.044715 * wide**3)
         exact = wide / 2 * (1 + (erf(wide / math.sqrt(2)) if form == "gelu" else np.tanh(inner)))
-        error = np.abs(activations.ACTIVATIONS[form](x) - exact)
+        error = np.abs(activations.DEFINITIONS[form](x) - exact)
         assert (error / np.maximum(1, np.abs(wide))).max() < 3e-7
 
     def test_elu(self):
@@ -108,7 +108,7 @@ class TestBounds:
     @pytest.mark.parametrize("kind", ["hardsigmoid", "hardswish"])
     def test_straight_lines_are_torchs(self, kind):
         expected = getattr(F, kind)(torch.from_numpy(X)).numpy()
-        assert np.array_equal(activations.ACTIVATIONS[kind](X), expected, equal_nan=True)
+        assert np.array_equal(activations.DEFINITIONS[kind](X), expected, equal_nan=True)
 
 
 def test_the_ends():
@@ -122,7 +122,7 @@ def test_the_ends():
             ("gelu", NAN, INF),
             ("gelu_tanh", NAN, INF),
         ):
-            found = activations.ACTIVATIONS[kind](SPECIAL)
+            found = activations.DEFINITIONS[kind](SPECIAL)
             assert np.array_equal(found[:3], np.float32([high, low, NAN]), equal_nan=True)
             if kind not in ("sigmoid", "hardsigmoid"):
                 assert np.array_equal(np.signbit(found[3:7]), [False, True, False, True])
@@ -135,7 +135,7 @@ def test_the_ends():
 def test_they_are_torchs_within_rounding():
     x = torch.linspace(-12, 12, 5001)
     torchs = {"gelu_tanh": lambda x: F.gelu(x, approximate="tanh"), "tanh": torch.tanh}
-    for kind, ours in activations.ACTIVATIONS.items():
+    for kind, ours in activations.DEFINITIONS.items():
         expected = torchs.get(kind) or getattr(F, kind)
         assert torch.allclose(torch.from_numpy(ours(x.numpy())), expected(x), atol=1e-6)
 
