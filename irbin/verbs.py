@@ -11,28 +11,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from irbin.artifact.write import write_artifact
 from irbin.comparison import compare as compare
 from irbin.data import check_classes, class_names, eval_loader, open_dataset
 from irbin.data.order import Feed
 from irbin.errors import UsageError
 from irbin.evaluation import accuracy
 from irbin.evaluation.inputs import reader_of
+from irbin.exporting import export as export
+from irbin.exporting import export_c as export_c
 from irbin.kernels import native
 from irbin.planning.plan import make_plan
 from irbin.processes import joined, own_device
-from irbin.program.lower import lower
 from irbin.program.program import format_program
 from irbin.recipes.file import RecipeFile, plan_options
 from irbin.recipes.request import asked
 from irbin.records.bench import PackedProgram
 from irbin.records.json import to_json
-from irbin.records.options import DataOptions, FloatDtype, SourceOptions, SourceRecord, check_given
+from irbin.records.options import DataOptions, SourceOptions, SourceRecord, check_given
 from irbin.records.plan import Plan
 from irbin.records.progress import OnProgress
-from irbin.records.results import Evaluation, ExportRecord, InputType
+from irbin.records.results import Evaluation, InputType
 from irbin.records.training import RunRecord
-from irbin.rewriting.checks import at_size
 from irbin.rewriting.conversion import as_recipe_says, conversion_line, make_binary
 from irbin.rewriting.network import Network
 from irbin.runs.folder import refuse_existing_run
@@ -283,46 +282,6 @@ def evaluate(
             group=group,
         )
     return replace(measured, kernels=call and native.in_words(), input_type=given)
-
-
-def export(
-    source: Source,
-    out: str | Path,
-    *,
-    source_options: SourceOptions | None = None,
-    float_dtype: FloatDtype = "float32",
-    overwrite: bool = False,
-    stage: Stage = ignore,
-) -> ExportRecord:
-    """Lowers a converted network to a program and writes the packed folder.
-
-    Args:
-        source: a converted or fine-tuned network.
-        out: folder to write.
-        source_options: how to read it; `input_size` may be another than the source's, if it runs.
-        float_dtype: storage of everything that is not bits.
-        overwrite: replace `out` if it exists.
-        stage: told what is being done.
-
-    Raises:
-        UsageError: a float network; nothing in it is binary. Or it does not run at `input_size`.
-        LowerError, ArtifactError: see `program.lower` and `artifact.write`.
-    """
-    asked = check_given(source_options, float_dtype=float_dtype)
-    stage("reading the network", 0, 0)
-    network = open_network(source, replace(asked, input_size=None, img_size=None))
-    if network.plan is None:
-        raise UsageError(
-            "expected a converted network, got a float one; run `irbin convert` on it first"
-        )
-    refuse_own_source(out, source, network)
-    refuse_existing(Path(out), overwrite, kind="packed")
-    stage("following what the network computes", 0, 0)
-    plan, network = network.plan, at_size(network, asked)
-    lowered = lower(network.module, network.source.preprocessing.input_size)
-    return write_artifact(
-        lowered, network.source, plan, Path(out), float_dtype, overwrite=overwrite
-    )
 
 
 def inspect_packed(folder: str | Path) -> PackedProgram:

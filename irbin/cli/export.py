@@ -1,10 +1,10 @@
-"""`irbin export`: a trained binary network in, the packed folder out."""
+"""`irbin export`: a trained binary network in, the packed folder or C out."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,32 +13,81 @@ from irbin.cli.flags import flat
 from irbin.cli.live import stages
 from irbin.cli.options import FloatDtypeFlag, Json, Overwrite, Source
 from irbin.cli.source_options import SourceFlags
-from irbin.report.export import export_line, export_table
+from irbin.errors import UsageError
+from irbin.records.json import to_json
+from irbin.report.export import c_line, c_table, export_line, export_table
 from irbin.report.jsonout import export_json
+
+C = "C"
+TEST_IMAGES = 4
 
 
 @flat
 def export(
     network: SourceFlags,
-    out: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Packed folder to write.")
-    ],
+    out: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")],
     source: Source = None,
+    to: Annotated[
+        Literal["packed", "c"],
+        typer.Option("--to", help="A packed folder, which `irbin.load` runs, or C sources."),
+    ] = "packed",
+    name: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=C,
+            metavar="NAME",
+            show_default="made of SOURCE",
+            help="Of the C functions and files.",
+        ),
+    ] = None,
+    test_images: Annotated[
+        int | None,
+        typer.Option(
+            rich_help_panel=C,
+            metavar="N",
+            show_default=str(TEST_IMAGES),
+            help="Images that the C test compares.",
+        ),
+    ] = None,
     float_dtype: FloatDtypeFlag = "float32",
     overwrite: Overwrite = False,
     json_to: Json = None,
 ) -> None:
-    """Write a trained binary network as packed bits and a program.
+    """Write a trained binary network as packed bits and a program, or as C.
 
     SOURCE is a converted folder or a run folder. Prints the bytes that the plan predicted and the
     bytes that were written, and fails if they differ. Running the packed folder needs neither timm
     nor the architecture's code. --img-size or --input-size packs it for another image size than it
     was converted at, where the network runs at that one.
+
+    With --to c SOURCE may also be a packed folder or zoo:NAME. The folder then holds C11 without
+    dependencies, whose answers are those of `irbin.load` bit for bit, with a test that shows it.
     """
     check_json_target(json_to, network.checkpoint, source)
     spec = network.named(source)
     from irbin import verbs
 
+    if to == "c":
+        with json_alone(json_to), stages(patient=True) as stage:
+            written = verbs.export_c(
+                spec,
+                out,
+                name=name,
+                test_images=TEST_IMAGES if test_images is None else test_images,
+                source_options=network.options(source),
+                float_dtype=float_dtype,
+                overwrite=overwrite,
+                stage=stage,
+            )
+        screen = results(json_to)
+        screen.print(c_table(written))
+        screen.print(c_line(written), soft_wrap=True)
+        write_json(to_json(written), json_to)
+        folder, build = shlex.quote(written.path), shlex.quote(f"{written.path}/build")
+        say(notes(), f"next: cmake -S {folder} -B {build} && cmake --build {build}", style="dim")
+        return
+    if name is not None or test_images is not None:
+        raise UsageError("`name` and `test_images` are for C; give `to='c'` or leave them out")
     with json_alone(json_to), stages(patient=True) as stage:
         record = verbs.export(
             spec,

@@ -116,6 +116,22 @@ class ExportRecord:
 
 
 @dataclass(frozen=True)
+class CRecord:
+    """A network written as C. Made by `emit.folder`, read by reports."""
+
+    path: str
+    """The folder."""
+    name: str
+    """Of functions and files."""
+    arena_bytes: int
+    """Memory that it takes while it runs."""
+    constant_bytes: int
+    """Of weights and all other numbers."""
+    n_calls: int
+    """Of kernels, for one image."""
+
+
+@dataclass(frozen=True)
 class DemoRecord:
     """What the demo measured. Made by `demo.run`, read by reports."""
 

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from irbin.messages import counted
-from irbin.records.results import ExportRecord
+from irbin.records.results import CRecord, ExportRecord
 from irbin.report.fitting import plain_table
 from irbin.report.units import byte_size, exact_bytes, ratio
 
@@ -38,4 +38,26 @@ def export_line(record: ExportRecord) -> Text:
         f"{counted(record.n_nodes, 'node')}, "
         f"{record.float_dtype} rest, {ratio(record.float_bytes, record.total_bytes)} smaller "
         "than the float network"
+    )
+
+
+def c_table(record: CRecord) -> Table:
+    """Bytes of constants, and of memory while it runs."""
+    table = plain_table()
+    table.add_column("", no_wrap=True)
+    table.add_column("bytes", justify="right", no_wrap=True)
+    table.add_column("", justify="right", no_wrap=True)
+    for label, n_bytes in (
+        ("constants", record.constant_bytes),
+        ("memory while it runs", record.arena_bytes),
+    ):
+        table.add_row(label, exact_bytes(n_bytes), byte_size(n_bytes))
+    return table
+
+
+def c_line(record: CRecord) -> Text:
+    """One sentence: where, under which name, how many calls."""
+    return Text(
+        f"{record.path}: {counted(record.n_calls, 'call')} for an image, {record.name}_run in "
+        f"{record.name}.h"
     )

@@ -43,6 +43,42 @@ def test_export_json(run, verbs) -> None:
     assert value["ratio"] == 147456 / 5000
 
 
+def test_to_c_calls_the_other_verb(run, verbs) -> None:
+    done = run("export", "zoo:net", "--to", "c", "-o", "c d", "--name", "r20", "--overwrite")
+    ((verb, places, given),) = verbs.calls
+    assert (verb, places) == ("export_c", ("zoo:net", Path("c d")))
+    assert given == {
+        "name": "r20",
+        "test_images": 4,
+        "source_options": SourceOptions(),
+        "float_dtype": "float32",
+        "overwrite": True,
+    }
+    assert "83,968 bytes" in done.out
+    assert "50,512 bytes" in done.out
+    assert "c d: 26 calls for an image, r20_run in r20.h" in done.out
+    assert done.err == "next: cmake -S 'c d' -B 'c d/build' && cmake --build 'c d/build'\n"
+
+
+def test_to_c_as_json(run, verbs) -> None:
+    value = json.loads(run("export", "run", "--to", "c", "-o", "c", "--json", "-").out)
+    assert value == {
+        "path": "c",
+        "name": "net",
+        "arena_bytes": 83968,
+        "constant_bytes": 50512,
+        "n_calls": 26,
+    }
+
+
+@pytest.mark.parametrize("words", [("--name", "r20"), ("--test-images", "2")])
+def test_what_is_for_c_alone_is_refused_without_it(run, verbs, words) -> None:
+    done = run("export", "run", "-o", "packed", *words)
+    assert done.code == 2
+    assert "are for C; give" in done.err
+    assert verbs.calls == []
+
+
 @pytest.fixture
 def converted(tmp_path, monkeypatch, run):
     """A folder, by whether its classifier reads every pixel; converted at 32 × 32."""

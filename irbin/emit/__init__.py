@@ -1,0 +1,1 @@
+"""A packed network as C source that any program links."""

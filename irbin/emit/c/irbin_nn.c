@@ -1,0 +1,622 @@
+/* See irbin_nn.h. */
+#include "irbin_nn.h"
+
+#include <float.h>
+#include <limits.h>
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+
+#if defined(__FAST_MATH__) || defined(_M_FP_FAST) || defined(__ASSOCIATIVE_MATH__) || \
+    defined(__RECIPROCAL_MATH__) || defined(__NO_SIGNED_ZEROS__) ||                   \
+    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#error "compile without -ffast-math, -Ofast and their parts: signs near zero would change"
+#endif
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "expected a little-endian processor: the weights are laid out for one"
+#endif
+#if !defined(FLT_EVAL_METHOD) || (FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16)
+#error "expected float arithmetic in float: on 32-bit x86 compile with -msse2 -mfpmath=sse"
+#endif
+_Static_assert(CHAR_BIT == 8 && sizeof(float) == 4, "expected bytes of 8 bits, floats of 32");
+_Static_assert(FLT_RADIX == 2 && FLT_MANT_DIG == 24 && FLT_MAX_EXP == 128, "expected IEEE 754");
+
+/* A product and a sum are two roundings, whatever the compiler is called with. */
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__)
+#pragma GCC optimize("fp-contract=off")
+#elif defined(_MSC_VER)
+#pragma fp_contract(off)
+#endif
+
+enum { BLOCK = 16 }; /* channels that are worked on at once; a multiple of 8 */
+
+const char *irbin_status_text(irbin_status status)
+{
+    switch (status) {
+    case IRBIN_OK: return "well";
+    case IRBIN_NULL_POINTER: return "an argument is NULL";
+    case IRBIN_SMALL_ARENA: return "the arena has fewer bytes than the header says";
+    case IRBIN_MISALIGNED_ARENA: return "the arena is not aligned as the header says";
+    case IRBIN_DAMAGED_WEIGHTS: return "the weights are not those that were exported";
+    case IRBIN_WRONG_ANSWER: return "the answer is not the one at export: check the compiler's flags";
+    }
+    return "no status of irbin's";
+}
+
+static int32_t least(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* ---- results ---- */
+
+static void write_floats(const float *v, int32_t n, size_t at, const irbin_out *out)
+{
+    if (out->y != NULL) memcpy(out->y + at, v, (size_t)n * sizeof(float));
+}
+
+/* Bits begin on a byte: blocks are multiples of 8 but for the last one. */
+static void write_bits(uint32_t mask, int32_t n, uint8_t *to)
+{
+    to[0] = (uint8_t)mask;
+    if (n > 8) to[1] = (uint8_t)(mask >> 8);
+}
+
+static uint32_t negative(const float *v, int32_t n)
+{
+    uint32_t mask = 0;
+    for (int32_t i = 0; i < n; ++i) mask |= (uint32_t)(v[i] < 0.0f) << i;
+    return mask;
+}
+
+static void apply(const irbin_step *step, float *v, int32_t n, int32_t channel, size_t at,
+                  const irbin_out *out)
+{
+    switch (step->kind) {
+    case IRBIN_MULTIPLY:
+        for (int32_t i = 0; i < n; ++i) v[i] *= step->values[channel + i];
+        break;
+    case IRBIN_ADD:
+        for (int32_t i = 0; i < n; ++i) v[i] += step->values[channel + i];
+        break;
+    case IRBIN_RESIDUAL: {
+        const float *residual = out->residuals[step->residual] + at;
+        for (int32_t i = 0; i < n; ++i) v[i] += residual[i];
+        break;
+    }
+    case IRBIN_CLAMP:
+        for (int32_t i = 0; i < n; ++i) { /* so that a NaN passes */
+            const float raised = step->low > v[i] ? step->low : v[i];
+            v[i] = step->high < raised ? step->high : raised;
+        }
+        break;
+    case IRBIN_PRELU:
+        for (int32_t i = 0; i < n; ++i)
+            v[i] = v[i] > 0.0f ? v[i] : v[i] * step->values[channel + i];
+        break;
+    case IRBIN_WRITE:
+        write_floats(v, n, at, out);
+        break;
+    }
+}
+
+/* n values of a pixel, from a channel on: steps, then y and bits where they are wanted. */
+static void finish(float *v, int32_t n, size_t pixel, int32_t channel, int32_t channels,
+                   const irbin_out *out)
+{
+    const size_t at = pixel * (size_t)channels + (size_t)channel;
+    bool is_written = false;
+    for (int32_t s = 0; s < out->n_steps; ++s) {
+        apply(&out->steps[s], v, n, channel, at, out);
+        is_written |= out->steps[s].kind == IRBIN_WRITE;
+    }
+    if (!is_written) write_floats(v, n, at, out);
+    if (out->bits != NULL) {
+        const size_t bytes = ((size_t)channels + 7) / 8;
+        write_bits(negative(v, n), n, out->bits + pixel * bytes + (size_t)channel / 8);
+    }
+}
+
+/* ---- windows ---- */
+
+/* Taps of a window that lie inside the image, along one axis: from first to before last. */
+typedef struct taps {
+    int32_t first, last;
+} taps;
+
+static taps inside(int32_t begin, int32_t dilation, int32_t n, int32_t size)
+{
+    taps t;
+    t.first = begin < 0 ? least((dilation - 1 - begin) / dilation, n) : 0;
+    t.last = begin < size ? least((size - begin + dilation - 1) / dilation, n) : 0;
+    if (t.last < t.first) t.last = t.first;
+    return t;
+}
+
+/* ---- products of signs ---- */
+
+static int32_t count_bits(uint64_t x)
+{
+#if defined(__POPCNT__) || defined(__aarch64__) || defined(__wasm__)
+    return (int32_t)__builtin_popcountll(x);
+#else /* sums of neighboring bits, then pairs, then nibbles (Warren, Hacker's Delight, 5-1) */
+    x -= x >> 1 & UINT64_C(0x5555555555555555);
+    x = (x & UINT64_C(0x3333333333333333)) + (x >> 2 & UINT64_C(0x3333333333333333));
+    x = (x + (x >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+    return (int32_t)(x * UINT64_C(0x0101010101010101) >> 56);
+#endif
+}
+
+/* In how many bits n bytes differ. */
+static int32_t disagreements(const uint8_t *a, const uint8_t *b, int32_t n)
+{
+    int32_t count = 0, i = 0;
+    for (; i + 8 <= n; i += 8) {
+        uint64_t one, other;
+        memcpy(&one, a + i, 8);
+        memcpy(&other, b + i, 8);
+        count += count_bits(one ^ other);
+    }
+    if (i < n) {
+        uint64_t rest = 0;
+        for (int32_t shift = 0; i < n; ++i, shift += 8) rest |= (uint64_t)(a[i] ^ b[i]) << shift;
+        count += count_bits(rest);
+    }
+    return count;
+}
+
+/* Where a dot's taps lie that are inside the image. */
+typedef struct dot_place {
+    const uint8_t *x;     /* first tap inside, of the group's channels */
+    int32_t weight;       /* bytes from a filter's beginning to that tap */
+    int32_t rows, columns; /* taps inside */
+    ptrdiff_t x_row, x_column, weight_row, bytes;
+    bool is_run; /* taps of a row lie behind each other */
+} dot_place;
+
+static int32_t filter_disagreements(const dot_place *p, const uint8_t *filter)
+{
+    int32_t count = 0;
+    for (int32_t r = 0; r < p->rows; ++r) {
+        const uint8_t *x = p->x + r * p->x_row, *w = filter + p->weight + r * p->weight_row;
+        if (p->is_run) {
+            count += disagreements(x, w, (int32_t)p->bytes * p->columns);
+        } else {
+            for (int32_t c = 0; c < p->columns; ++c)
+                count += disagreements(x + c * p->x_column, w + c * p->bytes, (int32_t)p->bytes);
+        }
+    }
+    return count;
+}
+
+static void finish_dots(const int32_t *dots, int32_t n, size_t pixel, int32_t channel,
+                        int32_t channels, const irbin_out *out)
+{
+    if (out->lower != NULL) {
+        const size_t bytes = ((size_t)channels + 7) / 8;
+        uint32_t mask = 0;
+        for (int32_t i = 0; i < n; ++i) {
+            const int32_t c = channel + i;
+            const uint32_t flip = out->flips[c / 8] >> c % 8 & 1u;
+            mask |= ((uint32_t)(dots[i] < out->lower[c]) ^ flip) << i;
+        }
+        write_bits(mask, n, out->bits + pixel * bytes + (size_t)channel / 8);
+        return;
+    }
+    float v[BLOCK];
+    for (int32_t i = 0; i < n; ++i) v[i] = (float)dots[i];
+    finish(v, n, pixel, channel, channels, out);
+}
+
+static void bconv2d_row(const irbin_conv *conv, const uint8_t *x, int32_t row, size_t pixel,
+                        const irbin_out *out)
+{
+    const irbin_window *w = &conv->window;
+    const int32_t bytes = (conv->in_channels + 7) / 8;
+    const int32_t filter = w->kernel_height * w->kernel_width * bytes;
+    const int32_t y0 = row * w->stride_y - w->top;
+    const taps down = inside(y0, w->dilation_y, w->kernel_height, w->height);
+    dot_place p;
+    p.x_column = (ptrdiff_t)conv->groups * bytes * w->dilation_x;
+    p.x_row = (ptrdiff_t)conv->groups * bytes * w->width * w->dilation_y;
+    p.weight_row = (ptrdiff_t)w->kernel_width * bytes;
+    p.bytes = bytes;
+    p.is_run = conv->groups == 1 && w->dilation_x == 1;
+    p.rows = down.last - down.first;
+    for (int32_t column = 0; column < w->out_width; ++column, ++pixel) {
+        const int32_t x0 = column * w->stride_x - w->left;
+        const taps right = inside(x0, w->dilation_x, w->kernel_width, w->width);
+        p.columns = right.last - right.first;
+        if (p.columns == 0) p.rows = 0;
+        else p.rows = down.last - down.first;
+        const int32_t depth = p.rows * p.columns * conv->in_channels;
+        p.weight = (down.first * w->kernel_width + right.first) * bytes;
+        for (int32_t g = 0; g < conv->groups; ++g) {
+            const uint8_t *filters =
+                (const uint8_t *)conv->weight + (size_t)g * (size_t)conv->out_channels * (size_t)filter;
+            if (depth > 0) {
+                const size_t at = (size_t)(y0 + down.first * w->dilation_y) * (size_t)w->width +
+                                  (size_t)(x0 + right.first * w->dilation_x);
+                p.x = x + (at * (size_t)conv->groups + (size_t)g) * (size_t)bytes;
+            } else {
+                p.x = x;
+            }
+            for (int32_t o = 0; o < conv->out_channels; o += BLOCK) {
+                const int32_t n = least(BLOCK, conv->out_channels - o);
+                int32_t dots[BLOCK];
+                for (int32_t i = 0; i < n; ++i)
+                    dots[i] = depth - 2 * filter_disagreements(
+                                              &p, filters + (size_t)(o + i) * (size_t)filter);
+                finish_dots(dots, n, pixel, g * conv->out_channels + o,
+                            conv->groups * conv->out_channels, out);
+            }
+        }
+    }
+}
+
+void irbin_bconv2d(const irbin_conv *conv, const uint8_t *x, const irbin_out *out)
+{
+    const irbin_window *w = &conv->window;
+    for (int32_t row = 0; row < w->out_height; ++row)
+        bconv2d_row(conv, x, row, (size_t)row * (size_t)w->out_width, out);
+}
+
+/* ---- products of floats ---- */
+
+/* An image whose numbers lie anyhow. */
+typedef struct strided {
+    const float *x;
+    ptrdiff_t row, column, channel;
+} strided;
+
+/* Sums of n filters for one pixel; what lies outside is 0, and is multiplied too: its product may be
+ * NaN, and a sum of -0 becomes 0 by it. */
+static void products(const irbin_conv *conv, const strided *image, int32_t y0, int32_t x0,
+                     const float *weight, ptrdiff_t first_channel, int32_t n, float *v)
+{
+    const irbin_window *w = &conv->window;
+    for (int32_t i = 0; i < n; ++i) v[i] = 0.0f;
+    for (int32_t r = 0; r < w->kernel_height; ++r) {
+        const int32_t y = y0 + r * w->dilation_y;
+        for (int32_t s = 0; s < w->kernel_width; ++s) {
+            const int32_t x = x0 + s * w->dilation_x;
+            const bool is_inside = y >= 0 && y < w->height && x >= 0 && x < w->width;
+            const float *from = image->x;
+            if (is_inside)
+                from += y * image->row + x * image->column + first_channel * image->channel;
+            for (int32_t c = 0; c < conv->in_channels; ++c, weight += conv->out_channels) {
+                const float factor = is_inside ? from[c * image->channel] : 0.0f;
+                if (n == BLOCK)
+                    for (int32_t i = 0; i < BLOCK; ++i) v[i] = fmaf(factor, weight[i], v[i]);
+                else
+                    for (int32_t i = 0; i < n; ++i) v[i] = fmaf(factor, weight[i], v[i]);
+            }
+        }
+    }
+}
+
+static void conv2d_row(const irbin_conv *conv, const strided *image, int32_t row, size_t pixel,
+                       const irbin_out *out)
+{
+    const irbin_window *w = &conv->window;
+    const size_t group = (size_t)w->kernel_height * (size_t)w->kernel_width *
+                         (size_t)conv->in_channels * (size_t)conv->out_channels;
+    const int32_t y0 = row * w->stride_y - w->top;
+    for (int32_t column = 0; column < w->out_width; ++column, ++pixel)
+        for (int32_t g = 0; g < conv->groups; ++g)
+            for (int32_t o = 0; o < conv->out_channels; o += BLOCK) {
+                const int32_t n = least(BLOCK, conv->out_channels - o);
+                float v[BLOCK];
+                products(conv, image, y0, column * w->stride_x - w->left,
+                         (const float *)conv->weight + (size_t)g * group + o,
+                         (ptrdiff_t)g * conv->in_channels, n, v);
+                finish(v, n, pixel, g * conv->out_channels + o, conv->groups * conv->out_channels,
+                       out);
+            }
+}
+
+void irbin_conv2d(const irbin_conv *conv, const float *x, int32_t row_step, int32_t column_step,
+                  int32_t channel_step, const irbin_out *out)
+{
+    const irbin_window *w = &conv->window;
+    const strided image = {x, row_step, column_step, channel_step};
+    for (int32_t row = 0; row < w->out_height; ++row)
+        conv2d_row(conv, &image, row, (size_t)row * (size_t)w->out_width, out);
+}
+
+static void depthwise_pixel(const irbin_window *w, int32_t channels, const float *weight,
+                            const float *x, int32_t y0, int32_t x0, int32_t n, float *v)
+{
+    for (int32_t i = 0; i < n; ++i) v[i] = 0.0f;
+    for (int32_t r = 0; r < w->kernel_height; ++r)
+        for (int32_t s = 0; s < w->kernel_width; ++s, weight += channels) {
+            const int32_t py = y0 + r * w->dilation_y, px = x0 + s * w->dilation_x;
+            if (py >= 0 && py < w->height && px >= 0 && px < w->width) {
+                const float *from =
+                    x + ((size_t)py * (size_t)w->width + (size_t)px) * (size_t)channels;
+                for (int32_t i = 0; i < n; ++i) v[i] = fmaf(from[i], weight[i], v[i]);
+            } else {
+                for (int32_t i = 0; i < n; ++i) v[i] = fmaf(0.0f, weight[i], v[i]);
+            }
+        }
+}
+
+void irbin_depthwise(const irbin_window *window, int32_t channels, const float *weight,
+                     const float *x, const irbin_out *out)
+{
+    size_t pixel = 0;
+    for (int32_t row = 0; row < window->out_height; ++row)
+        for (int32_t column = 0; column < window->out_width; ++column, ++pixel)
+            for (int32_t c = 0; c < channels; c += BLOCK) {
+                const int32_t n = least(BLOCK, channels - c);
+                float v[BLOCK];
+                depthwise_pixel(window, channels, weight + c, x + c,
+                                row * window->stride_y - window->top,
+                                column * window->stride_x - window->left, n, v);
+                finish(v, n, pixel, c, channels, out);
+            }
+}
+
+/* ---- maximum ---- */
+
+static void raise_to(float *v, const float *x, int32_t n)
+{
+    for (int32_t i = 0; i < n; ++i) v[i] = v[i] > x[i] || v[i] != v[i] ? v[i] : x[i];
+}
+
+/* One row of results, from rows of an image of which row y lies at y % n_lines. */
+static void pool_row(const irbin_window *w, int32_t channels, int32_t row, const float *lines,
+                     int32_t n_lines, const irbin_out *out)
+{
+    const int32_t y0 = row * w->stride_y - w->top;
+    const taps down = inside(y0, w->dilation_y, w->kernel_height, w->height);
+    for (int32_t column = 0; column < w->out_width; ++column) {
+        const int32_t x0 = column * w->stride_x - w->left;
+        const taps right = inside(x0, w->dilation_x, w->kernel_width, w->width);
+        for (int32_t c = 0; c < channels; c += BLOCK) {
+            const int32_t n = least(BLOCK, channels - c);
+            float v[BLOCK];
+            for (int32_t i = 0; i < n; ++i) v[i] = -INFINITY;
+            for (int32_t r = down.first; r < down.last; ++r) {
+                const size_t line = (size_t)((y0 + r * w->dilation_y) % n_lines);
+                for (int32_t s = right.first; s < right.last; ++s) {
+                    const size_t at = line * (size_t)w->width + (size_t)(x0 + s * w->dilation_x);
+                    raise_to(v, lines + at * (size_t)channels + c, n);
+                }
+            }
+            finish(v, n, (size_t)row * (size_t)w->out_width + (size_t)column, c, channels, out);
+        }
+    }
+}
+
+void irbin_max_pool(const irbin_window *window, int32_t channels, const float *x,
+                    const irbin_out *out)
+{
+    for (int32_t row = 0; row < window->out_height; ++row)
+        pool_row(window, channels, row, x, window->height, out);
+}
+
+/* What makes the rows that are pooled. */
+typedef struct maker {
+    const irbin_conv *conv; /* NULL: steps alone */
+    const uint8_t *bits;    /* NULL: of floats */
+    strided image;
+    int32_t channels;
+} maker;
+
+static void make_row(const maker *m, int32_t width, int32_t row, size_t pixel,
+                     const irbin_out *made)
+{
+    if (m->conv != NULL && m->bits != NULL) {
+        bconv2d_row(m->conv, m->bits, row, pixel, made);
+    } else if (m->conv != NULL) {
+        conv2d_row(m->conv, &m->image, row, pixel, made);
+    } else {
+        const float *x = m->image.x + (size_t)row * (size_t)width * (size_t)m->channels;
+        for (int32_t column = 0; column < width; ++column, ++pixel, x += m->channels)
+            for (int32_t c = 0; c < m->channels; c += BLOCK) {
+                const int32_t n = least(BLOCK, m->channels - c);
+                float v[BLOCK];
+                memcpy(v, x + c, (size_t)n * sizeof(float));
+                finish(v, n, pixel, c, m->channels, made);
+            }
+    }
+}
+
+static void pool_made(const irbin_window *w, const maker *m, const irbin_out *made, float *lines,
+                      const irbin_out *out)
+{
+    const int32_t n_lines = least((w->kernel_height - 1) * w->dilation_y + 1, w->height);
+    irbin_out into = *made;
+    into.y = lines;
+    int32_t next = 0;
+    for (int32_t row = 0; row < w->out_height; ++row) {
+        const int32_t y0 = row * w->stride_y - w->top;
+        const int32_t last = least(y0 + (w->kernel_height - 1) * w->dilation_y + 1, w->height);
+        if (next < y0) next = y0; /* rows between windows */
+        for (; next < last; ++next)
+            make_row(m, w->width, next, (size_t)(next % n_lines) * (size_t)w->width, &into);
+        pool_row(w, m->channels, row, lines, n_lines, out);
+    }
+}
+
+void irbin_max_pool_bconv2d(const irbin_window *window, const irbin_conv *conv,
+                            const irbin_out *made, const uint8_t *x, float *lines,
+                            const irbin_out *out)
+{
+    const maker m = {conv, x, {NULL, 0, 0, 0}, conv->groups * conv->out_channels};
+    pool_made(window, &m, made, lines, out);
+}
+
+void irbin_max_pool_conv2d(const irbin_window *window, const irbin_conv *conv,
+                           const irbin_out *made, const float *x, int32_t row_step,
+                           int32_t column_step, int32_t channel_step, float *lines,
+                           const irbin_out *out)
+{
+    const maker m = {conv, NULL, {x, row_step, column_step, channel_step},
+                     conv->groups * conv->out_channels};
+    pool_made(window, &m, made, lines, out);
+}
+
+void irbin_max_pool_steps(const irbin_window *window, int32_t channels, const irbin_out *made,
+                          const float *x, float *lines, const irbin_out *out)
+{
+    const maker m = {NULL, NULL, {x, 0, 0, 0}, channels};
+    pool_made(window, &m, made, lines, out);
+}
+
+/* ---- the others ---- */
+
+static void mean(const irbin_span *row, const irbin_span *column, int32_t width, int32_t channels,
+                 const float *x, int32_t n, float *v)
+{
+    const float divisor = (float)(row->divisor * column->divisor);
+    for (int32_t i = 0; i < n; ++i) v[i] = 0.0f;
+    for (int32_t r = row->begin; r < row->end; ++r)
+        for (int32_t s = column->begin; s < column->end; ++s) {
+            const float *from = x + ((size_t)r * (size_t)width + (size_t)s) * (size_t)channels;
+            for (int32_t i = 0; i < n; ++i) v[i] += from[i];
+        }
+    for (int32_t i = 0; i < n; ++i) v[i] /= divisor;
+}
+
+void irbin_average(int32_t width, int32_t channels, const irbin_span *rows, int32_t n_rows,
+                   const irbin_span *columns, int32_t n_columns, const float *x,
+                   const irbin_out *out)
+{
+    size_t pixel = 0;
+    for (int32_t r = 0; r < n_rows; ++r)
+        for (int32_t s = 0; s < n_columns; ++s, ++pixel)
+            for (int32_t c = 0; c < channels; c += BLOCK) {
+                const int32_t n = least(BLOCK, channels - c);
+                float v[BLOCK];
+                mean(&rows[r], &columns[s], width, channels, x + c, n, v);
+                finish(v, n, pixel, c, channels, out);
+            }
+}
+
+/* Where place i of a box's axis is read; -1: beyond the image. */
+static int32_t box_source(const irbin_box *axis, int32_t i)
+{
+    const int32_t within = i - axis->before;
+    return within >= 0 && within < axis->length ? axis->start + within * axis->step : -1;
+}
+
+void irbin_crop(const irbin_box *y, const irbin_box *x, const irbin_box *channels, float value,
+                const float *image, const irbin_out *out)
+{
+    size_t pixel = 0;
+    for (int32_t i = 0; i < y->size; ++i)
+        for (int32_t j = 0; j < x->size; ++j, ++pixel) {
+            const int32_t row = box_source(y, i), column = box_source(x, j);
+            const bool is_there = row >= 0 && column >= 0;
+            const float *from = image;
+            if (is_there)
+                from += ((size_t)row * (size_t)x->source + (size_t)column) *
+                        (size_t)channels->source;
+            for (int32_t c = 0; c < channels->size; c += BLOCK) {
+                const int32_t n = least(BLOCK, channels->size - c);
+                float v[BLOCK];
+                for (int32_t k = 0; k < n; ++k) {
+                    const int32_t channel = box_source(channels, c + k);
+                    v[k] = is_there && channel >= 0 ? from[channel] : value;
+                }
+                finish(v, n, pixel, c, channels->size, out);
+            }
+        }
+}
+
+void irbin_join(int32_t pixels, const float *const *images, const int32_t *channels, int32_t n,
+                const irbin_out *out)
+{
+    int32_t total = 0;
+    for (int32_t k = 0; k < n; ++k) total += channels[k];
+    for (int32_t pixel = 0; pixel < pixels; ++pixel) {
+        int32_t image = 0, channel = 0;
+        for (int32_t c = 0; c < total; c += BLOCK) {
+            const int32_t here = least(BLOCK, total - c);
+            float v[BLOCK];
+            for (int32_t i = 0; i < here; ++i, ++channel) {
+                if (channel == channels[image]) {
+                    ++image;
+                    channel = 0;
+                }
+                v[i] = images[image][(size_t)pixel * (size_t)channels[image] + (size_t)channel];
+            }
+            finish(v, here, (size_t)pixel, c, total, out);
+        }
+    }
+}
+
+void irbin_gate(int32_t pixels, int32_t channels, irbin_meeting meeting, const float *x,
+                const float *pixel, const irbin_out *out)
+{
+    for (int32_t p = 0; p < pixels; ++p, x += channels)
+        for (int32_t c = 0; c < channels; c += BLOCK) {
+            const int32_t n = least(BLOCK, channels - c);
+            float v[BLOCK];
+            for (int32_t i = 0; i < n; ++i) {
+                const float a = x[c + i], b = pixel[c + i];
+                v[i] = meeting == IRBIN_TIMES ? a * b : meeting == IRBIN_PLUS ? a + b : a - b;
+            }
+            finish(v, n, (size_t)p, c, channels, out);
+        }
+}
+
+void irbin_rows(int32_t rows, int32_t channels, const float *x, const irbin_out *out)
+{
+    for (int32_t p = 0; p < rows; ++p, x += channels)
+        for (int32_t c = 0; c < channels; c += BLOCK) {
+            const int32_t n = least(BLOCK, channels - c);
+            float v[BLOCK];
+            memcpy(v, x + c, (size_t)n * sizeof(float));
+            finish(v, n, (size_t)p, c, channels, out);
+        }
+}
+
+void irbin_bitpack(int32_t pixels, int32_t groups, int32_t channels, const float *x, uint8_t *bits)
+{
+    for (int32_t p = 0; p < pixels * groups; ++p, x += channels)
+        for (int32_t c = 0; c < channels; c += 8)
+            *bits++ = (uint8_t)negative(x + c, least(8, channels - c));
+}
+
+void irbin_to_rows(int32_t pixels, int32_t channels, const float *planes, float *rows)
+{
+    for (int32_t p = 0; p < pixels; ++p)
+        for (int32_t c = 0; c < channels; ++c)
+            *rows++ = planes[(size_t)c * (size_t)pixels + (size_t)p];
+}
+
+void irbin_to_planes(int32_t pixels, int32_t channels, const float *rows, float *planes)
+{
+    irbin_to_rows(channels, pixels, rows, planes);
+}
+
+uint32_t irbin_crc32(uint32_t crc, const void *bytes, size_t n_bytes)
+{
+    static const uint32_t nibbles[16] = {
+        0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
+        0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
+        0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
+    const uint8_t *byte = (const uint8_t *)bytes;
+    crc = ~crc;
+    for (size_t i = 0; i < n_bytes; ++i) {
+        crc ^= byte[i];
+        crc = nibbles[crc & 15] ^ crc >> 4;
+        crc = nibbles[crc & 15] ^ crc >> 4;
+    }
+    return ~crc;
+}
+
+/* Every 2^24th of a linear congruential generator's upper bits (Knuth, TAOCP 2, 3.3.4). */
+void irbin_test_image(float *x, size_t n)
+{
+    uint32_t state = 1;
+    for (size_t i = 0; i < n; ++i) {
+        state = state * UINT32_C(1664525) + UINT32_C(1013904223);
+        x[i] = (float)((int32_t)(state >> 24) - 128) / 64.0f;
+    }
+}

@@ -1,0 +1,155 @@
+/* The kernels of a packed network in portable C11: no allocation, no globals, no output.
+ *
+ * An image is channels-last, (height, width, channels); signs are bits, 1 for what is below zero,
+ * lowest bit first, every pixel (of every group) on a byte of its own, unused bits zero.
+ * Every sum has one order and every operation is rounded to float by itself, so that each compiler
+ * and processor gives the same bits.
+ */
+#ifndef IRBIN_NN_H
+#define IRBIN_NN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef IRBIN_STATUS_DEFINED
+#define IRBIN_STATUS_DEFINED
+typedef enum irbin_status {
+    IRBIN_OK = 0,
+    IRBIN_NULL_POINTER = 1,     /* an argument is NULL */
+    IRBIN_SMALL_ARENA = 2,      /* fewer bytes than the header says */
+    IRBIN_MISALIGNED_ARENA = 3, /* its address is no multiple of what the header says */
+    IRBIN_DAMAGED_WEIGHTS = 4,  /* their checksum is another than at export */
+    IRBIN_WRONG_ANSWER = 5      /* the self-test's numbers are others than at export */
+} irbin_status;
+#endif
+
+/* What a status means, in words. */
+const char *irbin_status_text(irbin_status status);
+
+/* What happens to a value on its way out. */
+typedef enum irbin_step_kind {
+    IRBIN_MULTIPLY, /* by a number per channel */
+    IRBIN_ADD,      /* a number per channel */
+    IRBIN_RESIDUAL, /* plus another image */
+    IRBIN_CLAMP,    /* to [low, high]; NaN passes */
+    IRBIN_PRELU,    /* what is not positive times a slope per channel */
+    IRBIN_WRITE     /* the result is what stands here; later steps are for its signs alone */
+} irbin_step_kind;
+
+typedef struct irbin_step {
+    irbin_step_kind kind;
+    int32_t residual;    /* which one */
+    float low, high;     /* of a clamp */
+    const float *values; /* one a channel */
+} irbin_step;
+
+/* Where results go. */
+typedef struct irbin_out {
+    const irbin_step *steps;
+    int32_t n_steps;
+    const float *residuals[4]; /* images like the result */
+    float *y;                  /* NULL if nobody reads it */
+    uint8_t *bits;             /* NULL if nobody reads them */
+    const int32_t *lower;      /* with thresholds, in place of steps: bit = (dot < lower) xor flip */
+    const uint8_t *flips;      /* a bit a channel */
+} irbin_out;
+
+/* How a window walks over an image. */
+typedef struct irbin_window {
+    int32_t height, width;         /* of the image */
+    int32_t out_height, out_width; /* of the result */
+    int32_t kernel_height, kernel_width;
+    int32_t stride_y, stride_x;
+    int32_t dilation_y, dilation_x;
+    int32_t top, left; /* padding: zeros; of a maximum nothing */
+} irbin_window;
+
+/* A convolution; a linear layer is one of 1x1 on an image of one row. */
+typedef struct irbin_conv {
+    irbin_window window;
+    int32_t groups;
+    int32_t in_channels, out_channels; /* of a group */
+    /* of signs: bits (groups, out_channels, kernel_height, kernel_width, bytes of in_channels);
+     * of floats: (groups, kernel_height, kernel_width, in_channels, out_channels) */
+    const void *weight;
+} irbin_conv;
+
+/* Part of an axis that is copied, in front of it and behind it something else. */
+typedef struct irbin_box {
+    int32_t source, before, length, start, step, size;
+} irbin_box;
+
+/* What one result averages along an axis: from begin to before end. */
+typedef struct irbin_span {
+    int32_t begin, end, divisor;
+} irbin_span;
+
+/* Products of signs. */
+void irbin_bconv2d(const irbin_conv *conv, const uint8_t *x, const irbin_out *out);
+
+/* Products of floats, added in the order (row, column, channel) by fused multiply-adds. The numbers
+ * of x lie row_step, column_step and channel_step apart. */
+void irbin_conv2d(const irbin_conv *conv, const float *x, int32_t row_step, int32_t column_step,
+                  int32_t channel_step, const irbin_out *out);
+
+/* A convolution of floats of every channel by itself; weight (kernel_height, kernel_width,
+ * channels). */
+void irbin_depthwise(const irbin_window *window, int32_t channels, const float *weight,
+                     const float *x, const irbin_out *out);
+
+/* Maximum of windows of x; of a convolution's result, of which `lines` holds as many rows as a
+ * window reaches over; and of what steps make of x, likewise. */
+void irbin_max_pool(const irbin_window *window, int32_t channels, const float *x,
+                    const irbin_out *out);
+void irbin_max_pool_bconv2d(const irbin_window *window, const irbin_conv *conv,
+                            const irbin_out *made, const uint8_t *x, float *lines,
+                            const irbin_out *out);
+void irbin_max_pool_conv2d(const irbin_window *window, const irbin_conv *conv,
+                           const irbin_out *made, const float *x, int32_t row_step,
+                           int32_t column_step, int32_t channel_step, float *lines,
+                           const irbin_out *out);
+void irbin_max_pool_steps(const irbin_window *window, int32_t channels, const irbin_out *made,
+                          const float *x, float *lines, const irbin_out *out);
+
+/* Means of rectangles of an image of that width. */
+void irbin_average(int32_t width, int32_t channels, const irbin_span *rows, int32_t n_rows,
+                   const irbin_span *columns, int32_t n_columns, const float *x,
+                   const irbin_out *out);
+
+/* A box of the image, `value` where it reaches beyond. */
+void irbin_crop(const irbin_box *y, const irbin_box *x, const irbin_box *channels, float value,
+                const float *image, const irbin_out *out);
+
+/* Images behind each other along their channels. */
+void irbin_join(int32_t pixels, const float *const *images, const int32_t *channels, int32_t n,
+                const irbin_out *out);
+
+/* Every pixel times, plus or minus another one. */
+typedef enum irbin_meeting { IRBIN_TIMES, IRBIN_PLUS, IRBIN_MINUS } irbin_meeting;
+void irbin_gate(int32_t pixels, int32_t channels, irbin_meeting meeting, const float *x,
+                const float *pixel, const irbin_out *out);
+
+/* Steps alone. */
+void irbin_rows(int32_t rows, int32_t channels, const float *x, const irbin_out *out);
+
+/* Signs of groups of channels. */
+void irbin_bitpack(int32_t pixels, int32_t groups, int32_t channels, const float *x, uint8_t *bits);
+
+/* (channels, pixels) as (pixels, channels), and back. */
+void irbin_to_rows(int32_t pixels, int32_t channels, const float *planes, float *rows);
+void irbin_to_planes(int32_t pixels, int32_t channels, const float *rows, float *planes);
+
+/* CRC-32 (ISO 3309) of more bytes; begins with 0. */
+uint32_t irbin_crc32(uint32_t crc, const void *bytes, size_t n_bytes);
+
+/* Numbers between -2 and 2 that are the same everywhere, to test with. */
+void irbin_test_image(float *x, size_t n);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,328 @@
+"""Each call as a few lines of C: what it computes as constants, then the call itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from irbin.axes import BoxAxis, Span
+from irbin.emit.placed import Call, Place
+from irbin.emit.weights import Weights, float_literal
+from irbin.errors import LowerError
+from irbin.kernels.convolution import ConvKernel, FloatConvKernel
+from irbin.kernels.geometry import Geometry
+from irbin.kernels.kernel import Kernel
+from irbin.kernels.lines import (
+    AverageKernel,
+    CropKernel,
+    DepthwiseKernel,
+    GateKernel,
+    JoinKernel,
+)
+from irbin.kernels.passes import PoolKernel, RowsKernel
+from irbin.kernels.steps import Step
+from irbin.program.fused import Fused
+
+STEPS = {"multiply", "add", "residual", "clamp", "prelu", "write"}
+"""Those that `irbin_nn.c` knows."""
+MEETINGS = {"multiply": "IRBIN_TIMES", "add": "IRBIN_PLUS", "subtract": "IRBIN_MINUS"}
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """What the lines of one call need."""
+
+    call: Call
+    weights: Weights
+    number: int
+
+    def array(self, values: np.ndarray, what: str) -> str:
+        return self.weights.add(values, f"{self.number}_{what}")
+
+
+def call_lines(call: Call, weights: Weights, number: int) -> list[str]:
+    """The block of one call.
+
+    Args:
+        call: what to write.
+        weights: gets its constants.
+        number: of the call, from 0.
+
+    Raises:
+        LowerError: its kernel or one of its steps is not written in C; the node is named.
+    """
+    writer = _Writer(call, weights, number)
+    lines = _move_lines(writer) if isinstance(call.does, str) else _kernel_lines(writer, call.does)
+    traced = _traced(call)
+    return [f"    {{ /* {number}: {described(call)} */", *_indented(lines + traced), "    }"]
+
+
+def described(call: Call) -> str:
+    """A call for readers: which layer, which node."""
+    item = call.item
+    if not isinstance(item, Fused):
+        return plain(f"{item.name} ({item.op})")
+    nodes = [item.producer.root, item.root] if item.producer is not None else [item.root]
+    layers = [name for node in nodes for name in node.refs() if name.endswith((".bits", ".weight"))]
+    named = " ".join(re.sub(r"\.(bits|weight)$", "", name) for name in layers[:1])
+    told = f"{named}: " if named else ""
+    size = "x".join(map(str, item.type.shape[1:]))
+    return plain(f"{told}{' + '.join(f'{n.name} ({n.op})' for n in nodes)}, {size}")
+
+
+def plain(text: str) -> str:
+    """A text from a file as part of a comment."""
+    return re.sub(r"[^\w .,:;()+\-]", "_", text, flags=re.ASCII)
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return [f"        {line}" for line in lines]
+
+
+def _traced(call: Call) -> list[str]:
+    """What a test looks at: results as they lie in memory."""
+    lines = []
+    for name, place, kind in zip(call.sizes, _results(call), _kinds(call), strict=True):
+        lines.append(f"TRACE({pointer(place, kind)}, {call.sizes[name]});")
+    return lines
+
+
+def _results(call: Call) -> list[Place]:
+    return [place for place in (call.y, call.bits) if place is not None]
+
+
+def _kinds(call: Call) -> list[str]:
+    named = (("FLOATS", call.y), ("BITS", call.bits))
+    return [kind for kind, place in named if place is not None]
+
+
+def pointer(place: Place, kind: str) -> str:
+    """Where something lies, as C."""
+    return "image" if place.base == "image" else f"{kind}({place.offset})"
+
+
+def _move_lines(w: _Writer) -> list[str]:
+    call, shape = w.call, w.call.shape
+    x = pointer(call.x, "FLOATS")
+    if call.does == "bitpack":
+        assert call.bits is not None, "a bitpack gives bits"
+        pixels, groups, channels = shape
+        return [
+            f"irbin_bitpack({pixels}, {groups}, {channels}, {x}, {pointer(call.bits, 'BITS')});"
+        ]
+    assert call.y is not None, "it gives floats"
+    pixels = int(np.prod(shape[1:]))
+    return [f"irbin_{call.does}({pixels}, {shape[0]}, {x}, {pointer(call.y, 'FLOATS')});"]
+
+
+def _kernel_lines(w: _Writer, kernel: Kernel) -> list[str]:
+    lines = [*_steps_lines(w, kernel.steps, "steps"), _out_line(w, kernel)]
+    match kernel:
+        case ConvKernel():
+            lines += [_dot_line(w, kernel), f"irbin_bconv2d(&conv, {_x(w, 'BITS')}, &out);"]
+        case FloatConvKernel():
+            steps = ", ".join(map(str, _pixel_steps(w, kernel)))
+            lines += [
+                _float_conv_line(w, kernel),
+                f"irbin_conv2d(&conv, {_x(w, 'FLOATS')}, {steps}, &out);",
+            ]
+        case DepthwiseKernel():
+            weight = w.array(kernel.weight, "weight")
+            lines += [
+                f"static const irbin_window window = {_window(kernel.geometry)};",
+                f"irbin_depthwise(&window, {kernel.shape[2]}, {weight}, {_x(w, 'FLOATS')}, &out);",
+            ]
+        case PoolKernel():
+            lines += _pool_lines(w, kernel)
+        case AverageKernel():
+            lines += _average_lines(w, kernel)
+        case CropKernel():
+            lines += _crop_lines(w, kernel)
+        case JoinKernel():
+            lines += _join_lines(w, kernel)
+        case GateKernel():
+            pixels = kernel.shape[0] * kernel.shape[1]
+            other = pointer(w.call.others[kernel.n_residuals], "FLOATS")
+            lines.append(
+                f"irbin_gate({pixels}, {kernel.shape[2]}, {MEETINGS[kernel.meeting]}, "
+                f"{_x(w, 'FLOATS')}, {other}, &out);"
+            )
+        case RowsKernel():
+            x = _x(w, "FLOATS")
+            lines.append(f"irbin_rows({w.call.n}, {kernel.n_channels}, {x}, &out);")
+        case _:
+            raise _refusal(w, f"kernel {type(kernel).__name__}")
+    return lines
+
+
+def _refusal(w: _Writer, what: str) -> LowerError:
+    item = w.call.item
+    node = item.root if isinstance(item, Fused) else item
+    return LowerError(
+        f"node `{node.name}` ({node.op}): expected what C is written for, got {what}; run the "
+        "packed folder with `irbin.load`"
+    )
+
+
+def _x(w: _Writer, kind: str) -> str:
+    return pointer(w.call.x, kind)
+
+
+def _steps_lines(w: _Writer, steps: Sequence[Step], name: str) -> list[str]:
+    if not steps:
+        return []
+    lines = [f"static const irbin_step {name}[] = {{"]
+    for at, step in enumerate(steps):
+        if step.kind not in STEPS:
+            raise _refusal(w, f"`{step.kind}`")
+        fields = [f".kind = IRBIN_{step.kind.upper()}"]
+        if step.kind == "residual":
+            fields.append(f".residual = {step.residual}")
+        elif step.kind == "clamp":
+            low, high = (float(np.float32(bound)) for bound in (step.low, step.high))
+            fields.append(f".low = {float_literal(low)}, .high = {float_literal(high)}")
+        elif step.values is not None:
+            fields.append(f".values = {w.array(step.values, f'{name}{at}_{step.kind}')}")
+        lines.append(f"    {{{', '.join(fields)}}},")
+    return [*lines, "};"]
+
+
+def _out_line(w: _Writer, kernel: Kernel) -> str:
+    call, fields = w.call, []
+    if kernel.steps:
+        fields.append(f".steps = steps, .n_steps = {len(kernel.steps)}")
+    if kernel.n_residuals:
+        residuals = (pointer(place, "FLOATS") for place in call.others[: kernel.n_residuals])
+        fields.append(f".residuals = {{{', '.join(residuals)}}}")
+    if call.y is not None:
+        fields.append(f".y = {pointer(call.y, 'FLOATS')}")
+    if call.bits is not None:
+        fields.append(f".bits = {pointer(call.bits, 'BITS')}")
+    if isinstance(kernel, ConvKernel) and kernel.thresholds is not None:
+        lower, flips = kernel.thresholds
+        fields.append(f".lower = {w.array(lower, 'lower')}")
+        fields.append(f".flips = (const uint8_t *){w.array(flips, 'flips')}")
+    return f"const irbin_out out = {{{', '.join(fields)}}};"
+
+
+def _window(g: Geometry) -> str:
+    left, _, top, _ = g.border
+    return (
+        f"{{.height = {g.size[0]}, .width = {g.size[1]}, "
+        f".out_height = {g.out_size[0]}, .out_width = {g.out_size[1]}, "
+        f".kernel_height = {g.kernel[0]}, .kernel_width = {g.kernel[1]}, "
+        f".stride_y = {g.stride[0]}, .stride_x = {g.stride[1]}, "
+        f".dilation_y = {g.dilation[0]}, .dilation_x = {g.dilation[1]}, "
+        f".top = {top}, .left = {left}}}"
+    )
+
+
+def _geometry(w: _Writer, geometry: Geometry) -> Geometry:
+    """Of a layer that knows no images: its rows beside each other."""
+    item = w.call.item
+    if isinstance(item, Fused) and item.takes_rows:
+        return geometry._replace(size=(1, w.call.n))
+    return geometry
+
+
+def _conv_line(
+    w: _Writer, geometry: Geometry, groups: int, sizes: tuple[int, int], weight: str
+) -> str:
+    window = _window(_geometry(w, geometry))
+    return (
+        f"static const irbin_conv conv = {{.window = {window}, .groups = {groups}, "
+        f".in_channels = {sizes[0]}, .out_channels = {sizes[1]}, .weight = {weight}}};"
+    )
+
+
+def _dot_line(w: _Writer, kernel: ConvKernel) -> str:
+    groups = kernel.groups
+    sizes = (kernel.in_channels // groups, len(kernel.weight_bits) // groups)
+    weight = w.array(kernel.weight_bits, "weight")
+    return _conv_line(w, kernel.geometry, groups, sizes, weight)
+
+
+def _float_conv_line(w: _Writer, kernel: FloatConvKernel) -> str:
+    groups, n_out = kernel.groups, len(kernel.weight)
+    by_group = kernel.weight.reshape(groups, n_out // groups, *kernel.weight.shape[1:])
+    weight = w.array(by_group.transpose(0, 2, 3, 4, 1), "weight")
+    sizes = (kernel.in_channels // groups, n_out // groups)
+    return _conv_line(w, kernel.geometry, groups, sizes, weight)
+
+
+def _pixel_steps(w: _Writer, kernel: FloatConvKernel) -> tuple[int, int, int]:
+    """How far rows, columns and channels of what it reads lie apart."""
+    height, width = _geometry(w, kernel.geometry).size
+    if w.call.x.base == "image":
+        return width, 1, height * width
+    return width * kernel.in_channels, kernel.in_channels, 1
+
+
+def _pool_lines(w: _Writer, kernel: PoolKernel) -> list[str]:
+    lines = [f"static const irbin_window window = {_window(kernel.geometry)};"]
+    producer = kernel.producer
+    if producer is None and not kernel.before:
+        x = _x(w, "FLOATS")
+        return [*lines, f"irbin_max_pool(&window, {kernel.n_channels}, {x}, &out);"]
+    before = kernel.before if producer is None else producer.steps
+    lines += _steps_lines(w, before, "before")
+    steps = f".steps = before, .n_steps = {len(before)}" if before else ".n_steps = 0"
+    lines.append(f"const irbin_out made = {{{steps}}};")
+    rows = pointer(w.call.others[kernel.n_residuals], "FLOATS")
+    match producer:
+        case None:
+            x, channels = _x(w, "FLOATS"), kernel.n_channels
+            call = f"irbin_max_pool_steps(&window, {channels}, &made, {x}, {rows}, &out);"
+        case ConvKernel():
+            lines.append(_dot_line(w, producer))
+            x = _x(w, "BITS")
+            call = f"irbin_max_pool_bconv2d(&window, &conv, &made, {x}, {rows}, &out);"
+        case FloatConvKernel():
+            lines.append(_float_conv_line(w, producer))
+            x, apart = _x(w, "FLOATS"), ", ".join(map(str, _pixel_steps(w, producer)))
+            call = f"irbin_max_pool_conv2d(&window, &conv, &made, {x}, {apart}, {rows}, &out);"
+        case _:
+            raise _refusal(w, f"kernel {type(producer).__name__}")
+    return [*lines, call]
+
+
+def _average_lines(w: _Writer, kernel: AverageKernel) -> list[str]:
+    return [
+        _spans_line("rows", kernel.rows),
+        _spans_line("columns", kernel.columns),
+        f"irbin_average({kernel.shape[1]}, {kernel.shape[2]}, rows, {len(kernel.rows)}, columns, "
+        f"{len(kernel.columns)}, {_x(w, 'FLOATS')}, &out);",
+    ]
+
+
+def _spans_line(name: str, spans: Sequence[Span]) -> str:
+    written = ", ".join(f"{{{span.begin}, {span.end}, {span.divisor}}}" for span in spans)
+    return f"static const irbin_span {name}[] = {{{written}}};"
+
+
+def _crop_lines(w: _Writer, kernel: CropKernel) -> list[str]:
+    names = ("rows", "columns", "channels")
+    boxes = [_box_line(name, axis) for name, axis in zip(names, kernel.axes, strict=True)]
+    value = float_literal(float(kernel.value))
+    x = _x(w, "FLOATS")
+    return [*boxes, f"irbin_crop(&rows, &columns, &channels, {value}, {x}, &out);"]
+
+
+def _box_line(name: str, axis: BoxAxis) -> str:
+    fields = ", ".join(f".{key} = {value}" for key, value in axis._asdict().items())
+    return f"static const irbin_box {name} = {{{fields}}};"
+
+
+def _join_lines(w: _Writer, kernel: JoinKernel) -> list[str]:
+    further = w.call.others[kernel.n_residuals :]
+    images = ", ".join(pointer(place, "FLOATS") for place in (w.call.x, *further))
+    channels = ", ".join(map(str, kernel.channels))
+    pixels = kernel.shape[0] * kernel.shape[1]
+    return [
+        f"const float *const images[] = {{{images}}};",
+        f"static const int32_t channels[] = {{{channels}}};",
+        f"irbin_join({pixels}, images, channels, {len(kernel.channels)}, &out);",
+    ]

@@ -1,0 +1,109 @@
+"""The folder that `irbin export --to c` writes: sources and tests, whole or not at all."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from irbin.artifact.read import Artifact
+from irbin.emit.placed import placed
+from irbin.emit.sources import Network, sources
+from irbin.emit.vectors import answer, test_image, vectors
+from irbin.errors import UsageError
+from irbin.files import check_place, whole_folder
+from irbin.records.results import CRecord
+
+MARK = "irbin_nn.c"
+"""The file by which such a folder is known again."""
+MAX_TEST_IMAGES = 1000
+_WORDS = (
+    "auto break case char const continue default do double else enum extern float for goto if "
+    "inline int long register restrict return short signed sizeof static struct switch typedef "
+    "union unsigned void volatile while bool class namespace new private public template this "
+    "irbin irbin_nn compute main test"
+)
+RESERVED = frozenset(_WORDS.split())
+"""Words of C and C++, and names that the sources use."""
+
+
+def c_name(text: str) -> str:
+    """A name for C made of a network's: `zoo:resnet20-cifar10-1w1a` → `resnet20_cifar10_1w1a`."""
+    words = re.sub(
+        r"[^a-z0-9]+", "_", text.rstrip("/").rsplit(":", 1)[-1].rsplit("/", 1)[-1].lower()
+    )
+    name = words.strip("_") or "network"
+    return name if name[0].isalpha() and name not in RESERVED else f"net_{name}"
+
+
+def write_c(
+    artifact: Artifact,
+    out: Path,
+    *,
+    spec: str,
+    name: str | None = None,
+    test_images: int = 4,
+    overwrite: bool = False,
+) -> CRecord:
+    """Writes a packed network as C.
+
+    Args:
+        artifact: a packed folder.
+        out: folder to write.
+        spec: what it is called in comments.
+        name: of functions and files; made of `spec` where there is none.
+        test_images: images that the test runs.
+        overwrite: replace `out` if it is such a folder.
+
+    Raises:
+        UsageError: `name` is no name in C, or `out` stands in the way.
+        LowerError: C is not written for something in it; nodes and operators are named.
+    """
+    name = _checked_name(name, spec)
+    if not 1 <= test_images <= MAX_TEST_IMAGES:
+        raise UsageError(
+            f"`test_images`: expected a number from 1 to {MAX_TEST_IMAGES}, got {test_images}"
+        )
+    refuse_existing_c(out, overwrite)
+    check_place(out)
+    calls = placed(artifact)
+    n_in = 1
+    for size in calls.image_shape:
+        n_in *= size
+    said = answer(artifact, test_image(n_in).reshape(calls.image_shape))
+    network = Network(name, artifact, calls, spec, said)
+    made = sources(network)
+    binary = vectors(artifact, calls, test_images)
+    with whole_folder(out) as partial:
+        (partial / "test").mkdir()
+        for path, text in made.files.items():
+            (partial / path).write_text(text, encoding="utf-8", newline="\n")
+        (partial / "test" / "vectors.bin").write_bytes(binary)
+    return CRecord(str(out), name, calls.arena_bytes, made.weight_bytes, len(calls.calls))
+
+
+def _checked_name(name: str | None, spec: str) -> str:
+    if name is None:
+        return c_name(spec)
+    if re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name) is None or name in RESERVED:
+        raise UsageError(
+            "`name`: expected small letters, digits and `_` that are no word of C and begin with a "
+            f"letter, got `{name}`"
+        )
+    return name
+
+
+def refuse_existing_c(out: Path, overwrite: bool) -> None:
+    """Checks, before any work is done, that a folder of C may be written.
+
+    Raises:
+        UsageError: it exists; or, with `overwrite`, it is something else.
+    """
+    if not (out.exists() or out.is_symlink()):
+        return
+    if not overwrite:
+        raise UsageError(f"`{out}` exists; choose another folder, or give `overwrite=True`")
+    if not out.is_dir() or (any(out.iterdir()) and not (out / MARK).is_file()):
+        raise UsageError(
+            f"`{out}` exists and is no folder of C from irbin, so `overwrite=True` will not delete "
+            "it; choose another folder"
+        )

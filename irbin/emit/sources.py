@@ -1,0 +1,227 @@
+"""The sources of a network: its header, its plan, its constants, and what is made of templates."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+
+import numpy as np
+
+from irbin.artifact.read import Artifact
+from irbin.emit.calls import call_lines, plain, pointer
+from irbin.emit.placed import Placed
+from irbin.emit.weights import Weights, float_literal
+from irbin.program.fused import Fused
+from irbin.version import __version__
+
+ABI = 1
+"""Of the functions that a header declares."""
+ARENA_ALIGNMENT = 16
+"""Bytes; offsets in the arena are multiples of 64, the portable kernels need 4."""
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """What the sources say. Made by `folder`."""
+
+    name: str
+    """Of its functions and files."""
+    artifact: Artifact
+    """The packed folder."""
+    placed: Placed
+    """Its calls."""
+    spec: str
+    """What it was exported from."""
+    test_answer: np.ndarray
+    """What `irbin.load` says of the test image, float32."""
+
+    @property
+    def upper(self) -> str:
+        """Its name in macros."""
+        return self.name.upper()
+
+    @property
+    def n_in(self) -> int:
+        """Floats of an image."""
+        return int(np.prod(self.placed.image_shape))
+
+    @property
+    def n_out(self) -> int:
+        """Floats of an answer."""
+        return int(np.prod(self.placed.output_shape))
+
+    @property
+    def self_test_bytes(self) -> int:
+        """The arena, then an image and an answer."""
+        return self.placed.arena_bytes + 4 * (self.n_in + self.n_out)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """A name for every answer; its number where none is known, none for what is no class."""
+        names = tuple(self.artifact.manifest.source.class_names or ())
+        if len(self.placed.output_shape) != 1:
+            return ()
+        return names if len(names) == self.n_out else tuple(map(str, range(self.n_out)))
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether it tells classes of colored pictures, so that a program may do so."""
+        return self.placed.image_shape[0] == 3 and bool(self.classes)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The files, by name within the folder."""
+
+    files: dict[str, str]
+    """Texts."""
+    weight_bytes: int
+    """Of all constants."""
+
+
+def sources(network: Network) -> Sources:
+    """All texts of the folder; the test vectors are no text.
+
+    Raises:
+        LowerError: see `call_lines`.
+    """
+    weights = Weights(network.name)
+    calls = [
+        line
+        for number, call in enumerate(network.placed.calls)
+        for line in call_lines(call, weights, number)
+    ]
+    answer = weights.add(network.test_answer.view(np.int32), "test_answer")
+    blanks = _blanks(network, calls, weights, answer)
+    name = network.name
+    filled = {
+        f"{name}.h": "network.h",
+        f"{name}.c": "network.c",
+        f"{name}_weights.h": "weights.h",
+        "CMakeLists.txt": "CMakeLists.txt",
+        "README.md": "README.md",
+        "test/main.c": "main.c",
+    }
+    if network.is_classifier:
+        filled["test/classify.c"] = "classify.c"
+    texts = {path: _fill(made_of, blanks) for path, made_of in filled.items()}
+    texts[f"{name}_weights.c"] = _weights_source(network, weights)
+    texts[f"{name}.json"] = _json(network, weights)
+    for copied in ("irbin_nn.h", "irbin_nn.c", "LICENSE"):
+        texts[copied] = template(copied)
+    return Sources(texts, weights.n_bytes)
+
+
+def template(name: str) -> str:
+    """A file that comes with this room."""
+    return (files("irbin.emit") / "c" / name).read_text(encoding="utf-8")
+
+
+def c_string(text: str) -> str:
+    """A text as C's literal, in ASCII and octal escapes, which end after three digits."""
+    made = []
+    for byte in text.encode("utf-8"):
+        is_plain = 32 <= byte < 127 and chr(byte) not in '"\\?'
+        made.append(chr(byte) if is_plain else f"\\{byte:03o}")
+    return f'"{"".join(made)}"'
+
+
+def _answer_line(placed: Placed) -> str:
+    source = pointer(placed.output, "FLOATS")
+    channels, n = placed.output_shape[0], int(np.prod(placed.output_shape))
+    if placed.output_is_rows:
+        return f"    irbin_to_planes({n // channels}, {channels}, {source}, logits);"
+    return f"    memcpy(logits, {source}, {n} * sizeof(float));"
+
+
+def _weights_source(network: Network, weights: Weights) -> str:
+    lines = "\n".join(weights.definitions())
+    return f'#include "{network.name}_weights.h"\n\n#include <math.h>\n\n{lines}\n'
+
+
+def _json(network: Network, weights: Weights) -> str:
+    operators = {
+        node.op
+        for call in network.placed.calls
+        for node in ((call.item.root,) if isinstance(call.item, Fused) else (call.item,))
+    }
+    preprocessing = network.artifact.manifest.source.preprocessing
+    told = {
+        "name": network.name,
+        "source": network.spec,
+        "irbin_version": __version__,
+        "abi": ABI,
+        "arena_bytes": network.placed.arena_bytes,
+        "arena_alignment": ARENA_ALIGNMENT,
+        "self_test_bytes": network.self_test_bytes,
+        "constant_bytes": weights.n_bytes,
+        "constants_crc32": f"{weights.crc:08x}",
+        "input": list(network.placed.image_shape),
+        "output": list(network.placed.output_shape),
+        "mean": list(preprocessing.mean),
+        "std": list(preprocessing.std),
+        "classes": list(network.classes),
+        "operators": sorted(operators),
+    }
+    return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+
+
+def _told(network: Network, weights: Weights) -> dict[str, str]:
+    """What templates say of the network as a whole."""
+    placed, classes = network.placed, network.classes
+    channels, height, width = placed.image_shape
+    return {
+        "NAME": network.name,
+        "UPPER": network.upper,
+        "VERSION": __version__,
+        "SPEC": plain(network.spec),
+        "TOLD": c_string(f"irbin {__version__}, {network.spec}"),
+        "ABI": str(ABI),
+        "CHANNELS": str(channels),
+        "HEIGHT": str(height),
+        "WIDTH": str(width),
+        "SHAPE": ", ".join(map(str, placed.image_shape)),
+        "N_IN": str(network.n_in),
+        "N_OUT": str(network.n_out),
+        "ARENA_BYTES": str(placed.arena_bytes),
+        "ARENA": f"{placed.arena_bytes:,}",
+        "ALIGNMENT": str(ARENA_ALIGNMENT),
+        "SELF_TEST_BYTES": str(network.self_test_bytes),
+        "FLASH": f"{weights.n_bytes:,}",
+        "N_CLASSES": str(len(classes)),
+        "CLASSES": "".join(f"    {c_string(one)},\n" for one in classes),
+        "N_RESULTS": str(sum(len(call.sizes) for call in placed.calls)),
+    }
+
+
+def _blanks(network: Network, calls: list[str], weights: Weights, answer: str) -> dict[str, str]:
+    preprocessing = network.artifact.manifest.source.preprocessing
+    statistics = zip(preprocessing.mean, preprocessing.std, strict=True)
+    return _told(network, weights) | {
+        "CALLS": "\n".join(calls),
+        "ANSWER": _answer_line(network.placed),
+        "CHECKED": "\n".join(weights.checked()),
+        "CRC": f"0x{weights.crc:08x}u",
+        "EXPECTED": answer,
+        "DECLARATIONS": "\n".join(weights.declarations()),
+        "STATISTICS": "\n".join(f"| {i} | {m} | {s} |" for i, (m, s) in enumerate(statistics)),
+        "MEAN": ", ".join(float_literal(float(np.float32(m))) for m in preprocessing.mean),
+        "STD": ", ".join(float_literal(float(np.float32(s))) for s in preprocessing.std),
+        "CLASSIFY": _classify_target(network.name) if network.is_classifier else "",
+    }
+
+
+def _classify_target(name: str) -> str:
+    return (
+        f"add_executable({name}_classify test/classify.c)\n"
+        f"  target_link_libraries({name}_classify PRIVATE {name})\n"
+        f"  {name}_options({name}_classify)"
+    )
+
+
+def _fill(name: str, blanks: Mapping[str, str]) -> str:
+    """A template with its blanks filled; what is filled in is not looked at again."""
+    return re.sub(r"@([A-Z_]+)@", lambda blank: blanks[blank[1]], template(name))

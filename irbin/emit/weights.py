@@ -1,0 +1,109 @@
+"""Constants as C arrays: what is equal is written once, and all of it has one checksum."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Kind = Literal["float", "int32_t", "uint64_t"]
+
+PER_LINE = {"float": 8, "int32_t": 12, "uint64_t": 4}
+WORD_BYTES = 8
+
+
+class Weights:
+    """The arrays of a network; filled while its calls are written.
+
+    Args:
+        prefix: of their names in C.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._arrays: dict[str, NDArray[Any]] = {}
+        self._names: dict[tuple[Kind, bytes], str] = {}
+
+    def add(self, array: NDArray[Any], name: str) -> str:
+        """The C name of an array.
+
+        Args:
+            array: float32, int32, or uint8, which is filled up with zeros to whole words.
+            name: for readers; unique.
+        """
+        words = _words(array)
+        key = (_kind(words), words.tobytes())
+        if key not in self._names:
+            self._names[key] = f"{self._prefix}_{name}"
+            self._arrays[self._names[key]] = words
+        return self._names[key]
+
+    @property
+    def n_bytes(self) -> int:
+        """Of all arrays."""
+        return sum(array.nbytes for array in self._arrays.values())
+
+    @property
+    def crc(self) -> int:
+        """CRC-32 of all bytes in order, as they lie in a little-endian memory."""
+        crc = 0
+        for array in self._arrays.values():
+            crc = zlib.crc32(array.tobytes(), crc)
+        return crc
+
+    def declarations(self) -> Iterator[str]:
+        """Lines of a header."""
+        for name, array in self._arrays.items():
+            yield f"extern const {_kind(array)} {name}[{len(array)}];"
+
+    def definitions(self) -> Iterator[str]:
+        """Lines of a source file."""
+        for name, array in self._arrays.items():
+            kind = _kind(array)
+            yield f"_Alignas(64) const {kind} {name}[{len(array)}] = {{"
+            written = literals(array)
+            for at in range(0, len(written), PER_LINE[kind]):
+                yield "    " + " ".join(f"{one}," for one in written[at : at + PER_LINE[kind]])
+            yield "};"
+
+    def checked(self) -> Iterator[str]:
+        """Statements that take the checksum of every array, in order."""
+        for name in self._arrays:
+            yield f"    crc = irbin_crc32(crc, {name}, sizeof({name}));"
+
+
+def literals(array: NDArray[Any]) -> list[str]:
+    """Numbers as C reads them back, bit for bit."""
+    if array.dtype == np.uint64:
+        return [f"0x{value:016x}u" for value in array.tolist()]
+    if array.dtype == np.int32:
+        return [str(value) for value in array.tolist()]
+    return [float_literal(value) for value in array.tolist()]
+
+
+def float_literal(value: float) -> str:
+    """A float32 as C reads it back: nine digits tell every one of them."""
+    if math.isnan(value):
+        return "NAN"
+    if math.isinf(value):
+        return "INFINITY" if value > 0 else "-INFINITY"
+    text = f"{value:.9g}"
+    return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
+
+
+def _kind(array: NDArray[Any]) -> Kind:
+    kinds: dict[str, Kind] = {"float32": "float", "int32": "int32_t", "uint64": "uint64_t"}
+    return kinds[str(array.dtype)]
+
+
+def _words(array: NDArray[Any]) -> NDArray[Any]:
+    flat = np.ascontiguousarray(array).reshape(-1)
+    if flat.dtype != np.uint8:
+        return flat
+    filled = np.zeros(-(-len(flat) // WORD_BYTES) * WORD_BYTES, np.uint8)
+    filled[: len(flat)] = flat
+    return filled.view("<u8").astype(np.uint64)

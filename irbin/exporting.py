@@ -1,0 +1,114 @@
+"""The public functions `export` and `export_c`: a trained network as a packed folder, or as C."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from irbin.artifact.read import read_artifact
+from irbin.artifact.write import write_artifact
+from irbin.emit.folder import refuse_existing_c, write_c
+from irbin.errors import UsageError
+from irbin.program.lower import lower
+from irbin.records.options import FloatDtype, SourceOptions, check_given
+from irbin.records.results import CRecord, ExportRecord
+from irbin.rewriting.checks import at_size
+from irbin.runs.listener import Stage, ignore
+from irbin.sources.folder import refuse_existing
+from irbin.sources.opened import Source, is_packed, name_of, open_network, refuse_own_source
+from irbin.zoo.entries import located
+
+
+def export(
+    source: Source,
+    out: str | Path,
+    *,
+    source_options: SourceOptions | None = None,
+    float_dtype: FloatDtype = "float32",
+    overwrite: bool = False,
+    stage: Stage = ignore,
+) -> ExportRecord:
+    """Lowers a converted network to a program and writes the packed folder.
+
+    Args:
+        source: a converted or fine-tuned network.
+        out: folder to write.
+        source_options: how to read it; `input_size` may be another than the source's, if it runs.
+        float_dtype: storage of everything that is not bits.
+        overwrite: replace `out` if it exists.
+        stage: told what is being done.
+
+    Raises:
+        UsageError: a float network; nothing in it is binary. Or it does not run at `input_size`.
+        LowerError, ArtifactError: see `program.lower` and `artifact.write`.
+    """
+    asked = check_given(source_options, float_dtype=float_dtype)
+    stage("reading the network", 0, 0)
+    network = open_network(source, replace(asked, input_size=None, img_size=None))
+    if network.plan is None:
+        raise UsageError(
+            "expected a converted network, got a float one; run `irbin convert` on it first"
+        )
+    refuse_own_source(out, source, network)
+    refuse_existing(Path(out), overwrite, kind="packed")
+    stage("following what the network computes", 0, 0)
+    plan, network = network.plan, at_size(network, asked)
+    lowered = lower(network.module, network.source.preprocessing.input_size)
+    return write_artifact(
+        lowered, network.source, plan, Path(out), float_dtype, overwrite=overwrite
+    )
+
+
+def export_c(
+    source: Source,
+    out: str | Path,
+    *,
+    name: str | None = None,
+    test_images: int = 4,
+    source_options: SourceOptions | None = None,
+    float_dtype: FloatDtype = "float32",
+    overwrite: bool = False,
+    stage: Stage = ignore,
+) -> CRecord:
+    """Writes a packed network, or one that is packed on the way, as C that any program links.
+
+    Args:
+        source: a packed folder, one of the zoo's, or what `export` takes.
+        out: folder to write.
+        name: of functions and files; made of the source's where there is none.
+        test_images: images that the test in the folder runs.
+        source_options: as `export`; none for what is packed already.
+        float_dtype: as `export`; `float32` for what is packed already.
+        overwrite: replace `out` if it exists and is such a folder.
+        stage: told what is being done.
+
+    Raises:
+        UsageError: see `export` and `emit.folder.write_c`.
+        LowerError: C is not written for something in the network; nodes and operators are named.
+        ArtifactError: the packed folder is not what `docs/format.md` says.
+    """
+    refuse_existing_c(Path(out), overwrite)
+    stage("reading the network", 0, 0)
+    if is_packed(source):
+        if float_dtype != "float32" or (source_options or SourceOptions()) != SourceOptions():
+            raise UsageError(
+                f"`{source}` is packed already: nothing about its source can be chosen any more; "
+                "give the run that it was packed from, or leave the options out"
+            )
+        refuse_own_source(out, source)
+        artifact = read_artifact(located(source))
+    else:
+        with TemporaryDirectory(prefix="irbin-") as place:
+            packed = Path(place) / "packed"
+            export(source, packed, source_options=source_options, float_dtype=float_dtype)
+            artifact = read_artifact(packed)
+    stage("writing C", 0, 0)
+    return write_c(
+        artifact,
+        Path(out),
+        spec=name_of(source),
+        name=name,
+        test_images=test_images,
+        overwrite=overwrite,
+    )

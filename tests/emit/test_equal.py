@@ -1,0 +1,241 @@
+"""C = `irbin.load`, bit for bit: every result of every call, as the test in the folder sees it.
+
+Networks are few and small, since each takes a compiler: one is made of many windows side by side.
+Without gcc nothing here runs.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import irbin
+from irbin.artifact.read import Artifact, read_artifact
+from irbin.artifact.schema import Manifest
+from irbin.binary.anneal import EdePhase
+from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method
+from irbin.emit.folder import write_c
+from irbin.emit.vectors import images
+from irbin.program.lower import lower
+from irbin.records.options import Preprocessing, SourceRecord
+from irbin.records.plan import Plan, PlanOptions
+from irbin.zoo.entries import located
+
+GCC = shutil.which("gcc")
+STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Wno-unknown-pragmas")
+SIZE = (3, 9, 8)
+NOT_KERNELS = {"irbin_status_text", "irbin_crc32", "irbin_test_image"}
+
+pytestmark = pytest.mark.skipif(GCC is None, reason="there is no gcc")
+
+
+def binary(layer: nn.Module) -> nn.Module:
+    kind = BinaryConv2d if isinstance(layer, nn.Conv2d) else BinaryLinear
+    return kind.from_float(layer, Method(), EdePhase())
+
+
+def norm(n: int, kind: type[nn.Module] = nn.BatchNorm2d) -> nn.Module:
+    """As after training: factors of both signs."""
+    made = kind(n)
+    for parameter in (made.weight, made.bias):
+        nn.init.normal_(parameter)
+    nn.init.normal_(made.running_mean, std=3)
+    return made
+
+
+WINDOWS: tuple[dict, ...] = (
+    {"kernel_size": 1},
+    {"kernel_size": 3, "padding": 1},
+    {"kernel_size": 3, "padding": 2, "stride": 2},
+    {"kernel_size": (1, 4), "padding": (0, 3), "stride": (2, 1)},
+    {"kernel_size": (5, 2), "padding": (4, 0), "dilation": (2, 3)},
+    {"kernel_size": 3, "padding": 4, "dilation": 4},
+    {"kernel_size": (9, 8)},
+    {"kernel_size": 2, "stride": (3, 4)},
+)
+CHANNELS = (1, 7, 8, 9, 15, 16, 17, 33)
+"""Read by the windows; some end within a byte, a word, a block."""
+
+
+class Windows(nn.Module):
+    """Windows of every shape over signs and over floats; what they give has 18 channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 33, 3, padding=1), norm(33)
+        shapes = list(zip(CHANNELS, WINDOWS, strict=True))
+        self.of_signs = nn.ModuleList(binary(nn.Conv2d(n, 18, **w)) for n, w in shapes)
+        self.of_floats = nn.ModuleList(nn.Conv2d(n, 18, **w) for n, w in shapes)
+        self.last = norm(18, nn.BatchNorm1d)
+
+    def forward(self, x):
+        x, total = F.hardtanh(self.norm(self.stem(x))), 0
+        for n, signs, floats in zip(CHANNELS, self.of_signs, self.of_floats, strict=True):
+            for conv in (signs, floats):
+                part = x if n == x.shape[1] else x[:, :n]
+                total = total + F.adaptive_avg_pool2d(conv(part), 1)
+        return self.last(total.flatten(1))
+
+
+class Signs(nn.Module):
+    """Signs of the image, groups, thresholds, poolings of dots, rows; a copy in front of a row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = binary(nn.Conv2d(3, 16, 3, padding=1))
+        self.grouped = binary(nn.Conv2d(16, 16, 3, padding=1, groups=2))
+        self.odd = binary(nn.Conv2d(16, 12, 3, padding=1, groups=4))
+        self.pooled = binary(nn.Conv2d(12, 10, 3, padding=1))
+        self.norms = nn.ModuleList(norm(n) for n in (16, 16, 12, 10))
+        self.row, self.last = binary(nn.Linear(10 * 16, 9)), nn.Linear(9, 5)
+        self.slope = nn.PReLU(16)
+        nn.init.normal_(self.slope.weight)
+
+    def forward(self, x):
+        x = self.slope(self.norms[0](self.stem(x)))
+        x = F.hardtanh(self.norms[1](self.grouped(x)) + x)
+        x = F.hardtanh(self.norms[2](self.odd(x)))
+        x = F.hardtanh(self.norms[3](F.max_pool2d(self.pooled(x), 2)))
+        return self.last(F.relu(self.row(x.flatten(1))))
+
+
+class Floats(nn.Module):
+    """What else there is of floats: depthwise, groups, boxes, joins, gates, means, maxima."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.depth = (
+            nn.Conv2d(3, 16, 3, padding=1),
+            nn.Conv2d(16, 16, 3, 2, 1, groups=16),
+        )
+        self.grouped = nn.Conv2d(16, 32, 3, padding=1, groups=2)
+        self.squeeze, self.excite = nn.Conv2d(32, 9, 1), nn.Conv2d(9, 32, 1)
+        self.norms = nn.ModuleList(norm(16) for _ in range(2))
+        self.body = binary(nn.Conv2d(52, 20, 3, padding=1))
+
+    def forward(self, x):
+        image = F.pad(F.max_pool2d(x, 3, 2, 1), (0, 0, 0, 0, 1, 0))
+        x = self.depth(F.max_pool2d(F.relu(self.norms[0](self.stem(x))), 3, 1, 1))
+        y = F.relu6(self.grouped(x))
+        x = F.max_pool2d(F.relu(self.norms[1](x)), 3, 1, 1)
+        scale = F.hardtanh(self.excite(F.relu(self.squeeze(F.adaptive_avg_pool2d(y, 1)))))
+        y = F.relu(y * scale + scale)
+        y = torch.cat((y, image, x), 1)
+        y = F.avg_pool2d(y, 2, 1, 1, ceil_mode=True, count_include_pad=False)
+        y = F.pad(self.body(y)[:, 1:19, ::2, 1:], (1, 0, 0, 2), value=-1.5) - 0.25
+        return F.max_pool2d(y, 3, 2, ceil_mode=True)
+
+
+NETWORKS = {"windows": Windows, "signs": Signs, "floats": Floats}
+
+
+@cache
+def artifact(name: str) -> Artifact:
+    torch.manual_seed(sum(map(ord, name)))
+    lowered = lower(NETWORKS[name]().eval(), SIZE)
+    source = SourceRecord("s", "timm:s", 2, Preprocessing(input_size=SIZE))
+    plan = Plan(PlanOptions(), (), SIZE, 0, 0, 0)
+    return Artifact("", Manifest("0", "float32", source, plan), lowered.program, lowered.tensors)
+
+
+def build(folder: Path, *flags: str) -> Path:
+    """The folder's test, compiled as someone without CMake would."""
+    program = folder / "t"
+    sources = [*map(str, folder.glob("*.c")), str(folder / "test" / "main.c")]
+    command = [str(GCC), *flags, *STRICT, "-DIRBIN_TRACE", f"-I{folder}", *sources]
+    done = subprocess.run(
+        [*command, "-lm", "-o", str(program)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return program
+
+
+def said(program: Path, folder: Path) -> tuple[int, str]:
+    """Exit status and last line of the test."""
+    command = [str(program), str(folder / "test" / "vectors.bin")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The folder of a network, written once."""
+
+    @cache
+    def write(name: str) -> Path:
+        out = tmp_path_factory.mktemp("c") / "net"
+        write_c(artifact(name), out, spec=name, name="net", test_images=2)
+        return out
+
+    return write
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", ["-std=c11 -O1", "-std=gnu11 -O3 -march=native"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_result_is_equal(written, name: str, flags: str) -> None:
+    folder = written(name)
+    status, text = said(build(folder, *flags.split()), folder)
+    assert status == 0, text
+    assert text.endswith("each: equal\n")
+
+
+def test_the_networks_call_every_kernel(written) -> None:
+    declared = set(re.findall(r"\b(irbin_\w+)\(", (written("signs") / "irbin_nn.h").read_text()))
+    called = {
+        function
+        for name in NETWORKS
+        for function in re.findall(r"\b(irbin_\w+)\(", (written(name) / "net.c").read_text())
+    }
+    assert declared - NOT_KERNELS - called == set()
+
+
+@pytest.mark.slow
+def test_another_bit_is_told(written, tmp_path) -> None:
+    """The test that comes with the folder can fail: one bit of one weight, and the self-test."""
+    folder = shutil.copytree(written("signs"), tmp_path / "net")
+    source = folder / "net_weights.c"
+    text = source.read_text()
+    at = text.index("0x", text.index("_weight["))
+    bit = text[at : at + 18]
+    source.write_text(text.replace(bit, f"0x{int(bit, 16) ^ 1:016x}", 1))
+    status, text = said(build(folder, "-O1"), folder)
+    assert status == 1
+    assert re.search(r"^result 0 differs$|^result \d+ differs$", text, re.MULTILINE)
+    assert "the weights are not those that were exported" in text
+    assert text.endswith("NOT equal\n")
+
+
+@pytest.mark.parametrize("flag", ["-ffast-math", "-Ofast", "-ffinite-math-only"])
+def test_fast_math_does_not_compile(written, flag: str) -> None:
+    source = str(written("signs") / "irbin_nn.c")
+    command = [str(GCC), flag, "-fsyntax-only", source]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "compile without -ffast-math" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_network_of_the_zoo_answers_as_it_does_when_loaded(tmp_path) -> None:
+    """`vectors.bin` holds what the public `irbin.load` gives, and the C gives it too."""
+    entry, out = "zoo:resnet20-cifar10-1w1a", tmp_path / "net"
+    write_c(read_artifact(located(entry)), out, spec=entry, name="net", test_images=2)
+    content = (out / "test" / "vectors.bin").read_bytes()
+    _, n_results, n_in, n_out = np.frombuffer(content[8:24], "<u4").tolist()
+    each = np.frombuffer(content[24:], "<u4").reshape(2, n_in + n_out + n_results)
+    drawn = images((3, 32, 32), 2)
+    answers = np.asarray(irbin.load(entry).run(drawn))
+    assert np.array_equal(each[:, :n_in], drawn.reshape(2, -1).view("<u4"))
+    assert np.array_equal(each[:, n_in : n_in + n_out], answers.view("<u4"))
+    for level in ("-O0", "-Os", "-O3"):
+        status, text = said(build(out, "-std=c11", level), out)
+        assert status == 0, text

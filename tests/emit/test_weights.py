@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import math
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from irbin.emit.weights import Weights, float_literal, literals
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_float_literal_reads_back_bit_for_bit(bits: int) -> None:
+    value = np.array(bits, np.uint32).view(np.float32)
+    if not np.isfinite(value):
+        return
+    read = np.float32(float(float_literal(float(value)).removesuffix("f")))
+    assert read.view(np.uint32) == value.view(np.uint32)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0.0f"),
+        (-0.0, "-0.0f"),
+        (1.0, "1.0f"),
+        (1e30, "1.00000002e+30f"),
+        (2.0**-149, "1.40129846e-45f"),
+        (math.inf, "INFINITY"),
+        (-math.inf, "-INFINITY"),
+        (math.nan, "NAN"),
+    ],
+)
+def test_float_literals(value: float, text: str) -> None:
+    assert float_literal(float(np.float32(value))) == text
+
+
+def test_whole_numbers_keep_their_sign() -> None:
+    assert literals(np.array([-(2**31) + 1, 0, 7], np.int32)) == ["-2147483647", "0", "7"]
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 15, 16])
+def test_bytes_fill_whole_words(n: int) -> None:
+    weights = Weights("net")
+    weights.add(np.arange(1, n + 1, dtype=np.uint8), "w")
+    words = [int(text[:-1], 16) for text in literals(next(iter(weights._arrays.values())))]
+    read = b"".join(word.to_bytes(8, "little") for word in words)
+    assert read == bytes(range(1, n + 1)).ljust(-(-n // 8) * 8, b"\0")
+
+
+def test_what_is_equal_is_written_once() -> None:
+    weights = Weights("net")
+    ones = np.ones(4, np.float32)
+    assert weights.add(ones, "a") == weights.add(ones.copy(), "b") == "net_a"
+    assert weights.add(ones.view(np.int32), "c") == "net_c"  # the same bytes, another type
+    assert weights.n_bytes == 32
+    assert weights.crc == zlib.crc32(2 * ones.tobytes())
