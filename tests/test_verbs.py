@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import irbin
-from irbin import DataOptions, SourceOptions, verbs
+from irbin import DataOptions, SourceOptions, exporting, verbs
 from irbin.binary.layers import binary_layers, phase_of
 from irbin.data import eval_loader
 from irbin.demo.network import demo_net
@@ -440,8 +440,8 @@ def test_a_weight_of_two_layers_is_one_from_conversion_to_the_packed_network(
 def test_a_file_above_the_output_is_named_before_the_work(
     journey: Path, data: DataOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for work in ("make_binary", "finetune_network", "lower"):
-        monkeypatch.setattr(verbs, work, lambda *_, name=work: pytest.fail(name))
+    for room, work in ((verbs, "make_binary"), (verbs, "finetune_network"), (exporting, "lower")):
+        monkeypatch.setattr(room, work, lambda *_, name=work: pytest.fail(name))
     (tmp_path / "my.py").write_text("mine")
     out = tmp_path / "my.py" / "out"
     message = r"`.*out` cannot be made: `.*my\.py` is no folder"

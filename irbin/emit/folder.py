@@ -1,4 +1,4 @@
-"""The folder that `irbin export --to c` writes: sources and tests, whole or not at all."""
+"""The folder of C that `exporting.export_c` writes: sources and tests, whole or not at all."""
 
 from __future__ import annotations
 

@@ -26,9 +26,8 @@ def fault_of(preprocessing: Preprocessing) -> str:
     if not all(1 <= side <= MAX_REACH for side in size):
         return f"`input_size`: expected sizes from 1 to {MAX_REACH}, got {list(size)}"
     for name in ("mean", "std"):
-        values = getattr(preprocessing, name)
-        if len(values) not in (1, size[0]):
-            return f"`{name}`: expected a number for each of {size[0]} channels, got {len(values)}"
+        if not getattr(preprocessing, name):
+            return f"`{name}`: expected a number for each of {size[0]} channels, got none"
     return fault_in(vars(preprocessing))
 
 
