@@ -145,6 +145,7 @@ def test_loading_without_compiled_kernels_says_so_and_computes_the_same(folder, 
     assert torch.equal(model(images), wanted)
 
 
+@pytest.mark.slow
 def test_a_packed_network_on_fewer_threads_than_asked_for_is_said(monkeypatch):
     monkeypatch.setattr("irbin.bench.inference.kernel_threads", lambda: 1)
     record = irbin.benchmark("zoo:resnet20-cifar10-1w1a", n_threads=2, n_runs=1, memory=False)

@@ -189,6 +189,7 @@ def test_every_result_is_equal(written, name: str, flags: str) -> None:
     assert text.endswith("each: equal\n")
 
 
+@pytest.mark.slow
 def test_the_networks_call_every_kernel(written) -> None:
     declared = set(re.findall(r"\b(irbin_\w+)\(", (written("signs") / "irbin_nn.h").read_text()))
     called = {

@@ -91,6 +91,7 @@ print(threads.kernel_threads())
 @pytest.mark.parametrize(
     ("omp", "first"), [("", 3), ("2", 2), ("2,1", 2), ("9", 3), ("x", 3), ("0", 3)]
 )
+@pytest.mark.slow
 def test_without_torch_there_is_a_number_and_torch_is_told_once_it_is_loaded(omp, first):
     environment = os.environ | {"OMP_NUM_THREADS": omp}
     done = subprocess.run(

@@ -64,6 +64,7 @@ def test_a_binary_run_becomes_a_packed_entry(runs: Path, zoo: Path, data: DataOp
     assert (zoo / "README.md").read_text() == page([record])
 
 
+@pytest.mark.slow
 def test_a_float_run_becomes_a_float_entry(runs: Path, zoo: Path, data: DataOptions) -> None:
     record = add(runs / "float", "small-float", data)
     assert names_in(zoo / "small-float") == ["config.json", "model.safetensors", "record.json"]
