@@ -183,6 +183,7 @@ def test_a_padded_pixel_is_zero_after_normalization():
     assert np.abs(found - net.conv.bias.detach().numpy()[:, None, None]).max() < 1e-4
 
 
+@pytest.mark.slow
 class TestWholeNetworks:
     @pytest.mark.parametrize("name", NETWORKS)
     def test_answers_are_near_those_of_normalized_floats(self, name):

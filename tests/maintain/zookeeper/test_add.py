@@ -26,6 +26,8 @@ from irbin.sources.opened import open_network
 from irbin.zoo import entries
 from tests.maintain.zookeeper.conftest import options
 
+pytestmark = pytest.mark.slow  # a folder that was trained for them
+
 Change = Callable[[Path, Callable[[dict[str, Any]], None]], None]
 
 
@@ -47,7 +49,6 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.slow
 def test_a_binary_run_becomes_a_packed_entry(runs: Path, zoo: Path, data: DataOptions) -> None:
     record = add(runs / "way", "small-1w1a", data)
     assert names_in(zoo) == ["README.md", "small-1w1a"]
@@ -64,7 +65,6 @@ def test_a_binary_run_becomes_a_packed_entry(runs: Path, zoo: Path, data: DataOp
     assert (zoo / "README.md").read_text() == page([record])
 
 
-@pytest.mark.slow
 def test_a_float_run_becomes_a_float_entry(runs: Path, zoo: Path, data: DataOptions) -> None:
     record = add(runs / "float", "small-float", data)
     assert names_in(zoo / "small-float") == ["config.json", "model.safetensors", "record.json"]
@@ -102,7 +102,6 @@ def test_storing_leaves_the_network_as_it_is() -> None:
     assert {p.dtype for p in module.parameters()} == {torch.float32}
 
 
-@pytest.mark.slow
 def test_a_float_entry_starts_and_teaches(
     runs: Path, zoo: Path, data: DataOptions, tmp_path: Path
 ) -> None:
@@ -128,7 +127,6 @@ def test_a_float_entry_starts_and_teaches(
     assert names_in(zoo) == ["README.md", "small-1w1a", "small-float"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("run", ["float", "way", "step"])
 def test_no_path_of_the_machine_goes_with_an_entry(
     runs: Path, zoo: Path, data: DataOptions, run: str
@@ -141,7 +139,6 @@ def test_no_path_of_the_machine_goes_with_an_entry(
             assert not re.search(r'"(/|~|[a-z-]+:/)', content.decode()), file.name
 
 
-@pytest.mark.slow
 def test_best_is_kept_else_last(runs: Path, zoo: Path, data: DataOptions) -> None:
     assert add(runs / "float", "small", data).kept == "best"
     assert add(runs / "float", "small", data, last=True).kept == "last"
@@ -187,7 +184,6 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return replaced
 
 
-@pytest.mark.slow
 def test_a_worse_network_is_refused_unless_wanted(
     runs: Path, zoo: Path, data: DataOptions, answers: Callable[..., None]
 ) -> None:
@@ -228,7 +224,6 @@ def test_only_runs_are_taken(runs: Path, zoo: Path, data: DataOptions, what: str
         add(runs / what, "small", data)
 
 
-@pytest.mark.slow
 def test_a_teacher_that_is_gone(runs: Path, zoo: Path, data: DataOptions) -> None:
     shutil.rmtree(runs / "float")
     with pytest.raises(SourceError, match=r"^the float network of `.*way` is gone: `.*float/best"):
@@ -252,7 +247,6 @@ def test_a_record_is_text_with_a_curve_a_line() -> None:
         text(replace(record, loss=float("nan")))
 
 
-@pytest.mark.slow
 def test_the_program(
     runs: Path, zoo: Path, pictures28: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,6 +10,8 @@ import pytest
 from docs.maintain.zookeeper.begun import began_with, plan_of, runs_behind, teacher_of_run
 from irbin.errors import SourceError
 
+pytestmark = pytest.mark.slow  # a folder that was trained for them
+
 Change = Callable[[Path, Callable[[dict[str, Any]], None]], None]
 
 

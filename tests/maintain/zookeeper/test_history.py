@@ -14,6 +14,8 @@ from irbin.records.json import to_json
 from irbin.records.training import EpochRecord
 from irbin.runs.tables import read_summary
 
+pytestmark = pytest.mark.slow  # a folder that was trained for them
+
 Change = Callable[[Path, Callable[[dict[str, Any]], None]], None]
 
 
