@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from irbin.verbs import convert as convert
     from irbin.verbs import evaluate as evaluate
     from irbin.verbs import export as export
+    from irbin.verbs import export_c as export_c
     from irbin.verbs import finetune as finetune
     from irbin.verbs import plan as plan
 
@@ -40,6 +41,7 @@ _HOME = {
     "estimate": "irbin.planning.estimate",
     "evaluate": "irbin.verbs",
     "export": "irbin.verbs",
+    "export_c": "irbin.verbs",
     "finetune": "irbin.verbs",
     "load": "irbin.runtime.loading",
     "open_network": "irbin.sources.opened",
@@ -59,6 +61,7 @@ __all__ = [
     "estimate",
     "evaluate",
     "export",
+    "export_c",
     "finetune",
     "load",
     "open_network",

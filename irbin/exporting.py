@@ -12,7 +12,7 @@ from irbin.emit.folder import refuse_existing_c, write_c
 from irbin.errors import UsageError
 from irbin.program.lower import lower
 from irbin.records.options import FloatDtype, SourceOptions, check_given
-from irbin.records.results import CRecord, ExportRecord
+from irbin.records.results import TEST_IMAGES, CRecord, ExportRecord
 from irbin.rewriting.checks import at_size
 from irbin.runs.listener import Stage, ignore
 from irbin.sources.folder import refuse_existing
@@ -65,7 +65,7 @@ def export_c(
     out: str | Path,
     *,
     name: str | None = None,
-    test_images: int = 4,
+    test_images: int = TEST_IMAGES,
     source_options: SourceOptions | None = None,
     float_dtype: FloatDtype = "float32",
     overwrite: bool = False,

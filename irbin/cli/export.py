@@ -15,11 +15,11 @@ from irbin.cli.options import FloatDtypeFlag, Json, Overwrite, Source
 from irbin.cli.source_options import SourceFlags
 from irbin.errors import UsageError
 from irbin.records.json import to_json
+from irbin.records.results import TEST_IMAGES
 from irbin.report.export import c_line, c_table, export_line, export_table
 from irbin.report.jsonout import export_json
 
 C = "C"
-TEST_IMAGES = 4
 
 
 @flat

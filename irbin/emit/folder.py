@@ -11,7 +11,7 @@ from irbin.emit.sources import Network, sources
 from irbin.emit.vectors import answer, test_image, vectors
 from irbin.errors import UsageError
 from irbin.files import check_place, whole_folder
-from irbin.records.results import CRecord
+from irbin.records.results import TEST_IMAGES, CRecord
 
 MARK = "irbin_nn.c"
 """The file by which such a folder is known again."""
@@ -41,7 +41,7 @@ def write_c(
     *,
     spec: str,
     name: str | None = None,
-    test_images: int = 4,
+    test_images: int = TEST_IMAGES,
     overwrite: bool = False,
 ) -> CRecord:
     """Writes a packed network as C.

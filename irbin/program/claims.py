@@ -14,7 +14,7 @@ from typing import Any
 from irbin.bounds import FOLDED_BYTES, FOLDED_RATIO, MAX_COMPUTED
 from irbin.errors import ArtifactError
 from irbin.program.growth import result_shape
-from irbin.program.shapes import sizes
+from irbin.program.shapes import SIZE, sizes
 from irbin.program.sized import Misfit, Sized, arguments_for
 from irbin.program.types import INT, Node, TensorType, ValueType
 from irbin.program.vocabulary import OWN_OPERATORS, signatures
@@ -110,7 +110,7 @@ def _value_of(node: Node, known: Mapping[str, Any], n: int, where: str) -> Any:
     }
     if node.op in INTEGERS:
         return INTEGERS[node.op](given["a"], given["b"])
-    if node.op == "aten.sym_size.int":
+    if node.op == SIZE:
         shape, axis = given["self"].shape, given["dim"]
         if not -len(shape) <= axis < len(shape):
             raise Misfit(f"axis {axis} of {len(shape)}")

@@ -109,11 +109,8 @@ def channel_axis_of(
 def _activation(node: Node) -> FusedStep | None:
     """The step of a node with an exponential, an error function, or a torch rounding of its own."""
     if node.op in ACTIVATION_STEPS:
-        return (
-            FusedStep(ACTIVATION_STEPS[node.op])
-            if len(node.args) == 1 and not node.kwargs
-            else None
-        )
+        is_plain = len(node.args) == 1 and not node.kwargs
+        return FusedStep(ACTIVATION_STEPS[node.op]) if is_plain else None
     if node.op == "aten.gelu.default":
         form = _given(node, 1, "approximate", "none")
         return FusedStep("gelu_tanh" if form == "tanh" else "gelu")

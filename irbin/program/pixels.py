@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from irbin.program.fused import Fused, Item
 from irbin.program.program import Program
-
-SIZE = "aten.sym_size.int"
+from irbin.program.shapes import SIZE
 
 
 def other_reader(program: Program, items: Sequence[Item]) -> str:

@@ -12,6 +12,9 @@ from irbin.bounds import MAX_COMPUTED, MAX_ELEMENTS, MAX_EXPRESSION, MAX_INTEGER
 from irbin.errors import ArtifactError
 from irbin.program.types import BATCH, INT, TensorType
 
+SIZE = "aten.sym_size.int"
+"""The node that reads one, of the images alone."""
+
 _OPERATIONS: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,

@@ -115,6 +115,10 @@ class ExportRecord:
     """Storage of everything that is not bits."""
 
 
+TEST_IMAGES = 4
+"""That the test beside a network in C compares, where nobody says."""
+
+
 @dataclass(frozen=True)
 class CRecord:
     """A network written as C. Made by `emit.folder`, read by reports."""

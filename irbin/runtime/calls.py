@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from irbin.messages import first_line, lacks_memory
 from irbin.program.claims import INTEGERS
 from irbin.program.fused import Fused, Item
-from irbin.program.shapes import sizes
+from irbin.program.shapes import SIZE, sizes
 from irbin.program.types import INT, Dtype, Node, Ref, TensorType, Value, ValueType, one_tensor
 from irbin.runtime.arrays import as_array, as_tensor, dtype_name, is_shaped
 from irbin.runtime.operators import OWN_OPERATIONS, Operation, dtype
-from irbin.runtime.views import SIZE, VIEWS, look
+from irbin.runtime.views import VIEWS, look
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from irbin.errors import ArtifactError
 from irbin.kernels import ops, reference
 from irbin.program.claims import INTEGERS
+from irbin.program.shapes import SIZE
 from irbin.program.types import Dtype
 from irbin.program.vocabulary import signatures
 from irbin.runtime.arrays import Array
 from irbin.runtime.threads import kernel_threads
-from irbin.runtime.views import SIZE
 
 if TYPE_CHECKING:
     import torch

@@ -15,6 +15,7 @@ from typing import Any
 from irbin.errors import ArtifactError
 from irbin.kernels import native
 from irbin.program.fused import Fused, Item
+from irbin.program.shapes import SIZE
 from irbin.program.types import Node
 from irbin.runtime.arrays import as_array, as_tensor, copied, extent, is_shaped, is_tensor
 from irbin.runtime.calls import (
@@ -29,7 +30,7 @@ from irbin.runtime.calls import (
 )
 from irbin.runtime.memory import Memory, forms, laid_out, last_needs
 from irbin.runtime.segments import DefinedSegment, NativeSegment, Segment, is_turned, task
-from irbin.runtime.views import SIZE, VIEWS
+from irbin.runtime.views import VIEWS
 from irbin.runtime.work import Work, integers, last_uses
 
 Watch = Callable[[Item, Values, float], None]

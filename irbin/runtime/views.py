@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from irbin.program.claims import INTEGERS
-from irbin.program.shapes import sizes
+from irbin.program.shapes import SIZE, sizes
 from irbin.program.types import Node, Ref, TensorType, Value, ValueType
 from irbin.runtime.arrays import Array
 
-SIZE = "aten.sym_size.int"
 VIEWS = (
     "aten.reshape.default",
     "aten.permute.default",
