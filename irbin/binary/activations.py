@@ -2,13 +2,14 @@
 
 The sign behind an activation sees how its values are distributed around zero; two offsets a channel
 let training choose that (ReActNet's RPReLU, Liu et al., ECCV 2020, §4.2). GELU and its like have
-the sign of their input, but round to −0.0 where that is far below zero.
+the sign of their input, but round to −0.0 where that is far below zero; x − tanh(x) has it too, but
+rounds to either side near zero.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -54,26 +55,53 @@ _LEAST_OF_HALF = 2.0**-24
 
 
 class SignKept(nn.Module):
-    """An activation whose result is below zero wherever its input is; final.
+    """An activation whose result is below zero wherever its input is, and nowhere else; final.
 
-    y = activation(x) − 2⁻¹²⁶·[x < 0], any shape: nothing but a zero changes. For activations that
-    never have the other sign than their input (GELU, SiLU, Mish, hard-swish …): the sign behind is
-    then that of x, exactly, and a packed network takes it of x itself.
+    y = min(activation(x), −2⁻¹²⁶) where x < 0, max(activation(x), 0) elsewhere, any shape; its
+    gradient is the activation's. For activations that never have the other sign than their input:
+    where they round to zero (GELU, SiLU, hard-swish far below zero) or what is left of a difference
+    is rounding (x − tanh(x) near zero), the sign behind is that of x, exactly, and a packed network
+    takes it of x itself. No other number changes.
 
     Args:
         activation: without parameters. Works in place if it did.
+        falls: it never has the same sign as its input (tanh(x) − x): −x takes the place of x above.
     """
 
-    def __init__(self, activation: nn.Module) -> None:
+    def __init__(self, activation: nn.Module, *, falls: bool = False) -> None:
         super().__init__()
         self.activation = activation
+        self.falls = falls
         self.train(activation.training)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102 - shapes in the class docstring
-        is_below = torch.lt(x.detach(), 0).to(x.dtype)  # first: the activation may work in place
+        seen = x.detach()
+        # first: the activation may work in place
+        is_below = torch.gt(seen, 0) if self.falls else torch.lt(seen, 0)
         y: Tensor = self.activation(x)
-        least = _LEAST_OF_HALF if y.dtype == torch.float16 else LEAST
-        return y.sub_(is_below, alpha=least) if y is x else y.sub(is_below, alpha=least)
+        if torch.is_grad_enabled() and y.requires_grad and not torch.onnx.is_in_onnx_export():
+            kept: Tensor = _KeepSign.apply(y, is_below)
+        else:
+            kept = _keep_sign(y, is_below)
+        return y.copy_(kept) if y is x else kept
+
+    def extra_repr(self) -> str:  # noqa: D102 - torch's
+        return "falls" if self.falls else ""
+
+
+def _keep_sign(y: Tensor, is_below: Tensor) -> Tensor:
+    least = _LEAST_OF_HALF if y.dtype == torch.float16 else LEAST
+    return torch.where(is_below, y.clamp(max=-least), y.clamp(min=0))
+
+
+class _KeepSign(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, is_below: Tensor) -> Tensor:  # noqa: ARG004 - torch's signature
+        return _keep_sign(y, is_below)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004 - torch's
+        return grad_outputs[0], None
 
 
 class Called(nn.Module):
@@ -103,3 +131,58 @@ class Called(nn.Module):
         return ", ".join(
             [name, *map(str, self.args), *(f"{k}={v}" for k, v in self.kwargs.items())]
         )
+
+
+class Place(NamedTuple):
+    """The result of a step of `Composed`; its input is the first one."""
+
+    number: int
+
+
+class Step(NamedTuple):
+    """A call of `Composed`: arguments are plain values and places, in lists, tuples and so on."""
+
+    function: Callable[..., Any] | str | int
+    """A name means a method of the first argument, a number a module."""
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class Composed(nn.Module):
+    """An activation written as several calls (`x - torch.tanh(x)`); final.
+
+    Maps any shape to what the last step makes of it.
+
+    Args:
+        steps: first to last.
+        modules: those that steps call, without parameters.
+    """
+
+    def __init__(self, steps: tuple[Step, ...], modules: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.steps, self.parts = steps, nn.ModuleList(modules)
+
+    def forward(self, x: Tensor) -> Any:  # noqa: D102 - shapes in the class docstring
+        values: list[Any] = [x]
+        for step in self.steps:
+            args, kwargs = _placed(step.args, values), _placed(step.kwargs, values)
+            if isinstance(step.function, str):
+                values.append(getattr(args[0], step.function)(*args[1:], **kwargs))
+            else:
+                part = step.function
+                call = self.parts[part] if isinstance(part, int) else part
+                values.append(call(*args, **kwargs))
+        return values[-1]
+
+    def extra_repr(self) -> str:  # noqa: D102 - torch's
+        return ", ".join(getattr(s.function, "__name__", str(s.function)) for s in self.steps)
+
+
+def _placed(value: Any, values: list[Any]) -> Any:
+    if isinstance(value, Place):
+        return values[value.number]
+    if isinstance(value, dict):
+        return {k: _placed(v, values) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)([_placed(v, values) for v in value])
+    return value

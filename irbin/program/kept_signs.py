@@ -36,6 +36,8 @@ _MOVES = {
 def take_signs_of_inputs(graph: fx.Graph) -> None:
     """Lets every `bitpack` behind a `SignKept` read what that reads, past what moves; in place."""
     for node in list(graph.nodes):
+        if str(node.target) == "aten.copy.default" and _input_of_kept(node.args[1]):
+            node.replace_all_uses_with(node.args[1])  # of an activation that works in place
         if node.op != "call_function" or node.target is not torch.ops.irbin.bitpack.default:
             continue
         moves: list[fx.Node] = []
@@ -43,28 +45,46 @@ def take_signs_of_inputs(graph: fx.Graph) -> None:
         while isinstance(at, fx.Node) and str(at.target) in _MOVES:
             moves.append(at)
             at = at.args[0]
-        source = _input_of_kept(at)
-        if source is None:
+        found = _input_of_kept(at)
+        if found is None:
             continue
+        source, falls = found
         with graph.inserting_before(node):
             for move in reversed(moves):
                 known: dict[fx.Node, fx.Node] = {at: source}
                 source = graph.node_copy(move, lambda n, k=known: k.get(n, n))  # type: ignore[misc]
                 at = move
+            if falls:
+                negated = graph.call_function(torch.ops.aten.neg.default, (source,))
+                negated.meta = dict(source.meta)
+                source = negated
         node.update_arg(0, source)
 
 
-def _input_of_kept(node: object) -> fx.Node | None:
-    """x of y − LEAST·[x < 0], as `SignKept` exports it; None for anything else."""
-    if not isinstance(node, fx.Node) or str(node.target) != "aten.sub.Tensor":
+def _input_of_kept(node: object) -> tuple[fx.Node, bool] | None:
+    """x of min(y, −LEAST) where x < 0 and max(y, 0) elsewhere, as `SignKept` exports it.
+
+    And whether −x takes its place. None for anything else.
+    """
+    if not isinstance(node, fx.Node) or str(node.target) != "aten.where.self":
         return None
-    mask = node.args[1]
-    if node.kwargs.get("alpha") != LEAST or not isinstance(mask, fx.Node):
+    below, least, most = node.args
+    if not isinstance(below, fx.Node) or not _clamps(least, max=-LEAST) or not _clamps(most, min=0):
         return None
-    below = mask.args[0] if str(mask.target) == "aten._to_copy.default" else None
-    if not isinstance(below, fx.Node) or str(below.target) != "aten.lt.Scalar":
+    falls = _SIDES.get(str(below.target))
+    if falls is None or below.args[1] != 0:
         return None
     x = below.args[0]
     while isinstance(x, fx.Node) and str(x.target) in {"aten.detach.default", "aten.alias.default"}:
         x = x.args[0]
-    return x if isinstance(x, fx.Node) and below.args[1] == 0 else None
+    return (x, falls) if isinstance(x, fx.Node) else None
+
+
+_SIDES = {"aten.lt.Scalar": False, "aten.gt.Scalar": True}
+
+
+def _clamps(node: object, **bound: float) -> bool:
+    if not isinstance(node, fx.Node) or str(node.target) != "aten.clamp.default":
+        return False
+    given = dict(zip(("min", "max"), node.args[1:], strict=False)) | node.kwargs
+    return {name: value for name, value in given.items() if value is not None} == bound

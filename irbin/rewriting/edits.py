@@ -63,8 +63,8 @@ def graph_to_edit(module: nn.Module, plan: Plan, check: bool) -> tuple[fx.GraphM
             return traced, plan
         why = f"the forward of `{type(module).__name__}` {lost}"
     _log.warning(
-        "%s stay as they are called, so a sign behind them is +1 where they round to zero far "
-        "below zero: %s",
+        "%s stay as they are called, so a sign behind them is +1 where they round to zero, and "
+        "chance where they are a difference that is all rounding: %s",
         ", ".join(f"`{name}`" for name in _called(plan.sign_keeping)),
         why,
     )

@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 from torch import Tensor, fx, nn
 from torch.utils._pytree import TreeSpec, tree_flatten
 
+from irbin.binary.activations import SignKept
 from irbin.binary.layers import BinaryLayer
 from irbin.errors import TraceError
+from irbin.tracing.keeping_sign import call_instead, kept_at
 from irbin.tracing.signs import function_name, signs
 from irbin.tracing.tracer import trace_symbolically
 
@@ -135,9 +137,11 @@ def graph_with(twin: nn.Module, given: Further, edits: Edits) -> fx.GraphModule:
     for node, place in placed.items():
         if place in edits.functions:
             name = edits.functions[place]
-            traced.add_submodule(name, twin.get_submodule(name))
-            node.op, node.target = "call_module", name
-            node.args, node.kwargs = (node.all_input_nodes[0],), {}
+            stand_in = twin.get_submodule(name)
+            is_kept = isinstance(stand_in, SignKept)
+            kept = kept_at(node, dict(traced.named_modules())) if is_kept else None
+            traced.add_submodule(name, stand_in)
+            call_instead(node, name, kept)
     _check_signs(traced, what)
     return traced
 

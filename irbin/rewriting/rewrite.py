@@ -29,7 +29,8 @@ from irbin.rewriting.further import Edits
 from irbin.rewriting.hidden import hide
 from irbin.rewriting.installed import EditedForward, edited_class
 from irbin.rewriting.network import Network
-from irbin.tracing.keeping_sign import as_module
+from irbin.tracing.keeping_sign import call_instead, kept_at
+from irbin.tracing.loses_sign import lost_sign
 from irbin.tracing.reparameterize import refuse_fusing
 from irbin.tracing.signs import works_in_place
 from irbin.tracing.tracer import traced_constants
@@ -174,7 +175,7 @@ def _replace_activations(module: nn.Module, traced: fx.GraphModule | None, plan:
     for name in plan.sign_keeping:
         if not is_called(name):
             old = _submodule(module, name)
-            modules[old] = SignKept(old)
+            modules[old] = SignKept(old, falls=lost_sign(old) < 0)
         elif traced is not None:
             _keep_sign_of_function(traced, name.removesuffix("()"))
     _replace_everywhere(module, modules)
@@ -183,15 +184,14 @@ def _replace_activations(module: nn.Module, traced: fx.GraphModule | None, plan:
 
 
 def _keep_sign_of_function(traced: fx.GraphModule, node_name: str) -> None:
-    """An activation called as a function becomes a module."""
+    """An activation called as a function, or as several, becomes a module."""
     node = next((n for n in traced.graph.nodes if n.name == node_name), None)
-    kept = None if node is None else as_module(node)
+    kept = None if node is None else kept_at(node, dict(traced.named_modules()))
     if node is None or kept is None:
         raise _not_in_graph(node_name)
     name = f"activation_{node_name}"
-    traced.add_submodule(name, SignKept(kept))
-    node.op, node.target = "call_module", name
-    node.args, node.kwargs = (node.all_input_nodes[0],), {}
+    traced.add_submodule(name, SignKept(kept.activation, falls=lost_sign(kept.activation) < 0))
+    call_instead(node, name, kept)
 
 
 def _submodule(module: nn.Module, name: str) -> nn.Module:

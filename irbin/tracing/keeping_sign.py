@@ -1,17 +1,18 @@
 """Activations that have the sign of their input but lose it to rounding, and the layers behind.
 
 GELU(x) is below zero for every x below zero, yet float32 gives −0.0 from x = −5.5 on, whose sign is
-+1; from where on depends on the processor. Hard-swish is 0 below −3 by definition. For all that
-never have the other sign than their input, the sign of the input is taken.
++1; from where on depends on the processor. Hard-swish is 0 below −3 by definition. x − tanh(x) is
+x³/3 near zero, where its rounding is larger than that. For all that never have the other sign than
+their input, the sign of the input is taken.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import fx, nn
 
-from irbin.binary.activations import Called
+from irbin.binary.activations import Called, Composed, Place, SignKept, Step
 from irbin.tracing.flow import Flow, shape
 from irbin.tracing.loses_sign import loses_sign
 from irbin.tracing.signs import function_name, moves_values, works_in_place
@@ -22,6 +23,8 @@ _MODULES: dict[str, type[nn.Module]] = {
     "hardswish": nn.Hardswish,
 }
 _SCALING = {"mul", "imul", "multiply", "div", "truediv"}
+_MOST_NODES = 12
+"""Calls that one activation is made of."""
 
 
 def activations_in_front(flow: Flow, node: fx.Node) -> list[str]:
@@ -34,7 +37,7 @@ def activations_in_front(flow: Flow, node: fx.Node) -> list[str]:
     while todo:
         at = todo.pop()
         passes = moves_values(at, flow.modules) or function_name(at) in _SCALING
-        name = "" if passes else _activation(flow, at)
+        name = _activation(flow, at, passes=passes)
         if name:
             activations[name] = None
         elif passes:
@@ -44,15 +47,92 @@ def activations_in_front(flow: Flow, node: fx.Node) -> list[str]:
     return list(activations)
 
 
-def _activation(flow: Flow, node: fx.Node) -> str:
+def _activation(flow: Flow, node: fx.Node, *, passes: bool) -> str:
     if node.op == "call_module":
-        return str(node.target) if loses_sign(flow.module(node)) else ""
-    # of one tensor, and nothing else that is not known before
-    if node.op not in ("call_function", "call_method") or len(node.all_input_nodes) != 1:
+        return str(node.target) if not passes and loses_sign(flow.module(node)) else ""
+    if passes and (moves_values(node, flow.modules) or len(node.all_input_nodes) != 2):
         return ""
-    is_each_by_itself = shape(node) and shape(node) == shape(node.all_input_nodes[0])
-    called = as_module(node) if is_each_by_itself else None
-    return f"{node.name}()" if called is not None and loses_sign(called) else ""
+    return f"{node.name}()" if kept_at(node, flow.modules, nearest=passes) is not None else ""
+
+
+class Kept(NamedTuple):
+    """An activation that a graph calls as a function, or as several."""
+
+    activation: nn.Module
+    source: fx.Node
+    """What it reads."""
+    nodes: tuple[fx.Node, ...]
+    """It stands for these; the first one gives its result."""
+
+
+def kept_at(node: fx.Node, modules: dict[str, nn.Module], *, nearest: bool = False) -> Kept | None:
+    """The activation that ends in `node` and loses the sign of its input; None if none does.
+
+    What it is made of lies between `node` and a single tensor that all of it comes from: the
+    nearest one for which the whole loses its sign.
+
+    Args:
+        node: calls a function or a method.
+        modules: that the graph calls, by path.
+        nearest: only the nearest such tensor is tried.
+    """
+    if node.op not in ("call_function", "call_method"):
+        return None
+    order = {n: i for i, n in enumerate(node.graph.nodes)}
+    nodes, inputs = [node], list(node.all_input_nodes)
+    while inputs:
+        if len(inputs) == 1 and shape(inputs[0]) == shape(node):
+            made = as_module(node) if len(nodes) == 1 else _composed(nodes, inputs[0], modules)
+            if made is not None and loses_sign(made):
+                return Kept(made, inputs[0], tuple(nodes))
+            if nearest:
+                return None
+        latest = max(inputs, key=order.__getitem__)
+        if len(nodes) == _MOST_NODES or not all(
+            _is_part(n, modules) and shape(n) == shape(node) for n in (node, latest)
+        ):
+            return None
+        nodes.append(latest)
+        inputs = list(dict.fromkeys(i for n in nodes for i in n.all_input_nodes if i not in nodes))
+    return None
+
+
+def call_instead(node: fx.Node, name: str, kept: Kept | None = None) -> None:
+    """Lets `node` call the module `name` with what it, or the activation, reads; in place."""
+    source = node.all_input_nodes[0] if kept is None else kept.source
+    node.op, node.target = "call_module", name
+    node.args, node.kwargs = (source,), {}
+    for part in () if kept is None else kept.nodes[1:]:
+        if not part.users:
+            node.graph.erase_node(part)
+
+
+def _is_part(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether a node may be one of several that make an activation."""
+    if node.op == "call_module":
+        module = modules[str(node.target)]
+        if isinstance(module, SignKept) or any(True for _ in module.parameters()):
+            return False
+    elif node.op not in ("call_function", "call_method"):
+        return False
+    return not moves_values(node, modules) and not works_in_place(node, modules)
+
+
+def _composed(nodes: list[fx.Node], source: fx.Node, modules: dict[str, nn.Module]) -> nn.Module:
+    """The module that computes the first of `nodes`, all of which come from `source`."""
+    order = {n: i for i, n in enumerate(source.graph.nodes)}
+    places, steps = {source: Place(0)}, list[Step]()
+    parts: list[nn.Module] = []
+    for node in sorted(nodes, key=order.__getitem__):
+        target: Any = node.target
+        if node.op == "call_module":
+            target = len(parts)
+            parts.append(modules[str(node.target)])
+        args = fx.node.map_arg(node.args, places.__getitem__)
+        kwargs = fx.node.map_arg(node.kwargs, places.__getitem__)
+        steps.append(Step(target, _plain(tuple(args)), _plain(dict(kwargs))))
+        places[node] = Place(len(steps))
+    return Composed(tuple(steps), parts)
 
 
 def as_module(node: fx.Node) -> nn.Module | None:
@@ -79,5 +159,11 @@ def _holds_node(value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Lists in place of fx's own."""
-    return [_plain(v) for v in value] if isinstance(value, list) else value
+    """Lists, tuples and dictionaries in place of fx's own."""
+    if isinstance(value, Place):
+        return value
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return (list if isinstance(value, list) else tuple)(map(_plain, value))
+    return value

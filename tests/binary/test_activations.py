@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from irbin.binary.activations import RPReLU, SignKept
+from irbin.binary.activations import Composed, Place, RPReLU, SignKept, Step
 
 SHAPES = [(3, 4), (2, 4, 5), (2, 4, 5, 3), (0, 4, 2, 2), (2, 4, 3, 2, 2)]
 
@@ -144,9 +144,62 @@ def test_a_kept_sign_is_that_of_the_input_and_no_other_number_changes(
     plain = nn.functional.silu(x)
     assert kept.dtype == dtype
     assert torch.equal(kept < 0, x < 0)
-    if dtype != torch.float16:  # whose smallest number is not small
-        large = plain.abs() > 1e-30
-        assert torch.equal(kept[large], plain[large])
+    large = plain.abs() > 1e-30
+    assert torch.equal(kept[large], plain[large])
+    assert float(kept[~large].abs().max()) <= 2**-24
+
+
+NEAR = torch.cat([torch.logspace(-30, 2, 1001) * s for s in (-1, 1)])
+
+
+@pytest.mark.parametrize("falls", [False, True])
+def test_a_sign_that_rounding_turned_is_turned_back(falls: bool) -> None:
+    stretch = (Step(torch.tanh, (Place(0),), {}), Step(torch.sub, (Place(1), Place(0)), {}))
+    shrink = Composed(stretch, []) if falls else nn.Tanhshrink()
+    x = torch.cat([NEAR, torch.tensor([0.0, -0.0, float("nan")])])
+    plain, kept = shrink(x), SignKept(shrink, falls=falls)(x)
+    wanted = x > 0 if falls else x < 0
+    n_turned = int(((plain < 0) != wanted).sum())
+    assert n_turned > 100
+    assert torch.equal(kept < 0, wanted)
+    was_right = ((plain < 0) == wanted) & (plain.abs() > 1e-37)
+    assert torch.equal(kept[was_right], plain[was_right])
+    assert bool(kept[-1].isnan())
+
+
+def test_where_it_turned_a_sign_the_gradient_is_still_that_of_the_activation() -> None:
+    one, other = NEAR.clone().requires_grad_(), NEAR.clone().requires_grad_()
+    SignKept(nn.Tanhshrink())(one).sum().backward()
+    nn.functional.tanhshrink(other).sum().backward()
+    assert torch.equal(one.grad, other.grad)
+
+
+def test_one_that_works_in_place_writes_the_kept_sign_there() -> None:
+    x = NEAR.clone()
+    kept = SignKept(nn.SiLU(inplace=True))(x)
+    assert kept is x
+    y = NEAR.clone().requires_grad_()
+    z = y * 1
+    SignKept(nn.SiLU(inplace=True))(z)
+    assert torch.equal(z < 0, NEAR < 0)
+    z.sum().backward()
+    other = NEAR.clone().requires_grad_()
+    nn.functional.silu(other).sum().backward()
+    assert torch.equal(y.grad, other.grad)
+
+
+def test_calls_composed_are_calls_one_by_one() -> None:
+    steps = (
+        Step(0, (Place(0),), {}),
+        Step("clamp", (Place(1),), {"max": 0.5}),
+        Step(torch.stack, ([Place(0), Place(2)],), {}),
+        Step("mean", (Place(3), 0), {}),
+    )
+    composed = Composed(steps, [nn.Sigmoid()])
+    x = image(2, 4)
+    assert torch.equal(composed(x), torch.stack([x, x.sigmoid().clamp(max=0.5)]).mean(0))
+    assert torch.equal(copy.deepcopy(composed)(x), composed(x))
+    assert "clamp" in repr(composed)
 
 
 def test_a_kept_sign_has_the_gradient_of_its_activation() -> None:

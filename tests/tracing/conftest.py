@@ -17,5 +17,6 @@ LOSING = {
     "timm gelu": timm_activations.GELU(),
     "timm quick gelu": timm_activations.QuickGELU(),
     "timm hard mish": timm_activations.HardMish(),
+    "tanhshrink": nn.Tanhshrink(),
 }
-"""Activations that round a small negative number to zero, by name."""
+"""Activations that round a small negative number to zero or to the other side, by name."""

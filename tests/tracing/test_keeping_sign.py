@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,7 @@ class Net(nn.Module):
 
     def __init__(self, act: nn.Module, more: nn.Module | None = None) -> None:
         super().__init__()
+        torch.manual_seed(0)
         self.stem, self.norm, self.act = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), act
         self.more, self.body = more or nn.Dropout(0.1), nn.Conv2d(8, 8, 3, padding=1)
         self.norm2, self.head = nn.BatchNorm2d(8), nn.Linear(8, 3)
@@ -138,6 +140,13 @@ CALLED: dict[str, Callable[[Tensor], Tensor]] = {
     "leaky relu that hardly leaks": lambda x: F.leaky_relu(x, 1e-45),
     "a method": lambda x: x.hardshrink(2.0),
     "by name": lambda x: F.gelu(input=x),
+    "tanhshrink": F.tanhshrink,
+    "a difference": lambda x: x - torch.tanh(x),
+    "a hard-swish": lambda x: x * F.relu6(x + 3) / 6,
+    "a swish": lambda x: torch.sigmoid(x) * x,
+    "a mish": lambda x: x * torch.tanh(F.softplus(x)),
+    "a gelu": lambda x: 0.5 * x * (1 + torch.erf(x / 2**0.5)),
+    "a tanh behind it": lambda x: torch.tanh(F.gelu(x)),
 }
 
 
@@ -158,13 +167,72 @@ class Calls(Net):
 def test_so_does_one_behind_a_function(
     call: Callable[[Tensor], Tensor], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    check_sees_the_input(Calls(call), tmp_path)
+    check_sees_the_input(Calls(call), tmp_path, bypassed=call is not CALLED["a hard-swish"])
     assert "stay as they are called" not in caplog.text
 
 
 @pytest.mark.slow
 def test_and_one_behind_a_function_and_a_product(tmp_path: Path) -> None:
     check_sees_the_input(Calls(lambda x: F.gelu(x).mul_(1.7) * 0.5), tmp_path, bypassed=False)
+
+
+NEAR_ZERO: dict[str, tuple[Callable[[Tensor], Tensor], list[str]]] = {
+    "tanhshrink": (F.tanhshrink, []),
+    "a difference": (lambda x: x - torch.tanh(x), []),
+    "its negative": (lambda x: torch.tanh(x) - x, ["aten.neg.default"]),
+    "sine": (lambda x: x - torch.sin(x), []),
+    "scaled": (lambda x: 3 * (x - torch.tanh(x)), ["aten.where.self"]),
+    "pooled": (lambda x: F.max_pool2d(x - torch.tanh(x), 2), ["aten.where.self"]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("call", "more"), NEAR_ZERO.values(), ids=NEAR_ZERO)
+def test_a_difference_that_is_rounding_near_zero_has_the_sign_of_its_input(
+    call: Callable[[Tensor], Tensor], more: list[str], tmp_path: Path
+) -> None:
+    network = converted(Calls(call))
+    module, seen = network.module.eval(), {}
+    assert network.plan.binary_names == ("body",)
+    module.norm.register_forward_hook(lambda _, args, out: seen.update(before=out.clone()))
+    module.body.register_forward_pre_hook(lambda _, args: seen.update(behind=args[0]))
+    x = 1e-3 * torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        module.stem.bias.zero_()
+        wanted = module(x)
+    assert float(seen["before"].abs().max()) < 1e-2
+    before = call(seen["before"].double())
+    assert torch.equal(seen["behind"] < 0, before < 0)
+    irbin.export(network, tmp_path / "packed")
+    packed = irbin.load(tmp_path / "packed")
+    torch.testing.assert_close(packed(x), wanted, rtol=1e-4, atol=1e-5)
+    names = {node.op for node in packed.program.nodes}
+    assert set(more) <= names
+    assert ("aten.where.self" in names) == ("aten.where.self" in more)
+
+
+def _shrink(x: Tensor) -> Tensor:
+    return x - torch.tanh(x)
+
+
+class Shared(Calls):
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.stem(x))
+        t = torch.tanh(y)
+        return self.head(self.norm2(self.body(y - t) + t).mean((2, 3)))
+
+
+@pytest.mark.slow
+def test_what_a_composed_one_is_made_of_is_computed_once_and_where_others_read_it() -> None:
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    for net, n_left in ((Calls(_shrink), 0), (Shared(F.gelu), 1)):
+        network = converted(net)
+        assert network.plan.sign_keeping == ("sub()",)
+        assert network.module.forward.__code__.co_names.count("tanh") == n_left
+        again = pickle.loads(pickle.dumps(network.module))
+        assert torch.equal(again.eval()(x), network.module.eval()(x))
+        network.module.train()(x).sum().backward()
+        assert network.module.stem.weight.grad is not None
 
 
 class HardSwish(nn.Module):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import pytest
 import torch
+import torch.nn.functional as F
 from timm.models.nfnet import GammaAct
 from torch import Tensor, nn
 
-from irbin.tracing.loses_sign import loses_sign, whole_activations
+from irbin.tracing.loses_sign import loses_sign, lost_sign, whole_activations
 
 from .conftest import LOSING
 
@@ -41,6 +45,47 @@ def test_what_rounds_to_zero_below_zero_is_found_by_running(module: nn.Module) -
 @pytest.mark.parametrize("module", OTHERS, ids=lambda m: type(m).__name__)
 def test_nothing_else_is(module: nn.Module) -> None:
     assert not loses_sign(module)
+
+
+MADE: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
+    "x - tanh(x)": (lambda x: x - x.tanh(), 1),
+    "x - sin(x)": (lambda x: x - x.sin(), 1),
+    "x - atan(x)": (lambda x: x - x.atan(), 1),
+    "sinh(x) - x": (lambda x: x.sinh() - x, 1),
+    "x - softsign(x)": (lambda x: x - F.softsign(x), 1),
+    "2 sigmoid(x) - 1": (lambda x: 2 * x.sigmoid() - 1, 1),
+    "exp(x) - 1": (lambda x: x.exp() - 1, 1),
+    "softplus(x) - log(2)": (lambda x: F.softplus(x) - math.log(2), 1),
+    "x sigmoid(x)": (lambda x: x * x.sigmoid(), 1),
+    "x exp(x) / (1 + exp(x))": (lambda x: x * x.exp() / (1 + x.exp()), 1),
+    "tanh(x) - x": (lambda x: x.tanh() - x, -1),
+    "gelu(x) - x": (lambda x: F.gelu(x) - x, -1),
+    "x": (lambda x: x * 1, 0),
+    "-x": (lambda x: -x, 0),
+    "-gelu(x)": (lambda x: -F.gelu(x), 0),
+    "x|x|": (lambda x: x * x.abs(), 0),
+    "x^3": (lambda x: x**3, 0),
+    "expm1(x)": (lambda x: x.expm1(), 0),
+    "cos(x) - 1": (lambda x: x.cos() - 1, 0),
+    "tanh(x) - 1e-5": (lambda x: x.tanh() - 1e-5, 0),
+    "silu(x) - gelu(x)": (lambda x: F.silu(x) - F.gelu(x), 0),
+}
+
+
+class Made(nn.Module):
+    def __init__(self, call: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.call = call
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.call(x)
+
+
+@pytest.mark.parametrize(("call", "found"), MADE.values(), ids=MADE)
+def test_differences_that_are_rounding_near_zero_are_found(
+    call: Callable[[Tensor], Tensor], found: int
+) -> None:
+    assert lost_sign(Made(call)) == found
 
 
 class HardSwish(nn.Module):
