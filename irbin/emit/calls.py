@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from irbin.axes import BoxAxis, Span
-from irbin.emit.placed import Call, Place
+from irbin.emit.copies import MAX_AXES, Copy, walked
+from irbin.emit.meetings import Meeting
+from irbin.emit.placed import Call, Place, Walk
 from irbin.emit.weights import Weights, float_literal
 from irbin.errors import LowerError
 from irbin.kernels.convolution import ConvKernel, FloatConvKernel
@@ -22,12 +24,11 @@ from irbin.kernels.lines import (
     GateKernel,
     JoinKernel,
 )
+from irbin.kernels.norms import GroupNormKernel, LayerNormKernel
 from irbin.kernels.passes import PoolKernel, RowsKernel
 from irbin.kernels.steps import Step
 from irbin.program.fused import Fused
 
-STEPS = {"multiply", "add", "residual", "clamp", "prelu", "write"}
-"""Those that `irbin_nn.c` knows."""
 MEETINGS = {"multiply": "IRBIN_TIMES", "add": "IRBIN_PLUS", "subtract": "IRBIN_MINUS"}
 
 
@@ -55,7 +56,12 @@ def call_lines(call: Call, weights: Weights, number: int) -> list[str]:
         LowerError: its kernel or one of its steps is not written in C; the node is named.
     """
     writer = _Writer(call, weights, number)
-    lines = _move_lines(writer) if isinstance(call.does, str) else _kernel_lines(writer, call.does)
+    if isinstance(call.does, Kernel):
+        lines = _kernel_lines(writer, call.does)
+    elif call.does == "bitpack":
+        lines = _pack_lines(writer)
+    else:
+        lines = [line for walk in call.does for line in _walk_lines(writer, walk)]
     traced = _traced(call)
     return [f"    {{ /* {number}: {described(call)} */", *_indented(lines + traced), "    }"]
 
@@ -100,22 +106,58 @@ def _kinds(call: Call) -> list[str]:
 
 
 def pointer(place: Place, kind: str) -> str:
-    """Where something lies, as C."""
-    return "image" if place.base == "image" else f"{kind}({place.offset})"
+    """Where something in the arena or the image lies, as C."""
+    if place.base == "image":
+        return f"image + {place.offset // 4}" if place.offset else "image"
+    return f"{kind}({place.offset})"
 
 
-def _move_lines(w: _Writer) -> list[str]:
-    call, shape = w.call, w.call.shape
-    x = pointer(call.x, "FLOATS")
-    if call.does == "bitpack":
-        assert call.bits is not None, "a bitpack gives bits"
-        pixels, groups, channels = shape
-        return [
-            f"irbin_bitpack({pixels}, {groups}, {channels}, {x}, {pointer(call.bits, 'BITS')});"
-        ]
-    assert call.y is not None, "it gives floats"
-    pixels = int(np.prod(shape[1:]))
-    return [f"irbin_{call.does}({pixels}, {shape[0]}, {x}, {pointer(call.y, 'FLOATS')});"]
+def _read(w: _Writer, place: Place, kind: str = "FLOATS") -> str:
+    """Where something that is read lies, as C."""
+    if place.constant is None:
+        return pointer(place, kind)
+    name = w.array(place.constant, "operand")
+    return f"{name} + {place.offset // 4}" if place.offset else name
+
+
+def _pack_lines(w: _Writer) -> list[str]:
+    call = w.call
+    assert call.bits is not None, "a bitpack gives bits"
+    pixels, groups, channels = call.shape
+    x, bits = _read(w, call.x), pointer(call.bits, "BITS")
+    return [f"irbin_bitpack({pixels}, {groups}, {channels}, {x}, {bits});"]
+
+
+def _walk_lines(w: _Writer, walk: Walk) -> list[str]:
+    move = walk.does
+    read = [_read(w, place) for place in walk.places]
+    return walk_lines(move, read, pointer(walk.to, "FLOATS"))
+
+
+def walk_lines(move: Copy | Meeting, read: Sequence[str], to: str) -> list[str]:
+    """A move as C.
+
+    Args:
+        move: what is moved.
+        read: where what it reads lies.
+        to: where what it writes lies.
+    """
+    if not move.to.size:
+        return []
+    arrays = (move.x,) if isinstance(move, Copy) else move.arrays
+    sizes, steps = walked(*arrays, move.to)
+    if len(sizes) > MAX_AXES:
+        raise LowerError(f"expected at most {MAX_AXES} axes, got {len(sizes)}")
+    names = ("from", "other") if isinstance(move, Meeting) else ("from",)
+    fields = [("size", sizes), *zip((*names, "to"), steps, strict=True)]
+    written = ", ".join(f".{name} = {{{', '.join(map(str, of))}}}" for name, of in fields)
+    walk = f"static const irbin_walk walk = {{.axes = {len(sizes)}, {written}}};"
+    if isinstance(move, Copy):
+        call = f"irbin_copy(&walk, {read[0]}, {to});"
+    else:
+        operation, factor = f"IRBIN_OF_{move.operation}", float_literal(move.factor)
+        call = f"irbin_meet(&walk, {operation}, {factor}, {read[0]}, {read[1]}, {to});"
+    return ["{", f"    {walk}", f"    {call}", "}"]
 
 
 def _kernel_lines(w: _Writer, kernel: Kernel) -> list[str]:
@@ -145,11 +187,21 @@ def _kernel_lines(w: _Writer, kernel: Kernel) -> list[str]:
             lines += _join_lines(w, kernel)
         case GateKernel():
             pixels = kernel.shape[0] * kernel.shape[1]
-            other = pointer(w.call.others[kernel.n_residuals], "FLOATS")
+            other = _read(w, w.call.others[kernel.n_residuals])
             lines.append(
                 f"irbin_gate({pixels}, {kernel.shape[2]}, {MEETINGS[kernel.meeting]}, "
                 f"{_x(w, 'FLOATS')}, {other}, &out);"
             )
+        case LayerNormKernel():
+            epsilon, x = float_literal(kernel.epsilon), _x(w, "FLOATS")
+            lines.append(
+                f"irbin_layer_norm({w.call.n}, {kernel.n_channels}, {epsilon}, {x}, &out);"
+            )
+        case GroupNormKernel():
+            sizes = ", ".join(map(str, (*kernel.shape, kernel.n_groups)))
+            work = pointer(w.call.others[kernel.n_residuals], "FLOATS")
+            epsilon, x = float_literal(kernel.epsilon), _x(w, "FLOATS")
+            lines.append(f"irbin_group_norm({sizes}, {epsilon}, {x}, {work}, &out);")
         case RowsKernel():
             x = _x(w, "FLOATS")
             lines.append(f"irbin_rows({w.call.n}, {kernel.n_channels}, {x}, &out);")
@@ -168,7 +220,7 @@ def _refusal(w: _Writer, what: str) -> LowerError:
 
 
 def _x(w: _Writer, kind: str) -> str:
-    return pointer(w.call.x, kind)
+    return _read(w, w.call.x, kind)
 
 
 def _steps_lines(w: _Writer, steps: Sequence[Step], name: str) -> list[str]:
@@ -176,8 +228,6 @@ def _steps_lines(w: _Writer, steps: Sequence[Step], name: str) -> list[str]:
         return []
     lines = [f"static const irbin_step {name}[] = {{"]
     for at, step in enumerate(steps):
-        if step.kind not in STEPS:
-            raise _refusal(w, f"`{step.kind}`")
         fields = [f".kind = IRBIN_{step.kind.upper()}"]
         if step.kind == "residual":
             fields.append(f".residual = {step.residual}")
@@ -195,7 +245,7 @@ def _out_line(w: _Writer, kernel: Kernel) -> str:
     if kernel.steps:
         fields.append(f".steps = steps, .n_steps = {len(kernel.steps)}")
     if kernel.n_residuals:
-        residuals = (pointer(place, "FLOATS") for place in call.others[: kernel.n_residuals])
+        residuals = (_read(w, place) for place in call.others[: kernel.n_residuals])
         fields.append(f".residuals = {{{', '.join(residuals)}}}")
     if call.y is not None:
         fields.append(f".y = {pointer(call.y, 'FLOATS')}")
@@ -255,10 +305,11 @@ def _float_conv_line(w: _Writer, kernel: FloatConvKernel) -> str:
 
 def _pixel_steps(w: _Writer, kernel: FloatConvKernel) -> tuple[int, int, int]:
     """How far rows, columns and channels of what it reads lie apart."""
-    height, width = _geometry(w, kernel.geometry).size
-    if w.call.x.base == "image":
-        return width, 1, height * width
-    return width * kernel.in_channels, kernel.in_channels, 1
+    item = w.call.item
+    if isinstance(item, Fused) and item.takes_rows:
+        return w.call.n * kernel.in_channels, kernel.in_channels, 1
+    _, channel, row, column = w.call.steps
+    return row, column, channel
 
 
 def _pool_lines(w: _Writer, kernel: PoolKernel) -> list[str]:
@@ -318,7 +369,7 @@ def _box_line(name: str, axis: BoxAxis) -> str:
 
 def _join_lines(w: _Writer, kernel: JoinKernel) -> list[str]:
     further = w.call.others[kernel.n_residuals :]
-    images = ", ".join(pointer(place, "FLOATS") for place in (w.call.x, *further))
+    images = ", ".join(_read(w, place) for place in (w.call.x, *further))
     channels = ", ".join(map(str, kernel.channels))
     pixels = kernel.shape[0] * kernel.shape[1]
     return [

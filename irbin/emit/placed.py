@@ -1,46 +1,59 @@
 """A packed network for one image as a list of calls, and where what they read and write lies.
 
 Fusions, kernels, thresholds and places are those that `irbin.load` runs: what is added here are the
-copies that `runtime` leaves to NumPy, which have to be calls too.
+moves that `runtime` leaves to NumPy or torch, which have to be calls too.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
 
 from irbin.artifact.read import Artifact
-from irbin.emit.moves import LINES, moves_added
+from irbin.emit.copies import Copy
+from irbin.emit.meetings import Meeting
+from irbin.emit.moves import LINES, Added, Look, moves_added
 from irbin.errors import LowerError
 from irbin.kernels.kernel import Kernel
-from irbin.messages import counted
-from irbin.program.fused import Fused, Item
+from irbin.program.fused import Item
 from irbin.program.own import BitPack
 from irbin.program.types import Node
-from irbin.runtime.arrays import Array, is_in_rows, start
+from irbin.runtime.arrays import Array, start
 from irbin.runtime.engine import Engine
 from irbin.runtime.layers import other_names
-from irbin.runtime.memory import Form, Memory, laid_out, last_needs
+from irbin.runtime.memory import Memory, laid_out, last_needs
 from irbin.runtime.segments import task
-from irbin.runtime.work import Work, integers
+from irbin.runtime.work import integers
 
-Base = Literal["arena", "image"]
-Move = Literal["bitpack", "to_rows", "to_planes"]
-"""Calls that are no kernel of `irbin.load`: signs by themselves; an image from planes, and back."""
-
-MAX_BYTES = 2**31 - 1
-"""Of what one call reads or writes: the C counts in `int32_t`."""
+Base = Literal["arena", "image", "constant"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Place:
     """Where numbers lie."""
 
     base: Base
-    """The arena, or the image that the caller gives: planes."""
+    """The arena, the image that the caller gives (planes), or a constant."""
     offset: int
     """In bytes."""
+    constant: Array | None = None
+    """Its numbers."""
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """A move with its places."""
+
+    does: Copy | Meeting
+    """What is moved."""
+    places: tuple[Place, ...]
+    """Of what it reads."""
+    to: Place
+    """Of what it writes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,20 +62,22 @@ class Call:
 
     item: Item
     """What the program says."""
-    does: Kernel | Move
+    does: Kernel | Literal["bitpack"] | tuple[Walk, ...]
     """What computes it."""
     n: int
     """Images (one), or rows."""
     x: Place
     """What it reads first."""
+    steps: tuple[int, ...]
+    """Floats between neighbors along each axis of what it reads first, as the program sees it."""
     others: tuple[Place, ...]
-    """What else: residuals, then what the kernel names, then a pooling's lines."""
+    """What else: residuals, then what the kernel names, then memory to work on."""
     y: Place | None
     """Floats that it writes."""
     bits: Place | None
     """Bits that it writes."""
     shape: tuple[int, ...]
-    """Of a move: what it reads, (channels, …) or as a `bitpack` sees it."""
+    """Of a `bitpack`: pixels, groups, channels of a group."""
     sizes: Mapping[str, int]
     """Bytes of its results, `y` first."""
 
@@ -74,26 +89,25 @@ class Placed:
     calls: tuple[Call, ...]
     """In order."""
     arena_bytes: int
-    """Exactly what results and lines take together."""
+    """Exactly what results and working memory take together."""
     image_shape: tuple[int, int, int]
     """(channels, height, width)."""
-    output: Place
-    """Of the result."""
-    output_shape: tuple[int, ...]
+    outputs: tuple[Walk, ...]
+    """Copies to the caller, whose places to write are counted from his; in order."""
+    output_shapes: tuple[tuple[int, ...], ...]
     """Without the batch."""
-    output_is_rows: bool
-    """Whether the result's channels lie innermost, and have to be turned on the way out."""
+    origins: Mapping[str, tuple[str, int]]
+    """Of every result: whose value of the program it holds, and the axis that lies innermost."""
 
 
 def placed(artifact: Artifact) -> Placed:
     """A packed network as calls.
 
     Raises:
-        LowerError: something in it is no kernel's, or gives no single image's single result; nodes
-            and operators are named.
+        LowerError: something in it is neither a kernel nor a move, or it takes no images; nodes and
+            operators are named.
     """
     work = Engine(artifact, float_convs=True).work
-    _refuse_several(work)
     known = integers(work, 1)
     image = artifact.program.inputs[work.source].shape
     if len(image) != 4:
@@ -101,86 +115,118 @@ def placed(artifact: Artifact) -> Placed:
             f"expected a network of images (channels, height, width), got one of {image[1:]}"
         )
     channels, height, width = (int(size) for size in image[1:])
-    items, made = moves_added(work, known, (channels, height, width))
-    apart = laid_out(items, made, known, {}, {})
-    last = last_needs(items, work.outputs, apart.owners)
-    memory = laid_out(items, made, known, last, apart.owners)
-    calls = tuple(
-        _call(item, work, memory)
-        for item in items
-        if isinstance(item, Fused) or (item.name in made and item.op != LINES)
-    )
-    _refuse_large(made)
-    (name,) = work.outputs
-    output = memory.arrays.get(name)
-    if output is None:
-        raise LowerError(f"expected a result that is computed, got `{name}`")
-    is_rows = not is_in_rows(output, output.ndim - 1)
-    if is_rows and not (output.ndim == 4 and is_in_rows(output, 1)):
-        raise LowerError(f"expected the result `{name}` in order, got one that is turned")
+    added = moves_added(work, known, (channels, height, width))
+    owners = {name: {one.root} for name, one in added.looks.items() if one.root != name}
+    last = last_needs(added.items, work.outputs, owners)
+    for name, one in added.looks.items():  # what a look is needed for, its owner is needed for
+        last[one.root] = max(last.get(one.root, -1), last.get(name, -1))
+    memory = laid_out(added.items, added.made, known, last, owners)
+    placing = _Placing(added, memory, work.source)
+    missing = [name for name in work.outputs if name not in added.looks]
+    if missing:
+        raise LowerError(f"expected results of floats, got `{missing[0]}`")
+    results = [added.looks[name] for name in work.outputs]
     return Placed(
-        calls=calls,
+        calls=tuple(placing.call(item) for item in added.items if not _is_memory(item)),
         arena_bytes=int(memory.block.nbytes),
         image_shape=(channels, height, width),
-        output=_place(output, memory),
-        output_shape=tuple(output.shape[1:]),
-        output_is_rows=is_rows,
+        outputs=placing.outputs(work.outputs),
+        output_shapes=tuple(one.array.shape[1:] for one in results),
+        origins={
+            name: (added.origins.get(name, name), form.channel_axis)
+            for name, form in added.made.items()
+        },
     )
 
 
-def _refuse_several(work: Work) -> None:
-    if len(work.outputs) != 1:
-        raise LowerError(
-            f"expected a network with one result, got {counted(len(work.outputs), 'result')}"
+def _is_memory(item: Item) -> bool:
+    return isinstance(item, Node) and item.op == LINES
+
+
+class _Placing:
+    """Items with places."""
+
+    def __init__(self, added: Added, memory: Memory, source: str) -> None:
+        self._added, self._memory, self._source = added, memory, source
+
+    def call(self, item: Item) -> Call:
+        """An item as a call."""
+        if isinstance(item, Node):
+            return self._packed(item) if item.op == "bitpack" else self._moved(item)
+        made = task(item, self._added.kernels[item.name], 1)
+        first = self._added.looks[item.source]
+        return Call(
+            item,
+            made.kernel,
+            made.n,
+            self._place(first),
+            tuple(step // 4 for step in first.array.strides),
+            tuple(self._where(name) for name in other_names(item)),
+            None if item.floats is None else self._where(item.floats),
+            None if item.bits is None else self._where(item.bits),
+            (),
+            {name: self._added.made[name].n_bytes for name in item.results()},
         )
 
+    def outputs(self, names: tuple[str, ...]) -> tuple[Walk, ...]:
+        """Results one behind the other, in the program's order of axes."""
+        walks, offset = [], 0
+        for name in names:
+            one = self._added.looks[name]
+            to = np.empty(one.array.shape, np.float32)
+            walks.append(
+                Walk(Copy(name, one.array, to), (self._place(one),), Place("arena", offset))
+            )
+            offset += to.nbytes
+        return tuple(walks)
 
-def _refuse_large(made: Mapping[str, Form]) -> None:
-    for name, form in made.items():
-        if form.n_bytes > MAX_BYTES:
-            raise LowerError(f"`{name}`: expected at most {MAX_BYTES} bytes, got {form.n_bytes}")
+    def _where(self, name: str) -> Place:
+        return self._place(self._added.looks[name])
+
+    def _place(self, one: Look) -> Place:
+        return self._within(one.root, one.array)
+
+    def _within(self, root: str, array: Array) -> Place:
+        """Where an array that lies in an owner's memory begins."""
+        if not array.size:
+            return Place("arena", 0)
+        within = start(array) - start(self._added.memory[root])
+        if root == self._source:
+            return Place("image", within)
+        owner = self._memory.arrays.get(root)
+        if owner is None:
+            return Place("constant", within, self._added.memory[root])
+        return Place("arena", start(owner) - start(self._memory.block) + within)
+
+    def _packed(self, node: Node) -> Call:
+        own, one = BitPack.of(node), self._added.looks[node.refs()[0]]
+        n_channels = one.array.shape[own.channel_axis]
+        shape = (one.array.size // max(n_channels, 1), own.groups, n_channels // own.groups)
+        sizes = {node.name: self._added.made[node.name].n_bytes}
+        bits = self._where(node.name)
+        return Call(node, "bitpack", 1, self._place(one), (), (), None, bits, shape, sizes)
+
+    def _moved(self, node: Node) -> Call:
+        move, y = self._added.moves[node.name], self._where(node.name)
+        walks: list[Walk] = []
+        if isinstance(move, Meeting):
+            read: list[Any] = list(zip(move.names, move.arrays, strict=True))
+            places = tuple(self._operand(name, array) for name, array in read)
+            walks.append(Walk(move, places, y))
+        else:
+            walks += [
+                Walk(one, (self._operand(one.source, one.x),), self._within(node.name, one.to))
+                for one in move
+            ]
+        sizes = {node.name: self._added.made[node.name].n_bytes}
+        return Call(node, tuple(walks), 1, y, (), (), y, None, (), sizes)
+
+    def _operand(self, name: str | None, array: Array) -> Place:
+        if name is None:
+            return Place("constant", 0, np.full(1, array.flat[0], np.float32))
+        return self._within(self._added.looks[name].root, array)
 
 
-def _place(array: Array, memory: Memory) -> Place:
-    return Place("arena", start(array) - start(memory.block) if array.size else 0)
-
-
-def _call(item: Item, work: Work, memory: Memory) -> Call:
-    def where(name: str) -> Place:
-        array = memory.arrays.get(name)
-        return Place("image", 0) if array is None else _place(array, memory)
-
-    if isinstance(item, Node):
-        return _move(item, memory, where(item.refs()[0]), where(item.name))
-    made = task(item, work.kernels[item.name], 1)
-    if made.n != 1 and not item.takes_rows:
-        raise LowerError(
-            f"node `{item.root.name}` ({item.root.op}): expected one image, got {made.n} of one"
-        )
-    return Call(
-        item,
-        made.kernel,
-        made.n,
-        where(item.source),
-        tuple(where(name) for name in other_names(item)),
-        None if item.floats is None else where(item.floats),
-        None if item.bits is None else where(item.bits),
-        (),
-        {name: memory.arrays[name].nbytes for name in item.results()},
-    )
-
-
-def _move(node: Node, memory: Memory, x: Place, y: Place) -> Call:
-    sizes = {node.name: memory.arrays[node.name].nbytes}
-    match node.op:
-        case "bitpack":
-            source = memory.arrays[node.refs()[0]]
-            own = BitPack.of(node)
-            n_channels = source.shape[own.channel_axis]
-            shape = (source.size // n_channels, own.groups, n_channels // own.groups)
-            return Call(node, "bitpack", 1, x, (), None, y, shape, sizes)
-        case "to_rows":
-            shape = memory.arrays[node.name].shape[1:]
-            return Call(node, "to_rows", 1, x, (), y, None, shape, sizes)
-    shape = memory.arrays[node.refs()[0]].shape[1:]
-    return Call(node, "to_planes", 1, x, (), y, None, shape, sizes)
+def n_floats(shape: tuple[int, ...]) -> int:
+    """How many numbers a shape holds."""
+    return math.prod(shape)

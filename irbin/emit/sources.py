@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from importlib.resources import files
 import numpy as np
 
 from irbin.artifact.read import Artifact
-from irbin.emit.calls import call_lines, plain, pointer
+from irbin.emit.calls import call_lines, plain, pointer, walk_lines
 from irbin.emit.placed import Placed
 from irbin.emit.weights import Weights, float_literal
 from irbin.program.fused import Fused
@@ -51,7 +52,7 @@ class Network:
     @property
     def n_out(self) -> int:
         """Floats of an answer."""
-        return int(np.prod(self.placed.output_shape))
+        return sum(math.prod(shape) for shape in self.placed.output_shapes)
 
     @property
     def self_test_bytes(self) -> int:
@@ -62,7 +63,7 @@ class Network:
     def classes(self) -> tuple[str, ...]:
         """A name for every answer; its number where none is known, none for what is no class."""
         names = tuple(self.artifact.manifest.source.class_names or ())
-        if len(self.placed.output_shape) != 1:
+        if [len(shape) for shape in self.placed.output_shapes] != [1]:
             return ()
         return names if len(names) == self.n_out else tuple(map(str, range(self.n_out)))
 
@@ -94,8 +95,9 @@ def sources(network: Network) -> Sources:
         for number, call in enumerate(network.placed.calls)
         for line in call_lines(call, weights, number)
     ]
+    answers = _answer_lines(network.placed, weights)
     answer = weights.add(network.test_answer.view(np.int32), "test_answer")
-    blanks = _blanks(network, calls, weights, answer)
+    blanks = _blanks(network, calls, weights, answers, answer)
     name = network.name
     filled = {
         f"{name}.h": "network.h",
@@ -129,12 +131,15 @@ def c_string(text: str) -> str:
     return f'"{"".join(made)}"'
 
 
-def _answer_line(placed: Placed) -> str:
-    source = pointer(placed.output, "FLOATS")
-    channels, n = placed.output_shape[0], int(np.prod(placed.output_shape))
-    if placed.output_is_rows:
-        return f"    irbin_to_planes({n // channels}, {channels}, {source}, logits);"
-    return f"    memcpy(logits, {source}, {n} * sizeof(float));"
+def _answer_lines(placed: Placed, weights: Weights) -> str:
+    lines = []
+    for number, walk in enumerate(placed.outputs):
+        (place,), at = walk.places, walk.to.offset // 4
+        source = pointer(place, "FLOATS")
+        if place.constant is not None:
+            source = f"{weights.add(place.constant, f'result{number}')} + {place.offset // 4}"
+        lines += walk_lines(walk.does, (source,), f"logits + {at}")
+    return "\n".join(f"    {line}" for line in lines)
 
 
 def _weights_source(network: Network, weights: Weights) -> str:
@@ -160,7 +165,7 @@ def _json(network: Network, weights: Weights) -> str:
         "constant_bytes": weights.n_bytes,
         "constants_crc32": f"{weights.crc:08x}",
         "input": list(network.placed.image_shape),
-        "output": list(network.placed.output_shape),
+        "outputs": [list(shape) for shape in network.placed.output_shapes],
         "mean": list(preprocessing.mean),
         "std": list(preprocessing.std),
         "classes": list(network.classes),
@@ -197,15 +202,17 @@ def _told(network: Network, weights: Weights) -> dict[str, str]:
     }
 
 
-def _blanks(network: Network, calls: list[str], weights: Weights, answer: str) -> dict[str, str]:
+def _blanks(
+    network: Network, calls: list[str], weights: Weights, answers: str, expected: str
+) -> dict[str, str]:
     preprocessing = network.artifact.manifest.source.preprocessing
     statistics = zip(preprocessing.mean, preprocessing.std, strict=True)
     return _told(network, weights) | {
         "CALLS": "\n".join(calls),
-        "ANSWER": _answer_line(network.placed),
+        "ANSWER": answers,
         "CHECKED": "\n".join(weights.checked()),
         "CRC": f"0x{weights.crc:08x}u",
-        "EXPECTED": answer,
+        "EXPECTED": expected,
         "DECLARATIONS": "\n".join(weights.declarations()),
         "STATISTICS": "\n".join(f"| {i} | {m} | {s} |" for i, (m, s) in enumerate(statistics)),
         "MEAN": ", ".join(float_literal(float(np.float32(m))) for m in preprocessing.mean),

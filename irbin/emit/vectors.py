@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,8 @@ from numpy.typing import NDArray
 
 from irbin.artifact.read import Artifact
 from irbin.emit.placed import Placed
-from irbin.program.fused import Fused, Item
-from irbin.runtime.arrays import rows
+from irbin.program.fused import Item, results
+from irbin.runtime.arrays import as_array, rows
 from irbin.runtime.engine import Engine
 
 MAGIC = b"irbinvec"
@@ -40,9 +42,8 @@ def test_image(n: int) -> NDArray[np.float32]:
 
 
 def answer(artifact: Artifact, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What `irbin.load` gives for one image (channels, height, width), flat."""
-    (result,) = Engine(artifact, float_convs=True).run(image[None])
-    return np.ascontiguousarray(result).reshape(-1)
+    """What `irbin.load` gives for one image (channels, height, width): its results, flat."""
+    return _flat(Engine(artifact, float_convs=True).run(image[None]))
 
 
 def vectors(artifact: Artifact, placed: Placed, n: int) -> bytes:
@@ -55,33 +56,43 @@ def vectors(artifact: Artifact, placed: Placed, n: int) -> bytes:
     """
     engine = Engine(artifact, float_convs=True)
     names = [name for call in placed.calls for name in call.sizes]
-    n_in, n_out = int(np.prod(placed.image_shape)), int(np.prod(placed.output_shape))
+    n_in = math.prod(placed.image_shape)
+    n_out = sum(math.prod(shape) for shape in placed.output_shapes)
     parts = [MAGIC, struct.pack("<4I", n, len(names), n_in, n_out)]
     for image in images(placed.image_shape, n):
-        seen: dict[str, bytes] = {}
-        axes: dict[str, int] = {}
-
-        def watch(
-            item: Item,
-            values: dict[str, Any],
-            _: float,
-            seen: dict[str, bytes] = seen,
-            axes: dict[str, int] = axes,
-        ) -> None:
-            if isinstance(item, Fused):
-                for name in item.results():
-                    array = values[name]
-                    is_bits = name == item.bits
-                    axes[name] = array.ndim - 1 if is_bits else item.channel_axis
-                    seen[name] = rows(array, axes[name]).tobytes()
-            elif item.name in names:
-                seen[item.name] = np.ascontiguousarray(values[item.name]).tobytes()
-
-        (result,) = engine.run(image[None], watch)
-        for call in placed.calls:  # what only C turns
-            if call.does == "to_rows":
-                (name,) = call.sizes
-                seen[name] = np.ascontiguousarray(image.transpose(1, 2, 0)).tobytes()
-        parts += [image.astype("<f4").tobytes(), np.ascontiguousarray(result).tobytes()]
-        parts.append(struct.pack(f"<{len(names)}I", *(zlib.crc32(seen[name]) for name in names)))
+        seen = _Seen(placed, names)
+        seen.note(engine.work.source, image[None])
+        for name, value in engine.work.constants.items():
+            seen.note(name, value)
+        results = engine.run(image[None], seen.watch)
+        parts += [image.astype("<f4").tobytes(), _flat(results).astype("<f4").tobytes()]
+        parts.append(struct.pack(f"<{len(names)}I", *(seen.sums[name] for name in names)))
     return b"".join(parts)
+
+
+class _Seen:
+    """Checksums of what the calls are to give, taken when `irbin.load` has it."""
+
+    def __init__(self, placed: Placed, names: Sequence[str]) -> None:
+        self.sums: dict[str, int] = {}
+        self._wanted: dict[str, list[tuple[str, int]]] = {}
+        for name in names:
+            origin, axis = placed.origins[name]
+            self._wanted.setdefault(origin, []).append((name, axis))
+
+    def watch(self, item: Item, values: Mapping[str, Any], _: float) -> None:
+        """Told of every item."""
+        for name in results(item):
+            self.note(name, values.get(name))
+
+    def note(self, origin: str, value: Any) -> None:
+        """Takes the sums of a value."""
+        for name, axis in self._wanted.get(origin, ()):
+            array = as_array(value)
+            if array.dtype == np.bool_:  # C keeps them as floats
+                array = array.astype(np.float32)
+            self.sums[name] = zlib.crc32(rows(array, axis).tobytes())
+
+
+def _flat(results: Sequence[Any]) -> NDArray[np.float32]:
+    return np.concatenate([np.ascontiguousarray(one).reshape(-1) for one in results])

@@ -1,4 +1,4 @@
-"""Activations that ATen computes by other operators, which a program names in their place."""
+"""Operators that ATen computes by others, which a program names in their place."""
 
 from __future__ import annotations
 
@@ -27,10 +27,29 @@ def _rrelu(x: Any, lower: float, upper: float, training: bool, generator: Any) -
     return "aten.leaky_relu.default", (x, (float(lower) + float(upper)) / 2)
 
 
-_WORDS: Mapping[str, Callable[..., Words]] = {
+def _padded_by_name(
+    x: Any,
+    weight: Any,
+    bias: Any,
+    stride: Sequence[int],
+    padding: str,
+    dilation: Sequence[int],
+    groups: int,
+) -> Words | None:
+    """`same` and `valid` in numbers; None where `same` is more behind the image than in front."""
+    sizes = weight.meta["val"].shape[2:]
+    reach = [by * (size - 1) for by, size in zip(dilation, sizes, strict=True)]
+    if padding == "same" and any(room % 2 for room in reach):
+        return None
+    around = [room // 2 if padding == "same" else 0 for room in reach]
+    return "aten.conv2d.default", (x, weight, bias, stride, around, dilation, groups)
+
+
+_WORDS: Mapping[str, Callable[..., Words | None]] = {
     "aten.selu.default": _selu,
     "aten.celu.default": _celu,
     "aten.rrelu.default": _rrelu,
+    "aten.conv2d.padding": _padded_by_name,
 }
 
 

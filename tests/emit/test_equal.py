@@ -135,7 +135,65 @@ class Floats(nn.Module):
         return F.max_pool2d(y, 3, 2, ceil_mode=True)
 
 
-NETWORKS = {"windows": Windows, "signs": Signs, "floats": Floats}
+class Moves(nn.Module):
+    """Numbers moved and met outside of kernels, on the image, on parts, on turned ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.body = nn.Conv2d(3, 16, 1), binary(nn.Conv2d(16, 16, 3, padding=1))
+        self.row = nn.Linear(8, 6)
+        self.of_pixels, self.of_groups = nn.LayerNorm(18), nn.GroupNorm(3, 18)
+        for one in (self.of_pixels, self.of_groups):
+            nn.init.normal_(one.weight)
+            nn.init.normal_(one.bias)
+
+    def forward(self, x):
+        image = F.relu(x.flatten(2))[:, :, ::3].transpose(1, 2)
+        x = self.body(self.stem(x.flip(3)))
+        first, second, third = x.split((5, 5, 6), 1)
+        mixed = first * second - third[:, 1:] / 3 + (1.5 - first).abs() * first.square()
+        mixed = torch.maximum(mixed, torch.minimum(second, first))
+        mixed = torch.cat((mixed, third, x[:, :7, :1].expand(-1, -1, 9, -1)), 1)
+        mixed = self.of_groups(mixed) + self.of_pixels(mixed.permute(0, 2, 3, 1)).permute(
+            0, 3, 1, 2
+        )
+        mixed = mixed.reshape(-1, 3, 6, 9, 8).transpose(1, 2).reshape(-1, 18, 9, 8)
+        mixed = F.interpolate(mixed, scale_factor=2) - (mixed < 0).float().repeat(1, 1, 2, 2)
+        mixed = F.pixel_shuffle(mixed[:, :16], 2).roll((3, -2), (2, 3))
+        mixed = F.max_pool2d(mixed, 4).reshape(-1, 4, 9, 8)
+        mixed = torch.stack((mixed, -mixed), 1).sum(1) + (mixed * mixed).sqrt().reciprocal()
+        return self.row(mixed), image
+
+
+class Activations(nn.Module):
+    """All of them, behind layers whose results are as large as those they differ at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 33, 3, padding=1)
+        self.bodies = nn.ModuleList(binary(nn.Conv2d(33, 33, 1)) for _ in range(8))
+        self.norms = nn.ModuleList(norm(33) for _ in range(8))
+
+    def forward(self, x):
+        x, parts = self.stem(x), []
+        kinds = (F.silu, F.sigmoid, F.hardswish, F.hardsigmoid, F.gelu, torch.tanh, F.elu)
+        for conv, of, f in zip(self.bodies, self.norms, (*kinds, self._gelu), strict=True):
+            x = f(of(conv(x)))
+            parts.append(x)
+        return torch.cat(parts, 1)
+
+    @staticmethod
+    def _gelu(x):
+        return F.gelu(x, approximate="tanh")
+
+
+NETWORKS = {
+    "windows": Windows,
+    "signs": Signs,
+    "floats": Floats,
+    "moves": Moves,
+    "activations": Activations,
+}
 
 
 @cache

@@ -117,9 +117,14 @@ def test_an_operator_without_c_is_named_before_anything_is_written(packed, tmp_p
     program = packed.program
     (last,) = program.outputs
     kind = next(node.type for node in program.nodes if node.name == last)
-    sine = Node("wave", "aten.sin.default", (Ref(last),), {}, kind)
-    longer = Program(program.inputs, program.constants, (*program.nodes, sine), ("wave",))
+    waves = tuple(
+        Node(name, f"aten.{op}.default", (Ref(last),), {}, kind)
+        for name, op in (("a", "sin"), ("b", "cos"), ("c", "sin"), ("d", "sin"))
+    )
+    names = tuple(wave.name for wave in waves)
+    longer = Program(program.inputs, program.constants, (*program.nodes, *waves), names)
     other = Artifact(packed.path, packed.manifest, longer, packed.tensors)
-    with pytest.raises(LowerError, match=r"got `wave` \(aten\.sin\.default\); run the packed"):
+    told = r"got `a`, `c`, `d` \(aten\.sin\.default\), `b` \(aten\.cos\.default\); run the packed"
+    with pytest.raises(LowerError, match=told):
         write_c(other, tmp_path / "out", spec="waves")
     assert not any(tmp_path.iterdir())

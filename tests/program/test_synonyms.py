@@ -1,9 +1,10 @@
-"""Activations under another operator's name: the same bits as torch's own."""
+"""Operators under another one's name: the same bits as torch's own."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from irbin.errors import LowerError
@@ -49,3 +50,22 @@ def test_random_slopes_stay_refused() -> None:
 
     with pytest.raises(LowerError, match="draws random numbers in evaluation mode"):
         lower(Always(), (2, 3, 3))
+
+
+@pytest.mark.slow
+def test_padding_by_name_is_padding_in_numbers() -> None:
+    """Where it is the same on both sides; then the convolution may be a kernel of ours."""
+    layers = (
+        nn.Conv2d(2, 3, (3, 5), dilation=(2, 1), padding="same"),
+        nn.Conv2d(3, 3, 3, 2, padding="valid"),
+        nn.Conv2d(3, 3, 2, padding="same"),
+    )
+    nodes = [n for n in lower(nn.Sequential(*layers), (2, 9, 9)).program.nodes if "conv" in n.op]
+    assert [(node.op, node.args[4]) for node in nodes] == [
+        ("aten.conv2d.default", (2, 2)),
+        ("aten.conv2d.default", (0, 0)),
+        ("aten.conv2d.padding", "same"),
+    ]
+    for layer, node in zip(layers[:2], nodes, strict=False):
+        x = torch.randn(2, layer.in_channels, 9, 9)
+        assert torch.equal(F.conv2d(x, layer.weight, layer.bias, *node.args[3:]), layer(x))

@@ -50,6 +50,154 @@ static int32_t least(int32_t a, int32_t b)
     return a < b ? a : b;
 }
 
+/* ---- arithmetic ---- */
+
+/* a * b + c, rounded once. Where no instruction does it: the product is exact in double, the sum is
+ * rounded to odd there, so that rounding it to float cannot be misled (Boldo and Melquiond, IEEE
+ * Trans. Computers 57(4), 2008); libraries' fmaf are not all exact. */
+static float multiply_add(float a, float b, float c)
+{
+#if defined(__FP_FAST_FMAF) || defined(__FMA__) || defined(__aarch64__) || \
+    (defined(__ARM_FEATURE_FMA) && defined(__ARM_FP) && (__ARM_FP & 4))
+    return fmaf(a, b, c);
+#else
+    const double product = (double)a * (double)b, addend = (double)c, total = product + addend;
+    const double back = total - product;
+    const double lost = (product - (total - back)) + (addend - back);
+    uint64_t bits;
+    memcpy(&bits, &total, sizeof bits);
+    if (lost != 0.0 && total - total == 0.0 && (bits & 1) == 0)
+        bits = (lost > 0.0) == (total > 0.0) ? bits + 1 : bits - 1;
+    double odd;
+    memcpy(&odd, &bits, sizeof odd);
+    return (float)odd;
+#endif
+}
+
+/* The square root, rounded to nearest, bit by bit: libraries and processors need not agree on how
+ * they say that a number has none. */
+static float root(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    if (!(x > 0.0f) || bits == UINT32_C(0x7f800000)) return x < 0.0f ? NAN : x;
+    int32_t exponent = (int32_t)(bits >> 23);
+    uint64_t mantissa = bits & UINT32_C(0x7fffff);
+    if (exponent > 0) {
+        mantissa |= UINT32_C(0x800000);
+    } else {
+        for (exponent = 1; mantissa < UINT32_C(0x800000); --exponent) mantissa <<= 1;
+    }
+    exponent -= 150; /* x = mantissa * 2^exponent */
+    mantissa <<= exponent % 2 != 0 ? 25 : 26;
+    exponent -= exponent % 2 != 0 ? 25 : 26;
+    uint64_t found = 0;
+    for (uint64_t bit = UINT64_C(1) << 24; bit != 0; bit >>= 1)
+        if ((found | bit) * (found | bit) <= mantissa) found |= bit;
+    found = (found + 1) >> 1; /* of 25 bits; one half is never hit */
+    const int32_t shift = exponent / 2 + 1; /* the root is found * 2^shift */
+    const uint32_t made = (uint32_t)(found >> 24 != 0 ? found >> 1 : found) & UINT32_C(0x7fffff);
+    const uint32_t power = (uint32_t)(shift + 150 + (found >> 24 != 0 ? 1 : 0));
+    const uint32_t result = power << 23 | made;
+    memcpy(&x, &result, sizeof x);
+    return x;
+}
+
+/* ---- activations: irbin/kernels/activations.py in its order, every operation rounded ---- */
+
+static float within(float x, float low, float high) /* NaN passes */
+{
+    const float raised = low > x ? low : x;
+    return high < raised ? high : raised;
+}
+
+/* Horner's rule, from the last coefficient. */
+static float polynomial(const float *coefficients, int32_t n, float x)
+{
+    float y = coefficients[n - 1];
+    for (int32_t i = n - 2; i >= 0; --i) y = y * x + coefficients[i];
+    return y;
+}
+
+static float power_of_two(int32_t exponent)
+{
+    const uint32_t bits = (uint32_t)(exponent + 127) << 23;
+    float power;
+    memcpy(&power, &bits, sizeof power);
+    return power;
+}
+
+/* x times two to the power of n, rounded once. */
+static float scaled(float x, float n)
+{
+    const int32_t whole = n == n ? (int32_t)n : 0, half = (whole - (whole & 1)) / 2;
+    return (x * power_of_two(half)) * power_of_two(whole - half);
+}
+
+/* n, and e to the power of r, minus 1, of x = n * ln 2 + r. */
+static float exponent_and_rest(float x, float *rest)
+{
+    static const float exp_terms[] = {0.4999999701976776f, 0.16666536033153534f,
+                                      0.04166722297668457f, 0.008366581052541733f,
+                                      0.001388250500895083f};
+    const float n = (x * 1.4426950408889634f + 12582912.0f) - 12582912.0f;
+    const float r = (x - n * 0.693115234375f) - n * 3.194618329871446e-05f;
+    *rest = r * (r * polynomial(exp_terms, 5, r) + 1.0f);
+    return n;
+}
+
+static float exp_of(float x)
+{
+    float rest;
+    const float n = exponent_and_rest(within(x, -104.0f, 89.0f), &rest);
+    return scaled(rest + 1.0f, n);
+}
+
+static float expm1_of(float x)
+{
+    float rest;
+    const float n = exponent_and_rest(within(x, -30.0f, 30.0f), &rest), power = scaled(1.0f, n);
+    float y = power * rest + (power - 1.0f);
+    uint32_t bits, sign; /* of a y that is nowhere of the other sign, or 0 */
+    memcpy(&bits, &y, sizeof bits);
+    memcpy(&sign, &x, sizeof sign);
+    bits |= sign & UINT32_C(0x80000000);
+    memcpy(&y, &bits, sizeof y);
+    return y;
+}
+
+static float erf_of(float x)
+{
+    static const float above[] = {1.1283791065216064f, 0.19976265728473663f, 0.050551362335681915f,
+                                  0.0036945692263543606f, 0.00014167343033477664f,
+                                  -1.957062067958759e-06f, 1.9926684302618014e-08f};
+    static const float below[] = {1.0f, 0.5103667378425598f, 0.11493100970983505f,
+                                  0.01433904841542244f, 0.0009543046471662819f};
+    x = within(x, -3.9192061f, 3.9192061f);
+    const float square = x * x;
+    return within((x * polynomial(above, 7, square)) / polynomial(below, 5, square), -1.0f, 1.0f);
+}
+
+static float activated(irbin_step_kind kind, float x)
+{
+    switch (kind) {
+    case IRBIN_SIGMOID: return 1.0f / (exp_of(-x) + 1.0f);
+    case IRBIN_SILU: return x / (exp_of(-x) + 1.0f);
+    case IRBIN_HARDSIGMOID: return within(x + 3.0f, 0.0f, 6.0f) / 6.0f;
+    case IRBIN_HARDSWISH: return (x * within(x + 3.0f, 0.0f, 6.0f)) / 6.0f;
+    case IRBIN_GELU: return (x * 0.5f) * (erf_of(x * 0.7071067811865476f) + 1.0f);
+    case IRBIN_GELU_TANH: {
+        const float minus_2z = x * ((x * x) * -0.07135481282052268f + -1.5957691216057308f);
+        return x / (exp_of(minus_2z) + 1.0f);
+    }
+    case IRBIN_TANH: {
+        const float t = expm1_of(x + x);
+        return t / (t + 2.0f);
+    }
+    default: return x;
+    }
+}
+
 /* ---- results ---- */
 
 static void write_floats(const float *v, int32_t n, size_t at, const irbin_out *out)
@@ -87,10 +235,7 @@ static void apply(const irbin_step *step, float *v, int32_t n, int32_t channel, 
         break;
     }
     case IRBIN_CLAMP:
-        for (int32_t i = 0; i < n; ++i) { /* so that a NaN passes */
-            const float raised = step->low > v[i] ? step->low : v[i];
-            v[i] = step->high < raised ? step->high : raised;
-        }
+        for (int32_t i = 0; i < n; ++i) v[i] = within(v[i], step->low, step->high);
         break;
     case IRBIN_PRELU:
         for (int32_t i = 0; i < n; ++i)
@@ -98,6 +243,13 @@ static void apply(const irbin_step *step, float *v, int32_t n, int32_t channel, 
         break;
     case IRBIN_WRITE:
         write_floats(v, n, at, out);
+        break;
+    case IRBIN_ELU:
+        for (int32_t i = 0; i < n; ++i)
+            v[i] = v[i] > 0.0f ? v[i] : expm1_of(v[i]) * step->values[channel + i];
+        break;
+    default:
+        for (int32_t i = 0; i < n; ++i) v[i] = activated(step->kind, v[i]);
         break;
     }
 }
@@ -289,9 +441,9 @@ static void products(const irbin_conv *conv, const strided *image, int32_t y0, i
             for (int32_t c = 0; c < conv->in_channels; ++c, weight += conv->out_channels) {
                 const float factor = is_inside ? from[c * image->channel] : 0.0f;
                 if (n == BLOCK)
-                    for (int32_t i = 0; i < BLOCK; ++i) v[i] = fmaf(factor, weight[i], v[i]);
+                    for (int32_t i = 0; i < BLOCK; ++i) v[i] = multiply_add(factor, weight[i], v[i]);
                 else
-                    for (int32_t i = 0; i < n; ++i) v[i] = fmaf(factor, weight[i], v[i]);
+                    for (int32_t i = 0; i < n; ++i) v[i] = multiply_add(factor, weight[i], v[i]);
             }
         }
     }
@@ -336,9 +488,9 @@ static void depthwise_pixel(const irbin_window *w, int32_t channels, const float
             if (py >= 0 && py < w->height && px >= 0 && px < w->width) {
                 const float *from =
                     x + ((size_t)py * (size_t)w->width + (size_t)px) * (size_t)channels;
-                for (int32_t i = 0; i < n; ++i) v[i] = fmaf(from[i], weight[i], v[i]);
+                for (int32_t i = 0; i < n; ++i) v[i] = multiply_add(from[i], weight[i], v[i]);
             } else {
-                for (int32_t i = 0; i < n; ++i) v[i] = fmaf(0.0f, weight[i], v[i]);
+                for (int32_t i = 0; i < n; ++i) v[i] = multiply_add(0.0f, weight[i], v[i]);
             }
         }
 }
@@ -497,6 +649,83 @@ void irbin_average(int32_t width, int32_t channels, const irbin_span *rows, int3
             }
 }
 
+/* ---- norms ---- */
+
+/* Of a row, less a number, or of its squares: number i goes to partial sum i mod 16. */
+static float sum_of_row(const float *x, int32_t n, float less, bool of_squares)
+{
+    float sums[16] = {0.0f};
+    for (int32_t i = 0; i < n; ++i) {
+        const float apart = of_squares ? x[i] - less : x[i];
+        const float term = of_squares ? apart * apart : apart;
+        sums[i % 16] += term;
+    }
+    for (int32_t half = 8; half > 0; half /= 2)
+        for (int32_t i = 0; i < half; ++i) sums[i] += sums[i + half];
+    return sums[0];
+}
+
+void irbin_layer_norm(int32_t rows, int32_t channels, float epsilon, const float *x,
+                      const irbin_out *out)
+{
+    for (int32_t row = 0; row < rows; ++row, x += channels) {
+        const float mean = sum_of_row(x, channels, 0.0f, false) / (float)channels;
+        const float variance = sum_of_row(x, channels, mean, true) / (float)channels;
+        const float factor = 1.0f / root(variance + epsilon);
+        for (int32_t c = 0; c < channels; c += BLOCK) {
+            const int32_t n = least(BLOCK, channels - c);
+            float v[BLOCK];
+            for (int32_t i = 0; i < n; ++i) v[i] = (x[c + i] - mean) * factor;
+            finish(v, n, (size_t)row, c, channels, out);
+        }
+    }
+}
+
+/* Of a channel, or of its squares, less a number: columns within their row, then the rows. */
+static float sum_of_channel(const float *x, int32_t height, int32_t width, int32_t channels,
+                            float less, bool of_squares)
+{
+    float sum = 0.0f;
+    for (int32_t row = 0; row < height; ++row) {
+        float line = 0.0f;
+        for (int32_t column = 0; column < width; ++column, x += channels) {
+            const float apart = of_squares ? *x - less : *x;
+            const float term = of_squares ? apart * apart : apart;
+            line += term;
+        }
+        sum += line;
+    }
+    return sum;
+}
+
+void irbin_group_norm(int32_t height, int32_t width, int32_t channels, int32_t groups,
+                      float epsilon, const float *x, float *work, const irbin_out *out)
+{
+    const int32_t each = channels / groups;
+    const float count = (float)(height * width * each);
+    for (int32_t g = 0; g < groups; ++g) {
+        float sum = 0.0f, squares = 0.0f;
+        for (int32_t c = g * each; c < (g + 1) * each; ++c)
+            sum += sum_of_channel(x + c, height, width, channels, 0.0f, false);
+        work[2 * g] = sum / count;
+        for (int32_t c = g * each; c < (g + 1) * each; ++c)
+            squares += sum_of_channel(x + c, height, width, channels, work[2 * g], true);
+        work[2 * g + 1] = 1.0f / root(squares / count + epsilon);
+    }
+    for (int32_t pixel = 0; pixel < height * width; ++pixel, x += channels)
+        for (int32_t c = 0; c < channels; c += BLOCK) {
+            const int32_t n = least(BLOCK, channels - c);
+            float v[BLOCK];
+            for (int32_t i = 0; i < n; ++i) {
+                const float *of_group = work + 2 * ((c + i) / each);
+                v[i] = (x[c + i] - of_group[0]) * of_group[1];
+            }
+            finish(v, n, (size_t)pixel, c, channels, out);
+        }
+}
+
+/* ---- boxes, several images ---- */
+
 /* Where place i of a box's axis is read; -1: beyond the image. */
 static int32_t box_source(const irbin_box *axis, int32_t i)
 {
@@ -583,16 +812,79 @@ void irbin_bitpack(int32_t pixels, int32_t groups, int32_t channels, const float
             *bits++ = (uint8_t)negative(x + c, least(8, channels - c));
 }
 
-void irbin_to_rows(int32_t pixels, int32_t channels, const float *planes, float *rows)
+/* ---- any shapes ---- */
+
+/* Where a walk stands. */
+typedef struct place {
+    int32_t at[IRBIN_AXES];
+    ptrdiff_t from, other, to;
+} place;
+
+/* To the next row of the last axis; false behind the last one. */
+static bool advance(const irbin_walk *walk, place *p)
 {
-    for (int32_t p = 0; p < pixels; ++p)
-        for (int32_t c = 0; c < channels; ++c)
-            *rows++ = planes[(size_t)c * (size_t)pixels + (size_t)p];
+    for (int32_t axis = walk->axes - 2; axis >= 0; --axis) {
+        const bool is_next = ++p->at[axis] < walk->size[axis];
+        const ptrdiff_t by = is_next ? 1 : 1 - walk->size[axis];
+        p->from += by * walk->from[axis];
+        p->other += by * walk->other[axis];
+        p->to += by * walk->to[axis];
+        if (is_next) return true;
+        p->at[axis] = 0;
+    }
+    return false;
 }
 
-void irbin_to_planes(int32_t pixels, int32_t channels, const float *rows, float *planes)
+void irbin_copy(const irbin_walk *walk, const float *x, float *y)
 {
-    irbin_to_rows(channels, pixels, rows, planes);
+    place p = {{0}, 0, 0, 0};
+    const int32_t last = walk->axes - 1, n = walk->size[last];
+    const ptrdiff_t from = walk->from[last], to = walk->to[last];
+    do {
+        if (from == 1 && to == 1)
+            memcpy(y + p.to, x + p.from, (size_t)n * sizeof(float));
+        else
+            for (int32_t i = 0; i < n; ++i) y[p.to + i * to] = x[p.from + i * from];
+    } while (advance(walk, &p));
+}
+
+static float met(irbin_operation operation, float a, float b)
+{
+    switch (operation) {
+    case IRBIN_OF_PLUS: return a + b;
+    case IRBIN_OF_MINUS: return a - b;
+    case IRBIN_OF_TIMES: return a * b;
+    case IRBIN_OF_OVER: return a / b;
+    case IRBIN_OF_MAXIMUM: return a != a || (a > b && b == b) ? a : b;
+    case IRBIN_OF_MINIMUM: return a != a || (a < b && b == b) ? a : b;
+    case IRBIN_OF_NEGATIVE: return -a;
+    case IRBIN_OF_ABSOLUTE: return fabsf(a);
+    case IRBIN_OF_SQUARE: return a * a;
+    case IRBIN_OF_ROOT: return root(a);
+    case IRBIN_OF_RECIPROCAL: return 1.0f / a;
+    case IRBIN_OF_RECIPROCAL_ROOT: return 1.0f / root(a);
+    case IRBIN_OF_SUM: return a + b + 0.0f;
+    case IRBIN_OF_LESS: return a < b ? 1.0f : 0.0f;
+    case IRBIN_OF_LESS_OR_EQUAL: return a <= b ? 1.0f : 0.0f;
+    case IRBIN_OF_GREATER: return a > b ? 1.0f : 0.0f;
+    case IRBIN_OF_GREATER_OR_EQUAL: return a >= b ? 1.0f : 0.0f;
+    }
+    return a;
+}
+
+void irbin_meet(const irbin_walk *walk, irbin_operation operation, float factor, const float *a,
+                const float *b, float *y)
+{
+    place p = {{0}, 0, 0, 0};
+    const int32_t last = walk->axes - 1;
+    do {
+        const float *x = a + p.from, *other = b + p.other;
+        float *to = y + p.to;
+        for (int32_t i = 0; i < walk->size[last]; ++i)
+            to[(ptrdiff_t)i * walk->to[last]] =
+                met(operation, x[(ptrdiff_t)i * walk->from[last]],
+                    other[(ptrdiff_t)i * walk->other[last]] * factor);
+    } while (advance(walk, &p));
 }
 
 uint32_t irbin_crc32(uint32_t crc, const void *bytes, size_t n_bytes)

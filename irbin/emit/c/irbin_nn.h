@@ -37,7 +37,15 @@ typedef enum irbin_step_kind {
     IRBIN_RESIDUAL, /* plus another image */
     IRBIN_CLAMP,    /* to [low, high]; NaN passes */
     IRBIN_PRELU,    /* what is not positive times a slope per channel */
-    IRBIN_WRITE     /* the result is what stands here; later steps are for its signs alone */
+    IRBIN_WRITE,    /* the result is what stands here; later steps are for its signs alone */
+    IRBIN_ELU,      /* what is not positive: e^x - 1 times a factor per channel */
+    IRBIN_SIGMOID,
+    IRBIN_SILU,
+    IRBIN_HARDSIGMOID,
+    IRBIN_HARDSWISH,
+    IRBIN_GELU,
+    IRBIN_GELU_TANH,
+    IRBIN_TANH
 } irbin_step_kind;
 
 typedef struct irbin_step {
@@ -83,6 +91,16 @@ typedef struct irbin_box {
     int32_t source, before, length, start, step, size;
 } irbin_box;
 
+/* How several tensors are walked over together: sizes of axes, outermost first, and how many floats
+ * lie between neighbors along each. */
+enum { IRBIN_AXES = 8 };
+typedef struct irbin_walk {
+    int32_t axes;
+    int32_t size[IRBIN_AXES];
+    int32_t from[IRBIN_AXES], other[IRBIN_AXES]; /* of what is read */
+    int32_t to[IRBIN_AXES];                      /* of the result */
+} irbin_walk;
+
 /* What one result averages along an axis: from begin to before end. */
 typedef struct irbin_span {
     int32_t begin, end, divisor;
@@ -120,6 +138,14 @@ void irbin_average(int32_t width, int32_t channels, const irbin_span *rows, int3
                    const irbin_span *columns, int32_t n_columns, const float *x,
                    const irbin_out *out);
 
+/* (x - mean) / sqrt(variance + epsilon) of every row; sums as 16 that are then added in halves. */
+void irbin_layer_norm(int32_t rows, int32_t channels, float epsilon, const float *x,
+                      const irbin_out *out);
+
+/* The same over all pixels and the channels of a group; `work` holds two floats a group. */
+void irbin_group_norm(int32_t height, int32_t width, int32_t channels, int32_t groups,
+                      float epsilon, const float *x, float *work, const irbin_out *out);
+
 /* A box of the image, `value` where it reaches beyond. */
 void irbin_crop(const irbin_box *y, const irbin_box *x, const irbin_box *channels, float value,
                 const float *image, const irbin_out *out);
@@ -139,9 +165,31 @@ void irbin_rows(int32_t rows, int32_t channels, const float *x, const irbin_out 
 /* Signs of groups of channels. */
 void irbin_bitpack(int32_t pixels, int32_t groups, int32_t channels, const float *x, uint8_t *bits);
 
-/* (channels, pixels) as (pixels, channels), and back. */
-void irbin_to_rows(int32_t pixels, int32_t channels, const float *planes, float *rows);
-void irbin_to_planes(int32_t pixels, int32_t channels, const float *rows, float *planes);
+/* Numbers moved. */
+void irbin_copy(const irbin_walk *walk, const float *x, float *y);
+
+/* One operation on every pair of numbers, the second times `factor`; some read the first alone. */
+typedef enum irbin_operation {
+    IRBIN_OF_PLUS,
+    IRBIN_OF_MINUS,
+    IRBIN_OF_TIMES,
+    IRBIN_OF_OVER,
+    IRBIN_OF_MAXIMUM, /* NaN if one is */
+    IRBIN_OF_MINIMUM,
+    IRBIN_OF_NEGATIVE,
+    IRBIN_OF_ABSOLUTE,
+    IRBIN_OF_SQUARE,
+    IRBIN_OF_ROOT,
+    IRBIN_OF_RECIPROCAL,
+    IRBIN_OF_RECIPROCAL_ROOT,
+    IRBIN_OF_SUM,  /* a sum that begins with 0, so never -0 */
+    IRBIN_OF_LESS, /* 1 or 0 */
+    IRBIN_OF_LESS_OR_EQUAL,
+    IRBIN_OF_GREATER,
+    IRBIN_OF_GREATER_OR_EQUAL
+} irbin_operation;
+void irbin_meet(const irbin_walk *walk, irbin_operation operation, float factor, const float *a,
+                const float *b, float *y);
 
 /* CRC-32 (ISO 3309) of more bytes; begins with 0. */
 uint32_t irbin_crc32(uint32_t crc, const void *bytes, size_t n_bytes);

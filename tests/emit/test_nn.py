@@ -1,0 +1,154 @@
+"""What irbin_nn.c computes by itself, against the definitions: floats of every kind of bits."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from ctypes import POINTER, c_float, c_int32, c_size_t, c_uint8, c_void_p
+from importlib.resources import files
+
+import numpy as np
+import pytest
+
+from irbin.kernels import activations, float_reference
+
+GCC = shutil.which("gcc")
+pytestmark = pytest.mark.skipif(GCC is None, reason="there is no gcc")
+
+N = 1 << 16
+_KINDS = """
+multiply add residual clamp prelu write elu sigmoid silu hardsigmoid hardswish gelu gelu_tanh tanh
+"""
+KINDS = _KINDS.split()
+_MEETINGS = """
+plus minus times over maximum minimum negative absolute square root reciprocal reciprocal_root sum
+less less_or_equal greater greater_or_equal
+"""
+MEETINGS = _MEETINGS.split()
+LEVELS = ("-O0", "-O2", "-O3 -march=native -std=gnu11")
+
+
+class Step(ctypes.Structure):
+    _fields_ = (
+        ("kind", c_int32),
+        ("residual", c_int32),
+        ("low", c_float),
+        ("high", c_float),
+        ("values", POINTER(c_float)),
+    )
+
+
+class Out(ctypes.Structure):
+    _fields_ = (
+        ("steps", POINTER(Step)),
+        ("n_steps", c_int32),
+        ("residuals", c_void_p * 4),
+        ("y", c_void_p),
+        ("bits", POINTER(c_uint8)),
+        ("lower", POINTER(c_int32)),
+        ("flips", POINTER(c_uint8)),
+    )
+
+
+class Walk(ctypes.Structure):
+    _fields_ = (
+        ("axes", c_int32),
+        ("size", c_int32 * 8),
+        ("steps", c_int32 * 24),
+    )
+
+
+@pytest.fixture(scope="module", params=LEVELS)
+def nn(request, tmp_path_factory) -> ctypes.CDLL:
+    """The kernels as a library that is loaded here."""
+    place = tmp_path_factory.mktemp("nn") / "nn.so"
+    source = str(files("irbin.emit") / "c" / "irbin_nn.c")
+    flags = ["-shared", "-fPIC", "-Wno-unknown-pragmas", *request.param.split()]
+    subprocess.run([str(GCC), *flags, source, "-o", str(place), "-lm"], check=True)
+    return ctypes.CDLL(str(place))
+
+
+def floats(seed: int) -> np.ndarray:
+    """All borders, numbers of everyday size, and bits drawn blindly."""
+    draw = np.random.default_rng(seed)
+    borders = [0, -0.0, 1, -1, 3, -3, 3.9192061, 88.7, 88.8, -104, -150, np.inf, -np.inf, np.nan]
+    borders += [2.0**e for e in (-149, -127, -126, -24, 23, 24, 127)]
+    blind = draw.integers(0, 2**32, N // 2, dtype=np.uint64).astype(np.uint32).view(np.float32)
+    usual = draw.standard_normal(N // 2 - len(borders)).astype(np.float32) * 8
+    return np.concatenate([np.array(borders, np.float32), usual, blind])
+
+
+def bits(x: np.ndarray) -> np.ndarray:
+    """To compare by; one NaN is as good as another."""
+    return np.where(np.isnan(x), np.uint32(0x7FC00000), np.asarray(x, np.float32).view(np.uint32))
+
+
+def pointer(x: np.ndarray) -> c_void_p:
+    return c_void_p(x.ctypes.data)
+
+
+@pytest.mark.parametrize("kind", [*activations.DEFINITIONS, "elu"])
+def test_activations_are_the_definitions(nn, kind: str) -> None:
+    x, y = floats(1), np.empty(N, np.float32)
+    slope = np.full(1, -1.25, np.float32)
+    step = Step(KINDS.index(kind), values=slope.ctypes.data_as(POINTER(c_float)))
+    out = Out(ctypes.pointer(step), 1, y=y.ctypes.data)
+    nn.irbin_rows(c_int32(N), c_int32(1), pointer(x), ctypes.byref(out))
+    with np.errstate(all="ignore"):
+        wanted = activations.elu(x, slope) if kind == "elu" else activations.DEFINITIONS[kind](x)
+    assert np.array_equal(bits(y), bits(wanted))
+
+
+def test_a_product_and_a_sum_are_rounded_once(nn) -> None:
+    """A depthwise convolution of two taps, the first by 1: fma(b, c, 1 * a + 0)."""
+    a, b, c = floats(2), floats(3), floats(4)
+    with np.errstate(all="ignore"):
+        c[: N // 2] = (-a / b)[: N // 2]  # the sum nearly cancels
+    y = np.empty(N, np.float32)
+    window = (c_int32 * 12)(1, 2, 1, 1, 1, 2, 1, 1, 1, 1, 0, 0)
+    x, weight = np.concatenate([a, b]), np.concatenate([np.ones(N, np.float32), c])
+    out = Out(None, 0, y=y.ctypes.data)
+    nn.irbin_depthwise(window, c_int32(N), pointer(weight), pointer(x), ctypes.byref(out))
+    with np.errstate(all="ignore"):
+        first = float_reference.multiply_add(a, np.float32(1), np.zeros(N, np.float32))
+        wanted = float_reference.multiply_add(b, c, first)
+    assert np.array_equal(bits(y), bits(wanted))
+
+
+@pytest.mark.parametrize("operation", MEETINGS)
+def test_operations_round_once(nn, operation: str) -> None:
+    a, b, y = floats(5), floats(6), np.empty(N, np.float32)
+    one = np.float32(1)
+    with np.errstate(all="ignore"):
+        wanted = {
+            "plus": lambda: a + b,
+            "minus": lambda: a - b,
+            "times": lambda: a * b,
+            "over": lambda: a / b,
+            "maximum": lambda: np.maximum(a, b),
+            "minimum": lambda: np.minimum(a, b),
+            "negative": lambda: -a,
+            "absolute": lambda: np.abs(a),
+            "square": lambda: a * a,
+            "root": lambda: np.sqrt(a),
+            "reciprocal": lambda: one / a,
+            "reciprocal_root": lambda: one / np.sqrt(a),
+            "sum": lambda: np.float32(0) + a + b,
+            "less": lambda: (a < b).astype(np.float32),
+            "less_or_equal": lambda: (a <= b).astype(np.float32),
+            "greater": lambda: (a > b).astype(np.float32),
+            "greater_or_equal": lambda: (a >= b).astype(np.float32),
+        }[operation]()
+    walk = Walk(1, (c_int32 * 8)(N), (c_int32 * 24)(1, *[0] * 7, 1, *[0] * 7, 1))
+    number = c_int32(MEETINGS.index(operation))
+    nn.irbin_meet(ctypes.byref(walk), number, c_float(1), pointer(a), pointer(b), pointer(y))
+    assert np.array_equal(bits(y), bits(wanted))
+
+
+def test_a_checksum_is_zlibs(nn) -> None:
+    import zlib
+
+    content = bytes(range(256)) * 3
+    nn.irbin_crc32.restype = ctypes.c_uint32
+    assert nn.irbin_crc32(0, content, c_size_t(len(content))) == zlib.crc32(content)
