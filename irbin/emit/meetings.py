@@ -75,9 +75,9 @@ def meeting_of(
     if kind.dtype != ("bool" if node.op in COMPARED else "float32"):
         return None
     operation, args, factor = _read(node, flags)
-    found = _summed(node, arrays) if node.op == SUM else [_operand(arg, arrays) for arg in args]
-    operands = [one for one in found if one is not None]
-    if not operation or len(operands) != len(found) or all(name is None for name, _ in operands):
+    read = _summed(node, arrays) if node.op == SUM else [_operand(arg, arrays) for arg in args]
+    operands = [one for one in read if one is not None]
+    if not operation or len(operands) != len(read) or all(name is None for name, _ in operands):
         return None
     (first, a), (second, b) = (operands * 2)[:2]
     whole = max((a, b), key=lambda one: (one.size, one.ndim))

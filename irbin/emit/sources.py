@@ -12,9 +12,10 @@ from importlib.resources import files
 import numpy as np
 
 from irbin.artifact.read import Artifact
-from irbin.emit.calls import call_lines, plain, pointer, walk_lines
+from irbin.emit.calls import call_lines, plain, walk_lines
 from irbin.emit.placed import Placed
 from irbin.emit.weights import Weights, float_literal
+from irbin.emit.writer import pointer
 from irbin.program.fused import Fused
 from irbin.version import __version__
 

@@ -31,7 +31,7 @@ SHAPES = st.lists(st.integers(1, 4), min_size=0, max_size=5)
 def test_a_walk_copies_turned_mirrored_and_repeated_numbers(shape, data) -> None:
     x = np.arange(np.prod(shape, dtype=int), dtype=np.float32).reshape(shape)
     x = x.transpose(data.draw(st.permutations(range(x.ndim))))
-    x = x[tuple(slice(None, None, data.draw(st.sampled_from((1, -1, 2)))) for _ in x.shape)]
+    x = x[(..., *(slice(None, None, data.draw(st.sampled_from((1, -1, 2)))) for _ in x.shape))]
     if data.draw(st.booleans()):
         x = np.broadcast_to(x, (3, *x.shape))
     order = data.draw(st.permutations(range(x.ndim)))

@@ -53,12 +53,13 @@ def test_random_slopes_stay_refused() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
 def test_padding_by_name_is_padding_in_numbers() -> None:
     """Where it is the same on both sides; then the convolution may be a kernel of ours."""
     layers = (
         nn.Conv2d(2, 3, (3, 5), dilation=(2, 1), padding="same"),
         nn.Conv2d(3, 3, 3, 2, padding="valid"),
-        nn.Conv2d(3, 3, 2, padding="same"),
+        nn.Conv2d(3, 3, 2, dilation=3, padding="same"),
     )
     nodes = [n for n in lower(nn.Sequential(*layers), (2, 9, 9)).program.nodes if "conv" in n.op]
     assert [(node.op, node.args[4]) for node in nodes] == [
