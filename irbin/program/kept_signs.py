@@ -45,10 +45,10 @@ def take_signs_of_inputs(graph: fx.Graph) -> None:
         while isinstance(at, fx.Node) and str(at.target) in _MOVES:
             moves.append(at)
             at = at.args[0]
-        found = _input_of_kept(at)
-        if found is None:
+        kept = _input_of_kept(at)
+        if kept is None:
             continue
-        source, falls = found
+        source, falls = kept
         with graph.inserting_before(node):
             for move in reversed(moves):
                 known: dict[fx.Node, fx.Node] = {at: source}
