@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from irbin.bench.inference import benchmark as benchmark
     from irbin.errors import IrbinError as IrbinError
     from irbin.planning.estimate import estimate as estimate
+    from irbin.prediction.predict import predict as predict
     from irbin.records.options import DataOptions as DataOptions
     from irbin.records.options import SourceOptions as SourceOptions
     from irbin.runtime.loading import load as load
@@ -46,6 +47,7 @@ _HOME = {
     "load": "irbin.runtime.loading",
     "open_network": "irbin.sources.opened",
     "plan": "irbin.verbs",
+    "predict": "irbin.prediction.predict",
     "set_num_threads": "irbin.runtime.threads",
 }
 
@@ -66,6 +68,7 @@ __all__ = [
     "load",
     "open_network",
     "plan",
+    "predict",
     "set_num_threads",
 ]
 

@@ -80,6 +80,12 @@ def named(path: Path) -> Iterator[None]:
         raise
 
 
+def put_file_in_place(partial: Path, path: Path) -> None:
+    """Gives a finished file its name, once it is on the disk."""
+    _flush(partial)
+    partial.replace(path)
+
+
 def put_in_place(partial: Path, path: Path) -> None:
     """Gives a finished folder its name; what stood there goes away only after that.
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from irbin.artifact.decode import decode
@@ -24,6 +25,11 @@ CONFIG_FILE = "config.json"
 PROGRAM_FILE = "program.json"
 TENSORS_FILE = "packed.safetensors"
 FILES = (CONFIG_FILE, PROGRAM_FILE, TENSORS_FILE)
+
+
+def is_packed_folder(path: Path) -> bool:
+    """Whether a folder is a packed one: its program tells it."""
+    return (path / PROGRAM_FILE).is_file()
 
 
 @dataclass(frozen=True)

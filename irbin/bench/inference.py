@@ -14,7 +14,6 @@ from irbin.artifact.schema import Manifest
 from irbin.bench.peers import make_peers
 from irbin.bench.timing import interleaved, load_ms, machine, peak_bytes
 from irbin.errors import IrbinError
-from irbin.evaluation.inputs import check_input_type, input_type_of
 from irbin.kernels import native, rates
 from irbin.messages import counted
 from irbin.planning.estimate import estimate
@@ -25,6 +24,7 @@ from irbin.records.options import FloatMath, SourceOptions, SourceRecord
 from irbin.records.results import InputType
 from irbin.rewriting.network import Network
 from irbin.runs.listener import Stage
+from irbin.runtime.inputs import check_input_type, input_type_of
 from irbin.runtime.model import PackedModel
 from irbin.runtime.profile import overhead, profile
 from irbin.runtime.threads import kernel_threads

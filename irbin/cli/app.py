@@ -34,6 +34,7 @@ from irbin.cli.flags import Command, docstring, reflow
 from irbin.cli.inspect import inspect
 from irbin.cli.kernels import kernels
 from irbin.cli.plot import plot
+from irbin.cli.predict import predict
 from irbin.cli.recipes import recipes
 from irbin.cli.spelling import speak_for
 from irbin.cli.warned import own_warnings_as_notes
@@ -70,6 +71,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "recipes": recipes,
     "plot": plot,
     "eval": evaluate,
+    "predict": predict,
     "export": export,
     "bench": bench,
     "zoo": zoo,

@@ -252,31 +252,40 @@ _OURS = ("config.json", "program.json", "training.json", "run.json", ".index.jso
 
 
 def check_json_target(json_to: str | None, *sources: str | None) -> None:
-    """Refuses a `--json` path that cannot be written, before any long work.
+    """As `check_target` for `--json`."""
+    check_target("--json", json_to, *sources)
+
+
+def check_target(flag: str, target: str | None, *sources: str | None) -> None:
+    """Refuses a path that cannot be written, before any long work.
 
     Args:
-        json_to: as typed.
+        flag: that names it.
+        target: as typed; None writes nothing, `-` standard output.
         sources: what the command reads.
 
     Raises:
         UsageError: its folder does not exist or takes no files, it is a folder, or it is what the
             command reads; or standard output, which is closed.
     """
-    if json_to == STDOUT and (sys.stdout is None or isinstance(sys.stdout, _Nowhere)):
-        raise UsageError("`--json -`: standard output is closed; name a file")
-    if json_to is None or json_to == STDOUT:
+    if target == STDOUT and (sys.stdout is None or isinstance(sys.stdout, _Nowhere)):
+        raise UsageError(f"`{flag} -`: standard output is closed; name a file")
+    if target is None or target == STDOUT:
         return
-    path = Path(json_to)
+    path = Path(target)
     same = (Path(name).expanduser() for name in sources if name)
     if path.exists() and (path.name.endswith(_OURS) or any(_is_same(path, p) for p in same)):
-        raise UsageError(f"`--json`: {json_to} belongs to a network; choose another file")
+        raise UsageError(
+            f"`{flag}`: {target} is read by this command, or belongs to a network; choose another "
+            "file"
+        )
     if path.is_dir():
-        raise UsageError(f"`--json`: expected a file or `-`, got the folder {json_to}")
+        raise UsageError(f"`{flag}`: expected a file or `-`, got the folder {target}")
     if path.exists() and not path.is_file():  # a device or a pipe, which is written as it is
         return
     check_place(path)
     if not path.absolute().parent.is_dir():
-        raise UsageError(f"`--json`: the folder of {json_to} does not exist; make it first")
+        raise UsageError(f"`{flag}`: the folder of {target} does not exist; make it first")
 
 
 def _is_same(path: Path, other: Path) -> bool:

@@ -25,6 +25,7 @@ from irbin.records.bench import TimingOptions
 from irbin.records.knob import knobs_of
 from irbin.records.options import DataOptions, SourceOptions
 from irbin.records.plan import PlanOptions
+from irbin.records.prediction import PredictOptions
 
 GENERAL = "Options"
 HEAD = """\
@@ -167,6 +168,7 @@ RECORDS: dict[str, type[Any]] = {
         DataOptions,
         AnalysisOptions,
         TimingOptions,
+        PredictOptions,
         Recipe,
     )
 }

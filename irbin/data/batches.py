@@ -17,11 +17,12 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from irbin.data.augment import BatchAugmentation, pads_in_batches
-from irbin.data.images import Augmentation, image_mode, in_mode, read_image
+from irbin.data.images import Augmentation
 from irbin.data.order import Feed, Indices, alternating_flips
 from irbin.data.seeding import seed_all
 from irbin.errors import DataError
 from irbin.messages import first_line
+from irbin.pictures import image_mode, in_mode, read_image
 from irbin.records.options import Preprocessing
 
 

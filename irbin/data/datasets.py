@@ -21,12 +21,12 @@ from irbin.data.images import (
     Augmentation,
     eval_transform,
     fit_transform,
-    image_mode,
     train_transform,
 )
 from irbin.data.shards import check_files
 from irbin.errors import DataError, UsageError
 from irbin.messages import first_line
+from irbin.pictures import image_mode
 from irbin.records.options import DataOptions, Preprocessing
 
 _SYNONYMS = {

@@ -3,32 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
-from irbin.errors import UsageError
 from irbin.records.options import Preprocessing
 from irbin.records.results import InputType
+from irbin.runtime.inputs import check_input_type, input_type_of
 from irbin.runtime.model import PackedModel
-
-
-def input_type_of(model: PackedModel, wanted: InputType | None) -> InputType:
-    """What is asked for; None takes bytes where the network's first layers read them.
-
-    Raises:
-        UsageError: see `PackedModel.why_floats`.
-    """
-    return wanted or ("float32" if model.why_floats else "bytes")
-
-
-def check_input_type(wanted: object) -> None:
-    """Refuses what is no input.
-
-    Raises:
-        UsageError: says which there are.
-    """
-    if wanted not in (None, *get_args(InputType)):
-        known = ", ".join(f"`{name}`" for name in get_args(InputType))
-        raise UsageError(f"`input_type`: expected one of {known}, got `{wanted}`")
 
 
 def reader_of(

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from irbin.artifact.schema import is_packed_folder
 from irbin.checkpoints.checkpoint import load_into, read_checkpoint
 from irbin.errors import SourceError, UsageError
 from irbin.files import read_json, whole_folder
@@ -123,7 +124,7 @@ def folder_kind(path: Path) -> FolderKind | None:
     """
     if not path.is_dir():
         return None
-    if (path / "program.json").is_file():
+    if is_packed_folder(path):
         return "packed"
     if (path / "args.yaml").is_file() and any((path / part).is_dir() for part in ("last", "best")):
         return "run"

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 
 import numpy as np
@@ -12,12 +11,9 @@ from irbin.data.images import (
     Augmentation,
     eval_transform,
     fit_transform,
-    image_mode,
-    in_mode,
-    read_image,
     train_transform,
 )
-from irbin.errors import DataError, UsageError
+from irbin.errors import DataError
 from irbin.records.options import Preprocessing
 
 SMALL = Preprocessing((3, 32, 32), (0.5,) * 3, (0.25,) * 3, "bicubic", 0.875)
@@ -105,35 +101,6 @@ def test_flips_policy_and_jitter_are_applied() -> None:
         assert not all(torch.equal(changed(image), pixels_of(image)) for _ in range(40))
 
 
-@pytest.mark.parametrize("channels", [0, 2, 4])
-def test_channels_that_no_image_has_are_refused(channels: int) -> None:
-    with pytest.raises(UsageError, match=f"expected 1 or 3 image channels, got {channels}"):
-        image_mode(replace(SMALL, input_size=(channels, 32, 32)))
-
-
-LEVELS = np.array([[0, 255, 256], [4096, 32768, 65535]], np.uint16)
-
-
-@pytest.mark.parametrize("mode", ["L", "RGB"])
-@pytest.mark.parametrize("kind", ["PNG", "PPM", "TIFF"])
-def test_of_16_bits_the_upper_8_are_taken(kind: str, mode: str) -> None:
-    stream = io.BytesIO()
-    Image.fromarray(LEVELS).save(stream, kind)
-    with Image.open(stream) as image:
-        read = in_mode(image, mode)
-    assert read.mode == mode
-    expected = pixels_of(Image.fromarray((LEVELS >> 8).astype(np.uint8)).convert(mode))
-    assert torch.equal(pixels_of(read), expected)
-
-
-@pytest.mark.parametrize("dtype", [np.int32, np.float32])
-def test_pixels_of_32_bits_are_refused(dtype: type) -> None:
-    stream = io.BytesIO()
-    Image.fromarray(LEVELS.astype(dtype)).save(stream, "TIFF")
-    with Image.open(stream) as image, pytest.raises(DataError, match=r"32 bits \(TIFF\)"):
-        in_mode(image, "RGB")
-
-
 def test_timms_own_crop_at_a_small_size_is_asked_for() -> None:
     image = picture(32, 32)
     timms = replace(SMALL, small_as_is=False)
@@ -142,16 +109,6 @@ def test_timms_own_crop_at_a_small_size_is_asked_for() -> None:
     assert torch.equal(fit_transform(timms)(image), pixels_of(image))  # training moves it itself
     still = replace(STILL, crop_padding=1)
     assert train_transform(timms, still)(image).shape == (3, 32, 32)
-
-
-def opened(data: bytes, mode: str = "RGB") -> Image.Image:
-    return read_image(io.BytesIO(data), mode)
-
-
-def saved(image: Image.Image, kind: str, **options: object) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -182,35 +139,3 @@ def test_borders_have_the_networks_mean(channels: int, mean: tuple[float, ...]) 
     given = eval_transform(how)(picture(64, 128, "RGB" if channels == 3 else "L"))
     for y in (0, 127):
         assert given[:, y, 64].tolist() == [round(255 * value) for value in mean]
-
-
-@pytest.mark.parametrize("size", [(0, 4), (4, 0), (0, 0)])
-def test_images_without_pixels_are_refused(size: tuple[int, int]) -> None:
-    with pytest.raises(DataError, match=rf"without pixels \({size[0]}×{size[1]}\)"):
-        in_mode(Image.new("L", size), "RGB")
-
-
-def test_no_program_is_started_to_draw_an_image() -> None:
-    """Pillow knows an EPS file by its content, under any name, and runs Ghostscript on it."""
-    text = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
-    with pytest.raises(DataError, match="an EPS file, which a program would have to draw"):
-        opened(text)
-
-
-def test_what_pillow_warns_of_is_no_warning_of_ours() -> None:
-    palette = picture(8, 8).convert("P")
-    assert opened(saved(palette, "PNG", transparency=bytes(range(256)))).mode == "RGB"
-
-
-@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_orientation_is_left_to_whoever_made_the_data_set(orientation: int) -> None:
-    """As timm and torchvision leave it: networks were trained so."""
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    assert opened(saved(picture(8, 20), "PNG", exif=exif.tobytes())).size == (20, 8)
-
-
-@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "LA", "RGBA", "P", "1"])
-def test_all_modes_of_pixels_become_the_networks(mode: str) -> None:
-    data = saved(picture(8, 20).convert(mode), "TIFF")
-    assert [opened(data, found).mode for found in ("RGB", "L")] == ["RGB", "L"]

@@ -1,0 +1,1 @@
+"""What a network says of pictures that are in no data set."""

@@ -1,0 +1,99 @@
+"""Names of pictures: files, folders that hold some, patterns, standard input."""
+
+from __future__ import annotations
+
+import glob
+import io
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sized
+from typing import Any
+
+from irbin.errors import DataError, UsageError
+from irbin.pictures import FILE_TYPES
+
+STDIN = "-"
+_HIDDEN = (".", "__MACOSX")
+_PATTERN = re.compile(r"[*?\[]")
+
+
+def pictures(given: Iterable[Any]) -> Iterable[tuple[str, Any]]:
+    """What each picture is called, and what it is read from.
+
+    Args:
+        given: names of files, of folders (searched with all that lie in them, in natural order),
+            patterns (`photos/**/*.jpg`) and `-`, a picture on standard input; or PIL images and
+            arrays, which are called by their numbers. What has a length is looked through before
+            anything is read, anything else as it comes.
+
+    Raises:
+        UsageError: a name that nothing has.
+        DataError: a folder or a pattern without a picture.
+    """
+    named = _each(given)
+    return list(named) if isinstance(given, Sized) else named
+
+
+def _each(given: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    number = 0
+    for one in given:
+        if not isinstance(one, str | os.PathLike):
+            yield str(number), one
+            number += 1
+            continue
+        for file in _files(os.fspath(one)):
+            yield file, file
+            number += 1
+
+
+def _files(name: str) -> list[str]:
+    if name == STDIN:
+        return [name]
+    if os.path.isdir(name):
+        files = _inside(name)
+        if not files:
+            types = ", ".join(FILE_TYPES)
+            raise DataError(f"expected pictures in the folder {name} ({types}), found none")
+        return files
+    if os.path.exists(name):
+        return [name]
+    if _PATTERN.search(name):
+        matched = sorted(glob.glob(name, recursive=True), key=_natural)
+        files = [path for path in matched if not os.path.isdir(path)]  # `**` matches folders too
+        if not files:
+            raise DataError(f"expected pictures that match `{name}`, found none")
+        return files
+    raise UsageError(f"expected a picture, a folder or a pattern, got `{name}`, which is not there")
+
+
+def _inside(folder: str) -> list[str]:
+    """Pictures of a folder and of all that lie in it, but hidden ones."""
+    files = []
+    for place, inner, names in os.walk(folder, followlinks=True):
+        inner[:] = [name for name in inner if not name.startswith(_HIDDEN)]
+        files += [
+            os.path.join(place, name)
+            for name in names
+            if name.lower().endswith(FILE_TYPES) and not name.startswith(_HIDDEN)
+        ]
+    return sorted(files, key=_natural)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Numbers in a name by their size: `2.png` before `10.png`."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if i % 2 else (-1, part.lower()) for i, part in enumerate(parts)]
+
+
+def from_stdin() -> io.BytesIO:
+    """The bytes on standard input.
+
+    Raises:
+        DataError: there are none, or it is closed.
+    """
+    stream = None if sys.stdin is None else sys.stdin.buffer
+    data = b"" if stream is None else stream.read()
+    if not data:
+        raise DataError("nothing came on standard input")
+    return io.BytesIO(data)
