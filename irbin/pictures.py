@@ -129,21 +129,14 @@ class Fit:
         """
         if self.passes and image.size == self.size:
             return image
-        if self.mode != "squash":  # else both sides are given
-            self._check(*image.size)
-        resized = image.resize(self._resized(*image.size), self.filter)
-        return self._cropped(resized)
-
-    def _check(self, width: int, height: int) -> None:
-        factors = (self.size[0] / width, self.size[1] / height)
-        factor = (min(factors) if self.mode == "border" else max(factors)) / self.crop_pct
-        wide, high = round(width * factor), round(height * factor)
+        wide, high = self._resized(*image.size)
         most = Image.MAX_IMAGE_PIXELS
         if not wide or not high or (most is not None and wide * high > most):
             raise DataError(
-                f"an image too narrow to be resized: {width:,}×{height:,} pixels would become "
-                f"{wide:,}×{high:,}"
+                f"an image too narrow to be resized: {image.width:,}×{image.height:,} pixels would "
+                f"become {wide:,}×{high:,}"
             )
+        return self._cropped(image.resize((wide, high), self.filter))
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
         """Before the crop: torchvision's truncation for square inputs, timm's rounding for others.

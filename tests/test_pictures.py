@@ -35,7 +35,7 @@ sides = st.integers(1, 70)
     crop_mode=st.sampled_from(CROP_MODES),
     interpolation=st.sampled_from(INTERPOLATIONS),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_pixels_are_those_of_timms_transform(
     image: tuple[int, int],
     size: tuple[int, int],
@@ -60,8 +60,9 @@ def test_pixels_are_those_of_timms_transform(
     one = picture(*image, "RGB" if channels == 3 else "L")
     try:
         found = pixels_of(Fit(how)(one))
-    except DataError:
-        assert max(image) > 8 * min(image)  # a needle
+    except DataError:  # a side of no pixel: timm's own error
+        with pytest.raises(ValueError, match="height and width must be > 0"):
+            timms(one)
         return
     wanted = timms(one)
     assert found.shape == (*size, channels)
