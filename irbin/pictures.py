@@ -113,7 +113,7 @@ class Fit:
         self.passes = preprocessing.is_small and preprocessing.small_as_is
         self.crop_pct, self.mode = preprocessing.crop_pct, preprocessing.crop_mode
         self.filter = _FILTERS[preprocessing.interpolation]
-        self._scaled = tuple(math.floor(side / self.crop_pct) for side in self.size)
+        self._scaled = tuple(max(1, math.floor(side / self.crop_pct)) for side in self.size)
         border = preprocessing.mean if self.mode == "border" else (0.0,)
         filled = tuple(round(255 * value) for value in border)
         self._fill: Any = filled * channels if len(filled) == 1 else filled
