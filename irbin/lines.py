@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
+from types import FrameType
 
 
 def _home(package: str) -> str:
@@ -20,12 +21,12 @@ _OTHERS = (_home("torch"), str(Path(__file__).parent))
 
 def own_line(frames: Iterable[tuple[str, int]]) -> str:
     """The innermost of (file, line) that is a network's own, as `net.py:12`; '' if none is."""
-    own = [
-        (file, line)
-        for file, line in frames
-        if not file.startswith((*_OTHERS, "<")) and Path(file).suffix == ".py"
-    ]
+    own = [(file, line) for file, line in frames if _is_own(file)]
     return f"{'/'.join(Path(own[-1][0]).parts[-2:])}:{own[-1][1]}" if own else ""
+
+
+def _is_own(file: str) -> bool:
+    return not file.startswith((*_OTHERS, "<")) and Path(file).suffix == ".py"
 
 
 def line_of_error(error: BaseException) -> str:
@@ -34,10 +35,15 @@ def line_of_error(error: BaseException) -> str:
     return own_line((f.filename, f.lineno or 0) for f in frames)
 
 
+def frame_running() -> FrameType | None:
+    """The innermost frame of a network's own code that is being run."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not _is_own(frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame
+
+
 def line_running() -> str:
     """The network's own line that is being run; '' if none is."""
-    frame, places = sys._getframe(1), []
-    while frame is not None:
-        places.append((frame.f_code.co_filename, frame.f_lineno))
-        frame = frame.f_back  # type: ignore[assignment]
-    return own_line(reversed(places))
+    frame = frame_running()
+    return "" if frame is None else own_line([(frame.f_code.co_filename, frame.f_lineno)])

@@ -19,6 +19,7 @@ from irbin.binary.activations import SignKept
 from irbin.binary.layers import BinaryLayer
 from irbin.errors import TraceError
 from irbin.tracing.keeping_sign import call_instead, kept_at
+from irbin.tracing.numbers import read_when_run
 from irbin.tracing.signs import function_name, signs
 from irbin.tracing.tracer import trace_symbolically
 
@@ -143,6 +144,7 @@ def graph_with(twin: nn.Module, given: Further, edits: Edits) -> fx.GraphModule:
             traced.add_submodule(name, stand_in)
             call_instead(node, name, kept)
     _check_signs(traced, what)
+    read_when_run(traced.graph)
     return traced
 
 

@@ -8,8 +8,6 @@ the root module becomes a subclass whose forward is the edited graph.
 from __future__ import annotations
 
 import dataclasses
-import inspect
-import logging
 from typing import cast
 
 import torch
@@ -29,8 +27,10 @@ from irbin.rewriting.further import Edits
 from irbin.rewriting.hidden import hide
 from irbin.rewriting.installed import EditedForward, edited_class
 from irbin.rewriting.network import Network
+from irbin.rewriting.told import tell_numbers, tell_what_went
 from irbin.tracing.keeping_sign import call_instead, kept_at
 from irbin.tracing.loses_sign import lost_sign
+from irbin.tracing.numbers import read_when_run
 from irbin.tracing.reparameterize import refuse_fusing
 from irbin.tracing.signs import works_in_place
 from irbin.tracing.tracer import traced_constants
@@ -39,8 +39,6 @@ PRELU_SLOPE = 0.25
 """Initial slope of a PReLU below zero, torch's default."""
 
 _PHASE = "ede"
-
-_log = logging.getLogger("irbin")
 
 
 @plain_floats()
@@ -77,8 +75,10 @@ def rewrite(network: Network, plan: Plan, *, in_place: bool = False, check: bool
     _replace_activations(module, traced, plan)
     if traced is not None and edits is not None:
         notes = _rewritten(traced, plan, SHORTCUTS[plan.options.shortcut]) | notes
+        numbers = read_when_run(traced.graph)
         if check:
-            _tell_what_went(module, traced, edits)
+            tell_what_went(module, traced, edits)
+            tell_numbers(module, numbers)
         install(module, traced, edits)
         setattr(module, "irbin_shortcuts", notes)  # noqa: B010 - mypy sees tensors only
     if isinstance(module, nn.Sequential):
@@ -223,8 +223,7 @@ def _replace_function(
     name = f"activation_{node_name}"
     in_place = works_in_place(node, dict(traced.named_modules()))
     traced.add_submodule(name, _activation(options, channels, in_place))
-    node.op, node.target = "call_module", name
-    node.args, node.kwargs = (node.all_input_nodes[0],), {}
+    call_instead(node, name)
 
 
 def _not_in_graph(node_name: str) -> ConvertError:
@@ -232,38 +231,6 @@ def _not_in_graph(node_name: str) -> ConvertError:
         f"the plan replaces the activation `{node_name}()`, which the traced graph does not "
         "have; plan this network anew with the same versions of torch and timm"
     )
-
-
-def _tell_what_went(module: nn.Module, traced: fx.GraphModule, edits: Edits) -> None:
-    """Logs what a network's own forward can do and its edited graph cannot."""
-    _, *further = inspect.signature(module.forward).parameters
-    if further and edits.why_not:
-        _log.warning(
-            "`%s`, %s, takes the images alone: %s, optional in the source, cannot be given",
-            type(module).__name__,
-            edits.why_not,
-            ", ".join(f"`{name}`" for name in further),
-        )
-    if traced.meta["autocast"]:
-        _log.warning(
-            "the forward of `%s` is rewritten without its `torch.autocast` (%s); "
-            "`amp=` of `irbin.finetune()` trains under one",
-            type(module).__name__,
-            traced.meta["autocast"],
-        )
-    if traced.meta["no_grad"]:
-        _log.warning(
-            "the forward of `%s` is rewritten without its `torch.no_grad` (%s): what ran under it "
-            "gets gradients; `requires_grad_(False)` on its parameters leaves them as they are",
-            type(module).__name__,
-            traced.meta["no_grad"],
-        )
-    if traced.meta.get("in_evaluation"):
-        _log.warning(
-            "the forward of `%s` is rewritten and returns in training what it returns in "
-            "evaluation: what it adds in training (auxiliary heads) is gone",
-            type(module).__name__,
-        )
 
 
 def install(module: nn.Module, traced: fx.GraphModule, edits: Edits) -> None:

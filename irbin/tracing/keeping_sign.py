@@ -102,6 +102,8 @@ def call_instead(node: fx.Node, name: str, kept: Kept | None = None) -> None:
     source = node.all_input_nodes[0] if kept is None else kept.source
     node.op, node.target = "call_module", name
     node.args, node.kwargs = (source,), {}
+    numbers = [n for part in kept.nodes for n in part.meta.get("numbers", ())] if kept else []
+    node.meta["numbers"] = tuple(number._replace(place=None) for number in numbers)
     for part in () if kept is None else kept.nodes[1:]:
         if not part.users:
             node.graph.erase_node(part)

@@ -27,6 +27,7 @@ from irbin.errors import TraceError
 from irbin.lines import line_running
 from irbin.messages import first_line
 from irbin.tracing.loses_sign import whole_activations
+from irbin.tracing.numbers import name_floats, note_numbers
 
 OTHER_LAYERS = (nn.modules.conv._ConvNd, nn.RNNBase, nn.MultiheadAttention, nn.Bilinear)
 """Layers with a weight matrix, beside `nn.Conv2d` and `nn.Linear`."""
@@ -113,7 +114,9 @@ class LayerTracer(fx.Tracer):
             self.autocast = line_running() or "a line that is not known"
         if not self.no_grad and self._outer_grad and not torch.is_grad_enabled():
             self.no_grad = line_running() or "a line that is not known"
-        return super().create_node(*args, **kwargs)
+        node = super().create_node(*args, **kwargs)
+        note_numbers(node, self.root)
+        return node
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
         """Layers, norms, everything derived from a torch module, and what is not to be traced."""
@@ -257,6 +260,7 @@ def trace_symbolically(
     tracer = LayerTracer(given, whole_activations(module) if whole else ())
     with untouched(module):
         module.train(training)
+        name_floats(module)
         try:
             graph = tracer.trace(module)
             _unfreeze_training(graph)

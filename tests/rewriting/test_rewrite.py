@@ -442,6 +442,49 @@ def test_a_no_grad_that_a_rewritten_forward_leaves_out_is_told(
         )
 
 
+class Reads(Autocast):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tau, self.p, self.cut, self.bend = 1.0, 0.0, 0.1, 1.7
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.n0(self.stem(x))) * self.tau
+        y = F.dropout2d(F.relu(self.n1(self.body(y))), self.p, self.training)
+        return self.head((y * (1 - self.cut)).mean((2, 3)))
+
+
+class Bends(Reads):
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.n0(self.stem(x))
+        return self.head(F.relu(self.n1(self.body(y * torch.sigmoid(self.bend * y)))).mean((2, 3)))
+
+
+def test_a_rewritten_forward_reads_numbers_when_it_runs() -> None:
+    module = converted(Reads(), (3, 8, 8)).eval()
+    assert type(module).forward is not Reads.forward
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    before = module(x)
+    module.tau = -1.0
+    assert not torch.equal(module(x), before)
+    module.tau = 1.0
+    assert torch.equal(module(x), before)
+    module.train().p = 1.0
+    assert torch.equal(module(x), module.head.bias.expand(2, -1) * 1)
+
+
+@pytest.mark.parametrize(("kind", "names"), [(Reads, ["cut"]), (Bends, ["bend"]), (Autocast, [])])
+def test_numbers_that_it_cannot_read_are_told_with_their_line(
+    kind: type[nn.Module], names: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    converted(kind(), (3, 8, 8))
+    told = [r.getMessage() for r in caplog.records if "as it is now" in r.getMessage()]
+    assert [re.sub(r":\d+", "", line) for line in told] == [
+        f"the forward of `{kind.__name__}` is rewritten with what it computes from `{name}` "
+        "(rewriting/test_rewrite.py) as it is now: setting it later changes nothing"
+        for name in names
+    ]
+
+
 def test_an_autocast_around_the_conversion_is_nobodys(caplog: pytest.LogCaptureFixture) -> None:
     class Plain(Autocast):
         def forward(self, x: Tensor) -> Tensor:

@@ -1,0 +1,151 @@
+"""Numbers that a forward reads from its modules (`x * self.tau`), in a graph that tracing froze.
+
+While a network is traced, its floats carry the name of their attribute, through products and sums
+with other numbers too. An operand that is such a float itself can be read when the graph runs
+(`read_when_run`); what was computed from one cannot, and is told. Integers mostly say sizes: they
+count as operands of arithmetic on tensors alone, found in the line that runs.
+"""
+
+from __future__ import annotations
+
+import linecache
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from torch import fx, nn
+
+from irbin.lines import frame_running, line_running
+
+_ARITHMETIC = {
+    f"{prefix}{name}"
+    for name in ("add", "sub", "mul", "truediv", "div", "pow", "multiply", "subtract", "divide")
+    for prefix in ("", "i")
+}
+
+
+class Number(NamedTuple):
+    """An attribute of a module that a node's operand comes from."""
+
+    name: str
+    """Path in the network."""
+    line: str
+    """Of the network's code, as `net.py:12`; '' where it is not known."""
+    place: int | str | None
+    """The operand, by position or keyword; None where it was computed from the attribute."""
+    value: float
+    """What it was when traced."""
+
+
+class _Read(float):
+    """A float that knows which attribute it comes from, and whether it is that one itself."""
+
+    name: str
+    itself: bool
+
+    @classmethod
+    def of(cls, value: float, name: str, *, itself: bool) -> _Read:
+        made = cls(value)
+        made.name, made.itself = name, itself
+        return made
+
+
+def _carrying(function: Callable[..., Any]) -> Callable[..., Any]:
+    def compute(self: _Read, *others: Any) -> Any:
+        made = function(self, *others)
+        return _Read.of(made, self.name, itself=False) if type(made) is float else made
+
+    return compute
+
+
+for _name in (
+    *("__neg__", "__abs__", "__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__"),
+    *("__truediv__", "__rtruediv__", "__pow__", "__rpow__"),
+):
+    setattr(_Read, _name, _carrying(getattr(float, _name)))
+
+
+def name_floats(module: nn.Module) -> None:
+    """Lets every float of `module` and its parts carry its name, in place: see `untouched`."""
+    for path, part in module.named_modules():
+        for kind in type(part).__mro__:
+            if kind.__module__.startswith("torch.nn."):
+                break
+            own = vars(part) if kind is type(part) else {}
+            for name, value in {**vars(kind), **own}.items():
+                if type(value) is float and type(vars(part).get(name, value)) is float:
+                    whole = f"{path}.{name}".removeprefix(".")
+                    vars(part)[name] = _Read.of(vars(part).get(name, value), whole, itself=True)
+
+
+def note_numbers(node: fx.Node, root: nn.Module) -> None:
+    """Writes into `meta["numbers"]` what `node`, just made, was given; the numbers become plain."""
+    numbers: list[Number] = []
+    line = ""
+
+    def seen(value: Any, place: int | str | None) -> Any:
+        nonlocal line
+        if isinstance(value, _Read):
+            line = line or line_running()
+            numbers.append(Number(value.name, line, place if value.itself else None, float(value)))
+            return float(value)
+        return value
+
+    def plain(value: Any, place: int | str) -> Any:
+        if isinstance(value, _Read):
+            return seen(value, place)
+        return fx.node.map_aggregate(value, lambda v: seen(v, None))
+
+    args = tuple(plain(value, i) for i, value in enumerate(node.args))
+    kwargs = {name: plain(value, name) for name, value in node.kwargs.items()}
+    if numbers:
+        node.args, node.kwargs = args, kwargs
+    name = getattr(node.target, "__name__", str(node.target)).strip("_")
+    if node.op in ("call_function", "call_method") and name in _ARITHMETIC:
+        whole = [(i, v) for i, v in enumerate(node.args) if type(v) is int]
+        for place, value in whole if len(node.args) == 2 else []:
+            attribute = _integer_read(value, root)
+            if attribute:
+                numbers.append(Number(attribute, line_running(), place, value))
+    if numbers:
+        node.meta["numbers"] = tuple(numbers)
+
+
+def _integer_read(value: int, root: nn.Module) -> str:
+    """The attribute with this value that the network's line that runs reads; '' if none."""
+    frame = frame_running()
+    if frame is None or not frame.f_code.co_varnames:
+        return ""
+    own = frame.f_code.co_varnames[0]
+    part = frame.f_locals.get(own)
+    path = next((p for p, m in root.named_modules() if m is part), None)
+    code = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+    for name in re.findall(rf"\b{own}\.([A-Za-z_]\w*)\b(?!\s*[.(\[])", code):
+        held = None if path is None else getattr(part, name, None)
+        if type(held) is int and held == value:
+            return f"{path}.{name}".removeprefix(".")
+    return ""
+
+
+def read_when_run(graph: fx.Graph) -> list[Number]:
+    """Lets operands be read from their modules again, in place, as the last edit of a graph.
+
+    Returns:
+        Those that stay as they are.
+    """
+    stay: list[Number] = []
+    for node in list(graph.nodes):
+        for number in node.meta.get("numbers", ()):
+            place = number.place
+            if place is None:
+                stay.append(number)
+                continue
+            given = dict(enumerate(node.args)) | node.kwargs
+            if type(given.get(place)) in (int, float) and given[place] == number.value:
+                with graph.inserting_before(node):
+                    read = graph.create_node("get_attr", number.name)
+                if isinstance(place, int):
+                    node.update_arg(place, read)
+                else:
+                    node.update_kwarg(place, read)
+    return stay
