@@ -243,3 +243,27 @@ def not_fetched(size: str) -> str:
         f"git's pointer to a file of {size} that was not fetched; run `git lfs pull` in its "
         "repository, or download the file itself"
     )
+
+
+def refuse_taken(path: Path, overwrite: bool, is_such: bool, what: str) -> None:
+    """Checks, before any work is done, that a folder may be written.
+
+    Args:
+        path: folder to write.
+        overwrite: an existing one may go.
+        is_such: it is what is about to be written.
+        what: that, in words.
+
+    Raises:
+        UsageError: it exists, and is not such or must not go.
+    """
+    if not (path.exists() or path.is_symlink()) or (overwrite and is_such):
+        return
+    if is_such:
+        raise UsageError(f"`{path}` exists; choose another folder, or give `overwrite=True`")
+    raise UsageError(
+        f"`{path}` exists and is no {what}, so `overwrite=True` will not delete it; choose another "
+        "folder"
+        if overwrite
+        else f"`{path}` exists and is no {what}; choose another folder"
+    )

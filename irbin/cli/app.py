@@ -17,6 +17,7 @@ import typer
 from irbin.cli.analyze import analyze
 from irbin.cli.bench import bench
 from irbin.cli.console import (
+    STANDARD_OUTPUT,
     finish_output,
     logged_as_notes,
     named_output,
@@ -49,6 +50,8 @@ FAILED = 1
 """Exit code of anything that went wrong; `UsageError` and Typer's own say 2."""
 INTERRUPTED = 130
 """What Typer makes of Ctrl-C when it is not the one to exit."""
+NOBODY_READS = 141
+"""What a shell makes of a program that SIGPIPE ended (`irbin zoo | head -1`)."""
 LONGEST_MESSAGE = 500
 """Characters shown of an unforeseen error's message, which may be a page."""
 
@@ -133,6 +136,8 @@ def _run(words: Sequence[str], wants_traceback: bool) -> int:
             finish_output()
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except (SystemExit, BrokenPipeError) as error:
+        code = _code_of_broken_pipe(error, words)
     except Exception as error:
         if wants_traceback:
             traceback.print_exception(error)
@@ -144,6 +149,25 @@ def _run(words: Sequence[str], wants_traceback: bool) -> int:
         say(notes(), "irbin: stopped by Ctrl-C", style="red")
         code = FAILED
     return code if isinstance(code, int) else 0
+
+
+def _code_of_broken_pipe(error: SystemExit | BrokenPipeError, words: Sequence[str]) -> int:
+    """The exit code where whoever read what is printed has gone, which ends a command quietly.
+
+    Raises:
+        SystemExit: it is another one.
+    """
+    # Typer and Rich leave by SystemExit while they handle a pipe's error
+    pipe = error.__context__ if isinstance(error, SystemExit) else error
+    if not isinstance(pipe, BrokenPipeError):
+        raise error
+    if pipe.filename != STANDARD_OUTPUT:
+        try:
+            say(notes(), f"irbin: {explain(pipe, words)[0]}", style="red")
+        except (SystemExit, OSError):  # it was standard error that nobody reads
+            return NOBODY_READS
+        return FAILED
+    return NOBODY_READS
 
 
 def explain(error: Exception, words: Sequence[str]) -> tuple[str, int]:

@@ -68,6 +68,10 @@ def speak_in_any_encoding() -> None:
             stream.reconfigure(errors="replace")
 
 
+STANDARD_OUTPUT = "standard output"
+"""Its name in errors."""
+
+
 class _Named:
     """A stream whose errors say its name, which the system does not know."""
 
@@ -119,7 +123,7 @@ def named_output() -> Iterator[None]:
             finally:
                 sys.stdout = stream
         return
-    sys.stdout = cast("TextIO", _Named(stream, "standard output"))
+    sys.stdout = cast("TextIO", _Named(stream, STANDARD_OUTPUT))
     try:
         yield
     finally:

@@ -57,6 +57,7 @@ what was expected, what came, what to do.
 | 0 | done |
 | 1 | something went wrong: a file, a network, the data; or Ctrl-C |
 | 2 | the command line cannot be meant |
+| 141 | nobody reads what is printed any more (`irbin zoo \\| head -1`); nothing is said |
 
 Results go to standard output, progress and errors to standard error. With `--json -`, standard
 output has the JSON and nothing else; everything else moves to standard error.

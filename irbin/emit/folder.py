@@ -10,7 +10,7 @@ from irbin.emit.placed import placed
 from irbin.emit.sources import Network, sources
 from irbin.emit.vectors import answer, test_image, vectors
 from irbin.errors import UsageError
-from irbin.files import check_place, whole_folder
+from irbin.files import check_place, refuse_taken, whole_folder
 from irbin.records.results import TEST_IMAGES, CRecord
 
 MARK = "irbin_nn.c"
@@ -98,12 +98,5 @@ def refuse_existing_c(out: Path, overwrite: bool) -> None:
     Raises:
         UsageError: it exists; or, with `overwrite`, it is something else.
     """
-    if not (out.exists() or out.is_symlink()):
-        return
-    if not overwrite:
-        raise UsageError(f"`{out}` exists; choose another folder, or give `overwrite=True`")
-    if not out.is_dir() or (any(out.iterdir()) and not (out / MARK).is_file()):
-        raise UsageError(
-            f"`{out}` exists and is no folder of C from irbin, so `overwrite=True` will not delete "
-            "it; choose another folder"
-        )
+    is_such = out.is_dir() and (not any(out.iterdir()) or (out / MARK).is_file())
+    refuse_taken(out, overwrite, is_such, "folder of C from irbin")

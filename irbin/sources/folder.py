@@ -19,7 +19,7 @@ from torch import Tensor
 from irbin.artifact.schema import is_packed_folder
 from irbin.checkpoints.checkpoint import load_into, read_checkpoint
 from irbin.errors import SourceError, UsageError
-from irbin.files import read_json, whole_folder
+from irbin.files import read_json, refuse_taken, whole_folder
 from irbin.messages import system_says
 from irbin.records.feeding import fault_of
 from irbin.records.json import JsonValue, from_json, to_json
@@ -159,18 +159,11 @@ def refuse_existing(path: Path, overwrite: bool, kind: FolderKind = "network") -
         kind: what is about to be written.
 
     Raises:
-        UsageError: it exists; or, with `overwrite`, it is something else than such a folder or
-            an empty one, which irbin will not delete.
+        UsageError: it exists; with `overwrite`, it is something else than such a folder or an empty
+            one, which irbin will not delete.
     """
-    if not (path.exists() or path.is_symlink()):
-        return
-    if not overwrite:
-        raise UsageError(f"`{path}` exists; choose another folder, or give `overwrite=True`")
-    if not path.is_dir() or (any(path.iterdir()) and folder_kind(path) != kind):
-        raise UsageError(
-            f"`{path}` exists and is no {kind} folder, so `overwrite=True` will not delete it; "
-            "choose another folder"
-        )
+    is_such = path.is_dir() and (not any(path.iterdir()) or folder_kind(path) == kind)
+    refuse_taken(path, overwrite, is_such, f"{kind} folder")
 
 
 def refuse_float(path: Path) -> None:
@@ -209,9 +202,12 @@ def _records(path: Path, ours: Mapping[str, Any]) -> tuple[SourceRecord, Plan | 
     where = (
         f"`{path / CONFIG_FILE}` (written by irbin {ours.get('version')}, this is {__version__})"
     )
+    missing = [f"`irbin.{key}`" for key in ("source", "plan") if key not in ours]
+    if missing:
+        raise SourceError(f"{where}: {' and '.join(missing)} missing; write the folder anew")
     try:
-        source = from_json(SourceRecord, ours.get("source"), where)
-        plan = ours.get("plan")
+        source = from_json(SourceRecord, ours["source"], where)
+        plan = ours["plan"]
         records = source, None if plan is None else from_json(Plan, plan, where)
     except UsageError as error:  # the file is wrong, not the command
         raise SourceError(str(error)) from error

@@ -147,6 +147,36 @@ def test_json_on_a_standard_output_that_is_closed_is_refused_before_the_work(
         check_json_target("-")
 
 
+@pytest.mark.parametrize(
+    "words", [["zoo"], ["recipes"], ["--help"], ["zoo", "--json", "-"], ["recipes", "show", "demo"]]
+)
+@pytest.mark.parametrize("buffered", [False, True])
+def test_where_the_reader_has_gone_a_command_ends_quietly(
+    words: list[str],
+    buffered: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with io.TextIOWrapper(open(writer, "wb"), write_through=not buffered) as stream:
+        monkeypatch.setattr("sys.stdout", stream)
+        assert main(words) == 141
+    said = capsys.readouterr().err.splitlines()  # beside JSON, what a reader sees
+    assert not [line for line in said if line.startswith(("irbin:", "Traceback"))]
+
+
+def test_a_pipe_that_breaks_elsewhere_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("irbin.cli.app.app", lambda **_: broken())
+    assert main(["kernels"]) == 1
+    assert capsys.readouterr().err == "irbin: Broken pipe\n"
+
+
 class Full(io.RawIOBase):
     """A disk without room."""
 

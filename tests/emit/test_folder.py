@@ -97,7 +97,7 @@ def test_the_arena_is_what_a_microcontroller_has(entry: str, most: int) -> None:
 def test_a_folder_in_the_way_stays(packed, tmp_path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years")
-    for overwrite, words in ((False, "exists; choose another"), (True, "is no folder of C")):
+    for overwrite, words in ((False, "of C from irbin; choose"), (True, "of C from irbin, so")):
         with pytest.raises(UsageError, match=words):
             write_c(packed, tmp_path / "mine", spec=ENTRY, overwrite=overwrite)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years"

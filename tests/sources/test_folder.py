@@ -130,8 +130,20 @@ def test_overwrite_never_deletes_something_else(tmp_path: Path) -> None:
     for name in ("photos", "file"):
         with pytest.raises(UsageError, match="`overwrite=True` will not delete it"):
             refuse_existing(tmp_path / name, overwrite=True)
+        with pytest.raises(UsageError, match=r"is no network folder; choose another folder$"):
+            refuse_existing(tmp_path / name, overwrite=False)
     refuse_existing(tmp_path / "empty", overwrite=True)
     refuse_existing(tmp_path / "new", overwrite=False)
+
+
+@pytest.mark.parametrize("key", ["source", "plan"])
+def test_a_key_that_is_missing_is_named(tmp_path: Path, network: Network, key: str) -> None:
+    save_folder(network, tmp_path / "out")
+    config = json.loads((tmp_path / "out/config.json").read_text())
+    del config["irbin"][key]
+    (tmp_path / "out/config.json").write_text(json.dumps(config))
+    with pytest.raises(SourceError, match=f"config.json.*: `irbin.{key}` missing; write"):
+        load_folder(tmp_path / "out")
 
 
 def test_nothing_half_written_is_left(tmp_path: Path, network: Network) -> None:
@@ -205,7 +217,7 @@ def damage(folder: Path, how: str) -> None:
         ("no weights", "model.safetensors`: no such file"),
         ("cut weights", "cut short or damaged"),
         ("cut config", r"config.json`: expected JSON"),
-        ("no source", r"config.json` \(written by irbin .*, this is .*\): at `the top level`"),
+        ("no source", r"config.json` \(written by irbin .*, this is .*\): `irbin.source` missing"),
         ("other format", "expected a folder written by `irbin convert` or `finetune`"),
         ("unknown architecture", "expected `timm:`, `torchvision:`.*got `jax:resnet`"),
         ("classes", "does not fit the network: `linear.weight`"),
