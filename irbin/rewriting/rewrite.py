@@ -64,6 +64,7 @@ def rewrite(network: Network, plan: Plan, *, in_place: bool = False, check: bool
     """
     if network.plan is not None:
         raise ConvertError("expected a float network, got one that is converted already")
+    _refuse_without_numbers(network.module)
     module = network.module if in_place else copied(network.module)
     for decision in plan.decisions:
         _check_fits(module, decision)
@@ -87,6 +88,16 @@ def rewrite(network: Network, plan: Plan, *, in_place: bool = False, check: bool
     if check:
         check_runs(module, plan)
     return dataclasses.replace(network, module=module, plan=plan)
+
+
+def _refuse_without_numbers(module: nn.Module) -> None:
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    lacking = [name for name, tensor in tensors if tensor.is_meta]
+    if lacking and len(lacking) < len(tensors):
+        raise ConvertError(
+            f"expected a network with all its weights, got `{lacking[0]}` on the device `meta`, "
+            "where no numbers are; load them first (`load_state_dict(…, assign=True)`)"
+        )
 
 
 def _rewritten(traced: fx.GraphModule | None, plan: Plan, kind: ShortcutKind) -> dict[str, str]:

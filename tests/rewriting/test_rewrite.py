@@ -442,6 +442,13 @@ def test_a_no_grad_that_a_rewritten_forward_leaves_out_is_told(
         )
 
 
+def test_a_layer_without_numbers_is_named() -> None:
+    net = Autocast()
+    net.body = net.body.to("meta")
+    with pytest.raises(ConvertError, match=r"`body.weight` on the device `meta`, where no numbers"):
+        converted(net, (3, 8, 8))
+
+
 class Reads(Autocast):
     def __init__(self) -> None:
         super().__init__()
