@@ -17,6 +17,7 @@ from irbin.data.order import Feed
 from irbin.errors import UsageError
 from irbin.evaluation import accuracy
 from irbin.evaluation.inputs import reader_of
+from irbin.evaluation.labelled import Labelled
 from irbin.exporting import export as export
 from irbin.exporting import export_c as export_c
 from irbin.kernels import native
@@ -234,6 +235,7 @@ def evaluate(
     channels_last: bool = False,
     amp: str | None = None,
     input_type: InputType | None = None,
+    predictions: int = 0,
     report: OnProgress | None = None,
 ) -> Evaluation:
     """Accuracy on every image of the validation split.
@@ -246,6 +248,7 @@ def evaluate(
         channels_last: feed channels-last tensors.
         amp: `bfloat16` or `float16` autocast; None runs in float32.
         input_type: of a packed network; None: `bytes` where it reads them, see `PackedModel.bytes`.
+        predictions: classes told of every image, in the record's `answers`; 0 keeps none.
         report: told of progress.
 
     Raises:
@@ -271,6 +274,7 @@ def evaluate(
     )
     with joined("cpu" if call else device) as group:
         feed = Feed(device=group.device, rank=group.rank, world_size=group.size)
+        kept = Labelled(dataset, subject.class_names, predictions, group) if predictions else None
         measured = accuracy.evaluate(
             call or module.to(group.device),
             eval_loader(dataset, data, replace(feed, normalized=given == "float32")),
@@ -279,8 +283,10 @@ def evaluate(
             channels_last=channels_last,
             amp_dtype=None if call else amp,
             report=report,
+            watch=kept,
             group=group,
         )
+    measured = replace(measured, answers=None if kept is None else tuple(kept.found))
     return replace(measured, kernels=call and native.in_words(), input_type=given)
 
 

@@ -125,6 +125,6 @@ class NoFloat64(TorchDispatchMode):
 @pytest.fixture
 def no_float64(monkeypatch: pytest.MonkeyPatch) -> TorchDispatchMode:
     """A context in which float64 tensors are an error and sums have the type they have on mps."""
-    monkeypatch.setattr("irbin.evaluation.accuracy.sum_type", lambda _: torch.float32)
+    monkeypatch.setattr("irbin.evaluation.tally.sum_type", lambda _: torch.float32)
     monkeypatch.setattr("irbin.training.meter.sum_type", lambda _: torch.float32)
     return NoFloat64("cpu")

@@ -60,6 +60,21 @@ def test_packed_answers_are_the_trained_ones(journey: Path, data: DataOptions) -
 
 
 @pytest.mark.slow
+def test_answers_of_every_image_are_kept_where_they_are_asked_for(
+    journey: Path, data: DataOptions
+) -> None:
+    found = irbin.evaluate(journey / "packed", data=data, predictions=2)
+    assert found.answers is not None
+    told = list(irbin.predict(journey / "packed", Path(data.data_dir or "") / "val", topk=2))
+    assert [one.told for one in found.answers] == told
+    right = sum(one.is_right for one in found.answers)
+    assert 100 * right / len(told) == pytest.approx(found.top1)
+    assert irbin.evaluate(journey / "packed", data=data).answers is None
+    assert found.counts is not None
+    assert {one.name: one.recall for one in found.counts.figures()} == found.per_class
+
+
+@pytest.mark.slow
 def test_a_packed_network_is_evaluated_on_bytes_where_it_reads_them(
     journey: Path, data: DataOptions
 ) -> None:

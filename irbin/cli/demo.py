@@ -14,7 +14,7 @@ from irbin.cli.live import TrainingDisplay
 from irbin.cli.options import Json, Overwrite
 from irbin.records.json import to_json
 from irbin.records.results import DemoRecord
-from irbin.report.evaluation import accuracy_table, agreement_lines, speed_line
+from irbin.report.evaluation import accuracy_table, agreement_lines, margin_line, speed_line
 from irbin.report.export import export_line
 from irbin.report.units import duration
 
@@ -68,6 +68,7 @@ def demo(
 def _print(record: DemoRecord, json_to: str | None) -> None:
     screen = results(json_to)
     screen.print(accuracy_table(record.evaluations, screen.width))
+    say(screen, margin_line(record.evaluations))
     say(screen, speed_line(record.evaluations))
     names = {evaluation.kind: evaluation.name for evaluation in record.evaluations}
     lines = agreement_lines(

@@ -3,30 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
-from irbin.cli.console import check_json_target, first_speaks, json_alone, results, say, write_json
+import typer
+
+from irbin.cli.console import (
+    check_json_target,
+    check_target,
+    first_speaks,
+    json_alone,
+    results,
+    say,
+    write_json,
+)
 from irbin.cli.device import pick_device
 from irbin.cli.flags import flat
 from irbin.cli.live import counting
 from irbin.cli.options import Amp, ChannelsLast, DataFlags, Device, Input, Json, Sources
+from irbin.cli.rows import format_of, written
 from irbin.cli.source_options import SourceFlags
 from irbin.errors import UsageError
 from irbin.records.json import JsonValue
 from irbin.records.knob import IMAGES, knobs_of
 from irbin.records.options import DataOptions, SourceOptions
+from irbin.records.prediction import TOP
 from irbin.records.results import Agreement, Evaluation
 from irbin.report.evaluation import (
     accuracy_table,
     agreement_lines,
+    calibration_line,
     class_table,
+    confusion_lines,
     disagreement_table,
     feeding_lines,
+    figures_table,
     flips_table,
     input_lines,
     kernel_lines,
+    margin_line,
     speed_line,
 )
 from irbin.report.jsonout import evaluation_json
+from irbin.report.labelled import labelled_columns, labelled_rows
 
 Pairs = dict[str, tuple[str, Agreement]]
 """Packed network's name → (trained network's name, comparison)."""
@@ -41,9 +59,17 @@ def evaluate(
     amp: Amp = None,
     channels_last: ChannelsLast = None,
     input_type: Input = None,
+    predictions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write every image with its class and each network's best five, as .csv, .json "
+            "or .parquet.",
+        ),
+    ] = None,
     json_to: Json = None,
 ) -> None:
-    """Measure top-1, top-5, loss and per-class accuracy on every image.
+    """Measure top-1, top-5, loss, precision and recall by class, and calibration on every image.
 
     Several networks are shown side by side: float, binary, packed. Where a packed folder stands
     beside a converted or run folder, their answers are compared image by image, and every
@@ -51,6 +77,8 @@ def evaluate(
     give a list.
     """
     check_json_target(json_to, network.checkpoint, *(sources or []))
+    kind = None if predictions is None else format_of(predictions)
+    check_target("--predictions", predictions, network.checkpoint, *(sources or []))
     options = data.options()
     specs = _specs(sources or [], network)
     from irbin import verbs
@@ -70,11 +98,16 @@ def evaluate(
                         channels_last=bool(channels_last),
                         amp=amp,
                         input_type=input_type,
+                        predictions=TOP if kind else 0,
                         report=report,
                     )
                 )
     if not group.is_first:
         return
+    if kind is not None and predictions is not None:
+        with written(kind, predictions, labelled_columns(evaluations)) as rows:
+            for row in labelled_rows(evaluations):
+                rows.add(row)
     with json_alone(json_to):
         agreements = _compare(specs, network, evaluations, options)
     _print(evaluations, agreements, json_to)
@@ -152,7 +185,9 @@ def _recorded(evaluations: Sequence[Evaluation]) -> list[str]:
 
 def _print(evaluations: Sequence[Evaluation], agreements: Pairs, json_to: str | None) -> None:
     screen = results(json_to)
-    classes = class_table(evaluations, screen.width)
+    alone = evaluations[0] if len(evaluations) == 1 else None
+    classes = figures_table(alone, screen.width) if alone is not None else None
+    classes = classes or class_table(evaluations, screen.width)
     if classes is not None:
         screen.print(classes)
         screen.print()
@@ -168,6 +203,9 @@ def _print(evaluations: Sequence[Evaluation], agreements: Pairs, json_to: str | 
         screen.print()
     screen.print(accuracy_table(evaluations, screen.width))
     notes = (
+        margin_line(evaluations),
+        *filter(None, (calibration_line(evaluations),)),
+        *confusion_lines(evaluations),
         speed_line(evaluations),
         *feeding_lines(evaluations),
         *kernel_lines(evaluations),

@@ -6,6 +6,7 @@ finished epochs above it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from threading import Timer
@@ -30,7 +31,7 @@ from irbin.report.training import (
     step_position,
     waiting_figure,
 )
-from irbin.report.units import duration
+from irbin.report.units import DASH, count, duration
 
 
 def step_panel(
@@ -223,13 +224,41 @@ def stages(patient: bool = False) -> Iterator[Callable[[str, int, int], None]]:
         yield show
 
 
-def _silent(done: int, total: int) -> None:  # the signature is the caller's
-    """What counts where nobody watches."""
+EVERY = 10.0
+"""Seconds between two lines that say how far something has come, where nothing can move."""
+
+
+class _Steady:
+    """Says how far something has come, a line every `EVERY` seconds.
+
+    Args:
+        console: where to.
+        label: what is being done.
+        slow: says that it takes long; silent once there are lines.
+    """
+
+    def __init__(self, console: Console, label: str, slow: Patient) -> None:
+        self.console, self.label, self.slow = console, label, slow
+        self.begun = self.last = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        """To be called with what is done and how much there is; 0 in all where nobody knows."""
+        now = time.monotonic()
+        if now - self.last < EVERY or done >= total > 0:
+            return
+        self.last = now
+        self.slow.done()
+        rate = done / (now - self.begun)
+        line = f"{self.label}: {done:,}"
+        if total:
+            left = duration((total - done) / rate) if done else DASH
+            line += f" of {total:,}, {left} left"
+        say(self.console, f"{line}, {count(rate)} a second", style="dim")
 
 
 @contextmanager
 def counting(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar for work that counts; where standard error is no terminal, a line if it takes long.
+    """A bar for work that counts; where standard error is no terminal, lines if it takes long.
 
     Args:
         label: what is being done.
@@ -241,7 +270,7 @@ def counting(label: str) -> Iterator[Callable[[int, int], None]]:
     if not console.is_terminal:
         with Patient(console) as slow:
             slow.stage(label)
-            yield _silent
+            yield _Steady(console, label, slow)
         return
     columns = (
         TextColumn("{task.description}", markup=False),

@@ -117,11 +117,15 @@ class Images(Dataset[tuple[Tensor, int]]):
         with file:
             return read_image(file, self.mode), target
 
-    def _damaged(self, index: int, error: Exception) -> Damaged:
+    def name(self, index: int) -> str:
+        """An image's file; of a data set that has none its number."""
         try:
-            name = self.base.filename(index, absolute=True)
+            return str(self.base.filename(index, absolute=True))
         except Exception:  # torchvision's data sets have no files to name
-            name = f"number {index} of {self.place}"
+            return f"number {index} of {self.place}"
+
+    def _damaged(self, index: int, error: Exception) -> Damaged:
+        name = self.name(index)
         image = f"{name}: {first_line(error)}"
         return Damaged(
             f"expected images that can be decoded, got {image}; repair or remove it", image

@@ -12,40 +12,18 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from irbin.allocation import memory_kept
 from irbin.data.sending import moved
 from irbin.data.workers import told_between_batches
-from irbin.errors import DataError
 from irbin.evaluation.modes import autocast, evaluating, exact_float32
 from irbin.evaluation.speed import Speed
+from irbin.evaluation.tally import Tally, gathered, start
 from irbin.processes import ALONE, Group
+from irbin.records.counts import counts_json
 from irbin.records.options import Preprocessing
 from irbin.records.results import Evaluation
-
-TOP = 5
-
-
-class _Tally:
-    """Running sums over batches; classes as the first batch shows them."""
-
-    def __init__(self, n_outputs: int, device: torch.device) -> None:
-        self.seen = torch.zeros(n_outputs, dtype=torch.int64, device=device)
-        self.right = torch.zeros(n_outputs, dtype=torch.int64, device=device)
-        self.right_in_top = torch.zeros((), dtype=torch.int64, device=device)
-        self.loss = torch.zeros((), dtype=sum_type(device), device=device)
-
-    def add(self, logits: Tensor, labels: Tensor) -> None:
-        """Adds a batch: logits (batch, n_outputs) float32, labels (batch,)."""
-        n_outputs = len(self.seen)
-        ranked = logits.topk(min(TOP, n_outputs), dim=1).indices  # (batch, top)
-        hits = ranked == labels[:, None]
-        self.seen += labels.bincount(minlength=n_outputs)
-        self.right += labels[hits[:, 0]].bincount(minlength=n_outputs)
-        self.right_in_top += hits.sum()
-        self.loss += F.cross_entropy(logits, labels, reduction="sum").to(self.loss.dtype)
 
 
 @dataclass(frozen=True)
@@ -77,6 +55,7 @@ def evaluate(
     channels_last: bool = False,
     amp_dtype: torch.dtype | str | None = None,
     report: Callable[[int, int], None] | None = None,
+    watch: Callable[[Tensor, Tensor], None] | None = None,
     group: Group = ALONE,
 ) -> Evaluation:
     """Accuracy and loss of a network on every image of a loader.
@@ -91,6 +70,7 @@ def evaluate(
         channels_last: memory format of the images.
         amp_dtype: autocast to this type or its name; None computes in float32.
         report: called after each batch with images done and images in all (0 where unknown).
+        watch: shown the logits and labels of every batch of this process, on its device.
         group: processes that share the images; each gets the record of all of them.
 
     Raises:
@@ -100,9 +80,9 @@ def evaluate(
     place = torch.device(device)
     n_images = int(getattr(loader, "n_images", 0))
     n_done = 0
-    tally: _Tally | None = None
+    tally: Tally | None = None
     speed = Speed(place)
-    start = time.perf_counter()
+    begin = time.perf_counter()
     exact = exact_float32() if amp_dtype in (None, "off") else contextlib.nullcontext()
     casting = autocast(place, amp_dtype)
     with memory_kept(), evaluating(model), torch.inference_mode(), casting, exact:
@@ -113,12 +93,14 @@ def evaluate(
             with speed.call(len(labels)):
                 logits = model(images)
             logits = logits.float()
-            tally = tally or _start(logits, labels)
+            tally = tally or start(logits, labels)
             tally.add(logits, labels)
+            if watch is not None:
+                watch(logits, labels)
             n_done += len(labels)
             if report is not None:
                 report(min(n_done * group.size, n_images) if n_images else n_done, n_images)
-    tally = _gathered(tally, group)
+    tally = gathered(tally, group)
     seen, right = tally.seen.tolist(), tally.right.tolist()
     n_images = sum(seen)
     names = subject.class_names or tuple(str(i) for i in range(len(seen)))
@@ -133,11 +115,12 @@ def evaluate(
             label: 100 * hits / n for label, n, hits in zip(names, seen, right, strict=False) if n
         },
         images_per_second=speed.images_per_second * group.size,
-        images_per_second_decoded=n_images / max(time.perf_counter() - start, 1e-9),
+        images_per_second_decoded=n_images / max(time.perf_counter() - begin, 1e-9),
         param_count=subject.param_count,
         size_bytes=subject.size_bytes,
         preprocessing=subject.preprocessing,
         stated_by=subject.stated_by,
+        counts=tally.counts(names),
     )
 
 
@@ -165,40 +148,12 @@ def timm_result(evaluation: Evaluation) -> dict[str, Any]:
         "input_type": evaluation.input_type,
         "kind": evaluation.kind,
         "n_images": evaluation.n_images,
+        "top1_margin": round(evaluation.top1_margin, 4),
+        "top5_margin": round(evaluation.top5_margin, 4),
         "loss": evaluation.loss,
         "per_class": evaluation.per_class,
         "images_per_second": round(evaluation.images_per_second, 2),
         "images_per_second_decoded": round(evaluation.images_per_second_decoded, 2),
         "size_bytes": evaluation.size_bytes,
+        **(counts_json(evaluation.counts) if evaluation.counts else {}),
     }
-
-
-def sum_type(device: torch.device) -> torch.dtype:
-    """What sums over many images are held in: float64, but on Apple's GPUs, which have none."""
-    return torch.float32 if device.type == "mps" else torch.float64
-
-
-def _start(logits: Tensor, labels: Tensor) -> _Tally:
-    if logits.dim() != 2:
-        raise DataError(
-            f"expected a classifier with outputs (batch, classes), got {tuple(logits.shape)}"
-        )
-    highest = int(labels.max())
-    if highest >= logits.shape[1]:
-        raise DataError(
-            f"expected labels below the network's {logits.shape[1]} outputs, got {highest}: "
-            "another data set, or another `num_classes=`"
-        )
-    return _Tally(logits.shape[1], logits.device)
-
-
-def _gathered(tally: _Tally | None, group: Group) -> _Tally:
-    """The sums of all processes; one that got no image has no tally of its own."""
-    n_outputs = torch.tensor(0 if tally is None else len(tally.seen), device=group.device)
-    n_classes = int(group.max(n_outputs))
-    if n_classes == 0:
-        raise DataError("expected images to evaluate on, got none")
-    tally = tally or _Tally(n_classes, group.device)
-    for counted in (tally.seen, tally.right, tally.right_in_top, tally.loss):
-        group.sum(counted)
-    return tally

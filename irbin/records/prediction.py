@@ -49,3 +49,20 @@ class Prediction:
     """The most probable classes, best first; none where there is an error."""
     error: str = ""
     """Why there is no answer: the file is damaged, or logits are no numbers."""
+
+
+@dataclass(frozen=True)
+class LabelledPrediction:
+    """Of an image whose class is known. Made by `evaluation`, read by reports."""
+
+    told: Prediction
+    """What the network says."""
+    label: int
+    """Output that stands for the image's class."""
+    label_name: str
+    """Of the class."""
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the best answer is the image's class."""
+        return bool(self.told.best) and self.told.best[0].index == self.label

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from irbin.records.counts import Counts, margin
 from irbin.records.options import FloatDtype, NetworkForm, Preprocessing
+from irbin.records.prediction import LabelledPrediction
 
 InputType = Literal["bytes", "float32"]
 
@@ -44,6 +46,20 @@ class Evaluation:
     """Of the whole pass: decoding, and waiting for images, included."""
     input_type: InputType = "float32"
     """What the network was given: images as bytes, or normalized."""
+    counts: Counts | None = None
+    """Every class against every answer, and calibration; None with thousands of classes."""
+    answers: tuple[LabelledPrediction, ...] | None = None
+    """Of every image, where they were asked for."""
+
+    @property
+    def top1_margin(self) -> float:
+        """What `top1` may be off by chance, in points: half of the interval that holds 95 %."""
+        return margin(self.top1, self.n_images)
+
+    @property
+    def top5_margin(self) -> float:
+        """The same of `top5`."""
+        return margin(self.top5, self.n_images)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ MAX_DISAGREEMENTS = 10
 def accuracy_table(evaluations: Sequence[Evaluation], width: int) -> Table:
     """One row a network: top-1, top-5 (per cent), loss, size, and how much smaller it is.
 
+    What stands behind ± is half of the interval that holds 95 %, see `records.counts.margin`.
+
     The ratio is to the first float network's size; without one, to its own float32 parameters.
     Names stay whole: where there is no room for a column, it is left out; the JSON has it.
     """
@@ -38,7 +40,7 @@ def accuracy_table(evaluations: Sequence[Evaluation], width: int) -> Table:
         [
             e.name,
             e.kind,
-            bare_percent(e.top1),
+            f"{bare_percent(e.top1)}±{e.top1_margin:.2f}",
             bare_percent(e.top5),
             f"{e.loss:.4f}",
             byte_size(e.size_bytes),
@@ -97,6 +99,53 @@ def speed_line(evaluations: Sequence[Evaluation]) -> str:
     return f"images/s: of the network alone; with decoding and waiting for images {decoded}"
 
 
+def margin_line(evaluations: Sequence[Evaluation]) -> str:
+    """What stands behind ±, and what would stand behind top-5."""
+    margins = ", ".join(f"±{e.top5_margin:.2f}" for e in evaluations)
+    return f"±: the interval that chance in drawing images leaves, at 95 %; of top-5 {margins}"
+
+
+def calibration_line(evaluations: Sequence[Evaluation]) -> str:
+    """How far confidence is from accuracy, of every network; '' where none was counted."""
+    errors = [f"{bare_percent(e.counts.calibration_error)}" for e in evaluations if e.counts]
+    return f"expected calibration error {', '.join(errors)} %" if errors else ""
+
+
+def confusion_lines(evaluations: Sequence[Evaluation], most: int = 3) -> list[str]:
+    """Which classes each network takes for which most often; nothing where none is."""
+    lines = []
+    for label, evaluation in zip(labels_of(evaluations), evaluations, strict=True):
+        wrong = evaluation.counts.confusions()[:most] if evaluation.counts else []
+        if wrong:
+            told = ", ".join(f"{one} for {other} {n:,}×" for other, one, n in wrong)
+            lines.append(f"{label} most often answers {told}")
+    return lines
+
+
+def figures_table(evaluation: Evaluation, width: int) -> Table | None:
+    """Images, precision, recall and F1 by class of one network; None without counts.
+
+    With more than `MAX_CLASSES` classes, those of the worst and the best F1 are shown.
+    """
+    if evaluation.counts is None:
+        return None
+    figures = list(evaluation.counts.figures())
+    cut = len(figures) > MAX_CLASSES
+    if cut:
+        figures.sort(key=lambda one: one.f1)
+    rows = [
+        [one.name, f"{one.n_images:,}", *map(bare_percent, (one.precision, one.recall, one.f1))]
+        for one in figures
+    ]
+    if cut:
+        between = [f"… {len(rows) - 2 * N_ENDS} more", "", "", "", ""]
+        rows = [*rows[:N_ENDS], between, *rows[-N_ENDS:]]
+    numbers = ("images", "precision %", "recall %", "F1 %")
+    return fitting_table(
+        ("class", *numbers), rows, width, left_out=("images",), numbers=numbers, title="by class"
+    )
+
+
 def class_table(evaluations: Sequence[Evaluation], width: int) -> Table | None:
     """Top-1 in per cent by class, one column a network; None where no class is known.
 
@@ -117,7 +166,7 @@ def class_table(evaluations: Sequence[Evaluation], width: int) -> Table | None:
     if cut:
         between = [f"… {len(rows) - 2 * N_ENDS} more", *[""] * len(evaluations)]
         rows = [*rows[:N_ENDS], between, *rows[-N_ENDS:]]
-    labels, title = _labels(evaluations), "top-1 % by class"
+    labels, title = labels_of(evaluations), "top-1 % by class"
     if _needed(labels) + max(cell_len(row[0]) for row in rows) > width:
         labels = [str(i) for i in range(1, len(evaluations) + 1)]
         title += ", networks numbered as in the last table"
@@ -131,7 +180,7 @@ def _needed(labels: Sequence[str]) -> int:
     return sum(max(len("100.00"), cell_len(label)) + BETWEEN for label in labels)
 
 
-def _labels(evaluations: Sequence[Evaluation]) -> list[str]:
+def labels_of(evaluations: Sequence[Evaluation]) -> list[str]:
     """What tells the networks apart: their forms, the last parts of their names, their numbers."""
     kinds: list[str] = [e.kind for e in evaluations]
     if len(set(kinds)) == len(kinds):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from irbin.errors import TrainingError
-from irbin.evaluation.accuracy import sum_type
+from irbin.evaluation.tally import sum_type
 from irbin.processes import Group
 from irbin.records.results import Evaluation
 from irbin.records.training import EpochRecord, LayerDiagnostics, StepRecord

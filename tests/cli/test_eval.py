@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import csv
 import json
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +24,7 @@ def test_one_network(run, verbs) -> None:
                 "channels_last": False,
                 "amp": None,
                 "input_type": None,
+                "predictions": 0,
             },
         )
     ]
@@ -103,3 +106,32 @@ def test_a_checkpoints_architecture_is_not_said_of_folders(run, verbs, tmp_path)
     first, second = (call[2]["source_options"] for call in verbs.calls)
     assert (first.model, first.mean) == ("net", (0.0,))
     assert (second.model, second.mean) == (None, (0.0,))
+
+
+@pytest.mark.slow
+def test_every_image_is_written_with_what_each_network_says(run, pictures28, tmp_path) -> None:
+    out, value = tmp_path / "all.csv", tmp_path / "all.json"
+    words = ("eval", "paper:resnet20", "--num-classes", "3", "--no-pretrained", "-b", "4")
+    done = run(*words, "--data-dir", str(pictures28), "-j", "0", "--predictions", str(out))
+    assert done.code == 0, done.err
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    files = sorted(str(file) for file in (pictures28 / "val").rglob("*.png"))
+    assert [row["file"] for row in rows] == files
+    assert [row["class"] for row in rows] == [Path(file).parent.name for file in files]
+    done = run(*words, "--data-dir", str(pictures28), "-j", "0", "--json", str(value))
+    shown = json.loads(value.read_text())
+    right = [row["float_right"] == "True" for row in rows]
+    assert 100 * sum(right) / len(right) == pytest.approx(shown["top1"], abs=1e-3)
+    assert sum(pair["images"] for pair in shown["confusion"]) == shown["n_images"] == 18
+    assert {"class", "answer", "images"} == set(shown["confusion"][0])
+    assert shown["top1_margin"] > 0
+    assert "recall %" in done.out
+
+
+@pytest.mark.parametrize(("target", "message"), [("a.txt", "ends in .csv"), ("x/a.csv", "folder")])
+def test_predictions_that_cannot_be_written_are_refused_at_once(
+    run, verbs, target: str, message: str
+) -> None:
+    done = run("eval", "float", *LINE, "--predictions", target)
+    assert (done.code, verbs.calls) == (2, [])
+    assert message in done.err

@@ -237,6 +237,21 @@ def test_counting_that_takes_long_is_named_in_a_pipe(clock: type[Clock], capsys)
     assert (clock.running, capsys.readouterr().err) == ([], "evaluating …\n")
 
 
+def test_a_count_that_takes_long_says_how_far_it_is(clock, monkeypatch, capsys) -> None:
+    now = [100.0]
+    monkeypatch.setattr(live.time, "monotonic", lambda: now[0])
+    with counting("evaluating") as report:
+        for done in (100, 200, 300, 1000):
+            now[0] += live.EVERY * 0.6
+            report(done, 1000)
+        now[0] += live.EVERY
+        report(7, 0)
+    assert capsys.readouterr().err.splitlines() == [
+        "evaluating: 200 of 1,000, 0:48 left, 17 a second",
+        "evaluating: 7, 0 a second",
+    ]
+
+
 def test_a_run_names_what_takes_long_before_its_first_step(clock: type[Clock]) -> None:
     console, out = screen(80, terminal=False)
     with TrainingDisplay(console=console) as display:

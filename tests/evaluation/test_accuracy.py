@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from irbin.data.workers import batches_of, ignore_stops
 from irbin.errors import DataError, LostWorkerError, UsageError
-from irbin.evaluation.accuracy import Subject, evaluate, sum_type, timm_result
+from irbin.evaluation.accuracy import Subject, evaluate, timm_result
 from irbin.evaluation.modes import exact_float32
+from irbin.evaluation.tally import sum_type
 from irbin.records.options import Preprocessing
 from irbin.records.results import Evaluation
 from tests.conftest import IEEE, tf32

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from irbin.records.counts import Bin, Counts
 from irbin.records.options import Preprocessing
 from irbin.records.results import Agreement, Evaluation
 from irbin.report.evaluation import (
@@ -13,12 +14,16 @@ from irbin.report.evaluation import (
     MAX_DISAGREEMENTS,
     accuracy_table,
     agreement_lines,
+    calibration_line,
     class_table,
+    confusion_lines,
     disagreement_table,
     feeding_lines,
+    figures_table,
     flips_table,
     input_lines,
     kernel_lines,
+    margin_line,
     speed_line,
 )
 from irbin.report.images import feeding_line
@@ -224,3 +229,39 @@ def test_networks_of_one_name_and_form_are_told_apart(evaluation, render) -> Non
     table = class_table([evaluation(name="a/run"), evaluation(name="b/run")], 80)
     assert table is not None
     assert "1 run (float)  2 run (float)" in render(table, 80)
+
+
+PETS = Counts(("cat", "dog"), ((0, 0, 8), (0, 1, 2), (1, 0, 1)), (Bin(11, 0.9, 0.8),))
+
+
+def test_chance_stands_beside_accuracy(evaluation, render) -> None:
+    assert "93.46±1.54" in render(accuracy_table([evaluation()], 80), 80)
+    assert margin_line([evaluation(), evaluation(n_images=4000)]).endswith("±0.61, ±0.30")
+
+
+def test_one_network_has_its_figures_by_class(evaluation, render) -> None:
+    text = render(figures_table(evaluation(counts=PETS), 80), 80)
+    assert [line.split() for line in text.splitlines() if line.startswith(("cat", "dog"))] == [
+        ["cat", "10", "88.89", "80.00", "84.21"],
+        ["dog", "1", "0.00", "0.00", "0.00"],
+    ]
+    assert figures_table(evaluation(), 80) is None
+
+
+def test_of_many_classes_the_worst_and_the_best_are_shown(evaluation, render) -> None:
+    n = MAX_CLASSES + 1
+    pairs = tuple(pair for i in range(n) for pair in ((i, i, i + 1), (i, (i + 1) % n, 1)))
+    counts = Counts(tuple(f"class{i}" for i in range(n)), pairs, ())
+    text = render(figures_table(evaluation(counts=counts), 80), 80)
+    assert "… 11 more" in text
+    assert sum(line.startswith("class") for line in text.splitlines()) == 1 + 10
+
+
+def test_what_is_taken_for_what_is_said_of_each_network(evaluation) -> None:
+    networks = [evaluation(counts=PETS), evaluation(kind="packed", counts=PETS)]
+    lines = confusion_lines(networks)
+    assert lines[0] == "float most often answers dog for cat 2×, cat for dog 1×"
+    assert lines[1].startswith("packed most often answers")
+    assert calibration_line(networks) == "expected calibration error 10.00, 10.00 %"
+    assert confusion_lines([evaluation()]) == []
+    assert calibration_line([evaluation()]) == ""
