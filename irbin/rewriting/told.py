@@ -41,6 +41,12 @@ def tell_what_went(module: nn.Module, traced: fx.GraphModule, edits: Edits) -> N
             type(module).__name__,
             traced.meta["no_grad"],
         )
+    if traced.meta["has_drawn"]:
+        _log.warning(
+            "the forward of `%s` is rewritten with random numbers drawn once for all: what it "
+            "decides by them (LayerDrop) is the same from now on, in training too",
+            type(module).__name__,
+        )
     if traced.meta.get("in_evaluation"):
         _log.warning(
             "the forward of `%s` is rewritten and returns in training what it returns in "

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import random
 import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator
@@ -261,6 +262,7 @@ def trace_symbolically(
     with untouched(module):
         module.train(training)
         name_floats(module)
+        before = _random_states()
         try:
             graph = tracer.trace(module)
             _unfreeze_training(graph)
@@ -272,7 +274,13 @@ def trace_symbolically(
                 "expected a forward that does the same for every image and batch, in torch alone"
             ) from error
     traced.meta.update(autocast=tracer.autocast, no_grad=tracer.no_grad)
+    traced.meta["has_drawn"] = before != _random_states()
     return traced, tracer.opaque
+
+
+def _random_states() -> tuple[Any, ...]:
+    """Of the generators that code beside the graph draws from, as LayerDrop does."""
+    return bytes(torch.get_rng_state().numpy()), random.getstate()
 
 
 def _unfreeze_training(graph: fx.Graph) -> None:

@@ -449,6 +449,24 @@ def test_a_layer_without_numbers_is_named() -> None:
         converted(net, (3, 8, 8))
 
 
+class LayerDrop(Autocast):
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.n0(self.stem(x)))
+        if not self.training or torch.rand(()) > 0:
+            y = F.relu(self.n1(self.body(y)))
+        return self.head(y.mean((2, 3)))
+
+
+@pytest.mark.parametrize(("kind", "n"), [(LayerDrop, 1), (Autocast, 0)])
+def test_random_numbers_that_a_rewritten_forward_draws_no_more_are_told(
+    kind: type[nn.Module], n: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    converted(kind(), (3, 8, 8))
+    told = [r.getMessage() for r in caplog.records if "random numbers" in r.getMessage()]
+    assert len(told) == n
+    assert all(f"the forward of `{kind.__name__}` is rewritten with random" in t for t in told)
+
+
 class Reads(Autocast):
     def __init__(self) -> None:
         super().__init__()
