@@ -144,9 +144,16 @@ class TestStart:
         # what is behind them is not
         assert form(items) == ["conv", "pool: a pool"]
 
-    def test_padding_by_name_is_another_operator(self):
+    def test_padding_by_name_is_padding_in_numbers(self):
         net = Net(3, 8, 8)
         w = net.constant(4, 3, 3, 3)
+        kind = TensorType(F32, ("N", 4, 8, 8))
+        net("y", "conv2d.padding", net.x, w, None, (1, 1), "same", kind=kind)
+        assert form(net.fuse(*FUSIONS)) == ["conv: y"]
+
+    def test_padding_that_is_wider_on_one_side_is_another_operator(self):
+        net = Net(3, 8, 8)
+        w = net.constant(4, 3, 2, 2)
         kind = TensorType(F32, ("N", 4, 8, 8))
         net("y", "conv2d.padding", net.x, w, None, (1, 1), "same", kind=kind)
         assert form(net.fuse(*FUSIONS)) == ["y"]
