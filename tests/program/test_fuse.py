@@ -198,7 +198,7 @@ class TestTransform:
     def test_ends_at_a_value_that_is_read_twice_by_one(self, net):
         y = packed_conv(net)
         net("square", "mul.Tensor", y, y)
-        assert form(net.fuse("transform")) == ["y_bits", "dot: y", "square"]
+        assert form(net.fuse("transform")) == ["y_bits", "dot: y", "meet: square"]
 
     def test_ends_at_the_programs_output(self, net):
         y = net("a", "relu", packed_conv(net))
