@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate, pairwise
 
 from irbin.program.boxes import SLICE
-from irbin.program.types import Node, Ref, TensorType, Value, ValueType
+from irbin.program.types import Node, Ref, TensorType, Value, ValueType, fixed
 from irbin.program.windows import pair
 
 SELECT = "aten.select.int"
@@ -63,15 +64,20 @@ def _part(node: Node, split: Node, index: int, types: Mapping[str, ValueType]) -
     source = Ref(names[0])
     if split.op == SPLITS[2]:
         return replace(node, op=SELECT, args=(source, axis, index))
-    ends = [0]
-    for part in parts:
-        size = part.shape[axis] if len(part.shape) == len(kind.shape) else None
-        if not isinstance(size, int):
-            return None
-        ends.append(ends[-1] + size)
-    if ends[-1] != kind.shape[axis]:
-        return None
+    ends = _ends(sizes[0], fixed(kind.shape[axis])) if sizes else None
+    declared = [part.shape[axis] for part in parts if len(part.shape) == len(kind.shape)]
+    if ends is None or declared != [end - start for start, end in pairwise(ends)]:
+        return None  # whoever runs it says what is wrong
     return replace(node, op=SLICE, args=(source, axis, ends[index], ends[index + 1], 1))
+
+
+def _ends(sizes: Value, whole: int) -> list[int] | None:
+    """Where parts of an axis begin, and where the last one ends."""
+    if isinstance(sizes, int) and sizes > 0:
+        return [*range(0, whole, sizes), whole]
+    given = [size for size in sizes if isinstance(size, int)] if isinstance(sizes, tuple) else []
+    ends = [0, *accumulate(given)]
+    return ends if ends[-1] == whole and min(given, default=-1) >= 0 else None
 
 
 def _with_numbers(node: Node, types: Mapping[str, ValueType]) -> Node | None:

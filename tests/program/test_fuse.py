@@ -728,7 +728,7 @@ class TestTrainedNetwork:
             "layer_norm: layer_norm mul_4 sub bitpack_4",
             "dot: bgemm bitpack_5",
             "dot: bgemm_1 mul_5 add_6",
-            "mean",
+            "average: mean",
             "linear: linear",
         ]
 
