@@ -8,7 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from irbin.cli.console import check_json_target, json_alone, notes, results, say, write_json
+from irbin.cli.console import (
+    Stopped,
+    check_json_target,
+    json_alone,
+    notes,
+    results,
+    say,
+    write_json,
+)
 from irbin.cli.device import pick_device
 from irbin.cli.flags import flat, given, words
 from irbin.cli.live import counting
@@ -128,6 +136,6 @@ def _end(record: Analysis) -> None:
     """
     if record.interrupted:
         say(notes(), "stopped by Ctrl-C; above is what was measured until then", style="yellow")
-        raise typer.Exit(1)
+        raise Stopped
     if record.unmet:
         raise PlanError(record.unmet)

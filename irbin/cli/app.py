@@ -18,8 +18,8 @@ from irbin.cli.analyze import analyze
 from irbin.cli.bench import bench
 from irbin.cli.console import (
     STANDARD_OUTPUT,
+    Stopped,
     finish_output,
-    logged_as_notes,
     named_output,
     notes,
     say,
@@ -28,12 +28,14 @@ from irbin.cli.console import (
 )
 from irbin.cli.convert import convert
 from irbin.cli.demo import demo
+from irbin.cli.env import env
 from irbin.cli.eval import evaluate
 from irbin.cli.export import export
 from irbin.cli.finetune import finetune
 from irbin.cli.flags import Command, docstring, reflow
 from irbin.cli.inspect import inspect
 from irbin.cli.kernels import kernels
+from irbin.cli.loudness import QUIET, VERBOSE, loudness, speaking
 from irbin.cli.plot import plot
 from irbin.cli.predict import predict
 from irbin.cli.recipes import recipes
@@ -49,7 +51,7 @@ TRACEBACK_FLAG, TRACEBACK_VARIABLE = "--traceback", "IRBIN_TRACEBACK"
 FAILED = 1
 """Exit code of anything that went wrong; `UsageError` and Typer's own say 2."""
 INTERRUPTED = 130
-"""What Typer makes of Ctrl-C when it is not the one to exit."""
+"""What Typer makes of Ctrl-C when it is not the one to exit, and a shell of SIGINT."""
 NOBODY_READS = 141
 """What a shell makes of a program that SIGPIPE ended (`irbin zoo | head -1`)."""
 LONGEST_MESSAGE = 500
@@ -79,6 +81,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "bench": bench,
     "zoo": zoo,
     "kernels": kernels,
+    "env": env,
     "demo": demo,
 }
 for _name, _command in COMMANDS.items():
@@ -103,6 +106,12 @@ def top(
     with_traceback: Annotated[  # `main` takes it out of the command line
         bool,
         typer.Option(TRACEBACK_FLAG, help="Show where an error came from; works in any position."),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option(*QUIET, help="Results and errors alone; works in any position.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option(*VERBOSE, help="What libraries say too; works in any position.")
     ] = False,
 ) -> None:
     """Options of the program itself; the commands have theirs."""
@@ -131,9 +140,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str], wants_traceback: bool) -> int:
     """The exit code of a command line, whose errors are printed."""
     try:
-        with logged_as_notes(), own_warnings_as_notes():
+        words, level = loudness(words)
+        with speaking(level), own_warnings_as_notes():
             code = app(args=words or ["--help"], prog_name="irbin", standalone_mode=False)
             finish_output()
+    except Stopped:
+        return INTERRUPTED
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except (SystemExit, BrokenPipeError) as error:
@@ -147,7 +159,6 @@ def _run(words: Sequence[str], wants_traceback: bool) -> int:
                 say(notes(), f"irbin: {message}", style="red")
     if code == INTERRUPTED:
         say(notes(), "irbin: stopped by Ctrl-C", style="red")
-        code = FAILED
     return code if isinstance(code, int) else 0
 
 

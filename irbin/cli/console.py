@@ -27,6 +27,12 @@ from irbin.records.json import JsonValue
 from irbin.report.jsonout import dumps
 
 STDOUT = "-"
+
+
+class Stopped(Exception):  # noqa: N818 - no error: what was asked for, and told
+    """Work was stopped by Ctrl-C and the user told what is left of it; the exit code says so."""
+
+
 UNBOUND_WIDTH = 200
 """Columns where no terminal sets them: wide enough that a table's rows stay whole for grep."""
 
@@ -226,14 +232,16 @@ class _LibrarysNotes(logging.Handler):
 
 
 @contextmanager
-def logged_as_notes() -> Iterator[None]:
+def logged_as_notes(level: int = logging.INFO) -> Iterator[None]:
     """Shows what is logged, a line each on standard error, whatever is being displayed there.
 
-    All that irbin says, and what a library says from warnings on, unless it shows that itself.
+    What irbin says from `level` on, and what a library says, unless it shows that itself: from
+    warnings on, or from what it calls information where `level` is below that.
     """
-    handler, log, before = _Notes(), logging.getLogger("irbin"), logging.lastResort
+    handler, log, before = _Notes(level), logging.getLogger("irbin"), logging.lastResort
     log.addHandler(handler)
-    logging.lastResort = _LibrarysNotes(logging.WARNING)
+    least = logging.INFO if level < logging.INFO else max(level, logging.WARNING)
+    logging.lastResort = _LibrarysNotes(least)
     try:
         yield
     finally:

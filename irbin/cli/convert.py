@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from irbin.cli.console import notes, results, say
+from irbin.cli.console import check_json_target, json_alone, notes, results, say, write_json
 from irbin.cli.flags import flat, given, words
 from irbin.cli.inspect import print_totals
 from irbin.cli.live import stages
-from irbin.cli.options import DataFlags, Overwrite, Source
+from irbin.cli.options import DataFlags, Json, Overwrite, Source
 from irbin.cli.plan_options import PlanFlags
 from irbin.cli.recipe_options import complete_recipe
 from irbin.cli.source_options import SourceFlags
@@ -21,6 +21,7 @@ from irbin.errors import UsageError
 from irbin.records.knob import DATA
 from irbin.records.options import CALIBRATION_IMAGES, DEFAULT_SEED
 from irbin.report.images import images_line
+from irbin.report.jsonout import conversion_json
 from irbin.report.plan import shortcut_line
 
 
@@ -63,6 +64,7 @@ def convert(
         ),
     ] = None,
     overwrite: Overwrite = False,
+    json_to: Json = None,
 ) -> None:
     """Turn a float network into a binary one, ready to fine-tune.
 
@@ -70,11 +72,12 @@ def convert(
     batch-norm statistics are estimated again on training images, since binary layers change them.
     See irbin inspect for what the plan options do.
     """
+    check_json_target(json_to, network.checkpoint, source)
     n_images = _calibration(calibrate, data)
     spec = network.named_beside(source, recipe)
     from irbin import verbs
 
-    with stages(patient=True) as stage:
+    with json_alone(json_to), stages(patient=True) as stage:
         converted = verbs.convert(
             spec,
             out,
@@ -86,13 +89,15 @@ def convert(
             stage=stage,
             **given(plan),
         )
-    say(results(), images_line(converted.source))
+    screen = results(json_to)
+    say(screen, images_line(converted.source))
     if converted.plan is not None:
-        print_totals(results(), converted.plan)
+        write_json(conversion_json(str(out), converted.source, converted.plan), json_to)
+        print_totals(screen, converted.plan)
         notes_by_layer: dict[str, str] = vars(converted.module).get("irbin_shortcuts", {})
         if notes_by_layer:
-            say(results(), shortcut_line(notes_by_layer))
-    say(results(), f"wrote {out}", style="bold")
+            say(screen, shortcut_line(notes_by_layer))
+    say(screen, f"wrote {out}", style="bold")
     if converted.source.num_classes == 0:
         hint = "train it with a head in a loop of your own, see docs/your-own-network.md"
         say(notes(), f"next: {hint}", style="dim")

@@ -11,13 +11,23 @@ from typing import Annotated
 
 import typer
 
-from irbin.cli.console import is_first_process, notes, results, say
+from irbin.cli.console import (
+    Stopped,
+    check_json_target,
+    is_first_process,
+    json_alone,
+    notes,
+    results,
+    say,
+    write_json,
+)
 from irbin.cli.device import pick_device
 from irbin.cli.flags import flat, words
 from irbin.cli.live import TrainingDisplay
-from irbin.cli.options import DataFlags, Device, Source
+from irbin.cli.options import DataFlags, Device, Json, Source
 from irbin.cli.recipe_options import RecipeFlags, RecipeName
 from irbin.cli.source_options import SourceFlags
+from irbin.records.json import to_json
 from irbin.records.training import RunRecord
 from irbin.report.training import run_table
 
@@ -50,6 +60,7 @@ def finetune(
         list[str] | None,
         typer.Option(metavar="KIND", help="Send figures also to tensorboard or wandb; repeatable."),
     ] = None,
+    json_to: Json = None,
 ) -> None:
     """Train a converted network, sharpening EDE's gradient step by step.
 
@@ -59,6 +70,7 @@ def finetune(
     RUN gets args.yaml, summary.csv, and the folders last and best. Ctrl-C saves last; the same
     line with --resume goes on from there. What no option says is as the recipe says.
     """
+    check_json_target(json_to, network.checkpoint, source)
     spec = network.named_beside(source, recipe)
     options = data.options()
     from irbin.runs.logs import open_log, told_in_turn
@@ -68,7 +80,7 @@ def finetune(
     from irbin import verbs
 
     display = TrainingDisplay(knobs.log_interval or TrainingDisplay.LOG_INTERVAL)
-    with ExitStack() as stack:
+    with json_alone(json_to), ExitStack() as stack:
         stack.enter_context(display)  # leaves last: a log may have something to say when it closes
         for one in logs:
             stack.enter_context(one)
@@ -88,13 +100,14 @@ def finetune(
             stage=display.stage,
         )
     if first:
-        results().print(run_table(record))
+        results(json_to).print(run_table(record))
+        write_json(to_json(record), json_to)
         if record.interrupted:
             _say_how_to_resume(out)
         else:
             _say_what_next(record, data)
     if record.interrupted:
-        raise typer.Exit(1)
+        raise Stopped
 
 
 def _say_how_to_resume(out: Path) -> None:

@@ -17,7 +17,7 @@ from irbin.cli.options import SOURCE_HELP, Amp, Device, Input
 from irbin.cli.record_flags import Flags
 from irbin.cli.rows import format_of, written
 from irbin.cli.source_options import SourceFlags
-from irbin.errors import UsageError
+from irbin.errors import DataError, UsageError
 from irbin.records.prediction import Prediction, PredictOptions
 from irbin.report.prediction import (
     damaged_line,
@@ -27,9 +27,6 @@ from irbin.report.prediction import (
     prediction_row,
 )
 from irbin.report.units import count
-
-DAMAGED = 1
-"""Exit code where some images had no answer."""
 
 
 class PredictFlags(Flags, record=PredictOptions):
@@ -95,8 +92,7 @@ def predict(
             f"the network alone {alone}",
         )
     if damaged:
-        say(notes(), f"irbin: {damaged_line(damaged, n_images)}", style="red")
-        raise typer.Exit(DAMAGED)
+        raise DataError(damaged_line(damaged, n_images))
 
 
 def _device(name: str) -> str:

@@ -42,6 +42,9 @@ HEAD = """\
 | `irbin --install-completion` | completes commands and options in your shell |
 | `python -m irbin` | is the same program |
 | `--traceback`, `IRBIN_TRACEBACK=1` | shows where an error came from |
+| `-q`, `IRBIN_LOG_LEVEL=error` | says nothing but results and errors |
+| `-v`, `IRBIN_LOG_LEVEL=debug` | says what libraries say too |
+| `irbin env` | says what a bug report needs; [environment variables](environment.md) |
 
 A network's journey:
 
@@ -55,8 +58,9 @@ what was expected, what came, what to do.
 | exit code | |
 |---|---|
 | 0 | done |
-| 1 | something went wrong: a file, a network, the data; or Ctrl-C |
+| 1 | something went wrong: a file, a network, the data |
 | 2 | the command line cannot be meant |
+| 130 | Ctrl-C, or SIGTERM in training |
 | 141 | nobody reads what is printed any more (`irbin zoo \\| head -1`); nothing is said |
 
 Results go to standard output, progress and errors to standard error. With `--json -`, standard

@@ -91,7 +91,7 @@ class Counts:
 
 
 def counts_json(counts: Counts) -> dict[str, Any]:
-    """Of `--json`: per-class figures, the confusion counts, calibration."""
+    """As plain values: per-class figures, the confusion counts, calibration."""
     return {
         "classes": [vars(one) for one in counts.figures()],
         "confusion": [

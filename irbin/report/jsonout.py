@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 
 from irbin.records.json import JsonValue, to_json
-from irbin.records.options import FloatDtype
+from irbin.records.options import FloatDtype, SourceRecord
 from irbin.records.plan import Estimate, Plan
 from irbin.records.results import Agreement, ExportRecord
 
@@ -21,21 +21,36 @@ def dumps(value: JsonValue) -> str:
 
 def plan_json(source: str, plan: Plan, gains: Estimate) -> dict[str, JsonValue]:
     """A plan with the totals that its table shows, and what it gains."""
-    packed = {dtype: plan.packed_bytes(dtype) for dtype in FLOAT_DTYPES}
     return {
         "source": source,
-        "totals": {
-            "n_layers": len(plan.decisions),
-            "n_binary": len(plan.binary_names),
-            "binary_macs": plan.binary_macs,
-            "float_macs": plan.float_macs,
-            "float_bytes": plan.float_bytes,
-            "packed_bytes": packed,
-            "ratio": plan.float_bytes / packed["float32"] if packed["float32"] else None,
-        },
+        "totals": _totals(plan),
         "replaced_activations": list(plan.replaced_activations),
         "estimate": {"speed_up": gains.speed_up, **to_json(gains)},
         "plan": to_json(plan),
+    }
+
+
+def conversion_json(path: str, source: SourceRecord, plan: Plan) -> dict[str, JsonValue]:
+    """What convert wrote: where, of which network, and the plan with its totals."""
+    return {
+        "path": path,
+        "source": to_json(source),
+        "totals": _totals(plan),
+        "replaced_activations": list(plan.replaced_activations),
+        "plan": to_json(plan),
+    }
+
+
+def _totals(plan: Plan) -> dict[str, JsonValue]:
+    packed = {dtype: plan.packed_bytes(dtype) for dtype in FLOAT_DTYPES}
+    return {
+        "n_layers": len(plan.decisions),
+        "n_binary": len(plan.binary_names),
+        "binary_macs": plan.binary_macs,
+        "float_macs": plan.float_macs,
+        "float_bytes": plan.float_bytes,
+        "packed_bytes": packed,
+        "ratio": plan.float_bytes / packed["float32"] if packed["float32"] else None,
     }
 
 

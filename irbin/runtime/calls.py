@@ -84,8 +84,7 @@ def look_call(node: Node, known: Mapping[str, Any]) -> Call:
     name, source = node.name, node.refs()[0]
 
     def call(values: Values, _: int) -> None:
-        there = {**known, **values}
-        values[name] = look(node, as_array(there[source]), there)
+        values[name] = look(node, as_array(values[source]), {**known, **values})
 
     return call
 

@@ -135,10 +135,10 @@ def test_the_picture_is_written(run, fake, tmp_path) -> None:
         ),
         (
             replace(RECORD, interrupted=True, path=POINTS[:1]),
-            1,
+            130,
             "stopped by Ctrl-C; above is what was measured until then",
         ),
-        (replace(RECORD, interrupted=True, path=()), 1, "stopped by Ctrl-C"),
+        (replace(RECORD, interrupted=True, path=()), 130, "stopped by Ctrl-C"),
         (replace(RECORD, notes=("untrained",)), 0, ""),
     ],
     ids=["unmet", "interrupted", "without a path", "note"],

@@ -135,7 +135,7 @@ def test_misuse_is_one_line_and_exit_code_2(run, words: list[str], message: str)
         ),
         (OSError(28, "No space left on device", "f"), 1, "irbin: No space left on device: f\n"),
         (MemoryError("big"), 1, "irbin: out of memory (big)\n"),  # `inspect` has no batches
-        (KeyboardInterrupt(), 1, "irbin: stopped by Ctrl-C\n"),
+        (KeyboardInterrupt(), 130, "irbin: stopped by Ctrl-C\n"),
     ],
 )
 def test_an_error_is_one_line(run, verbs, error: BaseException, code: int, line: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,12 @@ def test_calibration_without_data_is_refused(run, verbs) -> None:
     done = run("convert", "net", "-o", "out", "--calibrate", "5")
     assert (done.code, verbs.calls) == (2, [])
     assert done.err == "irbin: `--calibrate` needs images: give `--data-dir` or `--dataset`\n"
+
+
+def test_json_says_where_and_what(run, verbs) -> None:
+    done = run("convert", "net", "-o", "out", "--json", "-")
+    value = json.loads(done.out)
+    assert (value["path"], value["source"]["spec"]) == ("out", "net")
+    assert value["totals"]["n_binary"] == 1
+    assert value["plan"]["decisions"][0]["binary"] is True
+    assert "wrote out" in done.err

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -71,11 +72,18 @@ def test_progress_is_on_standard_error_and_the_result_on_output(run, verbs) -> N
 def test_an_interrupted_run_says_how_to_go_on(run, verbs, resumed: tuple[str, ...]) -> None:
     verbs.interrupted = True
     done = run(*LINE, *resumed)
-    assert done.code == 1
+    assert done.code == 130
     assert done.err.splitlines()[-2:] == [
         "stopped by Ctrl-C; run/last holds where. Go on with:",
         "irbin finetune 'conv dir' --data-dir d -o run --resume",
     ]
+
+
+def test_json_is_the_run(run, verbs) -> None:
+    value = json.loads(run(*LINE, "--json", "-").out)
+    assert value["path"] == "run"
+    assert value["epochs"][0]["eval_top1"] == 60.0
+    assert value["interrupted"] is False
 
 
 def test_without_a_source_the_recipe_must_name_it(run, verbs) -> None:
@@ -146,7 +154,7 @@ def test_of_several_processes_the_first_alone_shows_and_logs(run, verbs, logs, m
     assert (done.code, done.out, done.err, logs) == (0, "", "", [])
     verbs.interrupted = True
     done = run(*LINE)
-    assert (done.code, done.out, done.err) == (1, "", "")
+    assert (done.code, done.out, done.err) == (130, "", "")
     verbs.raises = SourceError("gone")
     monkeypatch.setattr(console, "GRACE_SECONDS", 0)
     assert run(*LINE).err == "irbin: gone\n"
