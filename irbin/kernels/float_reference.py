@@ -13,6 +13,7 @@ from itertools import product
 import numpy as np
 
 from irbin.border import Border
+from irbin.kernels import activations
 from irbin.kernels.reference import patches
 from irbin.kernels.steps import Floats
 
@@ -237,6 +238,45 @@ def _added_in_order(x: Floats, axis: int) -> Floats:
     for i in range(x.shape[axis]):
         total = total + x.take(i, axis)
     return total
+
+
+def attention(
+    queries: Floats, keys: Floats, values: Floats, scale: np.float32, mask: Floats | None = None
+) -> Floats:
+    """Means of values, weighed by e to the power of the scaled products of queries with keys.
+
+    1. A product of a query and a key: fused multiply-adds from +0 over their numbers, in order.
+    2. It is multiplied by the scale, and the mask is added; each rounded.
+    3. The largest of the query's is taken away, and e raised to what is left (`activations.exp`).
+    4. Fused multiply-adds of these with the values from +0, over the keys in order; the result plus
+       +0 is divided by their own sum, which is added as by `sums_of_rows`.
+
+    Args:
+        queries: (batch, heads, n, depth).
+        keys: (batch, heads, m, depth).
+        values: (batch, heads, m, width).
+        scale: of the products.
+        mask: broadcast to (heads, n, m).
+
+    Returns:
+        (batch, heads, n, width).
+    """
+    shape = (*queries.shape[:3], keys.shape[2])
+    weights = np.zeros(shape, np.float32)
+    for d in range(queries.shape[3]):
+        weights = multiply_add(queries[..., d, None], keys[..., None, :, d], weights)
+    with np.errstate(all="ignore"):
+        weights = weights * scale
+        if mask is not None:
+            weights = weights + mask
+        weights = activations.exp(weights - weights.max(axis=3, keepdims=True))
+        total = sums_of_rows(weights)
+    made = np.zeros((*shape[:3], values.shape[3]), np.float32)
+    for j in range(shape[3]):
+        made = multiply_add(weights[..., j, None], values[:, :, None, j], made)
+    with np.errstate(all="ignore"):
+        mean: Floats = (np.float32(0) + made) / total
+    return mean
 
 
 def out_sizes(

@@ -20,7 +20,7 @@ def average_spans(node: Node, types: Types) -> Spans | None:
     """What a node averages, or None if that is left to torch.
 
     Left to torch: other than float32 images (batch, channels, height, width), means over other axes
-    than both of the image's, and sizes that do not fit each other.
+    than all but the batch's and one beside it or the last, and sizes that do not fit each other.
     """
     first = node.args[0] if node.args else None
     image = types[first.name] if isinstance(first, Ref) else None
@@ -31,11 +31,13 @@ def average_spans(node: Node, types: Types) -> Spans | None:
         or image.dtype != "float32"
     ):
         return None
-    if len(image.shape) != 4 or not all(
+    rank, axis = len(image.shape), averaged_channels(node, types)
+    if axis is None or not all(
         isinstance(size, int) and 0 < size <= MAX_SIZE for size in image.shape[1:]
     ):
         return None
-    size = (int(image.shape[2]), int(image.shape[3]))
+    sides = [int(image.shape[other]) for other in range(1, rank) if other != axis]
+    size = (sides[0], sides[1] if rank == 4 else 1)
     keeps: Value = True
     if node.op == AVERAGE[0]:
         spans = _pooled(size, node.args[1:])
@@ -43,12 +45,32 @@ def average_spans(node: Node, types: Types) -> Spans | None:
         spans = _adapted(size, node.args[1:])
     else:
         defaults: tuple[Value, ...] = (None, False, None)
-        axes, keeps, dtype = (*node.args[1:], *defaults[len(node.args) - 1 :])
-        spans = _adapted(size, ((1, 1),)) if dtype is None and _are_both(axes) else None
+        _, keeps, dtype = (*node.args[1:], *defaults[len(node.args) - 1 :])
+        spans = _adapted(size, ((1, 1),)) if dtype is None else None
     if spans is None:
         return None
-    sizes = (len(spans[0]), len(spans[1])) if keeps else ()
-    return spans if node.type == TensorType("float32", (*image.shape[:2], *sizes)) else None
+    shape = [image.shape[0], len(spans[0]), len(spans[1])][: rank - 1] if keeps else image.shape[:1]
+    made = list(shape)
+    made.insert(axis if keeps else 1, image.shape[axis])
+    return spans if node.type == TensorType("float32", tuple(made)) else None
+
+
+def averaged_channels(node: Node, types: Types) -> int | None:
+    """The axis along which the channels of what a node averages lie, or None where none is left.
+
+    A mean over all axes but the batch's and one leaves that; poolings leave axis 1.
+    """
+    image = types[node.refs()[0]]
+    rank = len(image.shape) if isinstance(image, TensorType) else 0
+    if node.op != AVERAGE[2]:
+        return 1 if rank == 4 else None
+    axes = node.args[1] if len(node.args) > 1 else None
+    if not isinstance(axes, tuple) or rank not in (3, 4):
+        return None
+    averaged = {axis % rank for axis in axes if isinstance(axis, int)}
+    left = [axis for axis in range(1, rank) if axis not in averaged]
+    fits = len(left) == 1 and 0 not in averaged and left[0] in (1, rank - 1)
+    return left[0] if fits and len(axes) == len(averaged) == rank - 2 else None
 
 
 def _pooled(size: tuple[int, int], args: tuple[Value, ...]) -> Spans | None:
@@ -102,13 +124,6 @@ def _adapted(size: tuple[int, int], args: tuple[Value, ...]) -> Spans | None:
         ends = [(i * n_in // n_out, -(-(i + 1) * n_in // n_out)) for i in range(n_out)]
         axes.append(tuple(Span(begin, end, end - begin) for begin, end in ends))
     return (axes[0], axes[1]) if _is_counted((axes[0], axes[1])) else None
-
-
-def _are_both(axes: Value) -> bool:
-    """Whether these are the image's axes."""
-    if not isinstance(axes, tuple) or len(axes) != 2:
-        return False
-    return {axis % 4 for axis in axes if isinstance(axis, int)} == {2, 3}
 
 
 def _is_counted(spans: Spans) -> bool:

@@ -16,7 +16,7 @@ class Box:
     """A part of every image, which may reach beyond it."""
 
     axes: tuple[BoxAxis, BoxAxis, BoxAxis]
-    """Of channels, height and width."""
+    """Of channels, of the first other axis (mostly height), of the last."""
     value: float = 0.0
     """Of what lies beyond."""
 
@@ -40,10 +40,16 @@ class Box:
         return replace(other, axes=(first, second, third))
 
 
-def box_of(node: Node, types: Types) -> Box | None:
-    """The box that a node cuts out of float32 images (batch, channels, height, width), or None."""
-    first = node.args[0] if node.args else None
-    image = types[first.name] if isinstance(first, Ref) else None
+def box_of(node: Node, types: Types, channel_axis: int = 1) -> Box | None:
+    """The box that a node cuts out of float32 images, or None.
+
+    Args:
+        node: any.
+        types: what names stand for.
+        channel_axis: of the images: 1, or 3 of (batch, height, width, channels).
+    """
+    source = node.args[0] if node.args else None
+    image = types[source.name] if isinstance(source, Ref) else None
     if not isinstance(image, TensorType) or image.dtype != "float32" or len(image.shape) != 4:
         return None
     sizes = [size for size in image.shape[1:] if isinstance(size, int) and size > 0]
@@ -57,7 +63,10 @@ def box_of(node: Node, types: Types) -> Box | None:
     if box is None:
         return None
     shape = (image.shape[0], *(axis.size for axis in box.axes))
-    return box if node.type == TensorType("float32", shape) else None
+    if node.type != TensorType("float32", shape):
+        return None
+    first, second, third = box.axes
+    return replace(box, axes=(third, first, second)) if channel_axis == 3 else box
 
 
 def _sliced(sizes: list[int], args: tuple[Value, ...]) -> Box | None:

@@ -24,6 +24,7 @@ from irbin.program.elementwise import ARITHMETIC, as_step, channel_axis_of
 from irbin.program.fused import ActivationStep, Fused, FusedStep, Item
 from irbin.program.graph import Graph
 from irbin.program.own import BConv2d, BitPack
+from irbin.program.plainer import in_plain_words
 from irbin.program.program import Program
 from irbin.program.start import record_of, start
 from irbin.program.types import Node, TensorType, ValueType, one_tensor
@@ -63,7 +64,8 @@ def fuse(
     types: dict[str, ValueType] = {**program.inputs, **program.constants}
     types |= {node.name: node.type for node in program.nodes}
     computed = {*program.inputs, *(node.name for node in nodes)}
-    graph = Graph(nodes, types, types.keys() - computed, program.outputs)
+    plain = in_plain_words(nodes, types, program.outputs)
+    graph = Graph(plain, types, types.keys() - computed, program.outputs)
     bytes_in = tuple(program.inputs) if from_bytes else ()
     start(graph, with_pools="pool" in passes, with_convs=float_convs, bytes_in=bytes_in)
     if "transform" in passes:

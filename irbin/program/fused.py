@@ -7,7 +7,7 @@ more words; `fuse.py` turns one into the other, `runtime` runs either.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from irbin.program.boxes import Box
 from irbin.program.types import Node, TensorType, fixed
@@ -24,11 +24,13 @@ Kind = Literal[
     "crop",
     "join",
     "gate",
+    "meet",
+    "attention",
     "rows",
 ]
 """Inner products of signs; a float convolution, linear layer, convolution of each channel by
 itself; maximum pooling; means; norms; slices and padding; images joined along their channels; an
-image and one pixel of each; a pass over floats."""
+image and one pixel of each; two tensors number by number; attention; a pass over floats."""
 
 ActivationStep = Literal[
     "elu", "sigmoid", "silu", "hardsigmoid", "hardswish", "gelu", "gelu_tanh", "tanh"
@@ -53,6 +55,45 @@ class FusedStep:
     """Of a clamp."""
     high: float = 0.0
     """Of a clamp."""
+
+
+class Look(NamedTuple):
+    """Rows of (batch, heads, rows, numbers) as they lie in another value's memory, in numbers."""
+
+    source: str
+    """That value."""
+    channel_axis: int
+    """Of it, innermost in memory."""
+    size: int
+    """Of it, an image."""
+    offset: int
+    """Of the first number."""
+    head: int
+    """From a head to the next."""
+    row: int
+    """From a row to the next."""
+
+
+@dataclass(frozen=True)
+class Attention:
+    """An attention's settings. Made by `attention.attention_of`, read by `runtime`."""
+
+    n_heads: int
+    """Side by side."""
+    n_queries: int
+    """Rows of queries."""
+    n_keys: int
+    """Rows of keys and values."""
+    depth: int
+    """Numbers of a query."""
+    width: int
+    """Numbers of a value."""
+    scale: float
+    """Of products."""
+    mask: str | None
+    """A constant that is added to them."""
+    looks: tuple[Look, Look, Look]
+    """At queries, keys and values."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +132,17 @@ class Fused:
     """Of a `crop`."""
     others: tuple[str, ...] = ()
     """Tensors that the kernel reads beside the source and what steps add: of `join` the images
-    behind the first, of `gate` the pixels."""
+    behind the first, of `gate` the pixels, of `meet` the second,
+    of `attention` what holds keys and values."""
     from_bytes: bool = False
     """Of a `conv`: its source holds pixels as bytes, (batch, height, width, channels) in memory,
     which it normalizes itself."""
+    source_axis: int | None = None
+    """Along which the source's channels lie; None: as `channel_axis` says."""
+    others_axes: tuple[int, ...] = ()
+    """The same of `others`; empty: as `channel_axis` says."""
+    attention: Attention | None = None
+    """Of an `attention`."""
 
     @property
     def is_root(self) -> bool:
@@ -104,7 +152,7 @@ class Fused:
     @property
     def takes_rows(self) -> bool:
         """Whether it knows no images: any axes but that of the channels are one."""
-        return self.kind in ("rows", "linear", "layer_norm") or self.root.op == "bgemm"
+        return self.kind in ("rows", "linear", "layer_norm", "meet") or self.root.op == "bgemm"
 
     @property
     def n_channels(self) -> int:

@@ -11,6 +11,18 @@ TURNS = ("aten.permute.default", "aten.transpose.int")
 """Operators that look at the same memory with other axes."""
 
 
+LOOKS = (
+    *TURNS,
+    "aten.reshape.default",
+    "aten.unsqueeze.default",
+    "aten.squeeze.dim",
+    "aten.squeeze.dims",
+    "aten.slice.Tensor",
+    "aten.select.int",
+)
+"""Operators that may do no more than look at memory in another way."""
+
+
 class Graph:
     """The items so far, and who reads what."""
 
@@ -47,6 +59,16 @@ class Graph:
             del self.items[_index(self.items, without)]
             self._forget(without)
         self._read(item)
+
+    def drop(self, item: Item) -> None:
+        """Takes out an item whose results nobody reads, and looks that only it read."""
+        del self.items[_index(self.items, item)]
+        self._forget(item)
+        for name in dict.fromkeys(item.refs()):
+            node = self.node(name)
+            is_read = bool(self.readers(name)) or name in self.outputs
+            if node is not None and node.op in LOOKS and not is_read:
+                self.drop(node)
 
     def _read(self, item: Item) -> None:
         self._givers |= dict.fromkeys(results(item), item)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from irbin.program.averages import average_spans
+from irbin.program.attention import attention_of, in_rows
+from irbin.program.averages import average_spans, averaged_channels
 from irbin.program.boxes import box_of
 from irbin.program.fused import Fused, FusedStep, Kind
 from irbin.program.graph import Graph
 from irbin.program.norms import norm_of
-from irbin.program.several import joined, met
-from irbin.program.types import Node, Ref, TensorType, one_tensor
+from irbin.program.several import alike, joined, met
+from irbin.program.types import Node, Ref, TensorType, Types, one_tensor
 from irbin.program.windows import conv_window, is_depthwise, linear_shape, n_groups, pool_window
 
 CONV, POOL = "aten.conv2d.default", "aten.max_pool2d.default"
@@ -40,6 +41,8 @@ def start(
         record = record or _without_weights(graph, item, with_pools=with_pools)
         if record is not None:
             graph.put(record, in_place_of=item)
+        elif with_convs:
+            _attend(graph, item)
     _compose(graph)
 
 
@@ -80,17 +83,61 @@ def _without_weights(graph: Graph, item: Node, *, with_pools: bool) -> Fused | N
     if item.op == POOL and with_pools and pool_window(item, types) is not None:
         return record_of(item, item.refs()[0], 1, "pool")
     if average_spans(item, types) is not None:
-        return record_of(item, item.refs()[0], 1, "average")
-    box = box_of(item, types)
+        return _average(item, types)
+    axis = 3 if item.refs() and graph.innermost(item.refs()[0]) == 3 else 1
+    box = box_of(item, types, axis)
     if box is not None:
-        return replace(record_of(item, item.refs()[0], 1, "crop"), box=box)
+        return replace(record_of(item, item.refs()[0], axis, "crop"), box=box)
     parts = joined(item, types, graph.constants)
     if parts is not None:
-        return replace(record_of(item, parts[0], 1, "join"), others=parts[1:])
+        first, *others = parts.names
+        return replace(record_of(item, first, parts.channel_axis, "join"), others=tuple(others))
     meeting = met(item, types, graph.constants)
     if meeting is not None:
         return replace(record_of(item, meeting[0], 1, "gate"), others=(meeting[1],))
-    return None
+    return _meet(graph, item)
+
+
+def _average(item: Node, types: Types) -> Fused:
+    """An average, whose result may have fewer axes than its source."""
+    source, made = item.refs()[0], one_tensor(item.type).shape
+    axis = averaged_channels(item, types)
+    assert axis is not None, "`average_spans` looked"
+    inner = axis if len(made) == len(one_tensor(types[source]).shape) else 1
+    return replace(record_of(item, source, inner, "average"), source_axis=axis)
+
+
+def _meet(graph: Graph, item: Node) -> Fused | None:
+    """Two tensors of one shape, of which one at least lies in a known order."""
+    meeting = alike(item, graph.types, graph.constants)
+    if meeting is None:
+        return None
+    axes = [graph.innermost(name) for name in meeting[:2]]
+    axis = axes[1] if axes[0] is None else axes[0]
+    if axis is None or not isinstance(one_tensor(item.type).shape[axis], int):
+        return None
+    return replace(record_of(item, meeting[0], axis, "meet"), others=(meeting[1],))
+
+
+def _attend(graph: Graph, item: Node) -> None:
+    """Attention with what puts its heads side by side."""
+    attention = attention_of(graph, item)
+    behind = None if attention is None else in_rows(graph, item)
+    if attention is None or behind is None:
+        return
+    turned, root = behind
+    first, *others = attention.looks
+    axis = len(one_tensor(root.type).shape) - 1
+    record = replace(
+        record_of(root, first.source, axis, "attention"),
+        others=tuple(look.source for look in others),
+        source_axis=first.channel_axis,
+        others_axes=tuple(look.channel_axis for look in others),
+        attention=attention,
+        absorbed=(item.name, turned.name, root.name),
+    )
+    graph.put(record, in_place_of=root, without=turned)
+    graph.drop(item)
 
 
 def _compose(graph: Graph) -> None:
@@ -100,6 +147,8 @@ def _compose(graph: Graph) -> None:
             continue
         inner = graph.maker(item.source)
         if inner is None or inner.box is None or graph.only_reader(item.source) is not item:
+            continue
+        if inner.channel_axis != item.channel_axis:
             continue
         box = inner.box.then(item.box)
         if box is not None:

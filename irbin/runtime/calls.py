@@ -84,7 +84,8 @@ def look_call(node: Node, known: Mapping[str, Any]) -> Call:
     name, source = node.name, node.refs()[0]
 
     def call(values: Values, _: int) -> None:
-        values[name] = look(node, as_array(values[source]), {**known, **values})
+        there = {**known, **values}
+        values[name] = look(node, as_array(there[source]), there)
 
     return call
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbin.errors import ArtifactError
+from irbin.kernels.attention import AttentionKernel, Heads, Look
 from irbin.kernels.byte_convolution import ByteConvKernel
 from irbin.kernels.convolution import ConvKernel, FloatConvKernel, dot_steps, linear_kernel
 from irbin.kernels.geometry import Geometry
@@ -96,6 +97,8 @@ def make_kernel(
                 return RowsKernel(n_channels, simplify_floats(steps))
             case "layer_norm" | "group_norm":
                 return _norm_kernel(item, simplify_floats(steps), n_channels, types)
+            case "attention":
+                return _attention_kernel(item, simplify_floats(steps), constants)
         return _lines_kernel(item, simplify_floats(steps), types)
     except Exception as error:
         raise ArtifactError(
@@ -213,9 +216,30 @@ def _norm_kernel(
     return GroupNormKernel(size, n_channels, norm.n_groups, norm.epsilon, steps)
 
 
+def _attention_kernel(
+    item: Fused, steps: tuple[Step, ...], constants: Mapping[str, Any]
+) -> AttentionKernel:
+    own = item.attention
+    assert own is not None, "`fuse` looked"
+    heads = Heads(own.n_heads, own.n_queries, own.n_keys, own.depth, own.width)
+    queries, keys, values = (Look(*look[2:]) for look in own.looks)
+    mask = None
+    if own.mask is not None:
+        given = as_array(constants[own.mask])
+        given = given.reshape((1,) * (4 - given.ndim) + given.shape)[0]
+        shape = (len(given), own.n_queries, own.n_keys)
+        mask = np.ascontiguousarray(np.broadcast_to(given, shape))
+    return AttentionKernel(heads, (queries, keys, values), own.scale, mask, steps)
+
+
 def _lines_kernel(item: Fused, steps: tuple[Step, ...], types: Mapping[str, ValueType]) -> Kernel:
     """Of a kind without weights that makes its image row by row."""
-    size, n_channels = _size(types[item.source], 2), fixed(one_tensor(types[item.source]).shape[1])
+    if item.kind == "meet":  # each row's own pixel
+        return GateKernel((1, 1), item.n_channels, MEETINGS[item.root.op], steps)
+    axis = item.channel_axis if item.source_axis is None else item.source_axis
+    sides = [n for at, n in enumerate(one_tensor(types[item.source]).shape) if at not in (0, axis)]
+    height, width = (*map(fixed, sides), 1)[:2]
+    size, n_channels = (height, width), fixed(one_tensor(types[item.source]).shape[axis])
     if item.kind == "average":
         spans = average_spans(item.root, types)
         assert spans is not None, "`fuse` looked"
@@ -226,7 +250,7 @@ def _lines_kernel(item: Fused, steps: tuple[Step, ...], types: Mapping[str, Valu
         return CropKernel((y, x, channels), item.box.value, steps)
     if item.kind == "join":
         shapes = [one_tensor(types[name]).shape for name in (item.source, *item.others)]
-        return JoinKernel(size, [fixed(shape[1]) for shape in shapes], steps)
+        return JoinKernel(size, [fixed(shape[axis]) for shape in shapes], steps)
     return GateKernel(size, n_channels, MEETINGS[item.root.op], steps)
 
 

@@ -223,7 +223,11 @@ class DefinedSegment(Segment):
         if name is None:
             return None
         array = self.memory.arrays[name]
-        return self._flat(rows(array, array.ndim - 1 if axis is None else axis), item)
+        in_rows = rows(array, array.ndim - 1 if axis is None else axis)
+        if item.kind == "attention":
+            n_rows = math.prod(in_rows.shape[1:-1])
+            return in_rows.reshape(len(in_rows), n_rows, in_rows.shape[-1])
+        return self._flat(in_rows, item)
 
     def _array(
         self, outside: Outside, given: Mapping[int, tuple[Array, bool]], item: Fused
@@ -237,10 +241,14 @@ class DefinedSegment(Segment):
 
     @staticmethod
     def _flat(in_rows: Array, item: Fused) -> Array:
-        if item.root.op == "bgemm" or item.kind == "linear":
+        if item.root.op == "bgemm" or item.kind in ("linear", "meet"):
             return in_rows.reshape(-1, 1, 1, in_rows.shape[-1])
-        if in_rows.ndim == 2 and item.kind == "average":  # a mean that keeps no axes
-            return in_rows[:, None, None, :]
+        if in_rows.ndim < 4 and item.kind == "average":  # of tokens, or a mean that keeps no axes
+            n_rows = math.prod(in_rows.shape[1:-1])
+            return in_rows.reshape(len(in_rows), n_rows, 1, in_rows.shape[-1])
+        if item.kind == "attention":  # residuals are of the result's shape
+            n_numbers = math.prod(in_rows.shape[1:])
+            return in_rows.reshape(len(in_rows), n_numbers)
         is_flat = item.kind in ("rows", "layer_norm")
         return in_rows.reshape(-1, in_rows.shape[-1]) if is_flat else in_rows
 
@@ -251,8 +259,11 @@ def _reads(item: Fused) -> tuple[Outside, ...]:
     takes: Literal["rows", "planes", "bits"] = "rows"
     if first.kind in ("dot", "conv"):
         takes = "bits" if first.kind == "dot" else "rows" if first.from_bytes else "planes"
-    others = (Outside(name, item.channel_axis, "rows") for name in other_names(item))
-    return (Outside(item.source, item.channel_axis, takes), *others)
+    names = other_names(item)
+    axes = [item.channel_axis] * (len(names) - len(item.others_axes)) + [*item.others_axes]
+    others = (Outside(name, at, "rows") for name, at in zip(names, axes, strict=True))
+    axis = item.channel_axis if first.source_axis is None else first.source_axis
+    return (Outside(item.source, axis, takes), *others)
 
 
 def is_turned(item: Fused, memory: Memory) -> bool:

@@ -19,6 +19,9 @@ VIEWS = (
     "aten.squeeze.dim",
     "aten.squeeze.dims",
     "aten.unsqueeze.default",
+    "aten.slice.Tensor",
+    "aten.select.int",
+    "aten.expand.default",
 )
 """Operators that may do no more than look at an array in another way."""
 
@@ -90,7 +93,33 @@ def look(node: Node, array: Array, known: Mapping[str, Any]) -> Array:
             return array.squeeze(tuple(a for a in chosen if array.shape[a] == 1))
         case "aten.reshape.default", [shape]:
             return array.reshape(shape)
+        case "aten.select.int", [axis, index]:
+            taken: Array = np.moveaxis(array, axis, 0)[index]
+            return taken
+        case "aten.slice.Tensor", _:
+            return _sliced(array, *args)
+        case "aten.expand.default", [shape, *_]:
+            return _expanded(array, shape)
     raise TypeError(f"expected arguments of `{op}`")
+
+
+def _sliced(
+    array: Array,
+    axis: int = 0,
+    start: int | None = None,
+    end: int | None = None,
+    step: int = 1,
+) -> Array:
+    return np.moveaxis(np.moveaxis(array, axis, 0)[slice(start, end, step)], 0, axis)
+
+
+def _expanded(array: Array, shape: list[int]) -> Array:
+    """Repeated without a copy; −1 stands for a size that stays."""
+    missing = len(shape) - array.ndim
+    sizes = [array.shape[axis - missing] if size == -1 else size for axis, size in enumerate(shape)]
+    made = np.broadcast_to(array, sizes)
+    # whoever reads it writes nothing, and torch has no arrays that may not be written
+    return np.lib.stride_tricks.as_strided(array, made.shape, made.strides)
 
 
 def filled(value: Value, known: Mapping[str, Any]) -> Any:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from irbin.kernels import float_reference
-from irbin.program.averages import average_spans
+from irbin.program.averages import average_spans, averaged_channels
 from irbin.program.types import Node, Ref, TensorType
 
 POOL, ADAPTIVE, MEAN = (
@@ -99,3 +99,35 @@ def test_arguments_have_their_defaults():
     found = spans(POOL, (2,), kind=(2, 3))
     assert found == spans(POOL, (2, 2), (2, 2), (0, 0), False, True, None, kind=(2, 3))
     assert found is not None
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "keeps"),
+    [
+        ((5, 7, 3), (1, 2), True),
+        ((5, 7, 3), (-3, 2), False),
+        ((7, 3), (1,), True),
+        ((7, 3), (-2,), False),
+        ((7, 3), (2,), False),
+        ((3, 5, 7), (2, 3), False),
+    ],
+)
+def test_means_over_all_axes_but_one_are_torchs(shape, axes, keeps):
+    x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    expected = x.mean(axes, keepdim=keeps)
+    kind = TensorType("float32", ("N", *expected.shape[1:]))
+    node, types = Node("y", MEAN, (Ref("x"), axes, keeps), {}, kind), {}
+    types["x"] = TensorType("float32", ("N", *shape))
+    axis = averaged_channels(node, types)
+    rows, columns = average_spans(node, types)
+    in_rows = x.movedim(axis, -1).reshape(2, rows[0].end, columns[0].end, x.shape[axis])
+    found = float_reference.averages(in_rows.contiguous().numpy(), rows, columns)
+    assert np.allclose(found.reshape(2, -1), expected.reshape(2, -1), atol=1e-6)
+
+
+@pytest.mark.parametrize("axes", [(1,), (3,), (0, 1, 2), (1, 3), (1, 1)])
+def test_means_over_other_axes_are_torchs(axes):
+    x = torch.zeros(2, 3, 5, 7)
+    kind = TensorType("float32", ("N", *x.mean(tuple({*axes}), keepdim=True).shape[1:]))
+    node = Node("y", MEAN, (Ref("x"), axes, True), {}, kind)
+    assert average_spans(node, {"x": TensorType("float32", ("N", 3, 5, 7))}) is None

@@ -51,6 +51,22 @@ def test_slices_are_torchs(axis, start, end, step):
         assert torch.equal(cut(box, IMAGE), expected)
 
 
+@given(axis=st.integers(1, 3), start=st.integers(-9, 9), step=st.integers(1, 3))
+@settings(deadline=None, derandomize=True, max_examples=60)
+def test_slices_of_images_whose_channels_are_last_are_torchs(axis, start, step):
+    expected = torch.ops.aten.slice.Tensor(IMAGE, axis, start, END, step)
+    args = (Ref("x"), axis, start, END, step)
+    kind = TensorType("float32", ("N", *expected.shape[1:]))
+    node = Node("y", SLICE, args, {}, kind)
+    box = box_of(node, {"x": TensorType("float32", ("N", 4, 5, 7))}, 3)
+    if expected.numel() == 0:
+        assert box is None
+        return
+    channels, y, across = box.axes
+    made = CropKernel((y, across, channels), box.value)._plain(IMAGE.numpy(), ())
+    assert torch.equal(torch.from_numpy(made), expected)
+
+
 @given(around=st.lists(st.integers(0, 3), min_size=0, max_size=6), value=st.floats(-2, 2, width=32))
 @settings(deadline=None, derandomize=True, max_examples=60)
 def test_paddings_are_torchs(around, value):

@@ -144,9 +144,16 @@ class TestStart:
         # what is behind them is not
         assert form(items) == ["conv", "pool: a pool"]
 
-    def test_padding_by_name_is_another_operator(self):
+    def test_padding_by_name_is_padding_in_numbers(self):
         net = Net(3, 8, 8)
         w = net.constant(4, 3, 3, 3)
+        kind = TensorType(F32, ("N", 4, 8, 8))
+        net("y", "conv2d.padding", net.x, w, None, (1, 1), "same", kind=kind)
+        assert form(net.fuse(*FUSIONS)) == ["conv: y"]
+
+    def test_padding_that_is_wider_on_one_side_is_another_operator(self):
+        net = Net(3, 8, 8)
+        w = net.constant(4, 3, 2, 2)
         kind = TensorType(F32, ("N", 4, 8, 8))
         net("y", "conv2d.padding", net.x, w, None, (1, 1), "same", kind=kind)
         assert form(net.fuse(*FUSIONS)) == ["y"]
@@ -191,7 +198,7 @@ class TestTransform:
     def test_ends_at_a_value_that_is_read_twice_by_one(self, net):
         y = packed_conv(net)
         net("square", "mul.Tensor", y, y)
-        assert form(net.fuse("transform")) == ["y_bits", "dot: y", "square"]
+        assert form(net.fuse("transform")) == ["y_bits", "dot: y", "meet: square"]
 
     def test_ends_at_the_programs_output(self, net):
         y = net("a", "relu", packed_conv(net))
@@ -721,7 +728,7 @@ class TestTrainedNetwork:
             "layer_norm: layer_norm mul_4 sub bitpack_4",
             "dot: bgemm bitpack_5",
             "dot: bgemm_1 mul_5 add_6",
-            "mean",
+            "average: mean",
             "linear: linear",
         ]
 

@@ -181,6 +181,10 @@ struct Implementation {
   // y = (x − mean) / sqrt(variance + epsilon) of n numbers, as `float_reference.layer_norm` sums them.
   void (*normalize)(const float* x, int64_t n, float epsilon, float* y);
 
+  // In place: e to the power of x[i] · scale + mask[i], less the largest of them; a mask may be missing.
+  // Returns their sum, as `float_reference.sums_of_rows` adds. x has room for whole blocks.
+  float (*soften)(float* x, int64_t n, float scale, const float* mask);
+
   // Signs of a block of channel planes: pixel p, channel c at x[c * plane + p].
   void (*pack_planes)(const float* x, int64_t plane, int64_t n_pixels, int64_t n_channels,
                       uint8_t* bits, int64_t bits_stride);

@@ -344,6 +344,46 @@ void normalize(const float* x, int64_t n, float epsilon, float* y) {
   }
 }
 
+inline float largest_of_lanes(const V::Floats& v) {
+  float at[kLanes];
+  V::store(at, v);
+  for (int i = 1; i < kLanes; ++i)
+    if (at[i] > at[0] || at[i] != at[i]) at[0] = at[i];
+  return at[0];
+}
+
+// A block whose lanes from n_lanes on hold another number.
+inline V::Floats filled_behind(const V::Floats& v, int n_lanes, float with) {
+  float at[kLanes];
+  V::store(at, v);
+  for (int i = n_lanes; i < kLanes; ++i) at[i] = with;
+  return V::load(at);
+}
+
+float soften(float* x, int64_t n, float scale, const float* mask) {
+  constexpr float kLeast = -__builtin_inff();
+  const V::Floats by = V::all(scale);
+  V::Floats largest = V::all(kLeast);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int n_lanes = lanes_left(n - i);
+    V::Floats v = V::multiply(V::load(x + i), by);
+    if (mask != nullptr) v = V::add(v, V::load_part(mask + i, n_lanes));
+    if (n_lanes < kLanes) v = filled_behind(v, n_lanes, kLeast);
+    V::store(x + i, v);
+    largest = V::maximum(largest, v);
+  }
+  const V::Floats most = V::all(largest_of_lanes(largest));
+  V::Floats total = V::all(0.0f);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int n_lanes = lanes_left(n - i);
+    V::Floats v = exp_of(V::subtract(V::load(x + i), most));
+    if (n_lanes < kLanes) v = filled_behind(v, n_lanes, 0.0f);
+    V::store(x + i, v);
+    total = V::add(total, v);
+  }
+  return sum_of_lanes(total);
+}
+
 // 16 pixels at once, a word of up to 32 channels each: lanes are pixels here.
 void pack_planes(const float* x, int64_t plane, int64_t n_pixels, int64_t n_channels, uint8_t* bits,
                  int64_t bits_stride) {

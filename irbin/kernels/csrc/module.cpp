@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "attention.h"
 #include "conv.h"
 #include "implementations.h"
 #include "lines.h"
@@ -40,6 +41,8 @@ using Vector = std::optional<Array<float, 1>>;
 using StepTuple = std::tuple<int, int, float, float, Vector>;
 // (size, kernel, stride, dilation, before, after)
 using AxisTuple = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t>;
+// (size, offset, head, row)
+using LookTuple = std::tuple<int64_t, int64_t, int64_t, int64_t>;
 using Addresses = std::vector<uintptr_t>;
 // (base, offset), or (−1, 0) for nothing
 using PlaceTuple = std::tuple<int32_t, int64_t>;
@@ -284,6 +287,36 @@ std::unique_ptr<GroupNorm> make_group_norm(int64_t height, int64_t width, int64_
                                      make_transform(after, n_channels));
 }
 
+// Of rows of `n_numbers`, all of which lie within what is read of an image.
+Look make_look(const LookTuple& look, int64_t n_heads, int64_t n_rows, int64_t n_numbers) {
+  const auto [size, offset, head, row] = look;
+  for (const int64_t n : {size, offset, head, row})
+    need(n >= 0 && n <= kMaxSize, "expected places within an image");
+  need(offset + (n_heads - 1) * head + (n_rows - 1) * row + n_numbers <= size,
+       "expected places within an image");
+  return {size, offset, head, row};
+}
+
+std::unique_ptr<Attention> make_attention(
+    const std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t>& sizes, const LookTuple& queries,
+    const LookTuple& keys, const LookTuple& values, float scale,
+    const std::optional<Array<float, 3>>& mask, const std::vector<StepTuple>& steps) {
+  const auto [n_heads, n_queries, n_keys, depth, width] = sizes;
+  for (const int64_t n : {n_heads, n_queries, n_keys, depth, width})
+    need(n > 0 && n <= kMaxSize, "expected sizes of at least 1");
+  const auto mask_heads = mask ? static_cast<int64_t>(mask->shape(0)) : 0;
+  if (mask)
+    need((mask_heads == 1 || mask_heads == n_heads) &&
+             static_cast<int64_t>(mask->size()) == mask_heads * n_queries * n_keys &&
+             static_cast<int64_t>(mask->shape(1)) == n_queries,
+         "the mask has another size");
+  return std::make_unique<Attention>(
+      Attention::Sizes{n_heads, n_queries, n_keys, depth, width},
+      make_look(queries, n_heads, n_queries, depth), make_look(keys, n_heads, n_keys, depth),
+      make_look(values, n_heads, n_keys, width), scale, mask ? mask->data() : nullptr, mask_heads,
+      make_transform(steps, n_heads * width));
+}
+
 std::unique_ptr<PackPlanes> make_planes(int64_t n_channels, int64_t n_pixels) {
   for (const int64_t n : {n_channels, n_pixels})
     need(n >= 0 && n <= kMaxSize, "expected channels and pixels");
@@ -380,6 +413,9 @@ NB_MODULE(_native, m) {
   nb::class_<Gate, Operator>(m, "Gate");
   nb::class_<LayerNorm, Operator>(m, "LayerNorm");
   nb::class_<GroupNorm, Operator>(m, "GroupNorm");
+  nb::class_<Attention, Operator>(m, "Attention");
+  m.def("attention", make_attention, nb::arg("sizes"), nb::arg("queries"), nb::arg("keys"),
+        nb::arg("values"), nb::arg("scale"), nb::arg("mask").none(), nb::arg("steps"));
   m.def("layer_norm", make_layer_norm);
   m.def("group_norm", make_group_norm);
   m.def("average", make_average);

@@ -9,6 +9,7 @@
 #include <memory>
 #include <utility>
 
+#include "attention.h"
 #include "check.h"
 #include "lines.h"
 #include "norms.h"
@@ -365,6 +366,7 @@ int main(int n_arguments, char** arguments) {
   for (int i = 0; i < n_cases; ++i) {
     line_checks::check_lines(check, random);
     norm_checks::check_norms(check, random);
+    attention_checks::check_attention(check, random);
   }
 
   int64_t passed = 0, failed = 0;

@@ -1,0 +1,104 @@
+"""Nodes in other words before they are fused: the same numbers, by operators that kernels know.
+
+A part of `split`, `split_with_sizes` or `unbind` is a slice, or one index of an axis; padding by
+name is padding in numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate, pairwise
+
+from irbin.program.boxes import SLICE
+from irbin.program.types import Node, Ref, TensorType, Value, ValueType, fixed
+from irbin.program.windows import pair
+
+SELECT = "aten.select.int"
+SPLITS = ("aten.split.Tensor", "aten.split_with_sizes.default", "aten.unbind.int")
+NAMED_PADDING = "aten.conv2d.padding"
+
+
+def in_plain_words(
+    nodes: Sequence[Node], types: Mapping[str, ValueType], outputs: Collection[str]
+) -> tuple[Node, ...]:
+    """The nodes, each at its place under its name; what only others took parts of is left out.
+
+    Args:
+        nodes: in order.
+        types: what names stand for.
+        outputs: names that the program returns.
+    """
+    by_name = {node.name: node for node in nodes}
+    plain = [_plainer(node, by_name, types) for node in nodes]
+    read = {name for node in plain for name in node.refs()} | set(outputs)
+    return tuple(node for node in plain if node.op not in SPLITS or node.name in read)
+
+
+def _plainer(node: Node, by_name: Mapping[str, Node], types: Mapping[str, ValueType]) -> Node:
+    made = None
+    if node.op == "getitem":
+        first, index = node.args
+        whole = by_name.get(first.name) if isinstance(first, Ref) else None
+        if whole is not None and whole.op in SPLITS and isinstance(index, int):
+            made = _part(node, whole, index, types)
+    elif node.op == NAMED_PADDING:
+        made = _with_numbers(node, types)
+    return made or node
+
+
+def _part(node: Node, split: Node, index: int, types: Mapping[str, ValueType]) -> Node | None:
+    """One result of a split as what it shows of the split's input."""
+    names = split.refs()
+    kind = types[names[0]] if len(names) == 1 else None
+    parts = split.type
+    if not isinstance(kind, TensorType) or not isinstance(parts, tuple) or split.kwargs:
+        return None
+    sizes = split.args[1:2] if split.op != SPLITS[2] else ()
+    axis = split.args[1 + len(sizes)] if len(split.args) > 1 + len(sizes) else 0
+    if not isinstance(axis, int) or not -len(kind.shape) <= axis < len(kind.shape):
+        return None
+    axis %= len(kind.shape)
+    if not 0 <= index < len(parts) or not isinstance(kind.shape[axis], int):
+        return None
+    source = Ref(names[0])
+    if split.op == SPLITS[2]:
+        return replace(node, op=SELECT, args=(source, axis, index))
+    ends = _ends(sizes[0], fixed(kind.shape[axis])) if sizes else None
+    declared = [part.shape[axis] for part in parts if len(part.shape) == len(kind.shape)]
+    if ends is None or declared != [end - start for start, end in pairwise(ends)]:
+        return None  # whoever runs it says what is wrong
+    return replace(node, op=SLICE, args=(source, axis, ends[index], ends[index + 1], 1))
+
+
+def _ends(sizes: Value, whole: int) -> list[int] | None:
+    """Where parts of an axis begin, and where the last one ends."""
+    if isinstance(sizes, int) and sizes > 0:
+        return [*range(0, whole, sizes), whole]
+    given = [size for size in sizes if isinstance(size, int)] if isinstance(sizes, tuple) else []
+    ends = [0, *accumulate(given)]
+    return ends if ends[-1] == whole and min(given, default=-1) >= 0 else None
+
+
+def _with_numbers(node: Node, types: Mapping[str, ValueType]) -> Node | None:
+    """Padding `same` or `valid` in pixels, where both sides of an axis get as many."""
+    if node.kwargs or len(node.args) < 2:
+        return None
+    defaults: tuple[Value, ...] = (None, (1, 1), "valid", (1, 1), 1)
+    source, weight, *rest = node.args
+    bias, stride, padding, dilation, groups = (*rest, *defaults[len(rest) :])
+    kernel = types[weight.name] if isinstance(weight, Ref) else None
+    steps = pair(dilation)
+    if not isinstance(kernel, TensorType) or len(kernel.shape) != 4 or steps is None:
+        return None
+    around = (0, 0)
+    if padding == "same":
+        sizes = [size for size in kernel.shape[2:] if isinstance(size, int)]
+        added = [step * (size - 1) for size, step in zip(sizes, steps, strict=False)]
+        if len(added) < 2 or any(one % 2 for one in added) or pair(stride) != (1, 1):
+            return None
+        around = (added[0] // 2, added[1] // 2)
+    elif padding != "valid":
+        return None
+    args = (source, weight, bias, stride, around, dilation, groups)
+    return replace(node, op="aten.conv2d.default", args=args)
