@@ -291,10 +291,15 @@ def evaluate(
 
 
 def inspect_packed(folder: str | Path) -> PackedProgram:
-    """A packed folder's program as text, a line a node, with shapes; and what torch computes of it.
+    """A packed folder's program as text, a line a node, with shapes; and how it runs here.
 
     Raises:
         ArtifactError: the folder is not what `docs/format.md` says.
     """
     model = load_packed(Path(folder))
-    return PackedProgram(format_program(model.program), model.torch_work, native.active())
+    try:
+        why_floats = model.why_floats
+    except UsageError as error:  # it takes no bytes at all
+        why_floats = str(error)
+    text = format_program(model.program)
+    return PackedProgram(text, model.torch_work, native.active(), why_floats)

@@ -18,7 +18,7 @@ from irbin.planning.estimate import estimate
 from irbin.records.json import from_json, to_json
 from irbin.records.options import SourceOptions, SourceRecord
 from irbin.records.plan import Plan
-from irbin.report.bench import torch_work_lines
+from irbin.report.bench import bytes_line, torch_work_lines
 from irbin.report.images import images_line
 from irbin.report.jsonout import plan_json
 from irbin.report.plan import layer_table, plan_heading, plan_notes, totals_table
@@ -102,9 +102,14 @@ def _show_program(spec: str, json_to: str | None) -> None:
         say(screen, images_line(from_json(SourceRecord, config["source"], str(folder))))
     for line in torch_work_lines(packed.torch_work):
         say(screen, f"{line}; with {packed.kernels} kernels")
+    say(screen, bytes_line(packed.why_floats))
     say(screen, f"{spec}: {counted(len(files), 'file')}, {byte_size(total)}", style="bold")
     if json_to is not None:
         parts = {name: folder / f"{name}.json" for name in ("config", "program")}
         content = {name: json.loads(path.read_text("utf-8")) for name, path in parts.items()}
-        here = {"torch_work": to_json(packed.torch_work), "kernels": packed.kernels}
+        here = {
+            "torch_work": to_json(packed.torch_work),
+            "kernels": packed.kernels,
+            "why_floats": packed.why_floats,
+        }
         write_json({"source": spec, "total_bytes": total, **here, **content}, json_to)

@@ -22,6 +22,7 @@ from irbin.kernels.lines import (
 )
 from irbin.kernels.norms import GroupNormKernel, LayerNormKernel
 from irbin.kernels.passes import PoolKernel, RowsKernel
+from irbin.kernels.sign_convolution import SignConvKernel
 from irbin.kernels.steps import Step
 from irbin.program.fused import Fused
 
@@ -43,6 +44,12 @@ def kernel_lines(w: Writer, kernel: Kernel) -> list[str]:
             lines += [
                 _float_conv_line(w, kernel),
                 f"irbin_conv2d(&conv, {_x(w, 'FLOATS')}, {steps}, &out);",
+            ]
+        case SignConvKernel():
+            steps = ", ".join(map(str, _pixel_steps(w, kernel)))
+            lines += [
+                _sign_conv_line(w, kernel),
+                f"irbin_sign_conv2d(&conv, {_x(w, 'FLOATS')}, {steps}, &out);",
             ]
         case DepthwiseKernel():
             weight = w.array(kernel.weight, "weight")
@@ -176,7 +183,12 @@ def _float_conv_line(w: Writer, kernel: FloatConvKernel) -> str:
     return _conv_line(w, kernel.geometry, groups, sizes, weight)
 
 
-def _pixel_steps(w: Writer, kernel: FloatConvKernel) -> tuple[int, int, int]:
+def _sign_conv_line(w: Writer, kernel: SignConvKernel) -> str:
+    weight = w.array(kernel.weight_bits, "weight")
+    return _conv_line(w, kernel.geometry, 1, (kernel.in_channels, len(kernel.weight_bits)), weight)
+
+
+def _pixel_steps(w: Writer, kernel: FloatConvKernel | SignConvKernel) -> tuple[int, int, int]:
     """How far rows, columns and channels of what it reads lie apart."""
     item = w.call.item
     if isinstance(item, Fused) and item.takes_rows:
@@ -208,6 +220,11 @@ def _pool_lines(w: Writer, kernel: PoolKernel) -> list[str]:
             lines.append(_float_conv_line(w, producer))
             x, apart = _x(w, "FLOATS"), ", ".join(map(str, _pixel_steps(w, producer)))
             call = f"irbin_max_pool_conv2d(&window, &conv, &made, {x}, {apart}, {rows}, &out);"
+        case SignConvKernel():
+            lines.append(_sign_conv_line(w, producer))
+            x, apart = _x(w, "FLOATS"), ", ".join(map(str, _pixel_steps(w, producer)))
+            made = f"irbin_max_pool_sign_conv2d(&window, &conv, &made, {x}, {apart}, {rows}, &out)"
+            call = f"{made};"
         case _:
             raise _refusal(w, f"kernel {type(producer).__name__}")
     return [*lines, call]

@@ -15,6 +15,7 @@ from irbin.kernels.byte_convolution import ByteConvKernel
 from irbin.kernels.convolution import ConvKernel, FloatConvKernel
 from irbin.kernels.geometry import Geometry
 from irbin.kernels.kernel import Kernel, check_array, check_integer, check_steps, step_tuples
+from irbin.kernels.sign_convolution import SignConvKernel
 from irbin.kernels.steps import Floats, Step
 
 
@@ -41,7 +42,7 @@ class PoolKernel(Kernel):
         n_channels: int,
         before: Sequence[Step] = (),
         steps: Sequence[Step] = (),
-        producer: ConvKernel | FloatConvKernel | ByteConvKernel | None = None,
+        producer: ConvKernel | FloatConvKernel | ByteConvKernel | SignConvKernel | None = None,
     ) -> None:
         super().__init__(steps)
         n_channels = check_integer("n_channels", n_channels, 1, MAX_INTEGER)

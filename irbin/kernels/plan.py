@@ -93,6 +93,48 @@ class Plan:
         return int(self._native.reached)
 
 
+class Seat(NamedTuple):
+    """A plan and the memory that is its base 0, for one thread at a time."""
+
+    kind: int
+    """Plans of a kind do the same, for as many images."""
+    plan: Plan
+    """What is run."""
+    memory: int
+    """Address of its base 0."""
+
+
+class Part(NamedTuple):
+    """A part of a batch, for any plan of its kind."""
+
+    kind: int
+    """Of the plans."""
+    bases: Sequence[int]
+    """Addresses, by number; what stands for base 0 is not looked at."""
+    planes: Sequence[int]
+    """As in `Plan.run`."""
+    results: Sequence[int]
+    """Addresses that the results are copied to."""
+
+
+def run_parts(
+    seats: Sequence[Seat],
+    parts: Sequence[Part],
+    results: Sequence[Sequence[tuple[int, int]]],
+    n_threads: int,
+) -> None:
+    """Runs parts of a batch side by side, each from its first kernel to the last on one thread.
+
+    Args:
+        seats: of every kind as many as threads, or as there are parts of that kind.
+        parts: in the order in which threads take them.
+        results: for each kind, offset in base 0 and bytes of what is copied out.
+        n_threads: at most so many.
+    """
+    taken = [(seat.kind, seat.plan._native, seat.memory) for seat in seats]
+    native.module().run_parts(taken, parts, results, n_threads)
+
+
 def block(n_bytes: int, alignment: int) -> NDArray[np.uint8]:
     """Memory that begins at a multiple of `alignment`."""
     memory = np.empty(n_bytes + alignment, np.uint8)

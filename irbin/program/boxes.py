@@ -25,6 +25,13 @@ class Box:
         """Whether it is the image as it is."""
         return all(axis.is_whole for axis in self.axes)
 
+    @property
+    def is_border(self) -> bool:
+        """Whether it is the image with zeros around it, rows and columns of them."""
+        channels, *others = self.axes
+        is_inside = all(a.length == a.source and (a.start, a.step) == (0, 1) for a in others)
+        return self.value == 0 and channels.is_whole and is_inside
+
     def then(self, other: Box) -> Box | None:
         """A box of this box as one of the image, or None where that is none."""
         if any(axis.is_padded for axis in self.axes):

@@ -129,7 +129,7 @@ class Fused:
     """The nodes of the plain program it stands for, in order."""
 
     box: Box | None = None
-    """Of a `crop`."""
+    """Of a `crop`; of a `conv` from bytes, the zero padding that stood in front of it."""
     others: tuple[str, ...] = ()
     """Tensors that the kernel reads beside the source and what steps add: of `join` the images
     behind the first, of `gate` the pixels, of `meet` the second,

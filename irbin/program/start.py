@@ -37,6 +37,9 @@ def start(
             graph.put(record_of(item, item.refs()[0], axis, "dot"), in_place_of=item)
             continue
         record = _of_bytes(graph, item, bytes_in)
+        if record is not None and record.box is not None:  # the padding is nobody else's
+            graph.put(record, in_place_of=item, without=graph.maker(item.refs()[0]))
+            continue
         record = record or (_weighted(graph, item) if with_convs else None)
         record = record or _without_weights(graph, item, with_pools=with_pools)
         if record is not None:
@@ -47,13 +50,29 @@ def start(
 
 
 def _of_bytes(graph: Graph, item: Node, bytes_in: Collection[str]) -> Fused | None:
-    """A convolution in one group that reads pixels as bytes."""
-    if item.op != CONV or not bytes_in or item.refs()[0] not in bytes_in:
+    """A convolution in one group that reads pixels as bytes, perhaps with zeros around them."""
+    if item.op != CONV or not bytes_in:
         return None
-    record = _weighted(graph, item)
+    source = item.refs()[0]
+    padding = None if source in bytes_in else _padding_of(graph, item, bytes_in)
+    record = _weighted(graph, item) if source in bytes_in or padding is not None else None
     if record is None or record.kind != "conv" or n_groups(item) > 1:
         return None
-    return replace(record, from_bytes=True)
+    record = replace(record, from_bytes=True)
+    if padding is None:
+        return record
+    absorbed = (*padding.absorbed, *record.absorbed)
+    return replace(record, source=padding.source, box=padding.box, absorbed=absorbed)
+
+
+def _padding_of(graph: Graph, item: Node, bytes_in: Collection[str]) -> Fused | None:
+    """What puts zeros around bytes for this node alone."""
+    source = item.refs()[0]
+    maker = graph.maker(source)
+    if maker is None or maker.box is None or maker.source not in bytes_in:
+        return None
+    is_its = graph.only_reader(source) is item and source not in graph.outputs
+    return maker if maker.box.is_border and is_its else None
 
 
 def _weighted(graph: Graph, item: Node) -> Fused | None:

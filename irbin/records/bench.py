@@ -96,6 +96,8 @@ class PackedProgram:
     """What torch computes of it here."""
     kernels: str
     """The active implementation; torch computes more where there are only slow ones."""
+    why_floats: str = ""
+    """Why images given as bytes are normalized first; '' where its first layers read them."""
 
 
 @dataclass(frozen=True)
@@ -119,14 +121,17 @@ class NodeTiming:
     """Float multiply-adds per image."""
     byte_macs: int = 0
     """Multiply-adds of bytes with 16-bit weights per image."""
+    sign_macs: int = 0
+    """Of floats with signs per image."""
 
     @property
     def macs_of_floats(self) -> float:
         """Float multiply-adds that take as long, at least, as those that are not of signs.
 
-        Two products of 16 bits lie where one of float32 does, and take an instruction together.
+        Two products of 16 bits lie where one of float32 does, and take an instruction together. Of
+        floats and signs, four are looked up and added by an addition.
         """
-        return self.float_macs + self.byte_macs / 2
+        return self.float_macs + self.byte_macs / 2 + self.sign_macs / 4
 
     @property
     def is_torch(self) -> bool:

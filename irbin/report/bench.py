@@ -113,9 +113,11 @@ def limit_line(record: BenchRecord) -> str:
     binary = sum(node.binary_macs for node in record.nodes)
     floats = sum(node.float_macs for node in record.nodes)
     pixels = sum(node.byte_macs for node in record.nodes)
-    of_bytes = f", {count(pixels)} of bytes (two in a float one's time)" if pixels else ""
+    others = f", {count(pixels)} of bytes (two in a float one's time)" if pixels else ""
+    signs = sum(node.sign_macs for node in record.nodes)
+    others += f", {count(signs)} of floats with signs (four in its time)" if signs else ""
     return (
-        f"{count(binary)} 1-bit and {count(floats)} float multiply-adds{of_bytes} an image; at the "
+        f"{count(binary)} 1-bit and {count(floats)} float multiply-adds{others} an image; at the "
         "rates of "
         f"registers alone, {digits(record.register_gmacs)} and "
         f"{digits(record.float_register_gmacs)} GMAC/s, one thread needs "
@@ -136,6 +138,13 @@ def torch_lines(record: BenchRecord) -> tuple[str, ...]:
     """What torch computes of the packed network, and its share of the time; nothing for nothing."""
     share = f"{digits(100 * record.torch_share)} % of the time"
     return tuple(f"{line}, {share}" for line in torch_work_lines(record.torch_work))
+
+
+def bytes_line(why_floats: str) -> str:
+    """Whether a packed network reads images as bytes."""
+    if not why_floats:
+        return "images as bytes (`model.bytes`): its first layers read them as they are"
+    return f"images as bytes (`model.bytes`): normalized to floats first: {why_floats}"
 
 
 def torch_work_lines(work: TorchWork) -> tuple[str, ...]:
@@ -223,4 +232,4 @@ def _gmacs(node: NodeTiming, record: BenchRecord) -> float:
 
 
 def _n_macs(node: NodeTiming) -> int:
-    return node.binary_macs + node.float_macs + node.byte_macs
+    return node.binary_macs + node.float_macs + node.byte_macs + node.sign_macs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,18 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
+_tensors: list[type] = []
+"""torch's class, once it is there."""
+
+
 def is_tensor(value: object) -> bool:
     """Whether a value is torch's; without torch in the process there is none."""
-    kind = getattr(sys.modules.get("torch"), "Tensor", None)  # none yet while it is imported
-    return kind is not None and isinstance(value, kind)
+    if not _tensors:
+        kind = getattr(sys.modules.get("torch"), "Tensor", None)  # none yet while it is imported
+        if kind is None:
+            return False
+        _tensors.append(kind)
+    return isinstance(value, _tensors[0])
 
 
 def is_shaped(value: object) -> bool:
@@ -38,7 +47,13 @@ def as_tensor(value: Any) -> Any:
 
 def dtype_name(value: Any) -> str:
     """The element type of an array or a tensor, as a program names it."""
-    return str(value.dtype).removeprefix("torch.")
+    return _name(value.dtype)
+
+
+@cache
+def _name(dtype: Any) -> str:
+    """Kept: NumPy takes microseconds to name a type."""
+    return str(dtype).removeprefix("torch.")
 
 
 def rows(x: Array, channel_axis: int) -> Array:
@@ -54,6 +69,25 @@ def is_in_rows(x: Array, channel_axis: int) -> bool:
 def unturned(in_rows: Array, channel_axis: int) -> Array:
     """An array whose channels are last, seen with them on another axis."""
     return np.moveaxis(in_rows, -1, channel_axis)
+
+
+def comes_by_image(x: Array, n: int) -> bool:
+    """Whether an array is n images one behind the other in memory, without gaps."""
+    if x.ndim == 0 or x.shape[0] != n or x.size == 0:
+        return False
+    return x.transpose(_order(x)).flags.c_contiguous and _order(x)[0] == 0
+
+
+def longer(x: Array, n: int) -> Array:
+    """Room for n images that lie in memory as those of an array do, for which `comes_by_image`."""
+    order = _order(x)
+    room = np.empty([n, *(x.shape[axis] for axis in order[1:])], x.dtype)
+    return room.transpose([order.index(axis) for axis in range(x.ndim)])
+
+
+def _order(x: Array) -> list[int]:
+    """Its axes from the outermost in memory to the innermost."""
+    return sorted(range(x.ndim), key=lambda axis: (-x.strides[axis], axis))
 
 
 def _turned(x: Array, channel_axis: int) -> Array:

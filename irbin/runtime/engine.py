@@ -7,13 +7,10 @@ in parts whose results stay in the cache.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from functools import cached_property
 from typing import Any, get_args
-from weakref import WeakMethod
 
 import numpy as np
 
@@ -38,17 +35,16 @@ from irbin.runtime.calls import (
 from irbin.runtime.given import chunk_of
 from irbin.runtime.layers import AS_THEY_ARE, Normalization, make_kernel
 from irbin.runtime.operators import Operations
+from irbin.runtime.parts import Schedules, side_by_side
 from irbin.runtime.pixels import Pixels, n_channels, normalization_of, normalized
 from irbin.runtime.schedule import Schedule, Watch
-from irbin.runtime.threads import Forgetting, kernel_threads
+from irbin.runtime.signs import sign_weights
+from irbin.runtime.threads import kernel_threads
 from irbin.runtime.views import VIEWS, look
 from irbin.runtime.work import Work
 
 Record = Callable[[Node, Any], None]
 """Told of every node and its result, in order."""
-
-PLANNED_SIZES = 4
-"""Batch sizes whose schedules are kept."""
 
 
 class Engine:
@@ -78,18 +74,12 @@ class Engine:
         self.origin = (artifact, tuple(fusions), float_math, self._float_convs)
         self._operations = Operations()
         self._constants, self._nodes = self._fold(artifact.tensors)
+        self._signs = sign_weights(self.program, artifact.tensors)
         self._fusions = tuple(fusions)
         self.work = self._made(self._fused(fusions))
         self._plain: Work | None = None
         self.chunk = chunk_of(self.program)
-        self._schedules: OrderedDict[tuple[int, str], list[Schedule]] = OrderedDict()
-        self._lock = threading.Lock()
-        self._forgetting = Forgetting(WeakMethod(self._begin))
-
-    def _begin(self) -> None:
-        """In a forked child: another thread of the parent may have held the lock."""
-        self._lock = threading.Lock()
-        self._schedules.clear()
+        self._schedules = Schedules(self.program)
 
     @property
     def runs_torch(self) -> bool:
@@ -162,6 +152,11 @@ class Engine:
             return [as_tensor(y) for y in self.run(as_array(images))]
         if not is_tensor(images) and runs_torch and not images.flags.writeable:
             images = copied(images)  # torch has no arrays that may not be written
+        if watch is None and not runs_torch:
+            work, n_threads = self.work_on(images), kernel_threads()
+            made = side_by_side(self._schedules, work, images, self.chunk, n_threads)
+            if made is not None:
+                return made
         return joined([self._run_part(part, watch) for part in self._parts(images)], len(images))
 
     def record(self, images: Any, record: Record) -> list[Any]:
@@ -199,24 +194,10 @@ class Engine:
 
     def _run_part(self, images: Any, watch: Watch | None) -> list[Any]:
         """A schedule is taken, used by this thread alone, and given back."""
-        key = (len(images), dtype_name(images))
-        with self._lock:
-            waiting = self._schedules.get(key)
-            schedule = waiting.pop() if waiting else None
-        schedule = schedule or self._scheduled(key, self.work_on(images))
+        schedule = self._schedules.take(self.work_on(images), images)
         results = schedule.run(images, kernel_threads(), watch)
-        with self._lock:
-            self._schedules.setdefault(key, []).append(schedule)
-            self._schedules.move_to_end(key)
-            while len(self._schedules) > PLANNED_SIZES:
-                self._schedules.popitem(last=False)
+        self._schedules.give_back(images, schedule)
         return results
-
-    def _scheduled(self, key: tuple[int, str], work: Work) -> Schedule:
-        """A new schedule, the program's types held against that many images first."""
-        if key not in self._schedules:
-            self.program.check_batch(key[0])
-        return Schedule(work, key[0])
 
     def _fused(self, fusions: Collection[str], *, from_bytes: bool = False) -> tuple[Item, ...]:
         return fuse(
@@ -242,7 +223,7 @@ class Engine:
                 kernels[item.name] = others.kernels[item.name]
             elif isinstance(item, Fused):
                 kernels[item.name] = make_kernel(
-                    item, self._constants, types, self.float_math, normalization
+                    item, self._constants, types, self.float_math, normalization, self._signs
                 )
         nodes = [item for item in items if isinstance(item, Node)]
         for node in nodes:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 1 << 20
 """Of the largest result in a part of a batch: what a core's second cache holds."""
+WHOLE_BATCH = 1 << 31
+"""Images in a part where the result does not come image by image."""
 
 
 def refuse_untaken(x: object) -> None:
@@ -166,7 +168,7 @@ def chunk_of(program: Program) -> int:
     types = {node.name: node.type for node in program.nodes}
     for result in map(types.get, program.outputs):
         if not isinstance(result, TensorType) or result.shape[:1] != (BATCH,):
-            return 1 << 31  # the result does not come image by image
+            return WHOLE_BATCH
     kinds = [node.type for node in program.nodes if node.op in ("bconv2d", "bgemm")]
     largest = max((math.prod(sizes(k, 1)) for k in kinds if isinstance(k, TensorType)), default=1)
     return max(CHUNK_BYTES // (4 * largest), 1)

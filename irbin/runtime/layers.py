@@ -24,6 +24,7 @@ from irbin.kernels.lines import (
 )
 from irbin.kernels.norms import GroupNormKernel, LayerNormKernel
 from irbin.kernels.passes import PoolKernel, RowsKernel
+from irbin.kernels.sign_convolution import SignConvKernel
 from irbin.kernels.steps import WITH_VALUES, Floats, Step, simplify
 from irbin.kernels.thresholds import find_thresholds
 from irbin.messages import first_line
@@ -36,6 +37,7 @@ from irbin.program.types import Ref, ValueType, fixed, one_tensor
 from irbin.program.windows import conv_window, n_groups, pool_border, pool_window
 from irbin.records.options import FloatMath
 from irbin.runtime.arrays import as_array
+from irbin.runtime.signs import SignWeight, takes_signs
 
 
 class Normalization(NamedTuple):
@@ -57,6 +59,7 @@ def make_kernel(
     types: Mapping[str, ValueType],
     float_math: FloatMath = "float32",
     normalization: Normalization = AS_THEY_ARE,
+    signs: Mapping[str, SignWeight] | None = None,
 ) -> Kernel:
     """The kernel that computes a record's results.
 
@@ -66,6 +69,7 @@ def make_kernel(
         types: of everything in the program.
         float_math: of float convolutions.
         normalization: of the bytes that a record reads.
+        signs: weights that are signs, by the names of the floats made of them.
 
     Raises:
         ArtifactError: sizes that the program's checks let through do not fit a kernel, or bytes
@@ -80,17 +84,19 @@ def make_kernel(
             case "conv" | "depthwise":
                 if item.from_bytes:
                     return _byte_conv_kernel(item, steps, constants, types, normalization)
+                weight = (signs or {}).get(item.root.refs()[1])
+                if weight is not None and float_math == "float32" and takes_signs(item, weight):
+                    return _sign_conv_kernel(item, steps, constants, types, weight)
                 return _float_conv_kernel(item, steps, constants, types, float_math)
             case "linear":
-                weight = np.ascontiguousarray(as_array(constants[item.root.refs()[1]]))
-                weight = weight[:, None, None, :]
+                matrix = np.ascontiguousarray(as_array(constants[item.root.refs()[1]]))
                 pixel = Geometry((1, 1), (1, 1))
-                return FloatConvKernel(weight, pixel, simplify_floats(steps))
+                return FloatConvKernel(matrix[:, None, None, :], pixel, simplify_floats(steps))
             case "pool":
                 producer = None
                 if item.producer is not None:
                     producer = make_kernel(
-                        item.producer, constants, types, float_math, normalization
+                        item.producer, constants, types, float_math, normalization, signs
                     )
                 return _pool_kernel(item, steps, n_channels, types, producer)
             case "rows":
@@ -180,6 +186,18 @@ def _float_conv_kernel(
     return FloatConvKernel(weight, geometry, simplify_floats(steps), groups=groups, bfloat16=narrow)
 
 
+def _sign_conv_kernel(
+    item: Fused,
+    steps: tuple[Step, ...],
+    constants: Mapping[str, Any],
+    types: Mapping[str, ValueType],
+    weight: SignWeight,
+) -> SignConvKernel:
+    _, geometry = _window_of(item, constants, types)
+    all_steps = simplify_floats((*dot_steps(weight.scale_log2, None), *steps))
+    return SignConvKernel(weight.bits, weight.in_channels, geometry, all_steps)
+
+
 def _byte_conv_kernel(
     item: Fused,
     steps: tuple[Step, ...],
@@ -200,6 +218,15 @@ def _window_of(
     weight = np.ascontiguousarray(as_array(constants[item.root.refs()[1]]).transpose(0, 2, 3, 1))
     stride, (down, right), dilation = window
     border = (right, right, down, down)
+    if item.box is not None:  # zeros in front of it
+        _, y, x = item.box.axes
+        around = (x.before, x.size - x.before - x.length, y.before, y.size - y.before - y.length)
+        border = (
+            right + around[0],
+            right + around[1],
+            down + around[2],
+            down + around[3],
+        )
     size = _size(types[item.source], 2)
     return weight, Geometry(size, weight.shape[1:3], stride, border, dilation)
 
@@ -267,7 +294,7 @@ def _pool_kernel(
     border = pool_border(item.root, types)
     geometry = Geometry(_size(pooled, 2), kernel, stride, border, dilation)
     after = simplify_floats(steps)
-    if isinstance(producer, ConvKernel | FloatConvKernel | ByteConvKernel):
+    if isinstance(producer, ConvKernel | FloatConvKernel | ByteConvKernel | SignConvKernel):
         return PoolKernel(geometry, n_channels, (), after, producer)
     before = () if producer is None else producer.steps
     return PoolKernel(geometry, n_channels, before, after)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from irbin.artifact.read import Artifact
+from irbin.kernels.passes import PoolKernel
+from irbin.kernels.sign_convolution import SignConvKernel
 from irbin.messages import counted
 from irbin.program.fuse import FUSIONS
 from irbin.program.fused import Item
@@ -191,6 +193,13 @@ class Packed:
     def items_on(self, x: Any) -> tuple[Item, ...]:
         """What is run on images of floats, or of bytes."""
         return self._engine.work_on(self._as_read(x)).items
+
+    def has_signs_for_floats(self, item: Item) -> bool:
+        """Whether a kernel adds and subtracts floats by weights that are signs (`1w32a`)."""
+        kernel = self._engine.work.kernels.get(item.name)
+        if isinstance(kernel, PoolKernel):
+            kernel = kernel.producer
+        return isinstance(kernel, SignConvKernel)
 
     @property
     def torch_work(self) -> TorchWork:

@@ -91,7 +91,12 @@ def _timing(item: Item, seconds: float, model: PackedModel) -> NodeTiming:
     kernel = _node_name(item) if isinstance(item, Node) else _kernel_name(item)
     steps = () if isinstance(item, Node) else _steps(item)
     of_bytes = isinstance(item, Fused) and (item.producer or item).from_bytes
-    counted = (0, float_macs) if of_bytes else (float_macs, 0)
+    counted = (float_macs, 0, 0)
+    if of_bytes:
+        counted = (0, float_macs, 0)
+    elif model.has_signs_for_floats(item):
+        counted = (0, 0, float_macs)
+        kernel = kernel.replace("conv2d", "conv2d of signs")
     return NodeTiming(
         _layer(item, model), kernel, steps, shape, 1e6 * seconds, binary_macs, *counted
     )

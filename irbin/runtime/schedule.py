@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from irbin.errors import ArtifactError
@@ -17,7 +18,15 @@ from irbin.kernels import native
 from irbin.program.fused import Fused, Item
 from irbin.program.shapes import SIZE
 from irbin.program.types import Node
-from irbin.runtime.arrays import as_array, as_tensor, copied, extent, is_shaped, is_tensor
+from irbin.runtime.arrays import (
+    as_array,
+    as_tensor,
+    comes_by_image,
+    copied,
+    extent,
+    is_shaped,
+    is_tensor,
+)
 from irbin.runtime.calls import (
     Call,
     Values,
@@ -107,6 +116,23 @@ class Schedule:
     def n_bytes(self) -> int:
         """Memory set aside for the kernels' results."""
         return int(self._memory.block.nbytes)
+
+    @cached_property
+    def segment(self) -> NativeSegment | None:
+        """The one that does all of it, if there is one, and its results lie image by image."""
+        (first, *others) = self._steps or (None,)
+        if others or not isinstance(first, NativeSegment) or self.work.runs_torch:
+            return None
+        made = [self._memory.arrays.get(name) for name in self.work.outputs]
+        return first if all(y is not None and comes_by_image(y, self.n) for y in made) else None
+
+    def results(self) -> list[Any]:
+        """What `run` copies its results from, of a schedule with a `segment`."""
+        return [self._memory.arrays[name] for name in self.work.outputs]
+
+    def given(self, x: Any) -> Values:
+        """What a `segment` finds its images and other values in."""
+        return {**self._shown(tensors=False, everything=False), self.work.source: x}
 
     def run(self, x: Any, n_threads: int, watch: Watch | None = None) -> list[Any]:
         """The results for n images, each in memory of its own that is the caller's.
@@ -226,9 +252,12 @@ class Schedule:
         self._moves = self._grouped(memory)
         self._steps = tuple(dict.fromkeys(step for _, step, _ in self._moves if step is not None))
         self._dropped: dict[Step, tuple[str, ...]] = {}
+        known = {self.work.source, *(name for step in self._steps for name in step.reads)}
+        known |= {step.node.name for step in self._steps if isinstance(step, Gap)}
         for item, step, _ in self._moves:
             if step is not None:
-                self._dropped[step] = (*self._dropped.get(step, ()), *self._last[item.name])
+                dropped = (name for name in self._last[item.name] if name in known)
+                self._dropped[step] = (*self._dropped.get(step, ()), *dropped)
 
     def _grouped(self, memory: Memory) -> list[tuple[Item, Step | None, int]]:
         """Each item, what computes it, and which of that it is; None where nothing does."""

@@ -163,6 +163,22 @@ class NativeSegment(Segment):
         self._plan = Plan(calls, 1 + len(self._outside), idle=self.is_idle)
         self._bases = [self._block_at] + [0] * len(self._outside)
 
+    @property
+    def seat(self) -> tuple[Plan, int]:
+        """Its plan, and the address of the memory that is the plan's base 0."""
+        return self._plan, self._block_at
+
+    def bring(self, values: Values) -> tuple[list[int], list[int], list[Array]]:
+        """Addresses of what it reads of others, by base; which are planes; what must live on."""
+        given = self._given(values, range(len(self._outside)))
+        bases, planes = self._bring(given)
+        return bases, planes, [array for array, _ in given.values()]
+
+    def stop(self) -> bool:
+        """After a failure of the plan's: whether it was this one, which `failed` tells then."""
+        self.at = self._plan.reached
+        return self.at < len(self.tasks)
+
     def _planned(self, one: Task) -> PlannedCall:
         item = one.item
         x, *others = (self._place(outside) for outside in _reads(item))

@@ -90,6 +90,7 @@ class FakeVerbs(ModuleType):
         self.chatty = False
         self.num_classes = 10
         self.torch_operators: dict[str, int] = {}
+        self.why_floats = ""
 
     def _called(self, verb: str, *args: Any, **kwargs: Any) -> None:
         self.calls.append((verb, args, kwargs))
@@ -116,7 +117,7 @@ class FakeVerbs(ModuleType):
     def inspect_packed(self, *args: Any) -> PackedProgram:
         self._called("inspect_packed", *args)
         text = "%1 = aten.relu(%x)  # float32 (N, 64, 8, 8) [bold]" + " long" * 60
-        return PackedProgram(text, TorchWork(self.torch_operators, 9), "avx2")
+        return PackedProgram(text, TorchWork(self.torch_operators, 9), "avx2", self.why_floats)
 
     @as_real(VERBS)
     def convert(self, *args: Any, stage: Callable[[str, int, int], None], **kwargs: Any) -> Any:

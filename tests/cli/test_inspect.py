@@ -103,6 +103,15 @@ def test_a_packed_folder_has_json_too(run, verbs, packed: Path) -> None:
     assert value["program"] == {"nodes": []}
 
 
+def test_a_packed_folder_says_whether_it_reads_bytes(run, verbs, packed: Path) -> None:
+    assert "its first layers read them as they are" in run("inspect", str(packed)).out
+    verbs.why_floats = "`pad` (aten.pad.default) reads them"
+    line = "images as bytes (`model.bytes`): normalized to floats first: `pad` (aten.pad.default) "
+    assert line in run("inspect", str(packed)).out
+    value = json.loads(run("inspect", str(packed), "--json", "-").out)
+    assert value["why_floats"] == verbs.why_floats
+
+
 def test_a_packed_folder_says_what_torch_computes(run, verbs, packed: Path) -> None:
     assert "torch computes" not in run("inspect", str(packed)).out
     assert json.loads(run("inspect", str(packed), "--json", "-").out)["torch_work"] == {

@@ -187,10 +187,34 @@ class Activations(nn.Module):
         return F.gelu(x, approximate="tanh")
 
 
+def of_floats(layer: nn.Conv2d) -> nn.Module:
+    return BinaryConv2d.from_float(layer, Method(binary_activations=False), EdePhase())
+
+
+class SignsForFloats(nn.Module):
+    """Weights that are signs, of the image's planes too, pooled and not, one in groups."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = of_floats(nn.Conv2d(3, 13, 3, padding=(2, 1)))
+        self.pooled = of_floats(nn.Conv2d(13, 24, (3, 2), 1, 1, dilation=(2, 1), bias=True))
+        self.grouped = of_floats(nn.Conv2d(24, 16, 3, padding=1, groups=2))
+        self.dilated = of_floats(nn.Conv2d(16, 9, 3, padding=2, dilation=2))
+        self.norms = nn.ModuleList(norm(n) for n in (13, 24, 16))
+        self.last = of_floats(nn.Conv2d(9, 5, 1))
+
+    def forward(self, x):
+        x = F.relu(self.norms[0](self.stem(x)))
+        x = F.relu(self.norms[1](F.max_pool2d(self.pooled(x), 2, 1)))
+        x = F.hardtanh(self.norms[2](self.grouped(x)) + x[:, :16])
+        return self.last(self.dilated(x)).mean((2, 3))
+
+
 NETWORKS = {
     "windows": Windows,
     "signs": Signs,
     "floats": Floats,
+    "signs for floats": SignsForFloats,
     "moves": Moves,
     "activations": Activations,
 }

@@ -41,6 +41,13 @@ def test_limit_is_the_sum_of_both_kinds_at_their_rates(record):
     assert replace(record, batch_size=4).limit_ms == pytest.approx(4 * 0.3)
 
 
+def test_four_products_of_floats_and_signs_take_the_time_of_a_float_one(record, render):
+    layer = replace(record.nodes[0], float_macs=0, sign_macs=10**7)
+    found = replace(record, nodes=(layer, *record.nodes[1:]))
+    assert "10.0 M of floats with signs (four in its time)" in bench.limit_line(found)
+    assert found.limit_ms < record.limit_ms
+
+
 def test_two_products_of_bytes_take_the_time_of_a_float_one(record, render):
     stem = replace(record.nodes[0], float_macs=0, byte_macs=10**7)
     found = replace(record, nodes=(stem, *record.nodes[1:]), input_type="bytes")

@@ -18,7 +18,7 @@ from irbin.binary.activations import RPReLU
 from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method, binary_layers
 from irbin.errors import ArtifactError, UsageError
-from irbin.kernels import reference
+from irbin.kernels import native, reference
 from irbin.program.fused import Fused, results
 from irbin.program.lower import lower
 from irbin.program.program import Program
@@ -26,9 +26,10 @@ from irbin.program.types import Node, Ref, TensorType
 from irbin.records.options import Preprocessing, SourceRecord
 from irbin.records.plan import Plan, PlanOptions
 from irbin.runtime import engine as runtime_engine
+from irbin.runtime import parts as runtime_parts
 from irbin.runtime import schedule as runtime_schedule
-from irbin.runtime.engine import PLANNED_SIZES
 from irbin.runtime.model import PackedModel
+from irbin.runtime.parts import PLANNED_SIZES
 from irbin.runtime.threads import set_num_threads
 
 MANIFEST = Manifest(
@@ -320,6 +321,24 @@ def test_what_depends_on_constants_is_computed_once():
     assert model.program.nodes[0].op == "bitunpack"
 
 
+@pytest.mark.skipif(not native.is_fast_at_floats(), reason="torch computes floats here")
+@pytest.mark.parametrize(
+    ("settings", "n_signs"),
+    [({}, 1), ({"groups": 2}, 0), ({"dilation": (1, 2)}, 0), ({"dilation": (2, 1)}, 1)],
+    ids=["usual", "groups", "wide", "high"],
+)
+def test_signs_for_floats_are_looked_up_where_tables_can_be_made(settings, n_signs):
+    layer = conv(8, 16, 3, padding=1, **settings)
+    net = nn.Sequential(binarized(layer, Method(binary_activations=False)))
+    model = packed(net, (8, 7, 9))
+    assert [model.has_signs_for_floats(item) for item in model.items].count(True) == n_signs
+    x = torch.randn(3, 8, 7, 9)
+    torch.testing.assert_close(model(x), net(x).detach(), rtol=1e-5, atol=1e-5)
+    if native.has_bfloat16():
+        narrow = model.with_float_math("bfloat16")
+        assert not any(narrow.has_signs_for_floats(item) for item in narrow.items)
+
+
 @pytest.mark.slow
 def test_a_value_read_late_or_twice_is_not_dropped_early():
     class Late(nn.Module):
@@ -383,7 +402,8 @@ class TestMemory:
             made.append(n)
             return runtime_schedule.Schedule(work, n, **settings)
 
-        monkeypatch.setattr(runtime_engine, "Schedule", plan)
+        monkeypatch.setattr(runtime_parts, "Schedule", plan)
+        monkeypatch.setattr(runtime_engine, "kernel_threads", lambda: 1)  # several make parts
         model = PackedModel(artifact)
         sizes = [*range(1, PLANNED_SIZES + 2)]
         for n in sizes:

@@ -174,6 +174,36 @@ STEMS = {n: Stem(n, padding=2) for n in (1, 3)}
 ARTIFACTS = {n: artifact_of(net, (n, 6, 5), MEAN[:n], STD[:n]) for n, net in STEMS.items()}
 
 
+class StemBehindOneZeroPad(Stem):
+    def __init__(self, *args, **settings):
+        super().__init__(*args, **settings)
+        self.pad = nn.ZeroPad2d((0, 1, 2, 3))
+
+    def forward(self, x):
+        return super().forward(self.pad(x))
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("settings", [{"padding": 0}, {"padding": (2, 1), "stride": 2}])
+def test_zeros_in_front_of_the_first_layer_are_its_border(implementation, settings):
+    net, size = StemBehindOneZeroPad(3, **settings), (3, 7, 9)
+    artifact, pixels = artifact_of(net, size), drawn(2, size)
+    with native.using(implementation):
+        model = PackedModel(artifact)
+        assert model.why_floats == ""
+        found = model.bytes(pixels)
+        wanted = model(as_loaders(pixels)).numpy()
+    assert np.abs(found - wanted).max() < 1e-3
+    weight = net.conv.weight.detach().permute(0, 2, 3, 1).contiguous().numpy()
+    folded = byte_reference.fold(weight, MEAN, STD)
+    down, right = net.conv.padding
+    border = (right, right + 1, down + 2, down + 3)
+    y = byte_reference.conv2d(pixels, folded.weight, folded.constants, net.conv.stride, border)
+    bias = net.conv.bias.detach().numpy()
+    steps = (Step("multiply", folded.scale), Step("add", bias), Step("clamp", low=-1.0, high=1.0))
+    assert np.array_equal(found, reference.apply_steps(y, steps, ()).transpose(0, 3, 1, 2))
+
+
 def test_a_padded_pixel_is_zero_after_normalization():
     """An image of the mean's color is zeros to the last pixel: no border can be seen."""
     net = Stem(3, 16, 3, padding=2)
@@ -306,7 +336,31 @@ class Grouped(Small):
         return super().forward(self.first(x))
 
 
-OTHERS = {"padded": Padded, "added": Added, "flat": Flat, "grouped": Grouped}
+class PaddedByOnes(Small):
+    def forward(self, x):
+        return super().forward(F.pad(x, (1, 1, 1, 1), value=1.0))
+
+
+class Cropped(Small):
+    def forward(self, x):
+        return super().forward(F.pad(x[:, :, 1:], (1, 0, 1, 0)))
+
+
+class PaddingReadTwice(Small):
+    def forward(self, x):
+        x = F.pad(x, (1, 1, 1, 1))
+        return super().forward(x) + x.mean((1, 2, 3))[:, None]
+
+
+OTHERS = {
+    "padded": Padded,
+    "padded by ones": PaddedByOnes,
+    "cropped": Cropped,
+    "padding read twice": PaddingReadTwice,
+    "added": Added,
+    "flat": Flat,
+    "grouped": Grouped,
+}
 
 
 class TestOtherReaders:

@@ -478,6 +478,67 @@ void irbin_conv2d(const irbin_conv *conv, const float *x, int32_t row_step, int3
         conv2d_row(conv, &image, row, (size_t)row * (size_t)w->out_width, out);
 }
 
+/* What four numbers of a pixel can give: bit k of an entry's number says that x[k] is subtracted. */
+static void sums_of_four(const float *x, float *table)
+{
+    float last[4];
+    for (int32_t i = 0; i < 4; ++i) last[i] = (i & 1 ? -x[2] : x[2]) + (i & 2 ? -x[3] : x[3]);
+    for (int32_t i = 0; i < 16; ++i)
+        table[i] = ((i & 1 ? -x[0] : x[0]) + (i & 2 ? -x[1] : x[1])) + last[i >> 2];
+}
+
+/* Sums of n filters of signs for one pixel; what lies outside is 0, which changes no sum. */
+static void sign_products(const irbin_conv *conv, const strided *image, int32_t y0, int32_t x0,
+                          const uint8_t *filters, int32_t n, float *v)
+{
+    const irbin_window *w = &conv->window;
+    const int32_t bytes = (conv->in_channels + 7) / 8;
+    const int32_t filter = w->kernel_height * w->kernel_width * bytes;
+    const taps down = inside(y0, w->dilation_y, w->kernel_height, w->height);
+    const taps right = inside(x0, w->dilation_x, w->kernel_width, w->width);
+    for (int32_t i = 0; i < n; ++i) v[i] = 0.0f;
+    for (int32_t r = down.first; r < down.last; ++r)
+        for (int32_t s = right.first; s < right.last; ++s) {
+            const float *from = image->x + (y0 + r * w->dilation_y) * image->row +
+                                (x0 + s * w->dilation_x) * image->column;
+            const uint8_t *tap = filters + (r * w->kernel_width + s) * bytes;
+            for (int32_t c = 0; c < conv->in_channels; c += 4) {
+                float x[4] = {0.0f, 0.0f, 0.0f, 0.0f}, table[16];
+                for (int32_t i = 0; i < least(4, conv->in_channels - c); ++i)
+                    x[i] = from[(c + i) * image->channel];
+                sums_of_four(x, table);
+                for (int32_t i = 0; i < n; ++i)
+                    v[i] += table[tap[(size_t)i * (size_t)filter + (size_t)(c / 8)] >> (c & 4) & 15];
+            }
+        }
+}
+
+static void sign_conv2d_row(const irbin_conv *conv, const strided *image, int32_t row, size_t pixel,
+                            const irbin_out *out)
+{
+    const irbin_window *w = &conv->window;
+    const size_t filter = (size_t)w->kernel_height * (size_t)w->kernel_width *
+                          (size_t)((conv->in_channels + 7) / 8);
+    const int32_t y0 = row * w->stride_y - w->top;
+    for (int32_t column = 0; column < w->out_width; ++column, ++pixel)
+        for (int32_t o = 0; o < conv->out_channels; o += BLOCK) {
+            const int32_t n = least(BLOCK, conv->out_channels - o);
+            float v[BLOCK];
+            sign_products(conv, image, y0, column * w->stride_x - w->left,
+                          (const uint8_t *)conv->weight + (size_t)o * filter, n, v);
+            finish(v, n, pixel, o, conv->out_channels, out);
+        }
+}
+
+void irbin_sign_conv2d(const irbin_conv *conv, const float *x, int32_t row_step,
+                       int32_t column_step, int32_t channel_step, const irbin_out *out)
+{
+    const irbin_window *w = &conv->window;
+    const strided image = {x, row_step, column_step, channel_step};
+    for (int32_t row = 0; row < w->out_height; ++row)
+        sign_conv2d_row(conv, &image, row, (size_t)row * (size_t)w->out_width, out);
+}
+
 static void depthwise_pixel(const irbin_window *w, int32_t channels, const float *weight,
                             const float *x, int32_t y0, int32_t x0, int32_t n, float *v)
 {
@@ -556,6 +617,7 @@ typedef struct maker {
     const uint8_t *bits;    /* NULL: of floats */
     strided image;
     int32_t channels;
+    bool has_signs; /* for weights, of floats */
 } maker;
 
 static void make_row(const maker *m, int32_t width, int32_t row, size_t pixel,
@@ -563,6 +625,8 @@ static void make_row(const maker *m, int32_t width, int32_t row, size_t pixel,
 {
     if (m->conv != NULL && m->bits != NULL) {
         bconv2d_row(m->conv, m->bits, row, pixel, made);
+    } else if (m->conv != NULL && m->has_signs) {
+        sign_conv2d_row(m->conv, &m->image, row, pixel, made);
     } else if (m->conv != NULL) {
         conv2d_row(m->conv, &m->image, row, pixel, made);
     } else {
@@ -598,7 +662,7 @@ void irbin_max_pool_bconv2d(const irbin_window *window, const irbin_conv *conv,
                             const irbin_out *made, const uint8_t *x, float *lines,
                             const irbin_out *out)
 {
-    const maker m = {conv, x, {NULL, 0, 0, 0}, conv->groups * conv->out_channels};
+    const maker m = {conv, x, {NULL, 0, 0, 0}, conv->groups * conv->out_channels, false};
     pool_made(window, &m, made, lines, out);
 }
 
@@ -608,14 +672,24 @@ void irbin_max_pool_conv2d(const irbin_window *window, const irbin_conv *conv,
                            const irbin_out *out)
 {
     const maker m = {conv, NULL, {x, row_step, column_step, channel_step},
-                     conv->groups * conv->out_channels};
+                     conv->groups * conv->out_channels, false};
+    pool_made(window, &m, made, lines, out);
+}
+
+void irbin_max_pool_sign_conv2d(const irbin_window *window, const irbin_conv *conv,
+                                const irbin_out *made, const float *x, int32_t row_step,
+                                int32_t column_step, int32_t channel_step, float *lines,
+                                const irbin_out *out)
+{
+    const maker m = {conv, NULL, {x, row_step, column_step, channel_step}, conv->out_channels,
+                     true};
     pool_made(window, &m, made, lines, out);
 }
 
 void irbin_max_pool_steps(const irbin_window *window, int32_t channels, const irbin_out *made,
                           const float *x, float *lines, const irbin_out *out)
 {
-    const maker m = {NULL, NULL, {x, 0, 0, 0}, channels};
+    const maker m = {NULL, NULL, {x, 0, 0, 0}, channels, false};
     pool_made(window, &m, made, lines, out);
 }
 

@@ -81,8 +81,8 @@ typedef struct irbin_conv {
     irbin_window window;
     int32_t groups;
     int32_t in_channels, out_channels; /* of a group */
-    /* of signs: bits (groups, out_channels, kernel_height, kernel_width, bytes of in_channels);
-     * of floats: (groups, kernel_height, kernel_width, in_channels, out_channels) */
+    /* signs: bits (groups, out_channels, kernel_height, kernel_width, bytes of in_channels);
+     * floats: (groups, kernel_height, kernel_width, in_channels, out_channels) */
     const void *weight;
 } irbin_conv;
 
@@ -114,6 +114,11 @@ void irbin_bconv2d(const irbin_conv *conv, const uint8_t *x, const irbin_out *ou
 void irbin_conv2d(const irbin_conv *conv, const float *x, int32_t row_step, int32_t column_step,
                   int32_t channel_step, const irbin_out *out);
 
+/* Products of floats and signs, in one group: sums (+-x0 +- x1) + (+-x2 +- x3) of four channels, added
+ * in the order (row, column, channels). */
+void irbin_sign_conv2d(const irbin_conv *conv, const float *x, int32_t row_step,
+                       int32_t column_step, int32_t channel_step, const irbin_out *out);
+
 /* A convolution of floats of every channel by itself; weight (kernel_height, kernel_width,
  * channels). */
 void irbin_depthwise(const irbin_window *window, int32_t channels, const float *weight,
@@ -130,6 +135,10 @@ void irbin_max_pool_conv2d(const irbin_window *window, const irbin_conv *conv,
                            const irbin_out *made, const float *x, int32_t row_step,
                            int32_t column_step, int32_t channel_step, float *lines,
                            const irbin_out *out);
+void irbin_max_pool_sign_conv2d(const irbin_window *window, const irbin_conv *conv,
+                                const irbin_out *made, const float *x, int32_t row_step,
+                                int32_t column_step, int32_t channel_step, float *lines,
+                                const irbin_out *out);
 void irbin_max_pool_steps(const irbin_window *window, int32_t channels, const irbin_out *made,
                           const float *x, float *lines, const irbin_out *out);
 

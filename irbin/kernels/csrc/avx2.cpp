@@ -119,6 +119,20 @@ struct V {
     total.low = _mm256_add_epi32(total.low, _mm256_madd_epi16(weights.low, pairs));
     total.high = _mm256_add_epi32(total.high, _mm256_madd_epi16(weights.high, pairs));
   }
+  using Codes = Ints;
+  static Codes codes(const uint32_t* w) { return load_ints(reinterpret_cast<const int32_t*>(w)); }
+  static void next(Codes& codes) {
+    codes = {_mm256_srli_epi32(codes.low, 4), _mm256_srli_epi32(codes.high, 4)};
+  }
+  static __m256 entries_half(__m256 table, __m256i codes) {
+    const __m256i sign = _mm256_and_si256(_mm256_slli_epi32(codes, 28), _mm256_set1_epi32(INT32_MIN));
+    return _mm256_xor_ps(_mm256_permutevar8x32_ps(table, codes),  // which reads 3 bits of each
+                         _mm256_castsi256_ps(sign));
+  }
+  static Floats entries(const float* table, const Codes& codes) {
+    const __m256 half = _mm256_loadu_ps(table);
+    return {entries_half(half, codes.low), entries_half(half, codes.high)};
+  }
   static Floats to_floats(const Ints& v) {
     return {_mm256_cvtepi32_ps(v.low), _mm256_cvtepi32_ps(v.high)};
   }
@@ -241,9 +255,9 @@ struct A {
 
 #include "adders.inl"
 
-// Five operations an adder and not two: what is saved a word pays for the end of a sum only from
-// 128 channels of 3×3 on.
-constexpr int64_t kLeastAdded = 36;
+// Five operations an adder and not two: what is saved a word pays for the end of a sum only from so
+// many words on, 96 channels of 3×3, say.
+constexpr int64_t kLeastAdded = 25;
 
 void disagreements(const Patches& patches, int n_pixels, const uint32_t* weights,
                    int64_t block_stride, int n_blocks, int32_t* counts) {
@@ -273,6 +287,9 @@ const Implementation avx2{"avx2",
                           adder_register_loop,
                           float_register_loop,
                           pair_products,
+                          nullptr,
+                          make_tables,
+                          look_up,
                           nullptr};
 
 }  // namespace irbin

@@ -106,7 +106,10 @@ const Implementation avx512{"avx512",
                             adder_register_loop,
                             float_register_loop,
                             pair_products,
-                            finished_sums_of_pairs<V>};
+                            finished_sums_of_pairs<V>,
+                            make_tables,
+                            look_up,
+                            finished_lookups};
 
 }  // namespace irbin
 

@@ -53,6 +53,12 @@ struct V {
   static void add_pairs(Ints& total, Ints weights, Ints pairs) {
     total = _mm512_add_epi32(total, _mm512_madd_epi16(weights, pairs));
   }
+  using Codes = __m512i;
+  static Codes codes(const uint32_t* w) { return _mm512_loadu_si512(w); }
+  static void next(Codes& codes) { codes = _mm512_srli_epi32(codes, 4); }
+  static Floats entries(const float* table, Codes codes) {
+    return _mm512_permutexvar_ps(codes, _mm512_loadu_ps(table));  // which reads 4 bits of each
+  }
   static Floats to_floats(Ints v) { return _mm512_cvtepi32_ps(v); }
   static uint32_t less(Ints v, Ints than) { return _mm512_cmplt_epi32_mask(v, than); }
   static void gather_signs(const float* x, int64_t plane, int n_bits, int n, uint32_t* words) {

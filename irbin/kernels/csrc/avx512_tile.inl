@@ -37,6 +37,27 @@ struct FloatTile {
       }
   }
 
+  inline void look_up(const Patches& patches, const uint32_t* weights, int64_t block_stride) {
+    EACH_PIXEL EACH_BLOCK at[p][b] = _mm512_setzero_ps();
+    const int64_t stride = patches.pixel_stride;
+    const float* segment = reinterpret_cast<const float*>(patches.first);
+    for (int64_t s = 0; s < patches.n_segments; ++s, segment += patches.segment_stride) {
+      const float* tables = segment;
+      for (int64_t left = patches.segment_words; left > 0; left -= kCodesAWord, weights += kLanes) {
+        __m512i codes[B];
+        EACH_BLOCK codes[b] = V::codes(weights + b * block_stride);
+        const int64_t n = left < kCodesAWord ? left : kCodesAWord;
+        for (int64_t j = 0; j < n; ++j, tables += kLanes) {
+          EACH_PIXEL {
+            const __m512 table = V::load(tables + p * stride);
+            EACH_BLOCK at[p][b] = V::add(at[p][b], _mm512_permutexvar_ps(codes[b], table));
+          }
+          EACH_BLOCK V::next(codes[b]);
+        }
+      }
+    }
+  }
+
   // As `finish_block`; the usual steps, which come first, are not looked up.
   [[gnu::always_inline]] inline void finish(const TileSteps& steps, int64_t channel,
                                             const Output& out) {
@@ -151,6 +172,27 @@ struct Multiplying {
                                         int64_t block_stride, int n_blocks, int64_t channel,
                                         const TileSteps& steps, const Output& out) {
   run_tile(n_pixels, n_blocks, Multiplying{patches, weights, block_stride, channel, steps, out});
+}
+
+struct LookingUp {
+  const Patches& patches;
+  const uint32_t* weights;
+  int64_t block_stride, channel;
+  const TileSteps& steps;
+  const Output& out;
+
+  template <int P, int B>
+  void run() const {
+    FloatTile<P, B> tile;
+    tile.look_up(patches, weights, block_stride);
+    tile.finish(steps, channel, out);
+  }
+};
+
+[[maybe_unused]] void finished_lookups(const Patches& patches, int n_pixels,
+                                       const uint32_t* weights, int64_t block_stride, int n_blocks,
+                                       int64_t channel, const TileSteps& steps, const Output& out) {
+  run_tile(n_pixels, n_blocks, LookingUp{patches, weights, block_stride, channel, steps, out});
 }
 
 // Counts of a tile, and what finishes them.

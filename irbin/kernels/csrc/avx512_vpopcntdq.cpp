@@ -120,7 +120,10 @@ const Implementation avx512_vpopcntdq{"avx512_vpopcntdq",
                                       register_loop,
                                       float_register_loop,
                                       pair_products,
-                                      finished_sums_of_pairs<V>};
+                                      finished_sums_of_pairs<V>,
+                                      make_tables,
+                                      look_up,
+                                      finished_lookups};
 
 }  // namespace irbin
 

@@ -203,7 +203,27 @@ struct Implementation {
 
   // The same, finished in registers, for whole blocks only; null where it would gain nothing.
   FinishedPairs* finished_pairs;
+
+  // For every four channels of every pixel, of which those behind the last are 0, the 16 sums
+  // (±x0 ± x1) + (±x2 ± x3), in the order of `table_code`.
+  void (*make_tables)(const float* x, int64_t n_pixels, int64_t n_channels, float* to);
+
+  // sums[p * n_blocks * 16 + channel] = entries of tables, summed in order from 0. Patches are tables,
+  // segment_words of them a segment; a word of weights holds codes of 8, the lowest first, and every
+  // segment begins with a word.
+  void (*look_up)(const Patches&, int n_pixels, const uint32_t* weights, int64_t block_stride,
+                  int n_blocks, float* sums);
+
+  // The same, finished in registers, for whole blocks only; null where it would gain nothing.
+  void (*finished_lookups)(const Patches&, int n_pixels, const uint32_t* weights,
+                           int64_t block_stride, int n_blocks, int64_t channel, const TileSteps&,
+                           const Output&);
 };
+
+// Which entry of a table has these signs, a bit each, 1 for what is subtracted. The second half of a
+// table is the first one negated, so that registers of 8 floats hold all that is needed.
+constexpr uint32_t table_code(uint32_t signs) { return signs < 8 ? signs : signs ^ 7; }
+constexpr int kCodesAWord = 8;
 
 // Float convolutions in bfloat16, for those who ask for it; needs kBf16.
 struct BfloatKernels {

@@ -4,6 +4,8 @@
 // strips, or of channel blocks, and works through it in pieces whose activations fit the first cache:
 //   in place  no padding, whole words a pixel: the kernel reads the input itself;
 //   padded    whole words a pixel: rows are copied with their zero border, taps of a row lie together;
+//   spread    signs, several rows of taps: each pixel's taps of a row are put together, in words of
+//             their own, once for all the rows of results that read them;
 //   gathered  else: each pixel's taps are put together byte by byte, so that 9 taps of 16 channels
 //             take 5 words and not 9.
 // Zero padding enters as zero bits, which stand for +1, so each −1 weight there counts as a
@@ -26,6 +28,9 @@ constexpr int64_t kStripPixels = 64;
 constexpr int64_t kPieceBytes = 32 * 1024;  // of activations, what a first cache holds
 // Where weights are larger than that: they are read once a piece, from far away.
 constexpr int64_t kLargePieceBytes = 256 * 1024;
+// Of tables, which are large, cost time to make, and are read from a second cache as fast.
+constexpr int64_t kTablePieceBytes = 512 * 1024;
+constexpr int64_t kTableMacs = 8;    // 1-bit MACs that one of a float and a sign takes the time of
 constexpr int64_t kSlackBytes = 64;  // that copying by 8 bytes may write beyond an end
 constexpr int64_t kWordBytes = 4;
 constexpr int64_t kCacheLine = 64;
@@ -80,6 +85,30 @@ void weave(const float* __restrict a, const float* __restrict b, const float* __
 struct Taps {
   int64_t n_rows, row_bytes, runs_a_row, run_stride, run_bytes;
 };
+
+// Puts the taps of one row together, `run_bytes` of them in kWords words a pixel (0: any number), zeros
+// behind them.
+template <int kWords>
+void spread_row(const uint8_t* from, int64_t pixel_stride, int64_t n_pixels, int64_t run_bytes,
+                uint8_t* to) {
+  if constexpr (kWords > 0) {
+    using Words = std::conditional_t<kWords == 1, uint32_t, uint64_t>;
+    const Words used = static_cast<Words>(~Words{0}) >>
+                       8 * (static_cast<int64_t>(sizeof(Words)) - run_bytes);
+    for (int64_t p = 0; p < n_pixels; ++p, from += pixel_stride, to += sizeof(Words)) {
+      Words words;
+      std::memcpy(&words, from, sizeof(words));
+      words &= used;
+      std::memcpy(to, &words, sizeof(words));
+    }
+  } else {
+    const int64_t all_bytes = ceil_div(run_bytes, kWordBytes) * kWordBytes;
+    for (int64_t p = 0; p < n_pixels; ++p, from += pixel_stride, to += all_bytes) {
+      for (int64_t i = 0; i < run_bytes; i += 8) std::memcpy(to + i, from + i, 8);
+      std::memset(to + run_bytes, 0, 8);
+    }
+  }
+}
 
 // Puts the taps of a row of pixels together. Copies 8 bytes at a time, kEights of them a run (0: as many
 // as it takes), and may write up to 7 too many, which the next run overwrites.
@@ -171,10 +200,12 @@ Conv::Conv(const Geometry& geometry, Transform transform)
   const bool readable = geometry_.has_bytes() || geometry.group_bytes() % kWordBytes == 0;
   const Axis &y = geometry.y, &x = geometry.x;
   const bool bordered = y.before + y.after + x.before + x.after > 0;
-  const bool converted = geometry_.has_bfloats() || geometry_.has_bytes();
+  const bool converted =
+      geometry_.has_bfloats() || geometry_.has_bytes() || geometry_.has_tables();
   reading_ = !(together && readable) ? Reading::gathered
              : bordered || converted ? Reading::padded
                                      : Reading::in_place;
+  if (together && !readable && geometry_.has_signs() && y.kernel > 1) reading_ = Reading::spread;
 }
 
 Conv::Conv(const Geometry& geometry, const int16_t* weights, const int32_t* constants,
@@ -217,14 +248,32 @@ std::vector<uint8_t> Conv::narrowed(const uint8_t* weights) const {
   return pairs;
 }
 
-std::vector<uint8_t> Conv::paired(const uint8_t* weights) const {
-  const int64_t n_row = geometry_.x.kernel * geometry_.in_channels * 2;
-  const int64_t n_even = ceil_div(n_row, kWordBytes) * kWordBytes;
+// A row of taps is a whole number of words, filled up with zeros.
+std::vector<uint8_t> Conv::in_words(const uint8_t* weights, int64_t row_bytes) const {
+  const int64_t n_even = ceil_div(row_bytes, kWordBytes) * kWordBytes;
   const int64_t n_rows = geometry_.out_channels * geometry_.y.kernel;
-  std::vector<uint8_t> pairs(static_cast<size_t>(n_rows * n_even), 0);
+  std::vector<uint8_t> words(static_cast<size_t>(n_rows * n_even), 0);
   for (int64_t r = 0; r < n_rows; ++r)
-    std::memcpy(pairs.data() + r * n_even, weights + r * n_row, static_cast<size_t>(n_row));
-  return pairs;
+    std::memcpy(words.data() + r * n_even, weights + r * row_bytes, static_cast<size_t>(row_bytes));
+  return words;
+}
+
+// A code for every four channels of a tap, two in a byte; a row of taps is a whole number of words.
+std::vector<uint8_t> Conv::coded(const uint8_t* weight_bits) const {
+  const int64_t n_taps = geometry_.x.kernel, n_tables = geometry_.n_tables();
+  const int64_t tap_bytes = (geometry_.in_channels + 7) / 8;
+  const int64_t row_bytes = ceil_div(n_taps * n_tables, kCodesAWord) * kWordBytes;
+  const int64_t n_rows = geometry_.out_channels * geometry_.y.kernel;
+  std::vector<uint8_t> codes(static_cast<size_t>(n_rows * row_bytes), 0);
+  for (int64_t r = 0; r < n_rows; ++r)
+    for (int64_t i = 0; i < n_taps * n_tables; ++i) {
+      const uint8_t* tap = weight_bits + (r * n_taps + i / n_tables) * tap_bytes;
+      const int64_t four = i % n_tables;
+      const uint32_t signs = tap[four / 2] >> four % 2 * 4 & 15u;
+      codes[static_cast<size_t>(r * row_bytes + i / 2)] |=
+          static_cast<uint8_t>(table_code(signs) << i % 2 * 4);
+    }
+  return codes;
 }
 
 void Conv::pack_weights(const uint8_t* weight_bits) {
@@ -232,9 +281,12 @@ void Conv::pack_weights(const uint8_t* weight_bits) {
       geometry_.y.kernel * geometry_.x.kernel *
       (geometry_.has_bytes() ? geometry_.copied_group_bytes() : geometry_.group_bytes());
   std::vector<uint8_t> pairs;
-  const bool in_rows = geometry_.has_bytes() && reading_ == Reading::padded;
-  if (geometry_.has_bfloats() || in_rows) {
-    pairs = in_rows ? paired(weight_bits) : narrowed(weight_bits);
+  const bool in_rows = reading_ == Reading::spread ||
+                       (geometry_.has_bytes() && reading_ == Reading::padded);
+  if (geometry_.has_bfloats() || geometry_.has_tables() || in_rows) {
+    pairs = in_rows ? in_words(weight_bits, geometry_.x.kernel * geometry_.copied_group_bytes())
+            : geometry_.has_tables() ? coded(weight_bits)
+                                     : narrowed(weight_bits);
     weight_bits = pairs.data();
     n_bytes = static_cast<int64_t>(pairs.size()) / geometry_.out_channels;
   }
@@ -347,16 +399,21 @@ void Conv::run(const Implementation& implementation, const Arguments& a) const {
   call.strip_pixels = std::min(call.out_width, kStripPixels);
   call.strips_a_row = ceil_div(call.out_width, call.strip_pixels);
 
-  // cut along whichever of strips and channel blocks splits more evenly
+  // cut along whichever of strips and channel blocks splits more evenly, and where both do, so that
+  // the larger of images and weights is read once
   const int64_t n_strips = n_images * call.out_height * call.strips_a_row;
   const int64_t n_pairs = ceil_div(n_blocks_, kMaxBlocks);
-  const int64_t macs =
-      n_strips * call.strip_pixels * geometry_.out_channels * patch_words_ * kWordBits;
+  const int64_t macs = n_strips * call.strip_pixels * geometry_.out_channels * patch_words_ *
+                       kWordBits * (geometry_.has_tables() ? kTableMacs : 1);
   const int n_threads = useful_threads(macs, a.n_threads);
   const auto evenness = [&](int64_t n) {
     return static_cast<double>(n) / static_cast<double>(ceil_div(n, n_threads) * n_threads);
   };
-  const bool by_strip = evenness(n_strips) + 0.05 >= evenness(n_pairs) || geometry_.groups > 1;
+  const double better = evenness(n_strips) - evenness(n_pairs);
+  const int64_t image_bytes = n_images * call.height * call.width * geometry_.copied_pixel_bytes();
+  const int64_t weight_bytes = n_blocks_ * patch_words_ * kLanes * kWordBytes;
+  const bool by_strip = geometry_.groups > 1 || better > 0.05 ||
+                        (better >= -0.05 && image_bytes >= weight_bytes);
   const int64_t n = by_strip ? n_strips : n_pairs;
   const int n_parts = useful_tiles(macs, n_threads, n);
   parallel(n_parts, n_threads, [&](int part) {
@@ -372,6 +429,7 @@ void Conv::run_part(const Call& call, int64_t first_strip, int64_t last_strip, i
   if (first_block >= last_block) return;
   const auto run_one = geometry_.has_signs()     ? &Conv::run_strip<Numbers::signs>
                        : geometry_.has_bfloats() ? &Conv::run_strip<Numbers::bfloats>
+                       : geometry_.has_tables()  ? &Conv::run_strip<Numbers::tables>
                                                  : &Conv::run_strip<Numbers::floats>;
   for (int64_t group = 0; group < geometry_.groups; ++group)
     for (int64_t begin = first_strip; begin < last_strip;) {
@@ -410,8 +468,10 @@ void Conv::run_strip(const Call& call, const Patches& patches, const Strip& stri
   const int64_t n_channels = std::min<int64_t>(n_blocks * kLanes, n_group - block * kLanes);
   const Thresholds thresholds{lower_.data(), flips_.data()};
   constexpr bool signs = numbers == Numbers::signs, bfloats = numbers == Numbers::bfloats;
-  const bool can_finish =
-      bfloats || (signs ? how.finished_tile != nullptr : how.finished_products != nullptr);
+  constexpr bool tables = numbers == Numbers::tables;
+  const bool can_finish = bfloats || (signs    ? how.finished_tile != nullptr
+                                      : tables ? how.finished_lookups != nullptr
+                                               : how.finished_products != nullptr);
   const bool in_registers = can_finish && n_channels == n_blocks * kLanes;
   const bool pointwise = is_pointwise();
   const int32_t* const* correction = correction_of_.data();
@@ -431,6 +491,8 @@ void Conv::run_strip(const Call& call, const Patches& patches, const Strip& stri
     if (!in_registers) {
       if constexpr (signs)
         how.disagreements(tile, n_pixels, weights, block_words, n_blocks, sums + at);
+      else if constexpr (tables)
+        how.look_up(tile, n_pixels, weights, block_words, n_blocks, sums + at);
       else
         how.products(tile, n_pixels, float_weights, block_words, n_blocks, sums + at);
       continue;
@@ -443,6 +505,9 @@ void Conv::run_strip(const Call& call, const Patches& patches, const Strip& stri
     else if constexpr (bfloats)
       bfloat_kernels()->finished(tile, n_pixels, weights, block_words, n_blocks, channel,
                                  tile_steps_, target.out);
+    else if constexpr (tables)
+      how.finished_lookups(tile, n_pixels, weights, block_words, n_blocks, channel, tile_steps_,
+                           target.out);
     else
       how.finished_products(tile, n_pixels, float_weights, block_words, n_blocks, channel,
                             tile_steps_, target.out);
@@ -510,15 +575,18 @@ void Conv::run_bytes(const Call& call, const Piece& piece, const Strip& strip, i
 // The strips after `first` that are prepared with it: of one image, as many as the cache holds.
 int64_t Conv::piece_end(const Call& call, int64_t first, int64_t last) const {
   const int64_t bytes_a_strip =
-      reading_ == Reading::gathered
-          ? call.strip_pixels * patch_words_ * kWordBytes
+      reading_ == Reading::gathered ? call.strip_pixels * patch_words_ * kWordBytes
+      : reading_ == Reading::spread
+          ? geometry_.y.stride * call.strip_pixels * (patch_words_ / geometry_.y.kernel) * kWordBytes
           : geometry_.y.stride * call.width *
                     std::max(geometry_.pixel_bytes(), geometry_.copied_pixel_bytes()) /
                     call.strips_a_row +
                 1;
   const int64_t strips_an_image = call.out_height * call.strips_a_row;
   const int64_t weight_bytes = n_blocks_ * patch_words_ * kLanes * kWordBytes;
-  const int64_t piece_bytes = weight_bytes > kLargePieceBytes ? kLargePieceBytes : kPieceBytes;
+  const int64_t piece_bytes = geometry_.has_tables()            ? kTablePieceBytes
+                              : weight_bytes > kLargePieceBytes ? kLargePieceBytes
+                                                                : kPieceBytes;
   const int64_t n = std::max<int64_t>(piece_bytes / bytes_a_strip, 1);
   return std::min({first + n, last, (first / strips_an_image + 1) * strips_an_image});
 }
@@ -549,10 +617,21 @@ Conv::Piece Conv::prepare(const Call& call, int64_t group, int64_t first_strip,
   const int64_t row_bytes = ceil_div(piece.columns(x) * copied_bytes, kWordBytes) * kWordBytes;
   uint8_t* rows = scratch(0, piece.rows(y) * row_bytes);
   pad_rows(call, piece, rows);
+  if (reading_ == Reading::spread) {
+    const int64_t run_words = patch_words_ / y.kernel, row_words = piece.n_pixels * run_words;
+    uint8_t* runs = scratch(1, piece.rows(y) * row_words * kWordBytes);
+    spread(piece, rows, runs);
+    piece.patches = {reinterpret_cast<const uint32_t*>(runs), run_words, y.kernel,
+                     y.dilation * row_words, run_words};
+    piece.row_words = y.stride * row_words;
+    return piece;
+  }
   if (reading_ != Reading::gathered) {
     const int64_t row_words = row_bytes / kWordBytes;
     piece.patches = {reinterpret_cast<const uint32_t*>(rows), x.stride * copied_bytes / kWordBytes,
-                     y.kernel, y.dilation * row_words, patch_words_ / y.kernel};
+                     y.kernel, y.dilation * row_words,
+                     geometry_.has_tables() ? x.kernel * geometry_.n_tables()
+                                            : patch_words_ / y.kernel};
     piece.row_words = y.stride * row_words;
     piece.pairs = {reinterpret_cast<const int16_t*>(rows), x.stride * copied_bytes / 2, y.kernel,
                    2 * y.dilation * row_words, patch_words_ / y.kernel};
@@ -604,13 +683,16 @@ void Conv::copy_row(const Call& call, int64_t image, int64_t row, int64_t begin,
     return;
   }
   if (call.planes) {
-    uint8_t* woven = geometry_.has_bfloats() ? scratch(1, n_bytes) : to;
+    uint8_t* woven = geometry_.has_bfloats() || geometry_.has_tables() ? scratch(1, n_bytes) : to;
     interleave(call, image, row, begin, end, woven);
     from = woven;
   }
   if (geometry_.has_bfloats())
     bfloat_kernels()->narrow(reinterpret_cast<const float*>(from), n_bytes / 4,
                              reinterpret_cast<uint16_t*>(to));
+  else if (geometry_.has_tables())
+    call.implementation.make_tables(reinterpret_cast<const float*>(from), end - begin,
+                                    geometry_.in_channels, reinterpret_cast<float*>(to));
   else if (from != to)
     std::memcpy(to, from, static_cast<size_t>(n_bytes));
 }
@@ -632,6 +714,19 @@ void Conv::interleave(const Call& call, int64_t image, int64_t row, int64_t begi
         reinterpret_cast<const float*>(call.x) + ((image * n + c) * call.height + row) * call.width;
     for (int64_t x = begin; x < end; ++x) pixel[(x - begin) * n + c] = plane[x];
   }
+}
+
+void Conv::spread(const Piece& piece, const uint8_t* rows, uint8_t* to) const {
+  const Axis &y = geometry_.y, &x = geometry_.x;
+  const int64_t pixel_bytes = geometry_.pixel_bytes(), run_bytes = x.kernel * pixel_bytes;
+  const int64_t row_bytes = ceil_div(piece.columns(x) * pixel_bytes, kWordBytes) * kWordBytes;
+  const int64_t run_words = patch_words_ / y.kernel;
+  const auto how = run_words == 1   ? spread_row<1>
+                   : run_words == 2 ? spread_row<2>
+                                    : spread_row<0>;
+  for (int64_t r = 0; r < piece.rows(y); ++r, rows += row_bytes)
+    how(rows, x.stride * pixel_bytes, piece.n_pixels, run_bytes,
+        to + r * piece.n_pixels * run_words * kWordBytes);
 }
 
 void Conv::gather(const Piece& piece, int64_t group, const uint8_t* rows, uint8_t* to) const {

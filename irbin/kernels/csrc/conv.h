@@ -19,9 +19,9 @@ struct Axis {
   bool is_pointwise() const { return kernel == 1 && stride == 1 && before == 0 && after == 0; }
 };
 
-// What is multiplied: signs, float32, float32 that is rounded to bfloat16 first, or bytes with weights
-// of 16 bits, in integers.
-enum class Numbers { signs, floats, bfloats, bytes };
+// What is multiplied: signs, float32, float32 that is rounded to bfloat16 first, bytes with weights of
+// 16 bits, in integers, or float32 with weights that are signs, whose sums are looked up in tables.
+enum class Numbers { signs, floats, bfloats, bytes, tables };
 
 struct Geometry {
   Axis y, x;
@@ -31,14 +31,17 @@ struct Geometry {
   bool has_signs() const { return numbers == Numbers::signs; }
   bool has_bfloats() const { return numbers == Numbers::bfloats; }
   bool has_bytes() const { return numbers == Numbers::bytes; }
+  bool has_tables() const { return numbers == Numbers::tables; }
   int64_t group_bytes() const {  // as they are given: a bit a sign, a byte, or float32
     const int64_t n = in_channels / groups;
     return has_signs() ? (n + 7) / 8 : has_bytes() ? n : n * 4;
   }
   int64_t pixel_bytes() const { return groups * group_bytes(); }
   int64_t copied_group_bytes() const {  // both narrowed and widened numbers have 16 bits
+    if (has_tables()) return n_tables() * kLanes * 4;
     return has_bfloats() || has_bytes() ? in_channels / groups * 2 : group_bytes();
   }
+  int64_t n_tables() const { return (in_channels + 3) / 4; }  // of a pixel
   int64_t copied_pixel_bytes() const { return groups * copied_group_bytes(); }
   // `numbers`, but floats where bfloats need what is not there: a processor that has them, whole
   // blocks, pixels that start on words.
@@ -51,7 +54,8 @@ struct Geometry {
 
 class Conv final : public Operator {
  public:
-  // weights: (out_channels, kernel_y, kernel_x, group_bytes), bits as in a packed file, or floats.
+  // weights: (out_channels, kernel_y, kernel_x, group_bytes), bits as in a packed file, or floats. Of
+  // tables, whose columns are neighbors and all in one group, bits of in_channels each.
   // lower, flips: both null, or as in `Thresholds`, (out_channels,) and (⌈out_channels / 8⌉,).
   Conv(const Geometry&, const uint8_t* weights, Transform, const int32_t* lower,
        const uint8_t* flips);
@@ -74,7 +78,7 @@ class Conv final : public Operator {
   bool has_thresholds() const { return !lower_.empty(); }
 
  private:
-  enum class Reading { in_place, padded, gathered };
+  enum class Reading { in_place, padded, spread, gathered };
   struct Call;
   struct Strip;
   struct Piece;
@@ -89,7 +93,8 @@ class Conv final : public Operator {
                   uint8_t* to) const;
   void pack_weights(const uint8_t* weight_bits);
   std::vector<uint8_t> narrowed(const uint8_t* weights) const;
-  std::vector<uint8_t> paired(const uint8_t* weights) const;
+  std::vector<uint8_t> in_words(const uint8_t* weights, int64_t row_bytes) const;
+  std::vector<uint8_t> coded(const uint8_t* weight_bits) const;
   void count_padding(const uint8_t* weight_bits);
   template <class Tap, class Corrected>
   void correct(const Tap& tap, const Corrected& corrected);
@@ -99,6 +104,7 @@ class Conv final : public Operator {
   int64_t piece_end(const Call&, int64_t first_strip, int64_t last_strip) const;
   Piece prepare(const Call&, int64_t group, int64_t first_strip, int64_t last_strip) const;
   void pad_rows(const Call&, const Piece&, uint8_t* to) const;
+  void spread(const Piece&, const uint8_t* rows, uint8_t* to) const;
   void gather(const Piece&, int64_t group, const uint8_t* rows, uint8_t* to) const;
   void run_bytes(const Call&, const Piece&, const Strip&, int64_t group, int64_t block,
                  int n_blocks) const;

@@ -180,6 +180,74 @@ void products(const Patches& patches, int n_pixels, const float* weights, int64_
     }
 }
 
+struct TableSigns {
+  float at[4][kLanes] = {};
+
+  constexpr TableSigns() {
+    for (uint32_t signs = 0; signs < kLanes; ++signs)
+      for (int k = 0; k < 4; ++k) at[k][table_code(signs)] = signs >> k & 1 ? -1.0f : 1.0f;
+  }
+};
+
+void make_tables(const float* x, int64_t n_pixels, int64_t n_channels, float* to) {
+  constexpr TableSigns signs;
+  const V::Floats by0 = V::load(signs.at[0]), by1 = V::load(signs.at[1]);
+  const V::Floats by2 = V::load(signs.at[2]), by3 = V::load(signs.at[3]);
+  for (int64_t p = 0; p < n_pixels; ++p)
+    for (int64_t c = 0; c < n_channels; c += 4, to += kLanes) {
+      float four[4] = {};
+      const int64_t n = n_channels - c < 4 ? n_channels - c : 4;
+      for (int64_t i = 0; i < n; ++i) four[i] = *x++;
+      const V::Floats first =
+          V::add(V::multiply(V::all(four[0]), by0), V::multiply(V::all(four[1]), by1));
+      const V::Floats last =
+          V::add(V::multiply(V::all(four[2]), by2), V::multiply(V::all(four[3]), by3));
+      V::store(to, V::add(first, last));
+    }
+}
+
+// Sums of entries of tables for N pixels of one block.
+template <int N>
+inline void lookups_block(const Patches& patches, const uint32_t* weights, float* sums,
+                          int64_t sum_stride) {
+  V::Floats total[N];
+#pragma GCC unroll 4
+  for (int i = 0; i < N; ++i) total[i] = V::all(0.0f);
+  const float* segment = reinterpret_cast<const float*>(patches.first);
+  for (int64_t s = 0; s < patches.n_segments; ++s, segment += patches.segment_stride) {
+    const float* table = segment;
+    for (int64_t left = patches.segment_words; left > 0; left -= kCodesAWord, weights += kLanes) {
+      V::Codes codes = V::codes(weights);
+      const int64_t n = left < kCodesAWord ? left : kCodesAWord;
+      for (int64_t j = 0; j < n; ++j, table += kLanes, V::next(codes)) {
+#pragma GCC unroll 4
+        for (int i = 0; i < N; ++i)
+          total[i] = V::add(total[i], V::entries(table + i * patches.pixel_stride, codes));
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < N; ++i) V::store(sums + i * sum_stride, total[i]);
+}
+
+void look_up(const Patches& patches, int n_pixels, const uint32_t* weights, int64_t block_stride,
+             int n_blocks, float* sums) {
+  const int64_t stride = n_blocks * kLanes;
+  for (int b = 0; b < n_blocks; ++b)
+    for (int p = 0; p < n_pixels;) {
+      Patches here = patches;
+      here.first += p * patches.pixel_stride;
+      float* to = sums + p * stride + b * kLanes;
+      if (n_pixels - p >= kAtOnce) {
+        lookups_block<kAtOnce>(here, weights + b * block_stride, to, stride);
+        p += kAtOnce;
+      } else {
+        lookups_block<1>(here, weights + b * block_stride, to, stride);
+        p += 1;
+      }
+    }
+}
+
 // Integer sums of products of pairs for N pixels of one block.
 template <int N>
 inline void pairs_block(const PairPatches& patches, const uint32_t* weights,

@@ -173,6 +173,21 @@ std::unique_ptr<Conv> make_conv(
                                 lower, flips);
 }
 
+std::unique_ptr<Conv> make_sign_conv(const AxisTuple& y, const AxisTuple& x, int64_t in_channels,
+                                     const Array<uint8_t, 4>& weights,
+                                     const std::vector<StepTuple>& steps) {
+  const auto n_out = static_cast<int64_t>(weights.shape(0));
+  for (const int64_t n : {in_channels, n_out}) need(n > 0 && n <= kMaxSize, "expected channels");
+  const Geometry geometry{make_axis(y), make_axis(x), in_channels, n_out, 1, Numbers::tables};
+  need(geometry.x.dilation == 1, "expected taps that are neighbors");
+  need(static_cast<int64_t>(weights.shape(1)) == geometry.y.kernel &&
+           static_cast<int64_t>(weights.shape(2)) == geometry.x.kernel &&
+           static_cast<int64_t>(weights.shape(3)) == (in_channels + 7) / 8,
+       "the weight has another size");
+  return std::make_unique<Conv>(geometry, weights.data(), make_transform(steps, n_out), nullptr,
+                                nullptr);
+}
+
 std::unique_ptr<Conv> make_byte_conv(const AxisTuple& y, const AxisTuple& x,
                                      const Array<int16_t, 4>& weights,
                                      const Array<int32_t, 3>& constants,
@@ -375,6 +390,58 @@ std::unique_ptr<PlanOfOne> make_plan(const std::vector<CallTuple>& calls, int n_
   return std::make_unique<PlanOfOne>(PlanOfOne{Plan(std::move(planned), n_bases)});
 }
 
+using SeatTuple = std::tuple<int, PlanOfOne*, uintptr_t>;
+using PartTuple = std::tuple<int, Addresses, std::vector<int>, Addresses>;
+using MadeTuple = std::tuple<int64_t, int64_t>;
+
+std::vector<Part> make_parts(const std::vector<PartTuple>& given,
+                             const std::vector<std::vector<Made>>& made) {
+  std::vector<Part> parts;
+  for (const auto& [kind, addresses, planes, results] : given) {
+    need(kind >= 0 && kind < static_cast<int>(made.size()), "no such kind");
+    need(results.size() == made[static_cast<size_t>(kind)].size(), "a result has no place");
+    Part part{kind, {}, {}};
+    for (const uintptr_t address : addresses) part.bases.push_back({at<uint8_t>(address), false});
+    for (const int base : planes) part.bases.at(static_cast<size_t>(base)).planes = true;
+    for (const uintptr_t address : results) part.results.push_back(at<uint8_t>(address));
+    parts.push_back(std::move(part));
+  }
+  return parts;
+}
+
+void run_parts_of(const std::vector<SeatTuple>& given, const std::vector<PartTuple>& part_tuples,
+                  const std::vector<std::vector<MadeTuple>>& made_tuples, int n_threads) {
+  std::vector<std::vector<Made>> made(made_tuples.size());
+  for (size_t kind = 0; kind < made.size(); ++kind)
+    for (const auto& [offset, n_bytes] : made_tuples[kind]) made[kind].push_back({offset, n_bytes});
+  const std::vector<Part> parts = make_parts(part_tuples, made);
+  std::vector<Seat> seats;
+  for (const auto& [kind, plan, memory] : given)
+    seats.push_back({kind, &plan->plan, at<uint8_t>(memory)});
+  uint64_t n_calls = 0;
+  for (const Part& part : parts) {
+    int n_seats = 0;
+    for (const auto& [kind, plan, memory] : given) {
+      if (kind != part.kind) continue;
+      need(static_cast<int>(part.bases.size()) == plan->plan.n_bases(), "a base is missing");
+      if (n_seats++ == 0) n_calls += static_cast<uint64_t>(plan->plan.size());
+    }
+    const auto n_alike = std::count_if(parts.begin(), parts.end(),
+                                       [&](const Part& one) { return one.kind == part.kind; });
+    need(n_seats >= std::min<int64_t>({n_threads, n_alike}), "more threads than plans");
+  }
+  int64_t failed = -1;
+  nb::gil_scoped_release release;
+  try {
+    run_parts(use_active(n_calls), seats, parts, made, n_threads, failed);
+  } catch (...) {
+    for (size_t i = 0; i < seats.size(); ++i)
+      std::get<1>(given[i])->reached =
+          static_cast<int64_t>(i) == failed ? seats[i].reached : seats[i].plan->size();
+    throw;
+  }
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -398,10 +465,12 @@ NB_MODULE(_native, m) {
            nb::arg("last"), nb::arg("n_threads"), nb::arg("seconds").none())
       .def_ro("reached", &PlanOfOne::reached);
   m.def("plan", make_plan);
+  m.def("run_parts", run_parts_of);
   m.def("conv", make_conv, nb::arg("y"), nb::arg("x"), nb::arg("in_channels"),
         nb::arg("out_channels"), nb::arg("groups"), nb::arg("floats"), nb::arg("bfloats"),
         nb::arg("weights"), nb::arg("steps"), nb::arg("thresholds").none());
   m.def("byte_conv", make_byte_conv);
+  m.def("sign_conv", make_sign_conv);
   m.def("max_pool", make_pool, nb::arg("y"), nb::arg("x"), nb::arg("n_channels"), nb::arg("before"),
         nb::arg("after"), nb::arg("producer").none(), nb::keep_alive<0, 6>());
   m.def("rows", make_rows);

@@ -123,6 +123,29 @@ struct V {
       total.q[i] = vaddq_s32(total.q[i], vpaddq_s32(low, vmull_high_s16(weight, pairs)));
     }
   }
+  struct Codes {
+    uint32x4_t q[kQuarters];
+  };
+  static Codes codes(const uint32_t* w) {
+    return {{vld1q_u32(w), vld1q_u32(w + 4), vld1q_u32(w + 8), vld1q_u32(w + 12)}};
+  }
+  static void next(Codes& codes) {
+    for (auto& q : codes.q) q = vshrq_n_u32(q, 4);
+  }
+  // Half of a table is 32 bytes, of which one instruction looks up 16.
+  static Floats entries(const float* table, const Codes& codes) {
+    const auto* bytes = reinterpret_cast<const uint8_t*>(table);
+    const uint8x16x2_t half = {{vld1q_u8(bytes), vld1q_u8(bytes + 16)}};
+    Floats found;
+    for (int i = 0; i < kQuarters; ++i) {
+      const uint32x4_t entry = vmulq_n_u32(vandq_u32(codes.q[i], vdupq_n_u32(7)), 0x04040404u);
+      const uint32x4_t places = vaddq_u32(entry, vdupq_n_u32(0x03020100u));
+      const uint32x4_t sign = vandq_u32(vshlq_n_u32(codes.q[i], 28), vdupq_n_u32(1u << 31));
+      const uint8x16_t looked_up = vqtbl2q_u8(half, vreinterpretq_u8_u32(places));
+      found.q[i] = vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_u8(looked_up), sign));
+    }
+    return found;
+  }
   static Floats to_floats(const Ints& v) {
     Floats y;
     for (int i = 0; i < kQuarters; ++i) y.q[i] = vcvtq_f32_s32(v.q[i]);
@@ -215,6 +238,9 @@ const Implementation neon{"neon",
                           register_loop,
                           float_register_loop,
                           pair_products,
+                          nullptr,
+                          make_tables,
+                          look_up,
                           nullptr};
 
 }  // namespace irbin

@@ -2,8 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
+#include <mutex>
 #include <stdexcept>
 #include <utility>
+
+#include "threads.h"
 
 namespace irbin {
 namespace {
@@ -13,6 +17,32 @@ T* address(const std::vector<Base>& bases, const Place& place) {
   if (place.base < 0) return nullptr;
   return reinterpret_cast<T*>(bases[static_cast<size_t>(place.base)].at + place.offset);
 }
+
+// Seats that nobody sits on.
+class Room {
+ public:
+  explicit Room(const std::vector<Seat>& seats) : seats_(seats), is_taken_(seats.size(), false) {}
+
+  size_t take(int kind) {
+    const std::lock_guard guard(lock_);
+    for (size_t i = 0; i < seats_.size(); ++i)
+      if (seats_[i].kind == kind && !is_taken_[i]) {
+        is_taken_[i] = true;
+        return i;
+      }
+    throw std::invalid_argument("more threads than plans");
+  }
+
+  void leave(size_t seat) {
+    const std::lock_guard guard(lock_);
+    is_taken_[seat] = false;
+  }
+
+ private:
+  const std::vector<Seat>& seats_;
+  std::vector<bool> is_taken_;
+  std::mutex lock_;
+};
 
 }  // namespace
 
@@ -51,6 +81,31 @@ void Plan::run(const Implementation& how, const std::vector<Base>& bases, int64_
     if (seconds != nullptr)
       seconds[reached - first] = std::chrono::duration<double>(Clock::now() - start).count();
   }
+}
+
+void run_parts(const Implementation& how, std::vector<Seat>& seats, const std::vector<Part>& parts,
+               const std::vector<std::vector<Made>>& made, int n_threads, int64_t& failed) {
+  Room room(seats);
+  std::mutex telling;
+  parallel(static_cast<int>(parts.size()), n_threads, [&](int number) {
+    const Part& part = parts[static_cast<size_t>(number)];
+    const size_t at = room.take(part.kind);
+    Seat& seat = seats[at];
+    std::vector<Base> bases = part.bases;
+    bases[0] = {seat.memory, false};
+    try {
+      seat.plan->run(how, bases, 0, seat.plan->size(), 1, nullptr, seat.reached);
+    } catch (...) {
+      const std::lock_guard guard(telling);
+      failed = static_cast<int64_t>(at);
+      throw;
+    }
+    const std::vector<Made>& results = made[static_cast<size_t>(part.kind)];
+    for (size_t i = 0; i < results.size(); ++i)
+      std::memcpy(part.results[i], seat.memory + results[i].offset,
+                  static_cast<size_t>(results[i].n_bytes));
+    room.leave(at);
+  });
 }
 
 }  // namespace irbin

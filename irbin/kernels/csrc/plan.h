@@ -48,6 +48,32 @@ class Plan {
   int n_bases_;
 };
 
+// A plan and the memory that it computes in, which is its base 0: for one thread at a time.
+struct Seat {
+  int kind;  // plans of a kind do the same, for as many images
+  const Plan* plan;
+  uint8_t* memory;
+  int64_t reached = 0;
+};
+
+// A part of a batch, for any plan of that kind.
+struct Part {
+  int kind;
+  std::vector<Base> bases;        // base 0 is the seat's
+  std::vector<uint8_t*> results;  // where they are to be
+};
+
+// A result in a seat's memory.
+struct Made {
+  int64_t offset, n_bytes;
+};
+
+// Runs parts of a batch side by side, each from the first layer to the last on one thread. `seats`: at
+// least min(n_threads, parts) of every kind, or as many as there are parts of that kind. `made`: the
+// results of each kind. `failed` becomes the seat whose plan threw.
+void run_parts(const Implementation&, std::vector<Seat>& seats, const std::vector<Part>& parts,
+               const std::vector<std::vector<Made>>& made, int n_threads, int64_t& failed);
+
 // Computes nothing: what it takes to call it is what it takes to call any.
 class Idle final : public Operator {
  public:

@@ -115,6 +115,22 @@ struct V {
                                          static_cast<uint32_t>(products));
     }
   }
+  struct Codes {
+    uint32_t at[kLanes];
+  };
+  static Codes codes(const uint32_t* w) {
+    Codes v;
+    std::memcpy(v.at, w, sizeof(v.at));
+    return v;
+  }
+  static void next(Codes& codes) {
+    for (uint32_t& one : codes.at) one >>= 4;
+  }
+  static Floats entries(const float* table, const Codes& codes) {
+    Floats v;
+    for (int i = 0; i < kLanes; ++i) v.at[i] = table[codes.at[i] & 15];
+    return v;
+  }
   static Floats to_floats(const Ints& v) {
     Floats y;
     for (int i = 0; i < kLanes; ++i) y.at[i] = static_cast<float>(v.at[i]);
@@ -205,6 +221,9 @@ const Implementation portable{"portable",
                               adder_register_loop,
                               float_register_loop,
                               pair_products,
+                              nullptr,
+                              make_tables,
+                              look_up,
                               nullptr};
 
 }  // namespace irbin

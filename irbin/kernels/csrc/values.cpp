@@ -67,13 +67,14 @@ struct MaxPool::Pooled {
 
   const float* row(int64_t r) {
     if (!is_computed()) return reinterpret_cast<const float*>(image) + r * row_floats;
-    const int64_t batch = r / kBatch, slot = batch % n_batches;
+    const int64_t batch = (r - begin) / kBatch, slot = batch % n_batches;
     float* to = kept.data() + slot * kBatch * row_floats;
     if (number[static_cast<size_t>(slot)] != batch) {
-      compute(batch * kBatch, std::min((batch + 1) * kBatch, pool_.y_.size), to);
+      const int64_t first = begin + batch * kBatch;
+      compute(first, std::min(first + kBatch, end), to);
       number[static_cast<size_t>(slot)] = batch;
     }
-    return to + r % kBatch * row_floats;
+    return to + (r - begin) % kBatch * row_floats;
   }
 
   void compute(int64_t first, int64_t last, float* to) const {
@@ -86,8 +87,13 @@ struct MaxPool::Pooled {
                       {steps.data(), steps.size(), nullptr, 0, to, n, nullptr, 0});
   }
 
-  void start(const uint8_t* x) {
+  // Of an image whose rows of results [first, last) are asked for: nothing beyond them is computed.
+  void start(const uint8_t* x, int64_t first, int64_t last) {
+    const Axis& y = pool_.y_;
     image = x;
+    begin = std::clamp<int64_t>(first * y.stride - y.before, 0, y.size);
+    const int64_t reach = (y.kernel - 1) * y.dilation + 1;
+    end = std::clamp<int64_t>((last - 1) * y.stride - y.before + reach, begin, y.size);
     std::fill(number.begin(), number.end(), -1);
   }
 
@@ -95,6 +101,7 @@ struct MaxPool::Pooled {
   const MaxPool& pool_;
   bool planes;
   int64_t row_floats, n_batches = 0;
+  int64_t begin = 0, end = 0;  // rows that are needed
   const uint8_t* image = nullptr;
   std::vector<float> kept;
   std::vector<int64_t> number;  // of the batch in each slot
@@ -143,10 +150,12 @@ void MaxPool::run(const Implementation& how, const Arguments& a) const {
     Pooled rows(how, *this, a.planes);
     std::vector<float> line(static_cast<size_t>(out_width * n_channels_));
     int64_t image = -1;
-    for (int64_t r = n_rows * part / n_parts; r < n_rows * (part + 1) / n_parts; ++r) {
+    const int64_t last = n_rows * (part + 1) / n_parts;
+    for (int64_t r = n_rows * part / n_parts; r < last; ++r) {
       if (r / out_height != image) {
         image = r / out_height;
-        rows.start(a.from<uint8_t>() + image * image_bytes);
+        rows.start(a.from<uint8_t>() + image * image_bytes, r % out_height,
+                   std::min(last - image * out_height, out_height));
       }
       pool_row(how, rows, r % out_height, line.data());
       const int64_t pixel = r * out_width;

@@ -135,6 +135,25 @@ void check_floats(Check& check, Random& random, Problem problem) {
   check_steps(check, random, problem, maker(g, as_bytes(w)), as_bytes(planes), sums);
 }
 
+// Floats with weights that are signs, from planes too.
+void check_tables(Check& check, Random& random, Problem problem) {
+  Geometry& g = problem.geometry;
+  g.numbers = irbin::Numbers::tables;
+  g.in_channels = random.one_of({1, 2, 3, 4, 5, 8, 12, 16, 20, 33});
+  g.groups = g.x.dilation = 1;
+  if (g.x.out_size() <= 0) return;
+  Floats x = random.numbers(problem.n_images * g.y.size * g.x.size * g.in_channels);
+  for (float& one : x)
+    if (!(std::abs(one) <= 4) && !random.chance(1)) one = 0.75f;
+  const Signs w = random.signs(g.out_channels * g.y.kernel * g.x.kernel * g.in_channels);
+  const Bytes bits = naive::pack(w, g.in_channels);
+  const Floats sums = naive::sums_of_signs(g, problem.n_images, x, w);
+  check_steps(check, random, problem, maker(g, bits.data()), as_bytes(x), sums);
+  problem.planes = true;
+  const Floats planes = naive::planes(x, problem.n_images, g.in_channels);
+  check_steps(check, random, problem, maker(g, bits.data()), as_bytes(planes), sums);
+}
+
 // Numbers of a convolution of bytes: no sum leaves int32, but sums on the way may.
 struct ByteConv {
   std::vector<int16_t> weights;
@@ -173,6 +192,7 @@ void check_conv(Check& check, Random& random, const Problem& problem) {
   check_signs(check, random, problem);
   check_floats(check, random, problem);
   check_bytes(check, random, problem);
+  check_tables(check, random, problem);
 }
 
 // ---- values: rows, planes, pooling
@@ -244,6 +264,46 @@ void check_plan(Check& check, Random& random, int64_t n_pixels, int64_t n_channe
           plan.run(how, bases, 1, 2, n_threads, nullptr, reached);
           plan.run(how, bases, 0, 2, n_threads, seconds.data(), reached);
           if (reached != 2 || seconds[0] < 0 || seconds[1] < 0) std::abort();
+        });
+}
+
+// A pass over pixels that threads take in parts of `n_each`, the last one with what is left, each with
+// memory of its own.
+void check_parts(Check& check, Random& random, int64_t n_pixels, int64_t n_each, int64_t n_channels,
+                 int n_threads) {
+  const Floats x = random.numbers(n_pixels * n_channels);
+  const Steps steps = draw_steps(random, affine, n_channels);
+  const auto rows = std::make_shared<Rows>(n_channels, build(steps, n_channels));
+  const int64_t bits_stride = (n_channels + 7) / 8, n_full = n_pixels / n_each;
+  check("parts " + std::to_string(n_pixels) + " by " + std::to_string(n_each),
+        expect(steps, x, n_channels, {}, true), {true, true},
+        [&](const Implementation& how, float* to, uint8_t* to_bits) {
+          std::vector<irbin::Plan> plans;
+          std::vector<std::vector<uint8_t>> memory;
+          std::vector<std::vector<irbin::Made>> made;
+          std::vector<irbin::Seat> seats;
+          for (const int64_t n : {n_each, n_pixels % n_each}) {
+            const int64_t n_floats = n * n_channels * 4, n_bits = n * bits_stride;
+            plans.push_back(irbin::Plan({{rows, n, {1, 0}, {0, 0}, {0, n_floats}, {}}}, 2));
+            made.push_back({{0, n_floats}, {n_floats, n_bits}});
+            for (int i = 0; i < n_threads; ++i)
+              memory.emplace_back(static_cast<size_t>(n_floats + n_bits));
+          }
+          for (size_t i = 0; i < memory.size(); ++i) {
+            const auto kind = i / static_cast<size_t>(n_threads);
+            seats.push_back({static_cast<int>(kind), &plans[kind], memory[i].data()});
+          }
+          std::vector<irbin::Part> parts;
+          for (int64_t first = 0; first < n_pixels; first += n_each) {
+            auto* from = const_cast<float*>(x.data() + first * n_channels);
+            parts.push_back({first / n_each == n_full ? 1 : 0,
+                             {{nullptr, false}, {reinterpret_cast<uint8_t*>(from), false}},
+                             {reinterpret_cast<uint8_t*>(to + first * n_channels),
+                              to_bits + first * bits_stride}});
+          }
+          int64_t failed = -1;
+          irbin::run_parts(how, seats, parts, made, n_threads, failed);
+          if (failed != -1) std::abort();
         });
 }
 
@@ -334,6 +394,7 @@ void check_values(Check& check, Random& random) {
   const int n_threads = static_cast<int>(random.between(1, 4));
   check_rows(check, random, random.between(0, 11), n_channels, n_threads);
   check_plan(check, random, random.between(0, 11), n_channels, n_threads);
+  check_parts(check, random, random.between(0, 40), random.between(1, 9), n_channels, n_threads);
   const int64_t n_images = random.between(0, 2);
   check_planes(check, random, n_images, n_channels, random.between(0, 150), n_threads);
   const Pooling pooling{draw_axis(random, 7, false), draw_axis(random, 12, random.chance(30)),

@@ -88,6 +88,37 @@ inline Floats sums(const Geometry& g, int64_t n_images, const Floats& x, const F
   return found;
 }
 
+// Of floats and signs, in one group: in the order (row, column, four channels) of the taps, (±x0 ± x1) +
+// (±x2 ± x3) is added to what starts from zero; channels behind the last are zeros.
+inline Floats sums_of_signs(const Geometry& g, int64_t n_images, const Floats& x, const Signs& w) {
+  Floats found;
+  for (int64_t image = 0; image < n_images; ++image)
+    for (int64_t oy = 0; oy < g.y.out_size(); ++oy)
+      for (int64_t ox = 0; ox < g.x.out_size(); ++ox)
+        for (int64_t o = 0; o < g.out_channels; ++o) {
+          float sum = 0;
+          for (int64_t ky = 0; ky < g.y.kernel; ++ky)
+            for (int64_t kx = 0; kx < g.x.kernel; ++kx) {
+              const int64_t iy = oy * g.y.stride + ky * g.y.dilation - g.y.before;
+              const int64_t ix = ox * g.x.stride + kx * g.x.dilation - g.x.before;
+              const bool inside = iy >= 0 && iy < g.y.size && ix >= 0 && ix < g.x.size;
+              const int64_t pixel = ((image * g.y.size + iy) * g.x.size + ix) * g.in_channels;
+              const int64_t tap = ((o * g.y.kernel + ky) * g.x.kernel + kx) * g.in_channels;
+              for (int64_t c = 0; c < g.in_channels; c += 4) {
+                float four[4] = {};
+                for (int64_t i = 0; i < 4 && c + i < g.in_channels; ++i)
+                  if (inside)
+                    four[i] = x[static_cast<size_t>(pixel + c + i)] *
+                              static_cast<float>(w[static_cast<size_t>(tap + c + i)]);
+                const float first = four[0] + four[1], last = four[2] + four[3];
+                sum += first + last;
+              }
+            }
+          found.push_back(sum);
+        }
+  return found;
+}
+
 // Of bytes: a tap inside the image adds its products and its constant, one outside adds nothing.
 // w: (out_channels, kernel_y, kernel_x, in_channels), constants without the last axis.
 inline Floats byte_sums(const Geometry& g, int64_t n_images, const Bytes& x,
