@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from irbin.verbs import evaluate as evaluate
     from irbin.verbs import export as export
     from irbin.verbs import export_c as export_c
+    from irbin.verbs import export_onnx as export_onnx
     from irbin.verbs import finetune as finetune
     from irbin.verbs import plan as plan
 
@@ -43,6 +44,7 @@ _HOME = {
     "evaluate": "irbin.verbs",
     "export": "irbin.verbs",
     "export_c": "irbin.verbs",
+    "export_onnx": "irbin.verbs",
     "finetune": "irbin.verbs",
     "load": "irbin.runtime.loading",
     "open_network": "irbin.sources.opened",
@@ -64,6 +66,7 @@ __all__ = [
     "evaluate",
     "export",
     "export_c",
+    "export_onnx",
     "finetune",
     "load",
     "open_network",

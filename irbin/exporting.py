@@ -1,4 +1,4 @@
-"""The public functions `export` and `export_c`: a trained network as a packed folder, or as C."""
+"""The public functions `export`, `export_c`, `export_onnx`: a packed folder, C, an ONNX file."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from irbin.artifact.read import read_artifact
+from irbin.artifact.read import Artifact, read_artifact
 from irbin.artifact.write import write_artifact
 from irbin.emit.folder import refuse_existing_c, write_c
 from irbin.errors import UsageError
+from irbin.onnx.model import refuse_existing_onnx, write_onnx
 from irbin.program.lower import lower
 from irbin.records.options import FloatDtype, SourceOptions, check_given
-from irbin.records.results import TEST_IMAGES, CRecord, ExportRecord
+from irbin.records.results import TEST_IMAGES, CRecord, ExportRecord, OnnxRecord
 from irbin.rewriting.checks import at_size
 from irbin.runs.listener import Stage, ignore
 from irbin.sources.folder import refuse_existing
@@ -90,19 +91,7 @@ def export_c(
     """
     refuse_existing_c(Path(out), overwrite)
     stage("reading the network", 0, 0)
-    if is_packed(source):
-        if float_dtype != "float32" or (source_options or SourceOptions()) != SourceOptions():
-            raise UsageError(
-                f"`{source}` is packed already: nothing about its source can be chosen any more; "
-                "give the run that it was packed from, or leave the options out"
-            )
-        refuse_own_source(out, source)
-        artifact = read_artifact(located(source))
-    else:
-        with TemporaryDirectory(prefix="irbin-") as place:
-            packed = Path(place) / "packed"
-            export(source, packed, source_options=source_options, float_dtype=float_dtype)
-            artifact = read_artifact(packed)
+    artifact = _packed(source, out, source_options, float_dtype)
     stage("writing C", 0, 0)
     return write_c(
         artifact,
@@ -112,3 +101,62 @@ def export_c(
         test_images=test_images,
         overwrite=overwrite,
     )
+
+
+def export_onnx(
+    source: Source,
+    out: str | Path,
+    *,
+    source_options: SourceOptions | None = None,
+    float_dtype: FloatDtype = "float32",
+    overwrite: bool = False,
+    stage: Stage = ignore,
+) -> OnnxRecord:
+    """Writes a packed network, or one that is packed on the way, as an ONNX file.
+
+    Standard operators only; weights stay at one bit in the file and are unpacked by it. Class
+    names and preprocessing are the file's `metadata_props`. Needs the package `onnx`.
+
+    Args:
+        source: a packed folder, one of the zoo's, or what `export` takes.
+        out: file to write.
+        source_options: as `export`; none for what is packed already.
+        float_dtype: as `export`; `float32` for what is packed already.
+        overwrite: replace `out` if it is a file.
+        stage: told what is being done.
+
+    Raises:
+        UsageError: see `export` and `onnx.model.write_onnx`.
+        LowerError: ONNX is not written for something in the network; all nodes are named.
+        ArtifactError: the packed folder is not what `docs/format.md` says.
+    """
+    refuse_existing_onnx(Path(out), overwrite)
+    stage("reading the network", 0, 0)
+    artifact = _packed(source, out, source_options, float_dtype)
+    stage("writing ONNX", 0, 0)
+    return write_onnx(artifact, Path(out), spec=name_of(source), overwrite=overwrite)
+
+
+def _packed(
+    source: Source,
+    out: str | Path,
+    source_options: SourceOptions | None,
+    float_dtype: FloatDtype,
+) -> Artifact:
+    """A packed network, read; another is packed first, in a folder that goes again.
+
+    Raises:
+        UsageError: options for what is packed already; or see `export`.
+    """
+    refuse_own_source(out, source)
+    if not is_packed(source):
+        with TemporaryDirectory(prefix="irbin-") as place:
+            packed = Path(place) / "packed"
+            export(source, packed, source_options=source_options, float_dtype=float_dtype)
+            return read_artifact(packed)
+    if float_dtype != "float32" or (source_options or SourceOptions()) != SourceOptions():
+        raise UsageError(
+            f"`{source}` is packed already: nothing about its source can be chosen any more; "
+            "give the run that it was packed from, or leave the options out"
+        )
+    return read_artifact(located(source))

@@ -20,6 +20,7 @@ from irbin.evaluation.inputs import reader_of
 from irbin.evaluation.labelled import Labelled
 from irbin.exporting import export as export
 from irbin.exporting import export_c as export_c
+from irbin.exporting import export_onnx as export_onnx
 from irbin.kernels import native
 from irbin.planning.plan import make_plan
 from irbin.processes import joined, own_device

@@ -1,4 +1,4 @@
-"""`irbin export`: a trained binary network in, the packed folder or C out."""
+"""`irbin export`: a trained binary network in, the packed folder, C or ONNX out."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from irbin.cli.options import FloatDtypeFlag, Json, Overwrite, Source
 from irbin.cli.source_options import SourceFlags
 from irbin.errors import UsageError
 from irbin.records.json import to_json
+from irbin.records.options import FloatDtype, SourceOptions
 from irbin.records.results import TEST_IMAGES
-from irbin.report.export import c_line, c_table, export_line, export_table
+from irbin.report.export import c_line, c_table, export_line, export_table, onnx_line
 from irbin.report.jsonout import export_json
 
 C = "C"
@@ -25,11 +26,18 @@ C = "C"
 @flat
 def export(
     network: SourceFlags,
-    out: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="PATH", help="Folder to write; an .onnx file for ONNX."
+        ),
+    ],
     source: Source = None,
     to: Annotated[
-        Literal["packed", "c"],
-        typer.Option("--to", help="A packed folder, which `irbin.load` runs, or C sources."),
+        Literal["packed", "c", "onnx"],
+        typer.Option(
+            "--to", help="A packed folder, which `irbin.load` runs, C sources, or an ONNX file."
+        ),
     ] = "packed",
     name: Annotated[
         str | None,
@@ -53,7 +61,7 @@ def export(
     overwrite: Overwrite = False,
     json_to: Json = None,
 ) -> None:
-    """Write a trained binary network as packed bits and a program, or as C.
+    """Write a trained binary network as packed bits and a program, as C, or as ONNX.
 
     SOURCE is a converted folder or a run folder. Prints the bytes that the plan predicted and the
     bytes that were written, and fails if they differ. Running the packed folder needs neither timm
@@ -62,6 +70,8 @@ def export(
 
     With --to c SOURCE may also be a packed folder or zoo:NAME. The folder then holds C11 without
     dependencies, whose answers are those of `irbin.load` bit for bit, with a test that shows it.
+    With --to onnx SOURCE may be the same, and PATH is a file of ONNX's standard operators, weights
+    at one bit, with class names and preprocessing; it needs `irbin[onnx]`.
     """
     check_json_target(json_to, network.checkpoint, source)
     spec = network.named(source)
@@ -88,6 +98,9 @@ def export(
         return
     if name is not None or test_images is not None:
         raise UsageError("`name` and `test_images` are for C; give `to='c'` or leave them out")
+    if to == "onnx":
+        _onnx(spec, out, network.options(source), float_dtype, overwrite, json_to)
+        return
     with json_alone(json_to), stages(patient=True) as stage:
         record = verbs.export(
             spec,
@@ -102,4 +115,29 @@ def export(
     screen.print(export_line(record), soft_wrap=True)
     write_json(export_json(record), json_to)
     command = shlex.join(["irbin", "eval", spec, record.path, "--data-dir", "DATA"])
+    say(notes(), f"next: {command}", style="dim")
+
+
+def _onnx(
+    spec: str,
+    out: Path,
+    options: SourceOptions,
+    float_dtype: FloatDtype,
+    overwrite: bool,
+    json_to: str | None,
+) -> None:
+    from irbin import verbs
+
+    with json_alone(json_to), stages(patient=True) as stage:
+        written = verbs.export_onnx(
+            spec,
+            out,
+            source_options=options,
+            float_dtype=float_dtype,
+            overwrite=overwrite,
+            stage=stage,
+        )
+    results(json_to).print(onnx_line(written), soft_wrap=True)
+    write_json(to_json(written), json_to)
+    command = shlex.join(["irbin", "eval", spec, written.path, "--data-dir", "DATA"])
     say(notes(), f"next: {command}", style="dim")

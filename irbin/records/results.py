@@ -152,6 +152,22 @@ class CRecord:
 
 
 @dataclass(frozen=True)
+class OnnxRecord:
+    """A network written as ONNX. Made by `onnx.model`, read by reports."""
+
+    path: str
+    """The file."""
+    total_bytes: int
+    """Of it."""
+    opset: int
+    """Version of ONNX's standard operators."""
+    n_nodes: int
+    """Of the graph."""
+    n_binary: int
+    """Weights that are one bit each."""
+
+
+@dataclass(frozen=True)
 class DemoRecord:
     """What the demo measured. Made by `demo.run`, read by reports."""
 

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from irbin.messages import counted
-from irbin.records.results import CRecord, ExportRecord
+from irbin.records.results import CRecord, ExportRecord, OnnxRecord
 from irbin.report.fitting import plain_table
 from irbin.report.units import byte_size, exact_bytes, ratio
 
@@ -60,4 +60,14 @@ def c_line(record: CRecord) -> Text:
     return Text(
         f"{record.path}: {counted(record.n_calls, 'call')} for an image, {record.name}_run in "
         f"{record.name}.h"
+    )
+
+
+def onnx_line(record: OnnxRecord) -> Text:
+    """One sentence: where, how large, what is in it."""
+    size = f"{byte_size(record.total_bytes)} ({exact_bytes(record.total_bytes)} bytes)"
+    return Text(
+        f"{record.path}: {size}, "
+        f"{counted(record.n_binary, 'weight')} at one bit, {counted(record.n_nodes, 'node')} of "
+        f"ONNX's standard operators, opset {record.opset}"
     )

@@ -1,0 +1,1 @@
+"""A packed network as an ONNX file of standard operators, and such a file as a network."""
