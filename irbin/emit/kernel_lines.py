@@ -66,10 +66,12 @@ def kernel_lines(w: Writer, kernel: Kernel) -> list[str]:
         case JoinKernel():
             lines += _join_lines(w, kernel)
         case GateKernel():
-            pixels = kernel.shape[0] * kernel.shape[1]
+            is_pair = isinstance(w.call.item, Fused) and w.call.item.kind == "meet"
+            call = "irbin_pair" if is_pair else "irbin_gate"
+            pixels = w.call.n if is_pair else kernel.shape[0] * kernel.shape[1]
             other = read(w, w.call.others[kernel.n_residuals])
             lines.append(
-                f"irbin_gate({pixels}, {kernel.shape[2]}, {MEETINGS[kernel.meeting]}, "
+                f"{call}({pixels}, {kernel.shape[2]}, {MEETINGS[kernel.meeting]}, "
                 f"{_x(w, 'FLOATS')}, {other}, &out);"
             )
         case LayerNormKernel():

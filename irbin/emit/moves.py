@@ -291,7 +291,8 @@ class _Adding:
 def _reads(item: Fused) -> list[tuple[str, int | None]]:
     """Names that a kernel reads, and the axis that must lie innermost; None for bits' bytes."""
     of_bits = (item.producer or item).kind == "dot"
-    first: tuple[str, int | None] = (item.source, None if of_bits else item.channel_axis)
+    axis = item.channel_axis if item.source_axis is None else item.source_axis
+    first: tuple[str, int | None] = (item.source, None if of_bits else axis)
     return [first, *((name, item.channel_axis) for name in other_names(item))]
 
 

@@ -165,6 +165,24 @@ class Moves(nn.Module):
         return self.row(mixed), image
 
 
+class Pairs(nn.Module):
+    """Tensors that meet number by number, with signs behind; means and parts of rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.rows = nn.Conv2d(3, 20, 1), binary(nn.Linear(10, 24))
+        self.body, self.head = binary(nn.Conv2d(8, 9, 3)), nn.Linear(17, 4)
+
+    def forward(self, x):
+        first, second = self.stem(x).chunk(2, 1)
+        y = self.rows((first * second).permute(0, 2, 3, 1))
+        one, other, third = y.split(8, -1)
+        y = F.silu(one * other - third)
+        z = self.body(y.permute(0, 3, 1, 2) * torch.tanh(third).permute(0, 3, 1, 2))
+        means = (z.mean((2, 3)), y.flatten(1, 2).mean(1))
+        return self.head(torch.cat(means, 1)), y.mean((1, 2), keepdim=True)
+
+
 class Activations(nn.Module):
     """All of them, behind layers whose results are as large as those they differ at."""
 
@@ -216,6 +234,7 @@ NETWORKS = {
     "floats": Floats,
     "signs for floats": SignsForFloats,
     "moves": Moves,
+    "pairs": Pairs,
     "activations": Activations,
 }
 

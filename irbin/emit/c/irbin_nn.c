@@ -853,19 +853,31 @@ void irbin_join(int32_t pixels, const float *const *images, const int32_t *chann
     }
 }
 
-void irbin_gate(int32_t pixels, int32_t channels, irbin_meeting meeting, const float *x,
-                const float *pixel, const irbin_out *out)
+static void meet(int32_t pixels, int32_t channels, irbin_meeting meeting, const float *x,
+                 const float *other, int32_t stride, const irbin_out *out)
 {
-    for (int32_t p = 0; p < pixels; ++p, x += channels)
+    for (int32_t p = 0; p < pixels; ++p, x += channels, other += stride)
         for (int32_t c = 0; c < channels; c += BLOCK) {
             const int32_t n = least(BLOCK, channels - c);
             float v[BLOCK];
             for (int32_t i = 0; i < n; ++i) {
-                const float a = x[c + i], b = pixel[c + i];
+                const float a = x[c + i], b = other[c + i];
                 v[i] = meeting == IRBIN_TIMES ? a * b : meeting == IRBIN_PLUS ? a + b : a - b;
             }
             finish(v, n, (size_t)p, c, channels, out);
         }
+}
+
+void irbin_gate(int32_t pixels, int32_t channels, irbin_meeting meeting, const float *x,
+                const float *pixel, const irbin_out *out)
+{
+    meet(pixels, channels, meeting, x, pixel, 0, out);
+}
+
+void irbin_pair(int32_t pixels, int32_t channels, irbin_meeting meeting, const float *x,
+                const float *other, const irbin_out *out)
+{
+    meet(pixels, channels, meeting, x, other, channels, out);
 }
 
 void irbin_rows(int32_t rows, int32_t channels, const float *x, const irbin_out *out)

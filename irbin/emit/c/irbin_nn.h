@@ -168,6 +168,10 @@ typedef enum irbin_meeting { IRBIN_TIMES, IRBIN_PLUS, IRBIN_MINUS } irbin_meetin
 void irbin_gate(int32_t pixels, int32_t channels, irbin_meeting meeting, const float *x,
                 const float *pixel, const irbin_out *out);
 
+/* Every pixel and its own other one. */
+void irbin_pair(int32_t pixels, int32_t channels, irbin_meeting meeting, const float *x,
+                const float *other, const irbin_out *out);
+
 /* Steps alone. */
 void irbin_rows(int32_t rows, int32_t channels, const float *x, const irbin_out *out);
 
