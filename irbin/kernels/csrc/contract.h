@@ -117,6 +117,18 @@ struct Thresholds {
   const uint8_t* flips;  // a bit per channel, 8 channels a byte
 };
 
+// A row of a convolution of every channel by itself. Pixel p, channel c is the sum of
+// rows[i][p * pixel_stride + j * tap_stride + c] * weights[(i * n_columns + j) * n_channels + c], in the
+// order (row, column) from +0, each product and sum rounded once (fused multiply-add). Strides are in
+// floats.
+struct DepthwiseRow {
+  const float* const* rows;
+  int64_t n_rows, n_columns;
+  int64_t tap_stride, pixel_stride;
+  const float* weights;
+  int64_t n_channels;
+};
+
 using FinishedPairs = void(const PairPatches&, int n_pixels, const uint32_t* weights,
                            int64_t block_stride, int n_blocks, const int32_t* const* correction,
                            int64_t channel, const TileSteps&, const Output&);
@@ -170,13 +182,8 @@ struct Implementation {
   void (*average)(const float* const* inputs, int64_t n_inputs, int64_t n_floats, float divisor,
                   float* y);
 
-  // A row of a convolution of every channel by itself. Pixel p, channel c is the sum of
-  // rows[i][p * pixel_stride + j * tap_stride + c] * weights[(i * n_columns + j) * n_channels + c], in
-  // the order (row, column) from +0, each product and sum rounded once (fused multiply-add). Strides
-  // are in floats; pixels of y follow one another.
-  void (*depthwise)(const float* const* rows, int64_t n_rows, int64_t n_columns, int64_t tap_stride,
-                    int64_t pixel_stride, const float* weights, int64_t n_channels,
-                    int64_t n_pixels, float* y);
+  // A row of a convolution of every channel by itself, n_pixels of them, and the steps on it.
+  void (*depthwise)(const DepthwiseRow&, int64_t n_pixels, const Output&);
 
   // y = (x − mean) / sqrt(variance + epsilon) of n numbers, as `float_reference.layer_norm` sums them.
   void (*normalize)(const float* x, int64_t n, float epsilon, float* y);

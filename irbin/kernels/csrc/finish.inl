@@ -332,54 +332,86 @@ void average(const float* const* inputs, int64_t n_inputs, int64_t n_floats, flo
 // Pixels of a row at once in a depthwise convolution, so that a weight is read once for them.
 constexpr int kDepthwisePixels = V::kRegisters == 1 ? 8 : 4;
 
-template <int N, bool is_whole>
-inline void depthwise_tile(const float* const* rows, int64_t n_rows, int64_t n_columns,
-                           int64_t tap_stride, int64_t pixel_stride, int64_t first,
-                           const float* weights, int64_t n_channels, float* y) {
-  const int n_lanes = is_whole ? kLanes : static_cast<int>(n_channels % kLanes);
-  V::Floats total[N];
-#pragma GCC unroll 8
-  for (int p = 0; p < N; ++p) total[p] = V::all(0.0f);
-  for (int64_t i = 0; i < n_rows; ++i) {
-    const float* from = rows[i] + first;
-    for (int64_t j = 0; j < n_columns; ++j, from += tap_stride, weights += n_channels) {
+template <int N>
+inline void depthwise_sums(const DepthwiseRow& of, int64_t first, int64_t channel, int n_lanes,
+                           V::Floats (&total)[N]) {
+  const float* weights = of.weights + channel;
+  for (int64_t i = 0; i < of.n_rows; ++i) {
+    const float* from = of.rows[i] + first + channel;
+    for (int64_t j = 0; j < of.n_columns; ++j, from += of.tap_stride, weights += of.n_channels) {
       const V::Floats weight = V::load_part(weights, n_lanes);
 #pragma GCC unroll 8
       for (int p = 0; p < N; ++p)
         total[p] =
-            V::multiply_add(V::load_part(from + p * pixel_stride, n_lanes), weight, total[p]);
+            V::multiply_add(V::load_part(from + p * of.pixel_stride, n_lanes), weight, total[p]);
     }
   }
+}
+
+// The same of K columns where the next pixel's taps are one further: a row's weights stay in registers,
+// and what is read meets every pixel that it is a tap of.
+template <int N, int K>
+inline void depthwise_sliding(const DepthwiseRow& of, int64_t first, int64_t channel,
+                              V::Floats (&total)[N]) {
+  const float* weights = of.weights + channel;
+  for (int64_t i = 0; i < of.n_rows; ++i) {
+    const float* from = of.rows[i] + first + channel;
+    V::Floats weight[K];
 #pragma GCC unroll 8
-  for (int p = 0; p < N; ++p) V::store_part(y + p * n_channels, total[p], n_lanes);
+    for (int j = 0; j < K; ++j, weights += of.n_channels) weight[j] = V::load(weights);
+#pragma GCC unroll 16
+    for (int q = 0; q < N + K - 1; ++q) {
+      const V::Floats x = V::load(from + q * of.tap_stride);
+#pragma GCC unroll 8
+      for (int p = 0; p < N; ++p)
+        if (p <= q && q < p + K) total[p] = V::multiply_add(x, weight[q - p], total[p]);
+    }
+  }
 }
 
+// Blocks of channels of N pixels, which stay in registers until they are finished.
 template <int N>
-inline void depthwise_pixels(const float* const* rows, int64_t n_rows, int64_t n_columns,
-                             int64_t tap_stride, int64_t pixel_stride, int64_t first,
-                             const float* weights, int64_t n_channels, float* y) {
-  int64_t c = 0;
-  for (; c + kLanes <= n_channels; c += kLanes)
-    depthwise_tile<N, true>(rows, n_rows, n_columns, tap_stride, pixel_stride, first + c,
-                            weights + c, n_channels, y + c);
-  if (c < n_channels)
-    depthwise_tile<N, false>(rows, n_rows, n_columns, tap_stride, pixel_stride, first + c,
-                             weights + c, n_channels, y + c);
+void depthwise_pixels(const DepthwiseRow& of, int64_t pixel, const Output& out) {
+  const int64_t first = pixel * of.pixel_stride;
+  const bool slides = V::kRegisters == 1 && N > 3 && of.tap_stride == of.pixel_stride;
+  for (int64_t c = 0; c < of.n_channels; c += kLanes) {
+    const int n_lanes = lanes_left(of.n_channels - c);
+    V::Floats total[N];
+#pragma GCC unroll 8
+    for (int p = 0; p < N; ++p) total[p] = V::all(0.0f);
+    if (slides && n_lanes == kLanes && of.n_columns == 3)
+      depthwise_sliding<N, 3>(of, first, c, total);
+    else if (slides && n_lanes == kLanes && of.n_columns == 5)
+      depthwise_sliding<N, 5>(of, first, c, total);
+    else if (slides && n_lanes == kLanes && of.n_columns == 7)
+      depthwise_sliding<N, 7>(of, first, c, total);
+    else if (n_lanes == kLanes)
+      depthwise_sums<N>(of, first, c, kLanes, total);
+    else
+      depthwise_sums<N>(of, first, c, n_lanes, total);
+    finish_block<N>(total, out, pixel, c, n_lanes);
+  }
 }
 
-void depthwise(const float* const* rows, int64_t n_rows, int64_t n_columns, int64_t tap_stride,
-               int64_t pixel_stride, const float* weights, int64_t n_channels, int64_t n_pixels,
-               float* y) {
-  int64_t p = 0;
-  for (; p + kDepthwisePixels <= n_pixels; p += kDepthwisePixels)
-    depthwise_pixels<kDepthwisePixels>(rows, n_rows, n_columns, tap_stride, pixel_stride,
-                                       p * pixel_stride, weights, n_channels, y + p * n_channels);
-  for (; p + 2 <= n_pixels; p += 2)
-    depthwise_pixels<2>(rows, n_rows, n_columns, tap_stride, pixel_stride, p * pixel_stride,
-                        weights, n_channels, y + p * n_channels);
-  for (; p < n_pixels; ++p)
-    depthwise_pixels<1>(rows, n_rows, n_columns, tap_stride, pixel_stride, p * pixel_stride,
-                        weights, n_channels, y + p * n_channels);
+// Tiles as even as they can be: one of few pixels would wait for its own sums.
+void depthwise(const DepthwiseRow& of, int64_t n_pixels, const Output& out) {
+  const int64_t n_tiles = (n_pixels + kDepthwisePixels - 1) / kDepthwisePixels;
+  for (int64_t t = 0; t < n_tiles; ++t) {
+    const int64_t p = n_pixels * t / n_tiles;
+    switch (n_pixels * (t + 1) / n_tiles - p) {
+      case 1: depthwise_pixels<1>(of, p, out); break;
+      case 2: depthwise_pixels<2>(of, p, out); break;
+      case 3: depthwise_pixels<3>(of, p, out); break;
+      case 4: depthwise_pixels<4>(of, p, out); break;
+      default:
+        if constexpr (kDepthwisePixels == 8) switch (n_pixels * (t + 1) / n_tiles - p) {
+            case 5: depthwise_pixels<5>(of, p, out); break;
+            case 6: depthwise_pixels<6>(of, p, out); break;
+            case 7: depthwise_pixels<7>(of, p, out); break;
+            default: depthwise_pixels<8>(of, p, out);
+          }
+    }
+  }
 }
 
 // Lanes added in halves: 8 and 8, then 4 and 4, 2 and 2.

@@ -31,22 +31,27 @@ void Lines::run(const Implementation& how, const Arguments& a) const {
   const int64_t work = n_rows * row_floats * (floats_read_ + 1) * kMacsAFloat;
   const int n_threads = useful_threads(work, a.n_threads);
   const int n_parts = useful_tiles(work, n_threads, n_rows);
-  const bool is_all = after_.size() == 0 && a.y_bits == nullptr;  // made where it stays
   parallel(n_parts, n_threads, [&](int part) {
     Scratch scratch;
-    std::vector<float> made(static_cast<size_t>(is_all ? 0 : row_floats));
     for (int64_t r = n_rows * part / n_parts; r < n_rows * (part + 1) / n_parts; ++r) {
       const int64_t pixel = r * width_;
       float* y = a.y == nullptr ? nullptr : a.y + pixel * n_channels_;
-      line(how, a, r / height_, r % height_, is_all ? y : made.data(), scratch);
-      if (is_all) continue;
       const Residuals shifted(a.others, after_.n_residuals(), pixel, n_channels_);
-      how.finish_floats(
-          made.data(), n_channels_, width_, 0, n_channels_,
-          {after_.data(), after_.size(), shifted.data(), n_channels_, y, n_channels_,
-           a.y_bits == nullptr ? nullptr : a.y_bits + pixel * bits_stride, bits_stride});
+      finished_line(how, a, r / height_, r % height_,
+                    {after_.data(), after_.size(), shifted.data(), n_channels_, y, n_channels_,
+                     a.y_bits == nullptr ? nullptr : a.y_bits + pixel * bits_stride, bits_stride},
+                    scratch);
     }
   });
+}
+
+void Lines::finished_line(const Implementation& how, const Arguments& a, int64_t image,
+                          int64_t row, const Output& out, Scratch& scratch) const {
+  if (out.n_steps == 0 && out.bits == nullptr)  // made where it stays
+    return line(how, a, image, row, out.y, scratch);
+  scratch.made.resize(static_cast<size_t>(width_ * n_channels_));
+  line(how, a, image, row, scratch.made.data(), scratch);
+  how.finish_floats(scratch.made.data(), n_channels_, width_, 0, n_channels_, out);
 }
 
 Average::Average(int64_t height, int64_t width, int64_t n_channels, std::vector<Span> rows,
@@ -102,6 +107,12 @@ const float* Depthwise::padded(const float* image, int64_t number, int64_t row,
 
 void Depthwise::line(const Implementation& how, const Arguments& a, int64_t image, int64_t row,
                      float* to, Scratch& scratch) const {
+  const Output plain{nullptr, 0, nullptr, 0, to, n_channels(), nullptr, 0};
+  finished_line(how, a, image, row, plain, scratch);
+}
+
+void Depthwise::finished_line(const Implementation& how, const Arguments& a, int64_t image,
+                              int64_t row, const Output& out, Scratch& scratch) const {
   const int64_t n = n_channels();
   const float* from = a.from<float>() + image * y_.size * x_.size * n;
   scratch.taps.resize(static_cast<size_t>(y_.kernel));
@@ -110,8 +121,9 @@ void Depthwise::line(const Implementation& how, const Arguments& a, int64_t imag
     scratch.taps[static_cast<size_t>(i)] =
         y >= 0 && y < y_.size ? padded(from, image * y_.size, y, scratch) : zeros_.data();
   }
-  how.depthwise(scratch.taps.data(), y_.kernel, x_.kernel, x_.dilation * n, x_.stride * n,
-                weights_.data(), n, width(), to);
+  how.depthwise({scratch.taps.data(), y_.kernel, x_.kernel, x_.dilation * n, x_.stride * n,
+                 weights_.data(), n},
+                width(), out);
 }
 
 Crop::Crop(const BoxAxis& y, const BoxAxis& x, const BoxAxis& channels, float value,

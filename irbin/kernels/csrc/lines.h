@@ -16,6 +16,7 @@ namespace irbin {
 // A thread's own memory: taps of a window, and rows with their border that several results read.
 struct Scratch {
   std::vector<const float*> taps;
+  std::vector<float> made;  // a row before its steps
   std::vector<float> rows;
   std::vector<int64_t> numbers;  // of the row that stands in each place
 };
@@ -48,6 +49,10 @@ class Lines : public Operator {
   // Row `row` of an image's result. Rows come in order.
   virtual void line(const Implementation&, const Arguments&, int64_t image, int64_t row, float* to,
                     Scratch&) const = 0;
+
+  // The same with the steps behind; for those who make a row and finish it at once.
+  virtual void finished_line(const Implementation&, const Arguments&, int64_t image, int64_t row,
+                             const Output&, Scratch&) const;
 
   int64_t height_, width_, n_channels_;
   int n_further_;
@@ -85,6 +90,8 @@ class Depthwise final : public Lines {
  private:
   void line(const Implementation&, const Arguments&, int64_t image, int64_t row, float* to,
             Scratch&) const override;
+  void finished_line(const Implementation&, const Arguments&, int64_t image, int64_t row,
+                     const Output&, Scratch&) const override;
 
   const float* padded(const float* image, int64_t number, int64_t row, Scratch&) const;
 
