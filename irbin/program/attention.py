@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from irbin.program.types import Node, Ref, TensorType, Value, fixed
 
 ATTENTION = "aten.scaled_dot_product_attention.default"
 RESHAPE = "aten.reshape.default"
+WINDOWS = ("bconv2d", "aten.conv2d.default")
+"""Operators whose results have their channels innermost in memory, and second in their shape."""
 MAX_LOOKED_AT = 2**28
 """Numbers of a value whose parts are found by looking at one like it."""
 _TRIED = (2, 3)
@@ -61,34 +63,51 @@ def attention_of(graph: Graph, node: Node) -> Attention | None:
     )
 
 
-def in_rows(graph: Graph, node: Node) -> tuple[Node, Node] | None:
-    """The nodes behind an attention that put its heads side by side, or None.
+class Joined(NamedTuple):
+    """The nodes behind an attention that put its heads side by side."""
 
-    A transposition to (batch, rows, heads, numbers), and a reshape that joins the last two axes; it
-    may spread the rows over several axes.
+    turned: Node
+    """A transposition."""
+    root: Node
+    """A reshape."""
+    channel_axis: int
+    """Of its result, along which heads and their numbers lie."""
+
+
+def in_rows(graph: Graph, node: Node) -> Joined | None:
+    """What puts an attention's heads side by side, or None.
+
+    Rows may be spread over several axes. Either (batch, rows, heads, numbers) whose last two axes
+    are joined, or (batch, heads, numbers, rows) whose second and third are.
     """
     turned = graph.only_reader(node.name)
     if not isinstance(turned, Node) or not isinstance(node.type, TensorType):
         return None
     batch, n_heads, n_rows, width = node.type.shape
+    is_last = True
     match turned.op, turned.args[1:]:
         case "aten.transpose.int", (1, 2) | (2, 1) | (-3, -2) | (-2, -3):
             pass
         case "aten.permute.default", ((0, 2, 1, 3),):
             pass
+        case "aten.transpose.int", (2, 3) | (3, 2) | (-2, -1) | (-1, -2):
+            is_last = False
+        case "aten.permute.default", ((0, 1, 3, 2),):
+            is_last = False
         case _:
             return None
-    joined = graph.only_reader(turned.name)
-    if not isinstance(joined, Node) or joined.op != RESHAPE or joined.refs()[0] != turned.name:
+    root = graph.only_reader(turned.name)
+    if not isinstance(root, Node) or root.op != RESHAPE or root.refs()[0] != turned.name:
         return None
-    kind = joined.type
+    kind = root.type
     if not isinstance(kind, TensorType) or len(kind.shape) < 3 or kind.dtype != "float32":
         return None
-    first, *rows, last = kind.shape
-    if first != batch or not all(isinstance(size, int) for size in (*rows, last)):
+    first, *others = kind.shape
+    channels = others.pop() if is_last else others.pop(0)
+    if first != batch or not all(isinstance(size, int) for size in (*others, channels)):
         return None
-    fits = math.prod(map(fixed, rows)) == n_rows and last == fixed(n_heads) * fixed(width)
-    return (turned, joined) if fits else None
+    fits = math.prod(map(fixed, others)) == n_rows and channels == fixed(n_heads) * fixed(width)
+    return Joined(turned, root, len(others) + 1 if is_last else 1) if fits else None
 
 
 def look_at(graph: Graph, name: str) -> Look | None:
@@ -113,7 +132,10 @@ def _seen(graph: Graph, source: str, chain: list[Node]) -> Look | None:
     if not isinstance(kind, TensorType) or kind.dtype != "float32" or len(kind.shape) < 2:
         return None
     axis = graph.innermost(source)
-    axis = len(kind.shape) - 1 if axis is None else axis
+    if axis is None:
+        node = graph.node(source)
+        is_window = node is not None and node.op in WINDOWS and len(kind.shape) == 4
+        axis = 1 if is_window else len(kind.shape) - 1
     places = {_place(kind, axis, chain, n) for n in _TRIED}
     (place,) = places if len(places) == 1 else (None,)
     return None if place is None else Look(source, axis, *place)

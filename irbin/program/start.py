@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from irbin.program.attention import attention_of, in_rows
+from irbin.program.attention import ATTENTION, attention_of, in_rows
 from irbin.program.averages import average_spans, averaged_channels
 from irbin.program.boxes import box_of
 from irbin.program.fused import Fused, FusedStep, Kind
@@ -30,6 +30,9 @@ def start(
         bytes_in: values that hold bytes; convolutions that read them are kernels anyhow.
     """
     for item in list(graph.items):
+        if with_convs and isinstance(item, Node) and item.op == ATTENTION:
+            _attend(graph, item)  # before what it looks at is copied as a box
+    for item in list(graph.items):
         if not isinstance(item, Node) or not isinstance(item.type, TensorType):
             continue
         if item.op in ("bconv2d", "bgemm"):
@@ -44,8 +47,6 @@ def start(
         record = record or _without_weights(graph, item, with_pools=with_pools)
         if record is not None:
             graph.put(record, in_place_of=item)
-        elif with_convs:
-            _attend(graph, item)
     _compose(graph)
 
 
@@ -144,18 +145,16 @@ def _attend(graph: Graph, item: Node) -> None:
     behind = None if attention is None else in_rows(graph, item)
     if attention is None or behind is None:
         return
-    turned, root = behind
     first, *others = attention.looks
-    axis = len(one_tensor(root.type).shape) - 1
     record = replace(
-        record_of(root, first.source, axis, "attention"),
+        record_of(behind.root, first.source, behind.channel_axis, "attention"),
         others=tuple(look.source for look in others),
         source_axis=first.channel_axis,
         others_axes=tuple(look.channel_axis for look in others),
         attention=attention,
-        absorbed=(item.name, turned.name, root.name),
+        absorbed=(item.name, behind.turned.name, behind.root.name),
     )
-    graph.put(record, in_place_of=root, without=turned)
+    graph.put(record, in_place_of=behind.root, without=behind.turned)
     graph.drop(item)
 
 

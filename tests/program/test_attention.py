@@ -110,12 +110,26 @@ def test_what_would_be_copied_on_the_way_is_brought_in_order_before():
     assert (look.source, look.head, look.row, look.size) == ("turned", D, H * D, 3 * T * H * D)
 
 
+def test_parts_of_an_image_lie_with_their_channels_innermost():
+    image = (2 * 3 * D, 2, 3)
+    conv = node("conv", "conv2d.default", "x", Ref("w"), shape=image)
+    flat = node("flat", "reshape.default", "conv", (-1, 2, 3 * D, 6), shape=(2, 3 * D, 6))
+    part = node("part", "slice.Tensor", "flat", 2, D, 2 * D, 1, shape=(2, D, 6))
+    q = node("q", "transpose.int", "part", -1, -2, shape=(2, 6, D))
+    whole = graph(conv, flat, part, q, base=(5, 2, 3), w=TensorType("float32", (6 * D, 5, 1, 1)))
+    look = look_at(whole, "q")
+    assert look == ("conv", 1, 6 * 6 * D, D, 3 * D, 6 * D)
+
+
 def test_heads_are_put_side_by_side():
     turned, joined = behind()
     whole = graph(*qkv(), attend(), turned, joined)
-    assert in_rows(whole, attend()) == (turned, joined)
+    assert in_rows(whole, attend()) == (turned, joined, 2)
     spread = replace(joined, type=TensorType("float32", ("N", 2, 3, H * D)))
-    assert in_rows(graph(*qkv(), attend(), turned, spread), attend()) == (turned, spread)
+    assert in_rows(graph(*qkv(), attend(), turned, spread), attend()) == (turned, spread, 3)
+    turned = node("swapped", "transpose.int", "y", -1, -2, shape=(H, D, T))
+    image = node("joined", "reshape.default", "swapped", (-1, H * D, 2, 3), shape=(H * D, 2, 3))
+    assert in_rows(graph(*qkv(), attend(), turned, image), attend()) == (turned, image, 1)
 
 
 def test_other_ways_on_are_torchs():

@@ -538,6 +538,7 @@ class Attends(nn.Module):
         self.stem, self.norm = conv3(3, 12), nn.LayerNorm(12)
         self.all, self.out = binary(nn.Linear(12, 36)), binary(nn.Linear(12, 12))
         self.query, self.both = nn.Linear(12, 12), nn.Conv2d(12, 24, 2, 2)
+        self.image, self.body = nn.Conv2d(12, 36, 1), binary(conv3(12, 12))
         self.head = nn.Linear(12, 5)
         self.register_buffer("bias", torch.randn(2, 64, 64))
 
@@ -551,7 +552,9 @@ class Attends(nn.Module):
         k, v = self.both(y).flatten(2).unflatten(1, (2, 3, 4)).transpose(3, 4).unbind(1)
         z = F.scaled_dot_product_attention(q, k, v, scale=0.3).permute(0, 2, 1, 3)
         x = z.reshape(-1, 8, 8, 12) + x.unflatten(1, (8, 8))
-        return self.head(x.mean((1, 2)))
+        q, k, v = self.image(y).flatten(2).unflatten(1, (2, 18)).mT.split(6, 3)
+        z = F.scaled_dot_product_attention(q, k, v).mT.reshape(-1, 12, 8, 8)
+        return self.head(x.mean((1, 2))), self.body(z) + y
 
 
 class Parts(nn.Module):
