@@ -46,7 +46,7 @@ from irbin.sources.opened import (
     Source,
     check_classifier,
     name_of,
-    open_any,
+    open_answering,
     open_network,
     param_count,
     refuse_own_source,
@@ -242,7 +242,7 @@ def evaluate(
     """Accuracy on every image of the validation split.
 
     Args:
-        source: see `open_any`.
+        source: see `open_answering`; an ONNX file is run by ONNX Runtime on the CPU.
         data: images and batch size.
         source_options: how to read the source.
         device: torch's name of it; packed networks run on the CPU, in float32.
@@ -256,7 +256,7 @@ def evaluate(
         DataError: no images, a damaged one, or another number of classes than the network has.
         UsageError: the network has no classifier, or there is no such input.
     """
-    network = open_any(source, check_given(source_options, data, needs_data=True))
+    network = open_answering(source, check_given(source_options, data, needs_data=True))
     record = as_asked(source_record(network), source_options)
     check_classifier(record, "evaluate")
     dataset = open_dataset(data, data.val_split, record.preprocessing, training=False)

@@ -22,7 +22,9 @@ SOURCE_HELP = (
     "wrote."
 )
 Source = Annotated[str | None, typer.Argument(metavar="SOURCE", help=SOURCE_HELP)]
-Sources = Annotated[list[str] | None, typer.Argument(metavar="SOURCE...", help=SOURCE_HELP)]
+ANSWERING_HELP = SOURCE_HELP.replace("or a folder", "an ONNX file or a folder")
+"""Where ONNX files are taken too."""
+Sources = Annotated[list[str] | None, typer.Argument(metavar="SOURCE...", help=ANSWERING_HELP)]
 Json = Annotated[
     str | None,
     typer.Option("--json", metavar="PATH", help="Write the result as JSON; - is standard output."),

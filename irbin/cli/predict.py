@@ -13,7 +13,7 @@ from irbin.cli.console import STDOUT, check_target, json_alone, notes, results, 
 from irbin.cli.device import pick_device
 from irbin.cli.flags import flat
 from irbin.cli.live import counting
-from irbin.cli.options import SOURCE_HELP, Amp, Device, Input
+from irbin.cli.options import ANSWERING_HELP, Amp, Device, Input
 from irbin.cli.record_flags import Flags
 from irbin.cli.rows import format_of, written
 from irbin.cli.source_options import SourceFlags
@@ -37,7 +37,7 @@ class PredictFlags(Flags, record=PredictOptions):
 def predict(
     network: SourceFlags,
     options: PredictFlags,
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP)],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help=ANSWERING_HELP)],
     images: Annotated[
         list[str],
         typer.Argument(

@@ -9,7 +9,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from irbin.evaluation.speed import Speed
 from irbin.evaluation.tally import Tally, gathered, start
 from irbin.processes import ALONE, Group
 from irbin.records.counts import counts_json
-from irbin.records.options import Preprocessing
+from irbin.records.options import NetworkForm, Preprocessing
 from irbin.records.results import Evaluation
 
 
@@ -31,7 +31,7 @@ class Subject:
     """What is evaluated, for the record. Made by callers of `evaluate`."""
 
     name: str
-    kind: Literal["float", "binary", "packed"]
+    kind: NetworkForm
     """Which form of the network runs."""
     class_names: tuple[str, ...] | None
     """In the order of the outputs; None counts them."""

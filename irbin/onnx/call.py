@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,3 +148,7 @@ class Call:
         """References of a list."""
         refs: list[Ref] = list(self.given[name])
         return refs
+
+
+Rule = Callable[[Call], str]
+"""Writes a node, and names its result in the graph."""

@@ -6,11 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from irbin.onnx.call import Call
+from irbin.onnx.call import Call, Rule
 from irbin.onnx.graph import Unwritable
 from irbin.program.types import INT, Ref
-
-Rule = Callable[[Call], str]
 
 
 def _same(op: str, **attributes: Any) -> Rule:

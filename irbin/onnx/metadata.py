@@ -7,8 +7,10 @@ from collections.abc import Mapping
 
 from irbin.artifact.decode import decode
 from irbin.artifact.read import Artifact
+from irbin.bounds import MAX_DIGITS
 from irbin.errors import ArtifactError
 from irbin.messages import first_line
+from irbin.program.types import shortened
 from irbin.records.feeding import fault_of
 from irbin.records.json import changed_fields, to_json
 from irbin.records.options import SourceRecord
@@ -69,3 +71,21 @@ def source_in(metadata: Mapping[str, str], where: str) -> SourceRecord:
     if fault := fault_of(record.preprocessing):
         raise ArtifactError(f"`{where}`: at `preprocessing`: {fault}")
     return record
+
+
+def n_params_in(metadata: Mapping[str, str], where: str) -> int:
+    """Parameters of the network as it trained.
+
+    Args:
+        metadata: of the file.
+        where: the file, for messages.
+
+    Raises:
+        ArtifactError: they are no number.
+    """
+    text = metadata.get("param_count", "")
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
+        raise ArtifactError(
+            f"`{where}`: expected irbin's metadata, got `param_count` {shortened(text)}"
+        )
+    return int(text)

@@ -22,7 +22,7 @@ OPSET = 17
 IR_VERSION = 8
 """That of the first `onnx` with this opset."""
 SUFFIX = ".onnx"
-MAX_BYTES = 2**31 - 1
+MAX_FILE_BYTES = 2**31 - 1
 """Of a protobuf message."""
 TASK = "`to='onnx'`"
 
@@ -64,9 +64,9 @@ def write_onnx(artifact: Artifact, out: Path, *, spec: str, overwrite: bool = Fa
     made = translated(artifact)
     model = _model(artifact, made, spec)
     content: bytes = model.SerializeToString()
-    if len(content) > MAX_BYTES:
+    if len(content) > MAX_FILE_BYTES:
         raise LowerError(
-            f"expected at most {MAX_BYTES:,} bytes in an ONNX file, got {len(content):,}"
+            f"expected at most {MAX_FILE_BYTES:,} bytes in an ONNX file, got {len(content):,}"
         )
     try:
         checker.check_model(model, full_check=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from irbin.artifact.read import Artifact
 from irbin.errors import LowerError
 from irbin.messages import counted
 from irbin.onnx import bits, elementwise, moves, products, windows
-from irbin.onnx.call import Call, Written
+from irbin.onnx.call import Call, Signs, Written
 from irbin.onnx.graph import Graph, Unwritable
 from irbin.program.claims import INTEGERS
 from irbin.program.shapes import SIZE
@@ -134,6 +134,8 @@ class _Translation:
             return self._refused(node, str(why))
         if isinstance(written, str) and self.graph.named(written, node.name):
             return node.name
+        if isinstance(written, Signs) and self.graph.named(written.value, node.name):
+            return replace(written, value=node.name)
         return written
 
     def _picked(self, node: Node) -> Written:

@@ -7,10 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from irbin.onnx.call import Call
+from irbin.onnx.call import Call, Rule
 from irbin.onnx.graph import ABSENT, Unwritable
-
-Rule = Callable[[Call], str]
 
 
 def _conv(call: Call) -> str:

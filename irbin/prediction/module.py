@@ -13,12 +13,12 @@ from irbin.evaluation.modes import autocast, evaluating, exact_float32
 from irbin.records.options import SourceOptions, SourceRecord
 from irbin.runtime.arrays import Array
 from irbin.runtime.pixels import Pixels, normalization_of, normalized
-from irbin.sources.opened import open_any, runnable, source_record
+from irbin.sources.opened import open_answering, runnable, source_record
 
 
 def opened_network(source: Any, options: SourceOptions | None) -> tuple[Any, SourceRecord]:
-    """What is called with images, and its record. Raises: see `sources.opened.open_any`."""
-    network = open_any(source, options)
+    """What is called with images, and its record. Raises: see `sources.opened.open_answering`."""
+    network = open_answering(source, options)
     return runnable(network)[0], source_record(network)
 
 

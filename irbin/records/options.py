@@ -11,7 +11,7 @@ from irbin.records.given import check_is, check_record, check_whole
 from irbin.records.json import JsonValue
 from irbin.records.knob import DATA, IMAGES, NETWORK, Knob
 
-NetworkForm = Literal["float", "binary", "packed"]
+NetworkForm = Literal["float", "binary", "packed", "onnx"]
 FloatDtype = Literal["float32", "float16", "bfloat16"]
 FloatMath = Literal["float32", "bfloat16"]
 CacheKind = Literal["auto", "ram", "device", "off"]

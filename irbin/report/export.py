@@ -65,7 +65,7 @@ def c_line(record: CRecord) -> Text:
 
 def onnx_line(record: OnnxRecord) -> Text:
     """One sentence: where, how large, what is in it."""
-    size = f"{byte_size(record.total_bytes)} ({exact_bytes(record.total_bytes)} bytes)"
+    size = f"{byte_size(record.total_bytes)} ({exact_bytes(record.total_bytes)})"
     return Text(
         f"{record.path}: {size}, "
         f"{counted(record.n_binary, 'weight')} at one bit, {counted(record.n_nodes, 'node')} of "

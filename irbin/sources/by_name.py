@@ -8,6 +8,7 @@ from pathlib import Path
 
 from irbin.checkpoints.formats import index_in, weights_in
 from irbin.errors import SourceError, UsageError
+from irbin.onnx.session import is_onnx
 from irbin.records.options import SourceOptions, SourceRecord
 from irbin.rewriting.network import Network
 from irbin.sources.feeding import as_asked
@@ -36,6 +37,11 @@ def open_network(spec: str, options: SourceOptions) -> Network:
         raise SourceError(
             f"`{spec}` is a packed folder, which cannot be trained or converted again; "
             "`irbin inspect` and `irbin eval` take it"
+        )
+    if is_onnx(path):
+        raise SourceError(
+            f"`{spec}` is an ONNX file, which cannot be trained or converted; `irbin eval` and "
+            "`irbin predict` take those that `irbin export --to onnx` wrote"
         )
     if kind in ("network", "run"):
         network = load_folder(network_folder(path))

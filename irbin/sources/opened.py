@@ -16,6 +16,7 @@ from irbin.errors import SourceError, UsageError
 from irbin.files import check_place
 from irbin.launch import launched
 from irbin.messages import counted
+from irbin.onnx.session import OnnxNetwork, is_onnx, open_onnx
 from irbin.records.given import check_is
 from irbin.records.options import (
     DEFAULT_SEED,
@@ -89,6 +90,13 @@ def open_any(
     if isinstance(source, nn.Module):  # a converted one too: it runs without its plan
         return _network_of_module(source, source_options or SourceOptions())
     return open_network(source, source_options)
+
+
+def open_answering(
+    source: Source | PackedModel, source_options: SourceOptions | None = None
+) -> Network | PackedModel | OnnxNetwork:
+    """As `open_any`, and ONNX files that irbin wrote: whatever answers images."""
+    return open_onnx(source) if is_onnx(source) else open_any(source, source_options)
 
 
 def is_packed(source: object) -> TypeGuard[str | Path]:
@@ -237,29 +245,35 @@ def name_of(source: Source | PackedModel) -> str:
     return type(source).__name__
 
 
-def source_record(network: Network | PackedModel) -> SourceRecord:
+def source_record(network: Network | PackedModel | OnnxNetwork) -> SourceRecord:
     """Where the float network came from."""
     return network.manifest.source if isinstance(network, PackedModel) else network.source
 
 
-def runnable(network: Network | PackedModel) -> tuple[nn.Module, NetworkForm]:
+def runnable(network: Network | PackedModel | OnnxNetwork) -> tuple[nn.Module, NetworkForm]:
     """What to call with images, and which form of the network that is."""
+    if isinstance(network, OnnxNetwork):
+        return network, "onnx"
     if isinstance(network, PackedModel):
         return network, "packed"
     is_float = network.plan is None and not is_converted(network.module)
     return network.module, "float" if is_float else "binary"
 
 
-def param_count(network: Network | PackedModel) -> int:
+def param_count(network: Network | PackedModel | OnnxNetwork) -> int:
     """Parameters of the network as it trains; a packed one is asked for its plan."""
+    if isinstance(network, OnnxNetwork):
+        return network.n_params
     if not isinstance(network, PackedModel):
         return sum(p.numel() for p in network.module.parameters())
     plan = network.manifest.plan
     return sum(d.n_params for d in plan.decisions) + plan.n_other_params
 
 
-def size_bytes(source: object, network: Network | PackedModel) -> int:
+def size_bytes(source: object, network: Network | PackedModel | OnnxNetwork) -> int:
     """Bytes of the files evaluated: a packed folder's three, a network folder's tensors."""
+    if isinstance(network, OnnxNetwork):
+        return network.n_bytes
     if isinstance(source, str | Path):
         path = located(source)
         match folder_kind(path):

@@ -20,7 +20,14 @@ from irbin.records.analysis import AnalysisOptions
 from irbin.records.bench import PackedProgram, TimingOptions, TorchWork
 from irbin.records.options import Preprocessing, SourceRecord
 from irbin.records.plan import Decision, LayerRecord, Plan, PlanOptions
-from irbin.records.results import Agreement, CRecord, Evaluation, ExportRecord, LayerAgreement
+from irbin.records.results import (
+    Agreement,
+    CRecord,
+    Evaluation,
+    ExportRecord,
+    LayerAgreement,
+    OnnxRecord,
+)
 from irbin.records.training import EpochRecord, RunRecord, StepRecord
 from irbin.runs.listener import Listener
 
@@ -165,6 +172,11 @@ class FakeVerbs(ModuleType):
     def export_c(self, *args: Any, stage: Any = None, **kwargs: Any) -> CRecord:
         self._called("export_c", *args, **kwargs)
         return CRecord(str(args[1]), kwargs["name"] or "net", 83968, 50512, 26)
+
+    @as_real(VERBS)
+    def export_onnx(self, *args: Any, stage: Any = None, **kwargs: Any) -> OnnxRecord:
+        self._called("export_onnx", *args, **kwargs)
+        return OnnxRecord(str(args[1]), 71714, 17, 339, 18)
 
     @as_real(VERBS)
     def export(self, *args: Any, stage: Any = None, **kwargs: Any) -> ExportRecord:

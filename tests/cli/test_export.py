@@ -60,6 +60,33 @@ def test_to_c_calls_the_other_verb(run, verbs) -> None:
     assert done.err == "next: cmake -S 'c d' -B 'c d/build' && cmake --build 'c d/build'\n"
 
 
+def test_to_onnx_calls_its_verb(run, verbs) -> None:
+    done = run("export", "zoo:net", "--to", "onnx", "-o", "a b.onnx", "--overwrite")
+    ((verb, places, given),) = verbs.calls
+    assert (verb, places) == ("export_onnx", ("zoo:net", Path("a b.onnx")))
+    assert given == {
+        "source_options": SourceOptions(),
+        "float_dtype": "float32",
+        "overwrite": True,
+    }
+    assert done.out == (
+        "a b.onnx: 71.7 kB (71,714 bytes), 18 weights at one bit, 339 nodes of ONNX's standard "
+        "operators, opset 17\n"
+    )
+    assert done.err == "next: irbin eval zoo:net 'a b.onnx' --data-dir DATA\n"
+
+
+def test_to_onnx_as_json(run, verbs) -> None:
+    value = json.loads(run("export", "run", "--to", "onnx", "-o", "n.onnx", "--json", "-").out)
+    assert value == {
+        "path": "n.onnx",
+        "total_bytes": 71714,
+        "opset": 17,
+        "n_nodes": 339,
+        "n_binary": 18,
+    }
+
+
 def test_to_c_as_json(run, verbs) -> None:
     value = json.loads(run("export", "run", "--to", "c", "-o", "c", "--json", "-").out)
     assert value == {
@@ -71,9 +98,10 @@ def test_to_c_as_json(run, verbs) -> None:
     }
 
 
+@pytest.mark.parametrize("to", ["packed", "onnx"])
 @pytest.mark.parametrize("words", [("--name", "r20"), ("--test-images", "2")])
-def test_what_is_for_c_alone_is_refused_without_it(run, verbs, words) -> None:
-    done = run("export", "run", "-o", "packed", *words)
+def test_what_is_for_c_alone_is_refused_without_it(run, verbs, words, to) -> None:
+    done = run("export", "run", "--to", to, "-o", "packed", *words)
     assert done.code == 2
     assert "are for C; give" in done.err
     assert verbs.calls == []
