@@ -15,6 +15,7 @@ from irbin.kernels.geometry import Geometry
 from irbin.kernels.kernel import Kernel
 from irbin.kernels.lines import (
     AverageKernel,
+    ChannelMeanKernel,
     CropKernel,
     DepthwiseKernel,
     GateKernel,
@@ -61,6 +62,12 @@ def kernel_lines(w: Writer, kernel: Kernel) -> list[str]:
             lines += _pool_lines(w, kernel)
         case AverageKernel():
             lines += _average_lines(w, kernel)
+        case ChannelMeanKernel():
+            height, width, channels = kernel.out
+            x = _x(w, "FLOATS")
+            lines.append(
+                f"irbin_channel_mean({height * width}, {channels}, {kernel.count}, {x}, &out);"
+            )
         case CropKernel():
             lines += _crop_lines(w, kernel)
         case JoinKernel():

@@ -199,6 +199,25 @@ def averages(
     return y
 
 
+def channel_means(x: Floats, count: int) -> Floats:
+    """Means of every `count` neighboring channels: sums in order from +0, then one division.
+
+    Args:
+        x: (batch, height, width, channels).
+        count: a divisor of the channels.
+
+    Returns:
+        (batch, height, width, channels / count).
+    """
+    parts = x.reshape(*x.shape[:3], x.shape[3] // count, count)
+    y = np.zeros(parts.shape[:4], np.float32)
+    with np.errstate(all="ignore"):
+        for k in range(count):
+            y += parts[..., k]
+        y /= np.float32(count)
+    return y
+
+
 LANES = 16
 """Partial sums of a row."""
 

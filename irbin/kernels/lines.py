@@ -212,6 +212,33 @@ class JoinKernel(LinesKernel):
         return np.concatenate((x, *further), axis=-1)
 
 
+class ChannelMeanKernel(LinesKernel):
+    """Means of every so many neighboring channels, in the order of `float_reference`.
+
+    Args:
+        size: (height, width).
+        n_channels: of the result.
+        count: channels that a mean is of.
+        steps: on the means.
+
+    Raises:
+        UsageError: it is of none.
+    """
+
+    def __init__(
+        self, size: tuple[int, int], n_channels: int, count: int, steps: Sequence[Step] = ()
+    ) -> None:
+        count = check_integer("count", count, 1, MAX_INTEGER)
+        super().__init__(size, n_channels * count, (*size, n_channels), steps)
+        self.count = count
+
+    def _make(self) -> Any:
+        return native.module().channel_mean(*self.out, self.count, step_tuples(self.steps))
+
+    def _plain(self, x: Floats, further: Sequence[Floats]) -> Floats:  # noqa: ARG002 - reads none
+        return float_reference.channel_means(x, self.count)
+
+
 class GateKernel(LinesKernel):
     """Every pixel times (plus, minus) one pixel an image, which comes behind the residuals.
 

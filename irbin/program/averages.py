@@ -55,6 +55,33 @@ def average_spans(node: Node, types: Types) -> Spans | None:
     return spans if node.type == TensorType("float32", tuple(made)) else None
 
 
+def averaged_neighbors(mean: Node, parts: Node | None, types: Types) -> int | None:
+    """Of how many neighboring channels each a node is the mean, or None where it is not.
+
+    Args:
+        mean: of axis 2 of (batch, means, count, height, width).
+        parts: what it reads: the reshape that takes the channels apart.
+        types: of everything.
+    """
+    if mean.op != AVERAGE[2] or parts is None or parts.op != "aten.reshape.default":
+        return None
+    if mean.kwargs or mean.args[1:] not in (((2,),), ((2,), False)):
+        return None
+    image, apart = types[parts.refs()[0]], parts.type
+    if not isinstance(image, TensorType) or not isinstance(apart, TensorType):
+        return None
+    if image.dtype != "float32" or len(image.shape) != 4 or len(apart.shape) != 5:
+        return None
+    sizes = [size for size in (*image.shape[1:], *apart.shape[1:]) if isinstance(size, int)]
+    if len(sizes) != 7 or min(sizes) < 1:
+        return None
+    channels, height, width, means, count, *others = sizes
+    fits = channels == means * count and others == [height, width] and count <= MAX_COUNT
+    fits = fits and apart.shape[0] == image.shape[0]
+    made = TensorType("float32", (image.shape[0], means, height, width))
+    return count if fits and mean.type == made else None
+
+
 def averaged_channels(node: Node, types: Types) -> int | None:
     """The axis along which the channels of what a node averages lie, or None where none is left.
 

@@ -19,6 +19,7 @@ Kind = Literal[
     "depthwise",
     "pool",
     "average",
+    "channel_mean",
     "layer_norm",
     "group_norm",
     "crop",
@@ -29,8 +30,9 @@ Kind = Literal[
     "rows",
 ]
 """Inner products of signs; a float convolution, linear layer, convolution of each channel by
-itself; maximum pooling; means; norms; slices and padding; images joined along their channels; an
-image and one pixel of each; two tensors number by number; attention; a pass over floats."""
+itself; maximum pooling; means over pixels, and over neighboring channels; norms; slices and
+padding; images joined along their channels; an image and one pixel of each; two tensors number by
+number; attention; a pass over floats."""
 
 ActivationStep = Literal[
     "elu", "sigmoid", "silu", "hardsigmoid", "hardswish", "gelu", "gelu_tanh", "tanh"

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from irbin.program.attention import ATTENTION, attention_of, in_rows
-from irbin.program.averages import average_spans, averaged_channels
+from irbin.program.averages import average_spans, averaged_channels, averaged_neighbors
 from irbin.program.boxes import box_of
 from irbin.program.fused import Fused, FusedStep, Kind
 from irbin.program.graph import Graph
@@ -44,6 +44,13 @@ def start(
             graph.put(record, in_place_of=item, without=graph.maker(item.refs()[0]))
             continue
         record = record or (_weighted(graph, item) if with_convs else None)
+        parts = graph.node(item.refs()[0]) if item.refs() else None
+        count = averaged_neighbors(item, parts, graph.types)
+        if count is not None and parts is not None and graph.only_reader(parts.name) is item:
+            made = record_of(item, parts.refs()[0], 1, "channel_mean")
+            absorbed = (parts.name, item.name)
+            graph.put(replace(made, absorbed=absorbed), in_place_of=item, without=parts)
+            continue
         record = record or _without_weights(graph, item, with_pools=with_pools)
         if record is not None:
             graph.put(record, in_place_of=item)

@@ -17,6 +17,7 @@ from irbin.kernels.geometry import Geometry
 from irbin.kernels.kernel import Kernel
 from irbin.kernels.lines import (
     AverageKernel,
+    ChannelMeanKernel,
     CropKernel,
     DepthwiseKernel,
     GateKernel,
@@ -271,6 +272,8 @@ def _lines_kernel(item: Fused, steps: tuple[Step, ...], types: Mapping[str, Valu
         spans = average_spans(item.root, types)
         assert spans is not None, "`fuse` looked"
         return AverageKernel(size, n_channels, *spans, steps)
+    if item.kind == "channel_mean":
+        return ChannelMeanKernel(size, item.n_channels, n_channels // item.n_channels, steps)
     if item.kind == "crop":
         assert item.box is not None, "`fuse` looked"
         channels, y, x = item.box.axes

@@ -120,7 +120,7 @@ class Floats(nn.Module):
         self.grouped = nn.Conv2d(16, 32, 3, padding=1, groups=2)
         self.squeeze, self.excite = nn.Conv2d(32, 9, 1), nn.Conv2d(9, 32, 1)
         self.norms = nn.ModuleList(norm(16) for _ in range(2))
-        self.body = binary(nn.Conv2d(52, 20, 3, padding=1))
+        self.body = binary(nn.Conv2d(60, 20, 3, padding=1))
 
     def forward(self, x):
         image = F.pad(F.max_pool2d(x, 3, 2, 1), (0, 0, 0, 0, 1, 0))
@@ -129,7 +129,8 @@ class Floats(nn.Module):
         x = F.max_pool2d(F.relu(self.norms[1](x)), 3, 1, 1)
         scale = F.hardtanh(self.excite(F.relu(self.squeeze(F.adaptive_avg_pool2d(y, 1)))))
         y = F.relu(y * scale + scale)
-        y = torch.cat((y, image, x), 1)
+        neighbors = y.reshape(y.shape[0], 8, 4, *y.shape[2:]).mean(2)
+        y = torch.cat((y, image, x, neighbors), 1)
         y = F.avg_pool2d(y, 2, 1, 1, ceil_mode=True, count_include_pad=False)
         y = F.pad(self.body(y)[:, 1:19, ::2, 1:], (1, 0, 0, 2), value=-1.5) - 0.25
         return F.max_pool2d(y, 3, 2, ceil_mode=True)

@@ -16,6 +16,7 @@ from irbin.kernels.convolution import FloatConvKernel
 from irbin.kernels.geometry import Geometry
 from irbin.kernels.lines import (
     AverageKernel,
+    ChannelMeanKernel,
     CropKernel,
     DepthwiseKernel,
     GateKernel,
@@ -101,6 +102,16 @@ class TestEveryImplementation:
             own = x[..., g * n_in : (g + 1) * n_in]
             part = float_reference.conv2d(own, weight[8 * g : 8 * g + 8], (1, 2), (1, 0, 1, 2))
             assert np.array_equal(y[..., 8 * g : 8 * g + 8], part)
+
+    @given(n=st.integers(0, 2), size=SIZES, channels=CHANNELS, count=st.integers(1, 9))
+    @settings(deadline=None, derandomize=True, max_examples=30)
+    def test_means_of_neighboring_channels(self, n, size, channels, count):
+        steps = [Step("residual"), Step("clamp", low=-1, high=1)]
+        x = numbers(n, *size, channels * count)
+        check(ChannelMeanKernel(size, channels, count), x)
+        check(
+            ChannelMeanKernel(size, channels, count, steps), x, numbers(n, *size, channels, seed=1)
+        )
 
     @given(n=st.integers(0, 2), size=SIZES, channels=CHANNELS, data=st.data())
     @settings(deadline=None, derandomize=True, max_examples=30)

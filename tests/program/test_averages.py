@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from irbin.kernels import float_reference
-from irbin.program.averages import average_spans, averaged_channels
+from irbin.program.averages import average_spans, averaged_channels, averaged_neighbors
 from irbin.program.types import Node, Ref, TensorType
 
 POOL, ADAPTIVE, MEAN = (
@@ -131,3 +131,36 @@ def test_means_over_other_axes_are_torchs(axes):
     kind = TensorType("float32", ("N", *x.mean(tuple({*axes}), keepdim=True).shape[1:]))
     node = Node("y", MEAN, (Ref("x"), axes, True), {}, kind)
     assert average_spans(node, {"x": TensorType("float32", ("N", 3, 5, 7))}) is None
+
+
+def of_neighbors(shape, size, axes=(2,), keeps=()):
+    """What `averaged_neighbors` says of a reshape and a mean behind it."""
+    x = TensorType("float32", ("N", *size))
+    apart = Node(
+        "r",
+        "aten.reshape.default",
+        (Ref("x"), ("N", *shape)),
+        {},
+        TensorType("float32", ("N", *shape)),
+    )
+    left = tuple(n for axis, n in enumerate(("N", *shape)) if axis not in axes)
+    mean = Node("m", "aten.mean.dim", (Ref("r"), axes, *keeps), {}, TensorType("float32", left))
+    return averaged_neighbors(mean, apart, {"x": x, "r": apart.type})
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "axes", "keeps", "count"),
+    [
+        ((4, 2, 5, 6), (8, 5, 6), (2,), (), 2),
+        ((4, 2, 5, 6), (8, 5, 6), (2,), (False,), 2),
+        ((1, 8, 5, 6), (8, 5, 6), (2,), (), 8),
+        ((4, 2, 5, 6), (8, 5, 6), (1,), (), None),  # of channels far apart
+        ((4, 2, 5, 6), (8, 5, 6), (2, 3), (), None),
+        ((4, 2, 5, 6), (8, 5, 6), (2,), (True,), None),
+        ((4, 2, 6, 5), (8, 5, 6), (2,), (), None),  # rows are cut otherwise
+        ((8, 5, 2, 3), (8, 5, 6), (2,), (), None),
+        ((2, 2, 5, 12), (8, 5, 6), (2,), (), None),
+    ],
+)
+def test_means_of_neighboring_channels_are_known(shape, size, axes, keeps, count):
+    assert of_neighbors(shape, size, axes, keeps) == count

@@ -287,6 +287,21 @@ def grouped() -> nn.Module:
     )
 
 
+class Neighbors(nn.Module):
+    """An added shortcut to fewer channels, as a mean of neighbors; one that others read apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = binary(conv3(3, 24)), binary(conv3(24, 8))
+        self.norm = norm(8)
+
+    def forward(self, x):
+        x = F.hardtanh(self.first(x))
+        apart = x.reshape(x.shape[0], 12, 2, *x.shape[2:])
+        y = F.hardtanh(self.norm(self.second(x)) + x.reshape(-1, 8, 3, *x.shape[2:]).mean(2))
+        return torch.cat((y, apart.mean(2) + apart[:, :, 0]), 1)
+
+
 def shortcuts() -> nn.Module:
     """Strides with a pooled 1×1 shortcut that stays float, with one of stride 2, and with pads."""
     pooled = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(8, 16, 1, bias=False), norm(16))
@@ -607,6 +622,7 @@ NETWORKS = {
     "a result": lambda: returned("result"),
     "a view": lambda: returned("view"),
     "several": Several,
+    "neighbors": Neighbors,
     "odd outputs": Odd,
 }
 SIZE = (3, 8, 8)

@@ -853,6 +853,22 @@ void irbin_join(int32_t pixels, const float *const *images, const int32_t *chann
     }
 }
 
+void irbin_channel_mean(int32_t pixels, int32_t channels, int32_t count, const float *x,
+                        const irbin_out *out)
+{
+    for (int32_t p = 0; p < pixels; ++p)
+        for (int32_t c = 0; c < channels; c += BLOCK) {
+            const int32_t n = least(BLOCK, channels - c);
+            float v[BLOCK];
+            for (int32_t i = 0; i < n; ++i) {
+                float total = 0.0f;
+                for (int32_t k = 0; k < count; ++k) total += *x++;
+                v[i] = total / (float)count;
+            }
+            finish(v, n, (size_t)p, c, channels, out);
+        }
+}
+
 static void meet(int32_t pixels, int32_t channels, irbin_meeting meeting, const float *x,
                  const float *other, int32_t stride, const irbin_out *out)
 {

@@ -163,6 +163,10 @@ void irbin_crop(const irbin_box *y, const irbin_box *x, const irbin_box *channel
 void irbin_join(int32_t pixels, const float *const *images, const int32_t *channels, int32_t n,
                 const irbin_out *out);
 
+/* Means of every `count` neighboring channels; `channels` of them. */
+void irbin_channel_mean(int32_t pixels, int32_t channels, int32_t count, const float *x,
+                        const irbin_out *out);
+
 /* Every pixel times, plus or minus another one. */
 typedef enum irbin_meeting { IRBIN_TIMES, IRBIN_PLUS, IRBIN_MINUS } irbin_meeting;
 void irbin_gate(int32_t pixels, int32_t channels, irbin_meeting meeting, const float *x,

@@ -16,6 +16,18 @@ int64_t sum(const std::vector<int64_t>& values) {
   return total;
 }
 
+// Of kCount numbers each, or of `count`.
+template <int kCount>
+void means(const float* __restrict from, int64_t n, int64_t count, float* __restrict to) {
+  const int64_t each = kCount > 0 ? kCount : count;
+  const auto divisor = static_cast<float>(each);
+  for (int64_t i = 0; i < n; ++i, from += each) {
+    float total = 0.0f;
+    for (int64_t k = 0; k < each; ++k) total += from[k];
+    to[i] = total / divisor;
+  }
+}
+
 int64_t longest(const std::vector<Span>& spans) {
   int64_t most = 0;
   for (const Span& one : spans) most = std::max(most, one.end - one.begin);
@@ -179,6 +191,25 @@ void Join::line(const Implementation&, const Arguments& a, int64_t image, int64_
         (i == 0 ? a.from<float>() : further(a, static_cast<int>(i) - 1)) + first * here;
     for (int64_t x = 0; x < width(); ++x) std::copy_n(from + x * here, here, to + x * n);
     to += here;
+  }
+}
+
+ChannelMean::ChannelMean(int64_t height, int64_t width, int64_t n_channels, int64_t count,
+                         Transform after)
+    : Lines(height, width, n_channels, 0, count, std::move(after)),
+      height_(height),
+      count_(count) {}
+
+void ChannelMean::line(const Implementation&, const Arguments& a, int64_t image, int64_t row,
+                       float* to, Scratch&) const {
+  const int64_t n = width() * n_channels();
+  const float* from = a.from<float>() + (image * height_ + row) * n * count_;
+  switch (count_) {
+    case 2: return means<2>(from, n, count_, to);
+    case 3: return means<3>(from, n, count_, to);
+    case 4: return means<4>(from, n, count_, to);
+    case 6: return means<6>(from, n, count_, to);
+    default: return means<0>(from, n, count_, to);
   }
 }
 

@@ -134,6 +134,18 @@ class Join final : public Lines {
 
 enum class Meeting : int32_t { multiply, add, subtract };
 
+// Means of every `count` neighboring channels: sums in order from +0, then one division.
+class ChannelMean final : public Lines {
+ public:
+  ChannelMean(int64_t height, int64_t width, int64_t n_channels, int64_t count, Transform after);
+
+ private:
+  void line(const Implementation&, const Arguments&, int64_t image, int64_t row, float* to,
+            Scratch&) const override;
+
+  int64_t height_, count_;
+};
+
 // Every pixel meets the one pixel of another tensor that its image has there.
 class Gate final : public Lines {
  public:

@@ -279,6 +279,15 @@ std::unique_ptr<Join> make_join(int64_t height, int64_t width, const std::vector
   return std::make_unique<Join>(height, width, channels, make_transform(after, n_channels));
 }
 
+std::unique_ptr<ChannelMean> make_channel_mean(int64_t height, int64_t width, int64_t n_channels,
+                                               int64_t count,
+                                               const std::vector<StepTuple>& after) {
+  for (const int64_t n : {height, width, n_channels, count})
+    need(n > 0 && n <= kMaxSize, "expected sizes of at least 1");
+  return std::make_unique<ChannelMean>(height, width, n_channels, count,
+                                       make_transform(after, n_channels));
+}
+
 std::unique_ptr<Gate> make_gate(int64_t height, int64_t width, int64_t n_channels, int meeting,
                                 const std::vector<StepTuple>& after) {
   need(meeting >= 0 && meeting <= static_cast<int>(Meeting::subtract), "no such operation");
@@ -491,5 +500,7 @@ NB_MODULE(_native, m) {
   m.def("depthwise", make_depthwise);
   m.def("crop", make_crop);
   m.def("join", make_join);
+  nb::class_<ChannelMean, Operator>(m, "ChannelMean");
+  m.def("channel_mean", make_channel_mean);
   m.def("gate", make_gate);
 }

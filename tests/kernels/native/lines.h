@@ -171,6 +171,22 @@ inline void check_gate(Check& check, Random& random, const Size& s) {
   check_line(check, random, "gate", make, x, s.n, {pixels}, plain, s.channels);
 }
 
+inline void check_channel_mean(Check& check, Random& random, const Size& s) {
+  const int64_t count = random.between(1, 9);
+  const Floats x = random.numbers(s.count() * count);
+  Floats plain;
+  for (size_t i = 0; i < x.size(); i += static_cast<size_t>(count)) {
+    float total = 0;
+    for (int64_t k = 0; k < count; ++k) total += x[i + static_cast<size_t>(k)];
+    plain.push_back(total / static_cast<float>(count));
+  }
+  const Make make = [&](irbin::Transform after) {
+    return std::make_unique<irbin::ChannelMean>(s.height, s.width, s.channels, count,
+                                                std::move(after));
+  };
+  check_line(check, random, "channel mean", make, x, s.n, {}, plain, s.channels);
+}
+
 inline void check_lines(Check& check, Random& random) {
   const Size s{random.between(0, 2), random.between(1, 7), random.between(1, 9),
                random.one_of({1, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65, 97, 130})};
@@ -180,6 +196,7 @@ inline void check_lines(Check& check, Random& random) {
   check_crop(check, random, s);
   check_join(check, random, s);
   check_gate(check, random, s);
+  check_channel_mean(check, random, s);
 }
 
 }  // namespace line_checks
