@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from irbin.bits import packed_bytes, unpack
 from irbin.errors import UsageError
-from irbin.kernels import float_reference, native, reference
+from irbin.kernels import native, reference, sign_reference
 from irbin.kernels.geometry import Geometry
 from irbin.kernels.kernel import Kernel, check_array, check_steps, step_tuples
 from irbin.kernels.reference import Bits
@@ -21,7 +21,7 @@ class SignConvKernel(Kernel):
     """Convolution of floats with signs, and its output transform: a layer of `1w32a`.
 
     Takes float32 (batch, height, width, in_channels); gives (batch, out_height, out_width,
-    out_channels). What it computes is defined by `float_reference.sign_conv2d`.
+    out_channels). What it computes is defined by `sign_reference.sign_conv2d`.
 
     Args:
         weight_bits: uint8 (out_channels, kernel_height, kernel_width, ⌈in_channels / 8⌉).
@@ -69,5 +69,5 @@ class SignConvKernel(Kernel):
     def _value(self, x: NDArray[Any], residuals: Sequence[Floats]) -> Floats:
         _, _, stride, border, dilation = self.geometry
         signs = unpack(self.weight_bits, self.in_channels)
-        y = float_reference.sign_conv2d(x, signs, stride, border, dilation)
+        y = sign_reference.sign_conv2d(x, signs, stride, border, dilation)
         return reference.apply_steps(y, self._value_steps, residuals)

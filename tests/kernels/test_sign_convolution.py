@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from irbin.bits import pack
 from irbin.errors import UsageError
-from irbin.kernels import float_reference
+from irbin.kernels import sign_reference
 from irbin.kernels.geometry import Geometry
 from irbin.kernels.passes import PoolKernel
 from irbin.kernels.sign_convolution import SignConvKernel
@@ -115,7 +115,7 @@ def test_what_is_defined_is_a_convolution():
     padded = F.pad(torch.from_numpy(x).permute(0, 3, 1, 2), (left, right, top, bottom))
     kernel = torch.from_numpy(weight).permute(0, 3, 1, 2)
     wanted = F.conv2d(padded, kernel, None, geometry.stride, 0, geometry.dilation)
-    found = float_reference.sign_conv2d(
+    found = sign_reference.sign_conv2d(
         x, weight, geometry.stride, geometry.border, geometry.dilation
     )
     assert np.array_equal(found, wanted.permute(0, 2, 3, 1).numpy())
@@ -125,7 +125,7 @@ def test_four_channels_are_added_in_pairs():
     x = np.array([1, 2.0**-24, 2.0**-24, 2.0**-24], np.float32).reshape(1, 1, 1, 4)
     ones = np.ones((1, 1, 1, 4), np.float32)
     # one after the other none of the small ones would count
-    assert float_reference.sign_conv2d(x, ones).item() == np.float32(1 + 2.0**-23)
+    assert sign_reference.sign_conv2d(x, ones).item() == np.float32(1 + 2.0**-23)
 
 
 def test_sizes_that_do_not_fit_are_told():
