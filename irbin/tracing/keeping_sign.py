@@ -15,7 +15,12 @@ from torch import fx, nn
 from irbin.binary.activations import Called, Composed, Place, SignKept, Step
 from irbin.tracing.flow import Flow, shape
 from irbin.tracing.loses_sign import loses_sign
-from irbin.tracing.signs import function_name, moves_values, works_in_place
+from irbin.tracing.signs import (
+    function_name,
+    is_elementwise_activation,
+    moves_values,
+    works_in_place,
+)
 
 _MODULES: dict[str, type[nn.Module]] = {
     "silu": nn.SiLU,
@@ -28,7 +33,7 @@ _MOST_NODES = 12
 
 
 def activations_in_front(flow: Flow, node: fx.Node) -> list[str]:
-    """Those that `node`, a layer, sees past pooling, joining, moving and products.
+    """Those that `node`, a layer, sees past pooling, joining, moving, products and each other.
 
     Module paths, and graph node names with `()` for functions.
     """
@@ -37,22 +42,28 @@ def activations_in_front(flow: Flow, node: fx.Node) -> list[str]:
     while todo:
         at = todo.pop()
         passes = moves_values(at, flow.modules) or function_name(at) in _SCALING
-        name = _activation(flow, at, passes=passes)
+        name, source = _activation(flow, at, passes=passes)
+        inputs = at.all_input_nodes
         if name:
             activations[name] = None
-        elif passes:
-            new = [i for i in at.all_input_nodes if i not in seen]
-            seen.update(new)
-            todo += new
+            inputs = [source]
+        elif not passes:
+            inputs = inputs[:1] if is_elementwise_activation(at, flow.modules) else []
+        new = [i for i in inputs if i not in seen]
+        seen.update(new)
+        todo += new
     return list(activations)
 
 
-def _activation(flow: Flow, node: fx.Node, *, passes: bool) -> str:
+def _activation(flow: Flow, node: fx.Node, *, passes: bool) -> tuple[str, fx.Node]:
+    """Its name, '' if it is none, and what it reads."""
     if node.op == "call_module":
-        return str(node.target) if not passes and loses_sign(flow.module(node)) else ""
+        is_one = not passes and loses_sign(flow.module(node))
+        return (str(node.target), node.all_input_nodes[0]) if is_one else ("", node)
     if passes and (moves_values(node, flow.modules) or len(node.all_input_nodes) != 2):
-        return ""
-    return f"{node.name}()" if kept_at(node, flow.modules, nearest=passes) is not None else ""
+        return "", node
+    kept = kept_at(node, flow.modules, nearest=passes)
+    return ("", node) if kept is None else (f"{node.name}()", kept.source)
 
 
 class Kept(NamedTuple):
@@ -84,12 +95,14 @@ def kept_at(node: fx.Node, modules: dict[str, nn.Module], *, nearest: bool = Fal
         if len(inputs) == 1 and shape(inputs[0]) == shape(node):
             made = as_module(node) if len(nodes) == 1 else _composed(nodes, inputs[0], modules)
             if made is not None and loses_sign(made):
-                return Kept(made, inputs[0], tuple(nodes))
+                found = Kept(made, inputs[0], tuple(nodes))
+                return None if _is_overwritten(found, order, modules) else found
             if nearest:
                 return None
         latest = max(inputs, key=order.__getitem__)
         if len(nodes) == _MOST_NODES or not all(
-            _is_part(n, modules) and shape(n) == shape(node) for n in (node, latest)
+            _is_part(n, modules, may_write=n is node) and shape(n) == shape(node)
+            for n in (node, latest)
         ):
             return None
         nodes.append(latest)
@@ -109,7 +122,33 @@ def call_instead(node: fx.Node, name: str, kept: Kept | None = None) -> None:
             node.graph.erase_node(part)
 
 
-def _is_part(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+def _is_overwritten(kept: Kept, order: dict[fx.Node, int], modules: dict[str, nn.Module]) -> bool:
+    """Whether something writes into what the parts read before the last of them runs.
+
+    All of them are to run where the last one does.
+    """
+    last, *parts = kept.nodes
+    if parts and works_in_place(last, modules) and last.all_input_nodes[0] is not kept.source:
+        return True
+    first = min(map(order.__getitem__, kept.nodes))
+    read = {_base(n, modules) for n in (kept.source, *parts)}
+    return any(
+        first < place < order[last]
+        and node.all_input_nodes
+        and works_in_place(node, modules)
+        and _base(node.all_input_nodes[0], modules) in read
+        for node, place in order.items()
+    )
+
+
+def _base(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node:
+    """What a node may be a view of, or what it has overwritten and handed on."""
+    while node.all_input_nodes and (moves_values(node, modules) or works_in_place(node, modules)):
+        node = node.all_input_nodes[0]
+    return node
+
+
+def _is_part(node: fx.Node, modules: dict[str, nn.Module], *, may_write: bool = False) -> bool:
     """Whether a node may be one of several that make an activation."""
     if node.op == "call_module":
         module = modules[str(node.target)]
@@ -117,7 +156,7 @@ def _is_part(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
             return False
     elif node.op not in ("call_function", "call_method"):
         return False
-    return not moves_values(node, modules) and not works_in_place(node, modules)
+    return not moves_values(node, modules) and (may_write or not works_in_place(node, modules))
 
 
 def _composed(nodes: list[fx.Node], source: fx.Node, modules: dict[str, nn.Module]) -> nn.Module:

@@ -83,6 +83,9 @@ _SLOPED_FUNCTIONS = {
 }
 
 _RELU_FUNCTIONS = {"relu", "relu6"}
+_ACTIVATION_FUNCTIONS = _SLOPED_FUNCTIONS | {"prelu", "selu", "tanh", "softsign", "hardtanh"}
+_OF_SEVERAL = (nn.MultiheadAttention, nn.GLU, nn.Softmax, nn.Softmin, nn.LogSoftmax, nn.Softmax2d)
+"""Of torch's activations, those whose numbers depend on each other."""
 _LOWER_BOUND = {"clamp": ("min", 1), "clip": ("min", 1), "clamp_min": ("min", 1)}
 _LOWER_BOUND |= {"hardtanh": ("min_val", 1)}
 _FIXED_FUNCTIONS = {"sigmoid", "hardsigmoid", "softmax", "softplus", "abs", "square", "exp", "norm"}
@@ -249,6 +252,15 @@ def moves_values(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
         module = modules[str(node.target)]
         return isinstance(module, _PASSING_BASES) or type(module).__name__ in _PASSING_NAMES
     return function_name(node) in (_PASSING_FUNCTIONS - {"sqrt"}) | _JOINING_FUNCTIONS
+
+
+def is_elementwise_activation(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether a node is one of torch's activations, of one tensor, number by number."""
+    if node.op == "call_module":
+        module = modules[str(node.target)]
+        at_home = type(module).__module__ == "torch.nn.modules.activation"
+        return at_home and not isinstance(module, _OF_SEVERAL)
+    return is_replaceable_function(node) or function_name(node) in _ACTIVATION_FUNCTIONS
 
 
 def _constant_sign(traced: fx.GraphModule, target: str) -> Sign:

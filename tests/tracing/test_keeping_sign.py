@@ -176,10 +176,46 @@ def test_and_one_behind_a_function_and_a_product(tmp_path: Path) -> None:
     check_sees_the_input(Calls(lambda x: F.gelu(x).mul_(1.7) * 0.5), tmp_path, bypassed=False)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "more",
+    [nn.GELU(), nn.Hardswish(), nn.Tanh(), nn.LeakyReLU(), nn.PReLU(8), nn.Softsign()],
+    ids=lambda m: type(m).__name__,
+)
+def test_and_one_behind_two_activations(more: nn.Module, tmp_path: Path) -> None:
+    network = check_sees_the_input(Net(nn.GELU(), more), tmp_path, bypassed=False)
+    assert "act" in network.plan.sign_keeping
+
+
+class Overwritten(Calls):
+    """The gate is that of the tensor before one was added to it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.stem(x))
+        gate = torch.sigmoid(y)
+        y.add_(1)
+        z = y * gate
+        return self.head((self.norm2(self.body(z)) + z).mean((2, 3)))
+
+
+@pytest.mark.slow
+def test_what_is_overwritten_in_between_is_read_as_it_was() -> None:
+    net = Overwritten(F.gelu)
+    network = converted(net)
+    seen: list[Tensor] = []
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    for module in (net.eval(), network.module.eval()):
+        module.body.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+        with torch.no_grad():
+            module(x)
+    torch.testing.assert_close(*seen)
+
+
 NEAR_ZERO: dict[str, tuple[Callable[[Tensor], Tensor], list[str]]] = {
     "tanhshrink": (F.tanhshrink, []),
     "a difference": (lambda x: x - torch.tanh(x), []),
     "its negative": (lambda x: torch.tanh(x) - x, ["aten.neg.default"]),
+    "in place": (lambda x: x.sub_(torch.tanh(x)), []),
     "sine": (lambda x: x - torch.sin(x), []),
     "scaled": (lambda x: 3 * (x - torch.tanh(x)), ["aten.where.self"]),
     "pooled": (lambda x: F.max_pool2d(x - torch.tanh(x), 2), ["aten.where.self"]),
