@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from irbin.errors import IrbinError as IrbinError
     from irbin.planning.estimate import estimate as estimate
     from irbin.prediction.predict import predict as predict
+    from irbin.records.in_c import COptions as COptions
     from irbin.records.options import DataOptions as DataOptions
     from irbin.records.options import SourceOptions as SourceOptions
     from irbin.runtime.loading import load as load
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from irbin.verbs import plan as plan
 
 _HOME = {
+    "COptions": "irbin.records.in_c",
     "DataOptions": "irbin.records.options",
     "IrbinError": "irbin.errors",
     "SourceOptions": "irbin.records.options",
@@ -54,6 +56,7 @@ _HOME = {
 }
 
 __all__ = [
+    "COptions",
     "DataOptions",
     "IrbinError",
     "SourceOptions",

@@ -12,8 +12,9 @@ from irbin.emit.folder import refuse_existing_c, write_c
 from irbin.errors import UsageError
 from irbin.onnx.model import refuse_existing_onnx, write_onnx
 from irbin.program.lower import lower
+from irbin.records.in_c import COptions
 from irbin.records.options import FloatDtype, SourceOptions, check_given
-from irbin.records.results import TEST_IMAGES, CRecord, ExportRecord, OnnxRecord
+from irbin.records.results import CRecord, ExportRecord, OnnxRecord
 from irbin.rewriting.checks import at_size
 from irbin.runs.listener import Stage, ignore
 from irbin.sources.folder import refuse_existing
@@ -65,8 +66,7 @@ def export_c(
     source: Source,
     out: str | Path,
     *,
-    name: str | None = None,
-    test_images: int = TEST_IMAGES,
+    c_options: COptions | None = None,
     source_options: SourceOptions | None = None,
     float_dtype: FloatDtype = "float32",
     overwrite: bool = False,
@@ -77,8 +77,7 @@ def export_c(
     Args:
         source: a packed folder, one of the zoo's, or what `export` takes.
         out: folder to write.
-        name: of functions and files; made of the source's where there is none.
-        test_images: images that the test in the folder runs.
+        c_options: its name, made of the source's where there is none; what it reads; how.
         source_options: as `export`; none for what is packed already.
         float_dtype: as `export`; `float32` for what is packed already.
         overwrite: replace `out` if it exists and is such a folder.
@@ -97,8 +96,7 @@ def export_c(
         artifact,
         Path(out),
         spec=name_of(source),
-        name=name,
-        test_images=test_images,
+        options=c_options,
         overwrite=overwrite,
     )
 

@@ -70,6 +70,8 @@ class Row:
     seconds: float = 0.0
     train_steps: int = 0
     """Taken at each width between converting and exporting."""
+    c: str = ""
+    """As C, at 1w1a: `equal`, what refuses it, or what differs; '' if not tried (`in_c.py`)."""
 
     @property
     def is_green(self) -> bool:
@@ -157,27 +159,34 @@ def _walk(network: Network, bits: Bits, row: Row) -> str:
         if bits == "1w1a":
             _note_plan(plan, row)
         binary = verbs.convert(network, bits=bits)
-        train_step(binary.module, _images(row.input_size, 4, seed=3))
+        train_step(binary.module, images(row.input_size, 4, seed=3))
         row.train_steps = 1
-        reestimate_batch_norm(binary.module, [_images(row.input_size, 8, seed=2)])
+        reestimate_batch_norm(binary.module, [images(row.input_size, 8, seed=2)])
         with tempfile.TemporaryDirectory() as folder:
             written = verbs.export(binary, Path(folder, "packed"))
             packed = irbin.load(Path(folder, "packed"))
         if bits == "1w1a":
             row.packed_bytes = written.tensor_bytes
-        images = _images(row.input_size, 2, seed=1)
-        answers = _answers(binary.module, images)
-        found = compare(binary.module, packed, [images])
+        two = images(row.input_size, 2, seed=1)
+        answers = _answers(binary.module, two)
+        found = compare(binary.module, packed, [two])
         verdict = _verdict(found, answers.abs().max().item(), 0.0)
         if verdict.startswith(EQUAL):
             return verdict
-        own = (answers - _answers(binary.module.double(), images.double())).abs().max().item()
+        own = (answers - _answers(binary.module.double(), two.double())).abs().max().item()
         return _verdict(found, answers.abs().max().item(), own)
     except Exception as error:  # any is a finding, and the row says which
         return f"{type(error).__name__}: {error}"
 
 
-def _images(input_size: int, n_images: int, seed: int) -> Tensor:
+def images(input_size: int, n_images: int, seed: int) -> Tensor:
+    """Random images of three channels.
+
+    Args:
+        input_size: height and width.
+        n_images: how many.
+        seed: of the numbers.
+    """
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(n_images, 3, input_size, input_size, generator=generator)
 
@@ -236,6 +245,16 @@ def read_rows(path: Path) -> list[Row]:
         return [Row(**{k: kinds[k](v) for k, v in row.items()}) for row in csv.DictReader(file)]
 
 
+def write_rows(rows: Iterable[Row], path: Path) -> None:
+    """A CSV file of these rows, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(Row)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+    partial.replace(path)
+
+
 def append_row(row: Row, path: Path) -> None:
     """Adds a row to a CSV file, with the head line where there is none; one write, so whole."""
     import fcntl
@@ -268,6 +287,8 @@ which goes on where it was stopped, and takes less than an hour on two cores whe
 - **packed = binary**: *yes* means that no sign of any binary layer's input differs. *≈* means that some do, beginning where a float value lies so
   near zero that rounding decides (the largest such |x| is given); with random weights one such sign changes later ones. *≈* alone: no sign differs, and
   the answers differ by no more than twice what the trained network's own do between float32 and float64.
+- **C** is `irbin export --to c` at `1w1a`: *yes* means that every result of every call was, bit for bit, what `irbin.load` has there (gcc, one random image, in a network
+  converted in the same way but for the training step). Others name the operators that C is not written for. Empty: not tried. `python -m docs.maintain.in_c docs/coverage.csv` fills the column.
 - A star marks layers planned from a recorded run, because tracing cannot see them: no activation before them is replaced.
 """
 
@@ -276,10 +297,12 @@ def page(rows: Iterable[Row]) -> str:
     """The rows as a Markdown page."""
     rows = sorted(rows, key=lambda r: (r.family == "torchvision", r.family, r.source))
     green = Counter(row.is_green for row in rows)
-    lines = [_HEAD, f"{green[True]} of {len(rows)} networks went all the way at both widths.\n"]
+    tried = Counter(row.c == EQUAL for row in rows if row.c)
+    lines = [_HEAD, f"{green[True]} of {len(rows)} networks went all the way at both widths."]
+    lines += [f"{tried[True]} of the {tried.total()} that were tried run as C.\n"]
     lines += [
-        "| family | model | input | binary | MACs | size | packed bytes | speed | packed = binary | 1w32a |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| family | model | input | binary | MACs | size | packed bytes | speed | packed = binary | 1w32a | C |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [_line(row) for row in rows]
     untrained = sum(row.train_steps == 0 for row in rows)
@@ -308,6 +331,7 @@ def _line(row: Row) -> str:
         f"{row.speed_up:.1f}×",
         _mark(row.agreement_1w1a),
         _mark(row.agreement_1w32a),
+        "yes" if row.c == EQUAL else row.c.removeprefix("refused: "),
     )
     return "| " + " | ".join(cells) + " |"
 

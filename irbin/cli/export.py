@@ -12,20 +12,24 @@ from irbin.cli.console import check_json_target, json_alone, notes, results, say
 from irbin.cli.flags import flat
 from irbin.cli.live import stages
 from irbin.cli.options import FloatDtypeFlag, Json, Overwrite, Source
+from irbin.cli.record_flags import Flags
 from irbin.cli.source_options import SourceFlags
 from irbin.errors import UsageError
+from irbin.records.in_c import COptions
 from irbin.records.json import to_json
 from irbin.records.options import FloatDtype, SourceOptions
-from irbin.records.results import TEST_IMAGES
 from irbin.report.export import c_line, c_table, export_line, export_table, onnx_line
 from irbin.report.jsonout import export_json
 
-C = "C"
+
+class CFlags(Flags, record=COptions, defaults="shown"):
+    """How it is written as C."""
 
 
 @flat
 def export(
     network: SourceFlags,
+    as_c: CFlags,
     out: Annotated[
         Path,
         typer.Option(
@@ -39,24 +43,6 @@ def export(
             "--to", help="A packed folder, which `irbin.load` runs, C sources, or an ONNX file."
         ),
     ] = "packed",
-    name: Annotated[
-        str | None,
-        typer.Option(
-            rich_help_panel=C,
-            metavar="NAME",
-            show_default="made of SOURCE",
-            help="Of the C functions and files.",
-        ),
-    ] = None,
-    test_images: Annotated[
-        int | None,
-        typer.Option(
-            rich_help_panel=C,
-            metavar="N",
-            show_default=str(TEST_IMAGES),
-            help="Images that the C test compares.",
-        ),
-    ] = None,
     float_dtype: FloatDtypeFlag = "float32",
     overwrite: Overwrite = False,
     json_to: Json = None,
@@ -82,8 +68,7 @@ def export(
             written = verbs.export_c(
                 spec,
                 out,
-                name=name,
-                test_images=TEST_IMAGES if test_images is None else test_images,
+                c_options=COptions(**as_c.values()),
                 source_options=network.options(source),
                 float_dtype=float_dtype,
                 overwrite=overwrite,
@@ -96,8 +81,9 @@ def export(
         folder, build = shlex.quote(written.path), shlex.quote(f"{written.path}/build")
         say(notes(), f"next: cmake -S {folder} -B {build} && cmake --build {build}", style="dim")
         return
-    if name is not None or test_images is not None:
-        raise UsageError("`name` and `test_images` are for C; give `to='c'` or leave them out")
+    if as_c.values():
+        given = ", ".join(f"`{name}`" for name in as_c.values())
+        raise UsageError(f"{given}: for C alone; give `to='c'` or leave them out")
     if to == "onnx":
         _onnx(spec, out, network.options(source), float_dtype, overwrite, json_to)
         return

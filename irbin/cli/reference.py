@@ -22,6 +22,7 @@ from irbin.files import write_file
 from irbin.recipes.recipe import Recipe
 from irbin.records.analysis import AnalysisOptions
 from irbin.records.bench import TimingOptions
+from irbin.records.in_c import COptions
 from irbin.records.knob import knobs_of
 from irbin.records.options import DataOptions, SourceOptions
 from irbin.records.plan import PlanOptions
@@ -170,6 +171,7 @@ RECORDS: dict[str, type[Any]] = {
     for record in (
         PlanOptions,
         SourceOptions,
+        COptions,
         DataOptions,
         AnalysisOptions,
         TimingOptions,

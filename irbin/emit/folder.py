@@ -8,14 +8,14 @@ from pathlib import Path
 from irbin.artifact.read import Artifact
 from irbin.emit.placed import placed
 from irbin.emit.sources import Network, sources
-from irbin.emit.vectors import answer, test_image, vectors
+from irbin.emit.vectors import answer, vectors
 from irbin.errors import UsageError
 from irbin.files import check_place, refuse_taken, whole_folder
-from irbin.records.results import TEST_IMAGES, CRecord
+from irbin.records.in_c import COptions
+from irbin.records.results import CRecord
 
 MARK = "irbin_nn.c"
 """The file by which such a folder is known again."""
-MAX_TEST_IMAGES = 1000
 _WORDS = (
     "auto break case char const continue default do double else enum extern float for goto if "
     "inline int long register restrict return short signed sizeof static struct switch typedef "
@@ -40,8 +40,7 @@ def write_c(
     out: Path,
     *,
     spec: str,
-    name: str | None = None,
-    test_images: int = TEST_IMAGES,
+    options: COptions | None = None,
     overwrite: bool = False,
 ) -> CRecord:
     """Writes a packed network as C.
@@ -50,35 +49,28 @@ def write_c(
         artifact: a packed folder.
         out: folder to write.
         spec: what it is called in comments.
-        name: of functions and files; made of `spec` where there is none.
-        test_images: images that the test runs.
+        options: its name, made of `spec` where there is none; what it reads; how.
         overwrite: replace `out` if it is such a folder.
 
     Raises:
-        UsageError: `name` is no name in C, or `out` stands in the way.
+        UsageError: `name` is no name in C, the network reads no bytes, or `out` stands in the way.
         LowerError: C is not written for something in it; nodes and operators are named.
     """
-    name = _checked_name(name, spec)
-    if not 1 <= test_images <= MAX_TEST_IMAGES:
-        raise UsageError(
-            f"`test_images`: expected a number from 1 to {MAX_TEST_IMAGES}, got {test_images}"
-        )
+    asked = options or COptions()
+    name = _checked_name(asked.name, spec)
     refuse_existing_c(out, overwrite)
     check_place(out)
-    calls = placed(artifact)
-    n_in = 1
-    for size in calls.image_shape:
-        n_in *= size
-    said = answer(artifact, test_image(n_in).reshape(calls.image_shape))
-    network = Network(name, artifact, calls, spec, said)
+    calls = placed(artifact, asked.input)
+    network = Network(name, artifact, calls, spec, answer(artifact, calls), asked.weights)
     made = sources(network)
-    binary = vectors(artifact, calls, test_images)
+    made.files["test/vectors.bin"] = vectors(artifact, calls, asked.test_images)
     with whole_folder(out) as partial:
         (partial / "test").mkdir()
-        for path, text in made.files.items():
-            (partial / path).write_text(text, encoding="utf-8", newline="\n")
-        (partial / "test" / "vectors.bin").write_bytes(binary)
-    return CRecord(str(out), name, calls.arena_bytes, made.weight_bytes, len(calls.calls))
+        for path, content in made.files.items():
+            of_bytes = content if isinstance(content, bytes) else content.encode("utf-8")
+            (partial / path).write_bytes(of_bytes)
+    n_bytes = calls.arena_bytes, made.weight_bytes
+    return CRecord(str(out), name, network.function, *n_bytes, len(calls.calls))
 
 
 def _checked_name(name: str | None, spec: str) -> str:

@@ -10,6 +10,7 @@ from irbin.axes import BoxAxis, Span
 from irbin.emit.weights import float_literal
 from irbin.emit.writer import Writer, pointer, read
 from irbin.errors import LowerError
+from irbin.kernels.byte_convolution import ByteConvKernel
 from irbin.kernels.convolution import ConvKernel, FloatConvKernel
 from irbin.kernels.geometry import Geometry
 from irbin.kernels.kernel import Kernel
@@ -52,6 +53,9 @@ def kernel_lines(w: Writer, kernel: Kernel) -> list[str]:
                 _sign_conv_line(w, kernel),
                 f"irbin_sign_conv2d(&conv, {_x(w, 'FLOATS')}, {steps}, &out);",
             ]
+        case ByteConvKernel():
+            x = _x(w, "BYTES")
+            lines += [_byte_conv_line(w, kernel), f"irbin_conv2d_bytes(&conv, {x}, &out);"]
         case DepthwiseKernel():
             weight = w.array(kernel.weight, "weight")
             lines += [
@@ -197,6 +201,17 @@ def _sign_conv_line(w: Writer, kernel: SignConvKernel) -> str:
     return _conv_line(w, kernel.geometry, 1, (kernel.in_channels, len(kernel.weight_bits)), weight)
 
 
+def _byte_conv_line(w: Writer, kernel: ByteConvKernel) -> str:
+    weight, constants, _ = kernel.folded
+    by_tap = w.array(weight.transpose(1, 2, 3, 0), "weight")
+    window, of_taps = _window(kernel.geometry), w.array(constants.transpose(1, 2, 0), "constants")
+    return (
+        f"static const irbin_byte_conv conv = {{.window = {window}, "
+        f".in_channels = {weight.shape[3]}, .out_channels = {len(weight)}, .weight = {by_tap}, "
+        f".constants = {of_taps}}};"
+    )
+
+
 def _pixel_steps(w: Writer, kernel: FloatConvKernel | SignConvKernel) -> tuple[int, int, int]:
     """How far rows, columns and channels of what it reads lie apart."""
     item = w.call.item
@@ -225,6 +240,10 @@ def _pool_lines(w: Writer, kernel: PoolKernel) -> list[str]:
             lines.append(_dot_line(w, producer))
             x = _x(w, "BITS")
             call = f"irbin_max_pool_bconv2d(&window, &conv, &made, {x}, {rows}, &out);"
+        case ByteConvKernel():
+            lines.append(_byte_conv_line(w, producer))
+            x = _x(w, "BYTES")
+            call = f"irbin_max_pool_conv2d_bytes(&window, &conv, &made, {x}, {rows}, &out);"
         case FloatConvKernel():
             lines.append(_float_conv_line(w, producer))
             x, apart = _x(w, "FLOATS"), ", ".join(map(str, _pixel_steps(w, producer)))

@@ -67,13 +67,13 @@ class Added:
     """Owners, by name: as in the arena, but each by itself."""
 
 
-def moves_added(work: Work, known: Mapping[str, Any], image: tuple[int, ...]) -> Added:
+def moves_added(work: Work, known: Mapping[str, Any], image: Array) -> Added:
     """The items with moves among them.
 
     Args:
         work: what to do.
         known: sizes by name.
-        image: shape of the one image.
+        image: one, as it lies in the caller's memory.
 
     Raises:
         LowerError: something is written in C neither as a kernel nor as a move; every such node is
@@ -101,7 +101,7 @@ def _named(refused: list[Node]) -> str:
 class _Adding:
     """One pass over the items."""
 
-    def __init__(self, work: Work, known: Mapping[str, Any], image: tuple[int, ...]) -> None:
+    def __init__(self, work: Work, known: Mapping[str, Any], image: Array) -> None:
         self.work, self.known = work, known
         self.added = Added(kernels=dict(work.kernels))
         self.refused: list[Node] = []
@@ -111,7 +111,7 @@ class _Adding:
         self._types: dict[str, ValueType] = {**work.types}
         for item in work.items:
             self._types |= dict.fromkeys(results(item), item.type)
-        self._hold(work.source, np.empty((1, *image), np.float32))
+        self._hold(work.source, image)
         for name, value in work.constants.items():
             if isinstance(value, np.ndarray) and value.dtype == np.float32:
                 self._hold(name, np.ascontiguousarray(value))

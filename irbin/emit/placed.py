@@ -17,13 +17,14 @@ from irbin.artifact.read import Artifact
 from irbin.emit.copies import Copy
 from irbin.emit.meetings import Meeting
 from irbin.emit.moves import LINES, Added, Look, moves_added
+from irbin.emit.ready import engine_of, work_of
 from irbin.errors import LowerError
 from irbin.kernels.kernel import Kernel
 from irbin.program.fused import Item
 from irbin.program.own import BitPack
 from irbin.program.types import Node
+from irbin.records.in_c import CInput
 from irbin.runtime.arrays import Array, start
-from irbin.runtime.engine import Engine
 from irbin.runtime.layers import other_names
 from irbin.runtime.memory import Memory, laid_out, last_needs
 from irbin.runtime.segments import task
@@ -86,6 +87,8 @@ class Call:
 class Placed:
     """All of it."""
 
+    input: CInput
+    """What an image is made of."""
     calls: tuple[Call, ...]
     """In order."""
     arena_bytes: int
@@ -100,14 +103,19 @@ class Placed:
     """Of every result: whose value of the program it holds, and the axis that lies innermost."""
 
 
-def placed(artifact: Artifact) -> Placed:
+def placed(artifact: Artifact, images: CInput = "float32") -> Placed:
     """A packed network as calls.
 
+    Args:
+        artifact: the packed folder.
+        images: what it reads.
+
     Raises:
+        UsageError: its first layers read no bytes.
         LowerError: something in it is neither a kernel nor a move, or it takes no images; nodes and
             operators are named.
     """
-    work = Engine(artifact, float_convs=True).work
+    work = work_of(engine_of(artifact), images)
     known = integers(work, 1)
     image = artifact.program.inputs[work.source].shape
     if len(image) != 4:
@@ -115,7 +123,7 @@ def placed(artifact: Artifact) -> Placed:
             f"expected a network of images (channels, height, width), got one of {image[1:]}"
         )
     channels, height, width = (int(size) for size in image[1:])
-    added = moves_added(work, known, (channels, height, width))
+    added = moves_added(work, known, _image((channels, height, width), images))
     owners = {name: {one.root} for name, one in added.looks.items() if one.root != name}
     last = last_needs(added.items, work.outputs, owners)
     for name, one in added.looks.items():  # what a look is needed for, its owner is needed for
@@ -127,6 +135,7 @@ def placed(artifact: Artifact) -> Placed:
         raise LowerError(f"expected results of floats, got `{missing[0]}`")
     results = [added.looks[name] for name in work.outputs]
     return Placed(
+        input=images,
         calls=tuple(placing.call(item) for item in added.items if not _is_memory(item)),
         arena_bytes=int(memory.block.nbytes),
         image_shape=(channels, height, width),
@@ -137,6 +146,14 @@ def placed(artifact: Artifact) -> Placed:
             for name, form in added.made.items()
         },
     )
+
+
+def _image(shape: tuple[int, int, int], kind: CInput) -> Array:
+    """One image as the caller has it: planes of floats, or pixels of bytes."""
+    channels, height, width = shape
+    if kind == "float32":
+        return np.empty((1, *shape), np.float32)
+    return np.empty((1, height, width, channels), np.uint8).transpose(0, 3, 1, 2)
 
 
 def _is_memory(item: Item) -> bool:
@@ -160,7 +177,7 @@ class _Placing:
             made.kernel,
             made.n,
             self._place(first),
-            tuple(step // 4 for step in first.array.strides),
+            tuple(step // first.array.itemsize for step in first.array.strides),
             tuple(self._where(name) for name in other_names(item)),
             None if item.floats is None else self._where(item.floats),
             None if item.bits is None else self._where(item.bits),

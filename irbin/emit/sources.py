@@ -17,6 +17,7 @@ from irbin.emit.placed import Placed
 from irbin.emit.weights import Weights, float_literal
 from irbin.emit.writer import pointer
 from irbin.program.fused import Fused
+from irbin.records.in_c import CWeights
 from irbin.version import __version__
 
 ABI = 1
@@ -39,6 +40,8 @@ class Network:
     """What it was exported from."""
     test_answer: np.ndarray
     """What `irbin.load` says of the test image, float32."""
+    weights: CWeights = "c"
+    """Where constants stand."""
 
     @property
     def upper(self) -> str:
@@ -47,7 +50,7 @@ class Network:
 
     @property
     def n_in(self) -> int:
-        """Floats of an image."""
+        """Numbers of an image."""
         return int(np.prod(self.placed.image_shape))
 
     @property
@@ -58,7 +61,22 @@ class Network:
     @property
     def self_test_bytes(self) -> int:
         """The arena, then an image and an answer."""
-        return self.placed.arena_bytes + 4 * (self.n_in + self.n_out)
+        return self.placed.arena_bytes + self.item_bytes * self.n_in + 4 * self.n_out
+
+    @property
+    def reads_bytes(self) -> bool:
+        """Whether an image is bytes."""
+        return self.placed.input == "uint8"
+
+    @property
+    def function(self) -> str:
+        """That computes an answer."""
+        return f"{self.name}_run_u8" if self.reads_bytes else f"{self.name}_run"
+
+    @property
+    def item_bytes(self) -> int:
+        """Of a number of an image."""
+        return 1 if self.reads_bytes else 4
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -78,8 +96,8 @@ class Network:
 class Sources:
     """The files, by name within the folder."""
 
-    files: dict[str, str]
-    """Texts."""
+    files: dict[str, str | bytes]
+    """Texts, and constants as one file."""
     weight_bytes: int
     """Of all constants."""
 
@@ -110,8 +128,15 @@ def sources(network: Network) -> Sources:
     }
     if network.is_classifier:
         filled["test/classify.c"] = "classify.c"
-    texts = {path: _fill(made_of, blanks) for path, made_of in filled.items()}
-    texts[f"{name}_weights.c"] = _weights_source(network, weights)
+    texts: dict[str, str | bytes] = {
+        path: _fill(made_of, blanks) for path, made_of in filled.items()
+    }
+    if network.weights == "c":
+        texts[f"{name}_weights.c"] = _weights_source(network, weights)
+    else:
+        texts[f"{name}_weights.bin"] = weights.binary()
+        included = "\n".join(weights.included(f"{name}_weights.bin"))
+        texts[f"{name}_weights.S"] = _fill("weights.S", {"INCLUDED": included})
     texts[f"{name}.json"] = _json(network, weights)
     for copied in ("irbin_nn.h", "irbin_nn.c", "LICENSE"):
         texts[copied] = template(copied)
@@ -166,6 +191,7 @@ def _json(network: Network, weights: Weights) -> str:
         "constant_bytes": weights.n_bytes,
         "constants_crc32": f"{weights.crc:08x}",
         "input": list(network.placed.image_shape),
+        "input_type": network.placed.input,
         "outputs": [list(shape) for shape in network.placed.output_shapes],
         "mean": list(preprocessing.mean),
         "std": list(preprocessing.std),
@@ -191,6 +217,15 @@ def _told(network: Network, weights: Weights) -> dict[str, str]:
         "WIDTH": str(width),
         "SHAPE": ", ".join(map(str, placed.image_shape)),
         "N_IN": str(network.n_in),
+        "UNIT": "BYTES" if network.reads_bytes else "FLOATS",
+        "TYPE": "uint8_t" if network.reads_bytes else "float",
+        "RUN": network.function,
+        "PIXELS": "hwc" if network.reads_bytes else "chw",
+        "TEST_IMAGE": "irbin_test_bytes" if network.reads_bytes else "irbin_test_image",
+        "READS_BYTES": str(int(network.reads_bytes)),
+        "WEIGHTS": f"{network.name}_weights.{'c' if network.weights == 'c' else 'S'}",
+        "LANGUAGES": "C" if network.weights == "c" else "C ASM",
+        "FED": _fed(network),
         "N_OUT": str(network.n_out),
         "ARENA_BYTES": str(placed.arena_bytes),
         "ARENA": f"{placed.arena_bytes:,}",
@@ -215,11 +250,33 @@ def _blanks(
         "CRC": f"0x{weights.crc:08x}u",
         "EXPECTED": expected,
         "DECLARATIONS": "\n".join(weights.declarations()),
+        "IMAGE": _image_words(network),
         "STATISTICS": "\n".join(f"| {i} | {m} | {s} |" for i, (m, s) in enumerate(statistics)),
         "MEAN": ", ".join(float_literal(float(np.float32(m))) for m in preprocessing.mean),
         "STD": ", ".join(float_literal(float(np.float32(s))) for s in preprocessing.std),
         "CLASSIFY": _classify_target(network.name) if network.is_classifier else "",
     }
+
+
+def _fed(network: Network) -> str:
+    """How an image is given, for the header."""
+    if network.reads_bytes:
+        return "(height, width, channels), bytes as a picture has them; README.md says of which."
+    return "(channels, height, width), normalized as README.md says."
+
+
+def _image_words(network: Network) -> str:
+    """Of the README."""
+    channels, height, width = network.placed.image_shape
+    if network.reads_bytes:
+        return (
+            f"`hwc` is one image, (height, width, channels) = ({height}, {width}, {channels}), "
+            "bytes from 0 to 255;\n`(byte / 255 - mean) / std` is part of the first layer:"
+        )
+    return (
+        f"`chw` is one image, (channels, height, width) = ({channels}, {height}, {width}), each "
+        "value\n`(byte / 255 - mean) / std`:"
+    )
 
 
 def _classify_target(name: str) -> str:

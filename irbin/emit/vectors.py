@@ -13,12 +13,24 @@ from numpy.typing import NDArray
 
 from irbin.artifact.read import Artifact
 from irbin.emit.placed import Placed
+from irbin.emit.ready import engine_of
 from irbin.program.fused import Item, results
 from irbin.runtime.arrays import as_array, rows
-from irbin.runtime.engine import Engine
 
 MAGIC = b"irbinvec"
 SEED = 1
+
+
+def pixels(shape: tuple[int, int, int], n: int) -> NDArray[np.uint8]:
+    """Random images of bytes, (n, height, width, channels).
+
+    Args:
+        shape: (channels, height, width).
+        n: how many.
+    """
+    channels, height, width = shape
+    draw = np.random.default_rng(SEED)
+    return draw.integers(0, 256, (n, height, width, channels), dtype=np.uint8)
 
 
 def images(shape: tuple[int, int, int], n: int) -> NDArray[np.float32]:
@@ -32,18 +44,28 @@ def images(shape: tuple[int, int, int], n: int) -> NDArray[np.float32]:
     return drawn.astype(np.float32)
 
 
-def test_image(n: int) -> NDArray[np.float32]:
-    """The numbers of `irbin_test_image`."""
-    state, made = 1, np.empty(n, np.float32)
+def test_bytes(n: int) -> NDArray[np.uint8]:
+    """The numbers of `irbin_test_bytes`."""
+    state, made = 1, np.empty(n, np.uint8)
     for i in range(n):
         state = (state * 1664525 + 1013904223) % 2**32
-        made[i] = ((state >> 24) - 128) / 64
+        made[i] = state >> 24
     return made
 
 
-def answer(artifact: Artifact, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What `irbin.load` gives for one image (channels, height, width): its results, flat."""
-    return _flat(Engine(artifact, float_convs=True).run(image[None]))
+def test_image(n: int) -> NDArray[np.float32]:
+    """The numbers of `irbin_test_image`."""
+    made: NDArray[np.float32] = (test_bytes(n).astype(np.float32) - 128) / np.float32(64)
+    return made
+
+
+def answer(artifact: Artifact, placed: Placed) -> NDArray[np.float32]:
+    """What `irbin.load` gives for the test image: its results, flat."""
+    channels, height, width = placed.image_shape
+    n, engine = math.prod(placed.image_shape), engine_of(artifact)
+    if placed.input == "float32":
+        return _flat(engine.run(test_image(n).reshape(1, channels, height, width)))
+    return _flat(engine.run(engine.as_read(test_bytes(n).reshape(1, height, width, channels))))
 
 
 def vectors(artifact: Artifact, placed: Placed, n: int) -> bytes:
@@ -54,18 +76,20 @@ def vectors(artifact: Artifact, placed: Placed, n: int) -> bytes:
         placed: its calls.
         n: images.
     """
-    engine = Engine(artifact, float_convs=True)
+    engine = engine_of(artifact)
     names = [name for call in placed.calls for name in call.sizes]
     n_in = math.prod(placed.image_shape)
     n_out = sum(math.prod(shape) for shape in placed.output_shapes)
     parts = [MAGIC, struct.pack("<4I", n, len(names), n_in, n_out)]
-    for image in images(placed.image_shape, n):
+    draw = images if placed.input == "float32" else pixels
+    for image in draw(placed.image_shape, n):
         seen = _Seen(placed, names)
-        seen.note(engine.work.source, image[None])
+        read = image[None] if placed.input == "float32" else engine.as_read(image[None])
+        seen.note(engine.work.source, read)
         for name, value in engine.work.constants.items():
             seen.note(name, value)
-        results = engine.run(image[None], seen.watch)
-        parts += [image.astype("<f4").tobytes(), _flat(results).astype("<f4").tobytes()]
+        results = engine.run(read, seen.watch)
+        parts += [image.tobytes(), _flat(results).astype("<f4").tobytes()]
         parts.append(struct.pack(f"<{len(names)}I", *(seen.sums[name] for name in names)))
     return b"".join(parts)
 

@@ -10,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Kind = Literal["float", "int32_t", "uint64_t"]
+Kind = Literal["float", "int32_t", "int16_t", "uint64_t"]
 
-PER_LINE = {"float": 8, "int32_t": 12, "uint64_t": 4}
+PER_LINE = {"float": 8, "int32_t": 12, "int16_t": 16, "uint64_t": 4}
+ALIGNMENT = 64
 WORD_BYTES = 8
 
 
@@ -32,7 +33,7 @@ class Weights:
         """The C name of an array.
 
         Args:
-            array: float32, int32, or uint8, which is filled up with zeros to whole words.
+            array: float32, int32, int16, or uint8, which is filled up with zeros to whole words.
             name: for readers; unique.
         """
         words = _words(array)
@@ -64,11 +65,27 @@ class Weights:
         """Lines of a source file."""
         for name, array in self._arrays.items():
             kind = _kind(array)
-            yield f"_Alignas(64) const {kind} {name}[{len(array)}] = {{"
+            yield f"_Alignas({ALIGNMENT}) const {kind} {name}[{len(array)}] = {{"
             written = literals(array)
             for at in range(0, len(written), PER_LINE[kind]):
                 yield "    " + " ".join(f"{one}," for one in written[at : at + PER_LINE[kind]])
             yield "};"
+
+    def binary(self) -> bytes:
+        """All of it as one little-endian file, every array at a multiple of the alignment."""
+        return b"".join(
+            array.tobytes().ljust(_aligned(array.nbytes), b"\0") for array in self._arrays.values()
+        )
+
+    def included(self, path: str) -> Iterator[str]:
+        """Lines of a source for the assembler that takes in that file."""
+        offset = 0
+        for name, array in self._arrays.items():
+            yield f"    .balign {ALIGNMENT}"
+            yield f"    .globl SYMBOL({name})"
+            yield f"SYMBOL({name}):"
+            yield f'    .incbin "{path}", {offset}, {array.nbytes}'
+            offset += _aligned(array.nbytes)
 
     def checked(self) -> Iterator[str]:
         """Statements that take the checksum of every array, in order."""
@@ -80,7 +97,7 @@ def literals(array: NDArray[Any]) -> list[str]:
     """Numbers as C reads them back, bit for bit."""
     if array.dtype == np.uint64:
         return [f"0x{value:016x}u" for value in array.tolist()]
-    if array.dtype == np.int32:
+    if array.dtype in (np.int32, np.int16):
         return [str(value) for value in array.tolist()]
     return [float_literal(value) for value in array.tolist()]
 
@@ -95,8 +112,17 @@ def float_literal(value: float) -> str:
     return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
 
 
+def _aligned(n_bytes: int) -> int:
+    return -(-n_bytes // ALIGNMENT) * ALIGNMENT
+
+
 def _kind(array: NDArray[Any]) -> Kind:
-    kinds: dict[str, Kind] = {"float32": "float", "int32": "int32_t", "uint64": "uint64_t"}
+    kinds: dict[str, Kind] = {
+        "float32": "float",
+        "int32": "int32_t",
+        "int16": "int16_t",
+        "uint64": "uint64_t",
+    }
     return kinds[str(array.dtype)]
 
 

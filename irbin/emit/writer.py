@@ -26,7 +26,7 @@ class Writer:
 def pointer(place: Place, kind: str) -> str:
     """Where something in the arena or the image lies, as C."""
     if place.base == "image":
-        return f"image + {place.offset // 4}" if place.offset else "image"
+        return f"image + {place.offset // 4}" if place.offset else "image"  # never of bytes
     return f"{kind}({place.offset})"
 
 

@@ -131,10 +131,6 @@ class ExportRecord:
     """Storage of everything that is not bits."""
 
 
-TEST_IMAGES = 4
-"""That the test beside a network in C compares, where nobody says."""
-
-
 @dataclass(frozen=True)
 class CRecord:
     """A network written as C. Made by `emit.folder`, read by reports."""
@@ -143,6 +139,8 @@ class CRecord:
     """The folder."""
     name: str
     """Of functions and files."""
+    function: str
+    """That computes an answer."""
     arena_bytes: int
     """Memory that it takes while it runs."""
     constant_bytes: int

@@ -58,7 +58,7 @@ def c_table(record: CRecord) -> Table:
 def c_line(record: CRecord) -> Text:
     """One sentence: where, under which name, how many calls."""
     return Text(
-        f"{record.path}: {counted(record.n_calls, 'call')} for an image, {record.name}_run in "
+        f"{record.path}: {counted(record.n_calls, 'call')} for an image, {record.function} in "
         f"{record.name}.h"
     )
 

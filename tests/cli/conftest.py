@@ -171,7 +171,8 @@ class FakeVerbs(ModuleType):
     @as_real(VERBS)
     def export_c(self, *args: Any, stage: Any = None, **kwargs: Any) -> CRecord:
         self._called("export_c", *args, **kwargs)
-        return CRecord(str(args[1]), kwargs["name"] or "net", 83968, 50512, 26)
+        name = kwargs["c_options"].name or "net"
+        return CRecord(str(args[1]), name, f"{name}_run", 83968, 50512, 26)
 
     @as_real(VERBS)
     def export_onnx(self, *args: Any, stage: Any = None, **kwargs: Any) -> OnnxRecord:

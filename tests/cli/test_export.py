@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import irbin
+from irbin.records.in_c import COptions
 from irbin.records.options import SourceOptions
 from irbin.runtime.model import PackedModel
 
@@ -48,8 +49,7 @@ def test_to_c_calls_the_other_verb(run, verbs) -> None:
     ((verb, places, given),) = verbs.calls
     assert (verb, places) == ("export_c", ("zoo:net", Path("c d")))
     assert given == {
-        "name": "r20",
-        "test_images": 4,
+        "c_options": COptions("r20"),
         "source_options": SourceOptions(),
         "float_dtype": "float32",
         "overwrite": True,
@@ -92,6 +92,7 @@ def test_to_c_as_json(run, verbs) -> None:
     assert value == {
         "path": "c",
         "name": "net",
+        "function": "net_run",
         "arena_bytes": 83968,
         "constant_bytes": 50512,
         "n_calls": 26,
@@ -99,11 +100,11 @@ def test_to_c_as_json(run, verbs) -> None:
 
 
 @pytest.mark.parametrize("to", ["packed", "onnx"])
-@pytest.mark.parametrize("words", [("--name", "r20"), ("--test-images", "2")])
+@pytest.mark.parametrize("words", [("--name", "r20"), ("--input", "uint8")])
 def test_what_is_for_c_alone_is_refused_without_it(run, verbs, words, to) -> None:
     done = run("export", "run", "--to", to, "-o", "packed", *words)
     assert done.code == 2
-    assert "are for C; give" in done.err
+    assert ": for C alone; give" in done.err
     assert verbs.calls == []
 
 

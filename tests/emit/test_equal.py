@@ -25,7 +25,9 @@ from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method
 from irbin.emit.folder import write_c
 from irbin.emit.vectors import images
+from irbin.errors import UsageError
 from irbin.program.lower import lower
+from irbin.records.in_c import COptions
 from irbin.records.options import Preprocessing, SourceRecord
 from irbin.records.plan import Plan, PlanOptions
 from irbin.zoo.entries import located
@@ -33,7 +35,7 @@ from irbin.zoo.entries import located
 GCC = shutil.which("gcc")
 STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Wno-unknown-pragmas")
 SIZE = (3, 9, 8)
-NOT_KERNELS = {"irbin_status_text", "irbin_crc32", "irbin_test_image"}
+NOT_KERNELS = {"irbin_status_text", "irbin_crc32", "irbin_test_image", "irbin_test_bytes"}
 
 pytestmark = pytest.mark.skipif(GCC is None, reason="there is no gcc")
 
@@ -229,6 +231,22 @@ class SignsForFloats(nn.Module):
         return self.last(self.dilated(x)).mean((2, 3))
 
 
+class Bytes(nn.Module):
+    """First layers that read pixels: odd windows, one pooled, one grown over the border."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pooled, self.wide = nn.Conv2d(3, 19, 3, 2, 1), nn.Conv2d(3, 9, (2, 5), 1, 3, 2)
+        self.norms = nn.ModuleList((norm(19), norm(9)))
+        self.last = binary(nn.Linear(28, 4))
+
+    def forward(self, x):
+        one = F.max_pool2d(F.relu(self.norms[0](self.pooled(x))), 3, 2, 1)
+        other = F.hardswish(self.norms[1](self.wide(x)))
+        both = torch.cat([part.mean((2, 3)) for part in (one, other)], 1)
+        return self.last(both)
+
+
 NETWORKS = {
     "windows": Windows,
     "signs": Signs,
@@ -237,6 +255,7 @@ NETWORKS = {
     "moves": Moves,
     "pairs": Pairs,
     "activations": Activations,
+    "bytes": Bytes,
 }
 
 
@@ -275,7 +294,9 @@ def written(tmp_path_factory):
     @cache
     def write(name: str) -> Path:
         out = tmp_path_factory.mktemp("c") / "net"
-        write_c(artifact(name), out, spec=name, name="net", test_images=2)
+        read = "uint8" if name == "bytes" else "float32"
+        options = COptions("net", input=read, test_images=2)
+        write_c(artifact(name), out, spec=name, options=options)
         return out
 
     return write
@@ -289,6 +310,30 @@ def test_every_result_is_equal(written, name: str, flags: str) -> None:
     status, text = said(build(folder, *flags.split()), folder)
     assert status == 0, text
     assert text.endswith("each: equal\n")
+
+
+@pytest.mark.slow
+def test_constants_in_a_file_are_the_same(tmp_path) -> None:
+    """The assembler takes them in; the self-test takes their checksum."""
+    out = tmp_path / "net"
+    options = COptions("net", weights="binary", test_images=1)
+    write_c(artifact("signs"), out, spec="signs", options=options)
+    assert not (out / "net_weights.c").exists()
+    status, text = said(build(out, "-O1", f"-Wa,-I{out}", str(out / "net_weights.S")), out)
+    assert (status, text.endswith("each: equal\n")) == (0, True), text
+    content = bytearray((out / "net_weights.bin").read_bytes())
+    content[0] ^= 1
+    (out / "net_weights.bin").write_bytes(content)
+    status, text = said(build(out, "-O1", f"-Wa,-I{out}", str(out / "net_weights.S")), out)
+    assert status == 1
+    assert "the weights are not those that were exported" in text
+
+
+def test_what_reads_floats_alone_reads_no_bytes(tmp_path) -> None:
+    why = r"\(`\w+` \(bitpack\) reads them\), got `uint8`$"
+    with pytest.raises(UsageError, match=rf"^`input`: expected `float32` of this network {why}"):
+        write_c(artifact("signs"), tmp_path / "out", spec="s", options=COptions(input="uint8"))
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.slow
@@ -331,7 +376,7 @@ def test_fast_math_does_not_compile(written, flag: str) -> None:
 def test_a_network_of_the_zoo_answers_as_it_does_when_loaded(tmp_path) -> None:
     """`vectors.bin` holds what the public `irbin.load` gives, and the C gives it too."""
     entry, out = "zoo:resnet20-cifar10-1w1a", tmp_path / "net"
-    write_c(read_artifact(located(entry)), out, spec=entry, name="net", test_images=2)
+    write_c(read_artifact(located(entry)), out, spec=entry, options=COptions("net", test_images=2))
     content = (out / "test" / "vectors.bin").read_bytes()
     _, n_results, n_in, n_out = np.frombuffer(content[8:24], "<u4").tolist()
     each = np.frombuffer(content[24:], "<u4").reshape(2, n_in + n_out + n_results)

@@ -12,6 +12,7 @@ from irbin.emit.folder import c_name, write_c
 from irbin.errors import LowerError, UsageError
 from irbin.program.program import Program
 from irbin.program.types import Node, Ref
+from irbin.records.in_c import COptions
 from irbin.zoo.entries import located
 
 ENTRY = "zoo:resnet20-cifar10-1w1a"
@@ -41,7 +42,7 @@ def test_a_name_is_made_of_the_networks(spec: str, name: str) -> None:
 @pytest.mark.parametrize("name", ["", "9x", "a-b", "Net", "int", "x" * 64, "a b", "a;", "irbin_nn"])
 def test_a_name_that_c_does_not_take(packed, tmp_path, name: str) -> None:
     with pytest.raises(UsageError, match=r"^`name`: expected small letters"):
-        write_c(packed, tmp_path / "out", spec=ENTRY, name=name)
+        write_c(packed, tmp_path / "out", spec=ENTRY, options=COptions(name))
     assert not any(tmp_path.iterdir())
 
 
@@ -49,13 +50,13 @@ def test_a_name_that_c_does_not_take(packed, tmp_path, name: str) -> None:
 def test_a_number_of_images_that_is_none(packed, tmp_path, n: int) -> None:
     wanted = f"`test_images`: expected a number from 1 to 1000, got {n}"
     with pytest.raises(UsageError, match=re.escape(wanted)):
-        write_c(packed, tmp_path / "out", spec=ENTRY, test_images=n)
+        write_c(packed, tmp_path / "out", spec=ENTRY, options=COptions(test_images=n))
     assert not any(tmp_path.iterdir())
 
 
 def test_what_is_written(packed, tmp_path) -> None:
     out = tmp_path / "r20"
-    record = write_c(packed, out, spec=ENTRY, name="r20", test_images=1)
+    record = write_c(packed, out, spec=ENTRY, options=COptions("r20", test_images=1))
     assert {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} == {
         "r20.h",
         "r20.c",
@@ -105,10 +106,10 @@ def test_a_folder_in_the_way_stays(packed, tmp_path) -> None:
 
 def test_a_folder_of_c_is_replaced_when_asked(packed, tmp_path) -> None:
     out = tmp_path / "r20"
-    write_c(packed, out, spec=ENTRY, name="old", test_images=1)
+    write_c(packed, out, spec=ENTRY, options=COptions("old", test_images=1))
     with pytest.raises(UsageError, match="exists; choose another folder"):
-        write_c(packed, out, spec=ENTRY, name="late", test_images=1)
-    write_c(packed, out, spec=ENTRY, name="late", test_images=1, overwrite=True)
+        write_c(packed, out, spec=ENTRY, options=COptions("late", test_images=1))
+    write_c(packed, out, spec=ENTRY, options=COptions("late", test_images=1), overwrite=True)
     assert (out / "late.c").is_file()
     assert not (out / "old.c").exists()
 

@@ -16,6 +16,7 @@ from docs.maintain.coverage import (
     page,
     read_rows,
     train_step,
+    write_rows,
 )
 from irbin.records.results import Agreement, LayerAgreement
 
@@ -40,6 +41,10 @@ def test_rows_read_back_as_they_were_written(tmp_path) -> None:
         append_row(one, tmp_path / "rows.csv")
     assert read_rows(tmp_path / "rows.csv") == rows
     assert read_rows(tmp_path / "none.csv") == []
+    rows[1].c = "refused: softmax, sin"
+    write_rows(rows, tmp_path / "rows.csv")
+    assert read_rows(tmp_path / "rows.csv") == rows
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
 
 
 def agreement(*layers: LayerAgreement, difference: float = 0.0) -> Agreement:

@@ -10,8 +10,10 @@
 
 enum { CHANNELS = @CHANNELS@, HEIGHT = @HEIGHT@, WIDTH = @WIDTH@, MOST_PIXELS = 1 << 26 };
 
+#if !@READS_BYTES@
 static const float mean[CHANNELS] = {@MEAN@};
 static const float deviation[CHANNELS] = {@STD@};
+#endif
 
 static int next_number(FILE *file)
 {
@@ -41,7 +43,7 @@ static float covered(const unsigned char *rgb, int width, int left, int top, int
     return (float)(sum / ((double)(x1 - x0) * (y1 - y0)));
 }
 
-static void fill(const unsigned char *rgb, int width, int height, float *image)
+static void fill(const unsigned char *rgb, int width, int height, @TYPE@ *image)
 {
     /* the largest middle part of the network's shape */
     int side_x = width, side_y = height;
@@ -54,9 +56,14 @@ static void fill(const unsigned char *rgb, int width, int height, float *image)
     const int left = (width - side_x) / 2, top = (height - side_y) / 2;
     for (int c = 0; c < CHANNELS; ++c)
         for (int y = 0; y < HEIGHT; ++y)
-            for (int x = 0; x < WIDTH; ++x)
-                *image++ = (covered(rgb, width, left, top, side_x, side_y, x, y, c) / 255.0f -
-                            mean[c]) / deviation[c];
+            for (int x = 0; x < WIDTH; ++x) {
+                const float pixel = covered(rgb, width, left, top, side_x, side_y, x, y, c);
+#if @READS_BYTES@
+                image[(y * WIDTH + x) * CHANNELS + c] = (unsigned char)(pixel + 0.5f);
+#else
+                image[(c * HEIGHT + y) * WIDTH + x] = (pixel / 255.0f - mean[c]) / deviation[c];
+#endif
+            }
 }
 
 static unsigned char *read_picture(const char *path, int *width, int *height)
@@ -83,7 +90,8 @@ static unsigned char *read_picture(const char *path, int *width, int *height)
 int main(int n_arguments, char **arguments)
 {
     static _Alignas(64) unsigned char arena[@UPPER@_ARENA_BYTES];
-    static float image[@UPPER@_INPUT_FLOATS], logits[@UPPER@_OUTPUT_FLOATS];
+    static @TYPE@ image[@UPPER@_INPUT_@UNIT@];
+    static float logits[@UPPER@_OUTPUT_FLOATS];
     int width = 0, height = 0;
     unsigned char *rgb = n_arguments == 2 ? read_picture(arguments[1], &width, &height) : NULL;
     if (rgb == NULL) {
@@ -92,7 +100,7 @@ int main(int n_arguments, char **arguments)
     }
     fill(rgb, width, height, image);
     free(rgb);
-    const irbin_status status = @NAME@_run(image, logits, arena, sizeof arena);
+    const irbin_status status = @RUN@(image, logits, arena, sizeof arena);
     if (status != IRBIN_OK) {
         fprintf(stderr, "status %d\n", (int)status);
         return 1;

@@ -539,6 +539,55 @@ void irbin_sign_conv2d(const irbin_conv *conv, const float *x, int32_t row_step,
         sign_conv2d_row(conv, &image, row, (size_t)row * (size_t)w->out_width, out);
 }
 
+/* Sums of n filters for one pixel of bytes; modulo 2^32 on the way, as the whole stays within. */
+static void byte_products(const irbin_byte_conv *conv, const uint8_t *image, int32_t y0, int32_t x0,
+                          int32_t first, int32_t n, float *v)
+{
+    const irbin_window *w = &conv->window;
+    const taps down = inside(y0, w->dilation_y, w->kernel_height, w->height);
+    const taps right = inside(x0, w->dilation_x, w->kernel_width, w->width);
+    uint32_t sums[BLOCK] = {0};
+    for (int32_t r = down.first; r < down.last; ++r)
+        for (int32_t s = right.first; s < right.last; ++s) {
+            const size_t tap = (size_t)r * (size_t)w->kernel_width + (size_t)s;
+            const size_t pixel = (size_t)(y0 + r * w->dilation_y) * (size_t)w->width +
+                                 (size_t)(x0 + s * w->dilation_x);
+            const uint8_t *from = image + pixel * (size_t)conv->in_channels;
+            const int32_t *constants =
+                conv->constants + tap * (size_t)conv->out_channels + first;
+            const int16_t *weight = conv->weight + first +
+                tap * (size_t)conv->in_channels * (size_t)conv->out_channels;
+            for (int32_t i = 0; i < n; ++i) sums[i] += (uint32_t)constants[i];
+            for (int32_t c = 0; c < conv->in_channels; ++c, weight += conv->out_channels)
+                for (int32_t i = 0; i < n; ++i) sums[i] += (uint32_t)(from[c] * weight[i]);
+        }
+    for (int32_t i = 0; i < n; ++i) {
+        const uint32_t size = sums[i] >> 31 ? 0u - sums[i] : sums[i];
+        v[i] = sums[i] >> 31 ? -(float)(int32_t)size : (float)(int32_t)size;
+    }
+}
+
+static void byte_conv2d_row(const irbin_byte_conv *conv, const uint8_t *image, int32_t row,
+                            size_t pixel, const irbin_out *out)
+{
+    const irbin_window *w = &conv->window;
+    for (int32_t column = 0; column < w->out_width; ++column, ++pixel)
+        for (int32_t o = 0; o < conv->out_channels; o += BLOCK) {
+            const int32_t n = least(BLOCK, conv->out_channels - o);
+            float v[BLOCK];
+            byte_products(conv, image, row * w->stride_y - w->top, column * w->stride_x - w->left,
+                          o, n, v);
+            finish(v, n, pixel, o, conv->out_channels, out);
+        }
+}
+
+void irbin_conv2d_bytes(const irbin_byte_conv *conv, const uint8_t *x, const irbin_out *out)
+{
+    const irbin_window *w = &conv->window;
+    for (int32_t row = 0; row < w->out_height; ++row)
+        byte_conv2d_row(conv, x, row, (size_t)row * (size_t)w->out_width, out);
+}
+
 static void depthwise_pixel(const irbin_window *w, int32_t channels, const float *weight,
                             const float *x, int32_t y0, int32_t x0, int32_t n, float *v)
 {
@@ -613,8 +662,9 @@ void irbin_max_pool(const irbin_window *window, int32_t channels, const float *x
 
 /* What makes the rows that are pooled. */
 typedef struct maker {
-    const irbin_conv *conv; /* NULL: steps alone */
-    const uint8_t *bits;    /* NULL: of floats */
+    const irbin_conv *conv;           /* NULL: steps alone, or of bytes */
+    const irbin_byte_conv *byte_conv; /* NULL: not of bytes */
+    const uint8_t *bits;              /* or bytes; NULL: of floats */
     strided image;
     int32_t channels;
     bool has_signs; /* for weights, of floats */
@@ -623,7 +673,9 @@ typedef struct maker {
 static void make_row(const maker *m, int32_t width, int32_t row, size_t pixel,
                      const irbin_out *made)
 {
-    if (m->conv != NULL && m->bits != NULL) {
+    if (m->byte_conv != NULL) {
+        byte_conv2d_row(m->byte_conv, m->bits, row, pixel, made);
+    } else if (m->conv != NULL && m->bits != NULL) {
         bconv2d_row(m->conv, m->bits, row, pixel, made);
     } else if (m->conv != NULL && m->has_signs) {
         sign_conv2d_row(m->conv, &m->image, row, pixel, made);
@@ -662,7 +714,7 @@ void irbin_max_pool_bconv2d(const irbin_window *window, const irbin_conv *conv,
                             const irbin_out *made, const uint8_t *x, float *lines,
                             const irbin_out *out)
 {
-    const maker m = {conv, x, {NULL, 0, 0, 0}, conv->groups * conv->out_channels, false};
+    const maker m = {conv, NULL, x, {NULL, 0, 0, 0}, conv->groups * conv->out_channels, false};
     pool_made(window, &m, made, lines, out);
 }
 
@@ -671,7 +723,7 @@ void irbin_max_pool_conv2d(const irbin_window *window, const irbin_conv *conv,
                            int32_t column_step, int32_t channel_step, float *lines,
                            const irbin_out *out)
 {
-    const maker m = {conv, NULL, {x, row_step, column_step, channel_step},
+    const maker m = {conv, NULL, NULL, {x, row_step, column_step, channel_step},
                      conv->groups * conv->out_channels, false};
     pool_made(window, &m, made, lines, out);
 }
@@ -681,15 +733,31 @@ void irbin_max_pool_sign_conv2d(const irbin_window *window, const irbin_conv *co
                                 int32_t column_step, int32_t channel_step, float *lines,
                                 const irbin_out *out)
 {
-    const maker m = {conv, NULL, {x, row_step, column_step, channel_step}, conv->out_channels,
+    const maker m = {conv, NULL, NULL, {x, row_step, column_step, channel_step}, conv->out_channels,
                      true};
+    pool_made(window, &m, made, lines, out);
+}
+
+void irbin_max_pool_conv2d_bytes(const irbin_window *window, const irbin_byte_conv *conv,
+                                 const irbin_out *made, const uint8_t *x, float *lines,
+                                 const irbin_out *out)
+{
+    const maker m = {NULL, conv, x, {NULL, 0, 0, 0}, conv->out_channels};
+    pool_made(window, &m, made, lines, out);
+}
+
+void irbin_max_pool_conv2d_bytes(const irbin_window *window, const irbin_byte_conv *conv,
+                                 const irbin_out *made, const uint8_t *x, float *lines,
+                                 const irbin_out *out)
+{
+    const maker m = {NULL, conv, x, {NULL, 0, 0, 0}, conv->out_channels, false};
     pool_made(window, &m, made, lines, out);
 }
 
 void irbin_max_pool_steps(const irbin_window *window, int32_t channels, const irbin_out *made,
                           const float *x, float *lines, const irbin_out *out)
 {
-    const maker m = {NULL, NULL, {x, 0, 0, 0}, channels, false};
+    const maker m = {NULL, NULL, NULL, {x, 0, 0, 0}, channels, false};
     pool_made(window, &m, made, lines, out);
 }
 
@@ -1005,12 +1073,21 @@ uint32_t irbin_crc32(uint32_t crc, const void *bytes, size_t n_bytes)
     return ~crc;
 }
 
-/* Every 2^24th of a linear congruential generator's upper bits (Knuth, TAOCP 2, 3.3.4). */
+/* The upper bits of a linear congruential generator (Knuth, TAOCP 2, 3.3.4). */
+static uint8_t next_byte(uint32_t *state)
+{
+    *state = *state * UINT32_C(1664525) + UINT32_C(1013904223);
+    return (uint8_t)(*state >> 24);
+}
+
+void irbin_test_bytes(uint8_t *x, size_t n)
+{
+    uint32_t state = 1;
+    for (size_t i = 0; i < n; ++i) x[i] = next_byte(&state);
+}
+
 void irbin_test_image(float *x, size_t n)
 {
     uint32_t state = 1;
-    for (size_t i = 0; i < n; ++i) {
-        state = state * UINT32_C(1664525) + UINT32_C(1013904223);
-        x[i] = (float)((int32_t)(state >> 24) - 128) / 64.0f;
-    }
+    for (size_t i = 0; i < n; ++i) x[i] = (float)((int32_t)next_byte(&state) - 128) / 64.0f;
 }

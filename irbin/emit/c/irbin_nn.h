@@ -86,6 +86,14 @@ typedef struct irbin_conv {
     const void *weight;
 } irbin_conv;
 
+/* A convolution of bytes in integers; a tap inside the image adds a constant too. */
+typedef struct irbin_byte_conv {
+    irbin_window window;
+    int32_t in_channels, out_channels;
+    const int16_t *weight;    /* (kernel_height, kernel_width, in_channels, out_channels) */
+    const int32_t *constants; /* (kernel_height, kernel_width, out_channels) */
+} irbin_byte_conv;
+
 /* Part of an axis that is copied, in front of it and behind it something else. */
 typedef struct irbin_box {
     int32_t source, before, length, start, step, size;
@@ -119,6 +127,9 @@ void irbin_conv2d(const irbin_conv *conv, const float *x, int32_t row_step, int3
 void irbin_sign_conv2d(const irbin_conv *conv, const float *x, int32_t row_step,
                        int32_t column_step, int32_t channel_step, const irbin_out *out);
 
+/* Products of bytes, channels last; no sum leaves 32 bits. */
+void irbin_conv2d_bytes(const irbin_byte_conv *conv, const uint8_t *x, const irbin_out *out);
+
 /* A convolution of floats of every channel by itself; weight (kernel_height, kernel_width,
  * channels). */
 void irbin_depthwise(const irbin_window *window, int32_t channels, const float *weight,
@@ -139,6 +150,9 @@ void irbin_max_pool_sign_conv2d(const irbin_window *window, const irbin_conv *co
                                 const irbin_out *made, const float *x, int32_t row_step,
                                 int32_t column_step, int32_t channel_step, float *lines,
                                 const irbin_out *out);
+void irbin_max_pool_conv2d_bytes(const irbin_window *window, const irbin_byte_conv *conv,
+                                 const irbin_out *made, const uint8_t *x, float *lines,
+                                 const irbin_out *out);
 void irbin_max_pool_steps(const irbin_window *window, int32_t channels, const irbin_out *made,
                           const float *x, float *lines, const irbin_out *out);
 
@@ -211,8 +225,9 @@ void irbin_meet(const irbin_walk *walk, irbin_operation operation, float factor,
 /* CRC-32 (ISO 3309) of more bytes; begins with 0. */
 uint32_t irbin_crc32(uint32_t crc, const void *bytes, size_t n_bytes);
 
-/* Numbers between -2 and 2 that are the same everywhere, to test with. */
+/* Numbers between -2 and 2, or bytes, that are the same everywhere, to test with. */
 void irbin_test_image(float *x, size_t n);
+void irbin_test_bytes(uint8_t *x, size_t n);
 
 #ifdef __cplusplus
 }

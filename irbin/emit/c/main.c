@@ -3,7 +3,7 @@
  * usage: @NAME@_test vectors.bin
  *
  * vectors.bin, little-endian: "irbinvec", the numbers of images, of results in one run, of an
- * image's floats and of an answer's (uint32); then for each image its floats, its answer, and the
+ * image's numbers and of an answer's (uint32); then for each image its numbers, its answer, and the
  * CRC-32 of every result.
  */
 #include <stdio.h>
@@ -16,7 +16,8 @@
 enum { CANARY = 64, N_RESULTS = @N_RESULTS@ };
 
 static _Alignas(64) uint8_t memory[CANARY + @UPPER@_SELF_TEST_BYTES + CANARY];
-static float image[@UPPER@_INPUT_FLOATS], answer[@UPPER@_OUTPUT_FLOATS];
+static @TYPE@ image[@UPPER@_INPUT_@UNIT@];
+static float answer[@UPPER@_OUTPUT_FLOATS];
 static float expected[@UPPER@_OUTPUT_FLOATS];
 static uint32_t sums[N_RESULTS], seen;
 static int wrong;
@@ -40,11 +41,11 @@ static void expect(int is_so, const char *what)
 static void check_statuses(uint8_t *arena)
 {
     const size_t n = @UPPER@_ARENA_BYTES;
-    expect(@NAME@_run(NULL, answer, arena, n) == IRBIN_NULL_POINTER, "no image is told");
-    expect(@NAME@_run(image, NULL, arena, n) == IRBIN_NULL_POINTER, "no place for logits is told");
-    expect(@NAME@_run(image, answer, NULL, n) == IRBIN_NULL_POINTER, "no arena is told");
-    expect(@NAME@_run(image, answer, arena, n - 1) == IRBIN_SMALL_ARENA, "a small arena is told");
-    expect(@NAME@_run(image, answer, arena + 1, n) == IRBIN_MISALIGNED_ARENA,
+    expect(@RUN@(NULL, answer, arena, n) == IRBIN_NULL_POINTER, "no image is told");
+    expect(@RUN@(image, NULL, arena, n) == IRBIN_NULL_POINTER, "no place for logits is told");
+    expect(@RUN@(image, answer, NULL, n) == IRBIN_NULL_POINTER, "no arena is told");
+    expect(@RUN@(image, answer, arena, n - 1) == IRBIN_SMALL_ARENA, "a small arena is told");
+    expect(@RUN@(image, answer, arena + 1, n) == IRBIN_MISALIGNED_ARENA,
            "a misaligned arena is told");
 }
 
@@ -57,7 +58,7 @@ static void run_image(FILE *file, uint8_t *arena, unsigned number)
     }
     memset(memory, 0xa5, sizeof memory);
     seen = 0;
-    const irbin_status status = @NAME@_run(image, answer, arena, @UPPER@_ARENA_BYTES);
+    const irbin_status status = @RUN@(image, answer, arena, @UPPER@_ARENA_BYTES);
     expect(status == IRBIN_OK, irbin_status_text(status));
     expect(seen == N_RESULTS, "as many results as at export");
     if (memcmp(answer, expected, sizeof answer) != 0) {
@@ -77,7 +78,7 @@ int main(int n_arguments, char **arguments)
     uint8_t *arena = memory + CANARY;
     if (file == NULL || fread(magic, 8, 1, file) != 1 || memcmp(magic, "irbinvec", 8) != 0 ||
         fread(sizes, sizeof sizes, 1, file) != 1 || sizes[1] != N_RESULTS ||
-        sizes[2] != @UPPER@_INPUT_FLOATS || sizes[3] != @UPPER@_OUTPUT_FLOATS) {
+        sizes[2] != @UPPER@_INPUT_@UNIT@ || sizes[3] != @UPPER@_OUTPUT_FLOATS) {
         printf("usage: @NAME@_test vectors.bin (that of this network)\n");
         return 2;
     }

@@ -27,7 +27,7 @@ const char *@NAME@_version(void)
     return @TOLD@;
 }
 
-static void compute(const float *image, float *logits, uint8_t *memory)
+static void compute(const @TYPE@ *image, float *logits, uint8_t *memory)
 {
 @CALLS@
 @ANSWER@
@@ -41,11 +41,11 @@ static irbin_status check_arena(const void *arena, size_t arena_bytes, size_t wa
     return IRBIN_OK;
 }
 
-irbin_status @NAME@_run(const float *chw, float *logits, void *arena, size_t arena_bytes)
+irbin_status @RUN@(const @TYPE@ *@PIXELS@, float *logits, void *arena, size_t arena_bytes)
 {
-    if (chw == NULL || logits == NULL) return IRBIN_NULL_POINTER;
+    if (@PIXELS@ == NULL || logits == NULL) return IRBIN_NULL_POINTER;
     const irbin_status status = check_arena(arena, arena_bytes, @UPPER@_ARENA_BYTES);
-    if (status == IRBIN_OK) compute(chw, logits, arena);
+    if (status == IRBIN_OK) compute(@PIXELS@, logits, arena);
     return status;
 }
 
@@ -62,8 +62,9 @@ irbin_status @NAME@_self_test(void *arena, size_t arena_bytes)
     if (status != IRBIN_OK) return status;
     if (!weights_are_whole()) return IRBIN_DAMAGED_WEIGHTS;
     uint8_t *memory = arena;
-    float *image = FLOATS(@UPPER@_ARENA_BYTES), *logits = image + @UPPER@_INPUT_FLOATS;
-    irbin_test_image(image, @UPPER@_INPUT_FLOATS);
+    float *logits = FLOATS(@UPPER@_ARENA_BYTES);
+    @TYPE@ *image = (@TYPE@ *)(void *)(logits + @UPPER@_OUTPUT_FLOATS);
+    @TEST_IMAGE@(image, @UPPER@_INPUT_@UNIT@);
     compute(image, logits, memory);
     const bool is_equal = memcmp(logits, @EXPECTED@, sizeof(@EXPECTED@)) == 0;
     return is_equal ? IRBIN_OK : IRBIN_WRONG_ANSWER;

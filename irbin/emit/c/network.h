@@ -14,7 +14,7 @@ extern "C" {
 #define @UPPER@_INPUT_CHANNELS @CHANNELS@
 #define @UPPER@_INPUT_HEIGHT @HEIGHT@
 #define @UPPER@_INPUT_WIDTH @WIDTH@
-#define @UPPER@_INPUT_FLOATS @N_IN@
+#define @UPPER@_INPUT_@UNIT@ @N_IN@
 #define @UPPER@_OUTPUT_FLOATS @N_OUT@
 #define @UPPER@_ARENA_BYTES @ARENA_BYTES@
 #define @UPPER@_ARENA_ALIGNMENT @ALIGNMENT@
@@ -23,11 +23,11 @@ extern "C" {
 
 /* Computes the answer to one image. May run in several threads, each with an arena of its own.
  *
- * chw: (channels, height, width), normalized as README.md says.
+ * @PIXELS@: @FED@
  * logits: written.
  * arena: @UPPER@_ARENA_BYTES bytes or more, at a multiple of @UPPER@_ARENA_ALIGNMENT.
  */
-irbin_status @NAME@_run(const float *chw, float *logits, void *arena, size_t arena_bytes);
+irbin_status @RUN@(const @TYPE@ *@PIXELS@, float *logits, void *arena, size_t arena_bytes);
 
 /* Whether the constants and the answer to a test image are those of the export.
  *
