@@ -742,14 +742,6 @@ void irbin_max_pool_conv2d_bytes(const irbin_window *window, const irbin_byte_co
                                  const irbin_out *made, const uint8_t *x, float *lines,
                                  const irbin_out *out)
 {
-    const maker m = {NULL, conv, x, {NULL, 0, 0, 0}, conv->out_channels};
-    pool_made(window, &m, made, lines, out);
-}
-
-void irbin_max_pool_conv2d_bytes(const irbin_window *window, const irbin_byte_conv *conv,
-                                 const irbin_out *made, const uint8_t *x, float *lines,
-                                 const irbin_out *out)
-{
     const maker m = {NULL, conv, x, {NULL, 0, 0, 0}, conv->out_channels, false};
     pool_made(window, &m, made, lines, out);
 }
