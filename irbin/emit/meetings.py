@@ -25,11 +25,9 @@ ONE: dict[str, str] = {
     "aten.neg.default": "NEGATIVE",
     "aten.abs.default": "ABSOLUTE",
     "aten.square.default": "SQUARE",
-    "aten.sqrt.default": "ROOT",
     "aten.reciprocal.default": "RECIPROCAL",
-    "aten.rsqrt.default": "RECIPROCAL_ROOT",
 }
-"""Operators of one tensor."""
+"""Operators of one tensor; not of roots, which torch's libraries need not round to nearest."""
 COMPARED: dict[str, str] = {
     "aten.lt.Scalar": "LESS",
     "aten.le.Scalar": "LESS_OR_EQUAL",

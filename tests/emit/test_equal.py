@@ -164,7 +164,7 @@ class Moves(nn.Module):
         mixed = F.interpolate(mixed, scale_factor=2) - (mixed < 0).float().repeat(1, 1, 2, 2)
         mixed = F.pixel_shuffle(mixed[:, :16], 2).roll((3, -2), (2, 3))
         mixed = F.max_pool2d(mixed, 4).reshape(-1, 4, 9, 8)
-        mixed = torch.stack((mixed, -mixed), 1).sum(1) + (mixed * mixed + 1).sqrt().reciprocal()
+        mixed = torch.stack((mixed, -mixed), 1).sum(1) + (mixed * mixed + 1).reciprocal()
         return self.row(mixed), image
 
 

@@ -1022,9 +1022,7 @@ static float met(irbin_operation operation, float a, float b)
     case IRBIN_OF_NEGATIVE: return -a;
     case IRBIN_OF_ABSOLUTE: return fabsf(a);
     case IRBIN_OF_SQUARE: return a * a;
-    case IRBIN_OF_ROOT: return root(a);
     case IRBIN_OF_RECIPROCAL: return 1.0f / a;
-    case IRBIN_OF_RECIPROCAL_ROOT: return 1.0f / root(a);
     case IRBIN_OF_SUM: return a + b + 0.0f;
     case IRBIN_OF_LESS: return a < b ? 1.0f : 0.0f;
     case IRBIN_OF_LESS_OR_EQUAL: return a <= b ? 1.0f : 0.0f;

@@ -210,9 +210,7 @@ typedef enum irbin_operation {
     IRBIN_OF_NEGATIVE,
     IRBIN_OF_ABSOLUTE,
     IRBIN_OF_SQUARE,
-    IRBIN_OF_ROOT,
     IRBIN_OF_RECIPROCAL,
-    IRBIN_OF_RECIPROCAL_ROOT,
     IRBIN_OF_SUM,  /* a sum that begins with 0, so never -0 */
     IRBIN_OF_LESS, /* 1 or 0 */
     IRBIN_OF_LESS_OR_EQUAL,
