@@ -134,6 +134,17 @@ class LayerTracer(fx.Tracer):
         own_home = type(m).__module__.startswith("timm.layers.activations")
         return own_home or isinstance(m, self._notrace) or _derives_from_torch(m)
 
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        """Also over the parts of a `chunk`, whose number stands in the code.
+
+        There may be fewer, of an axis that is shorter; then the graph does not run.
+        """
+        n_parts = _chunks(obj.node)
+        if n_parts is None:
+            return super().iter(obj)
+        parts: Any = obj  # fx gives proxies their operators when it is imported
+        return iter([parts[i] for i in range(n_parts)])
+
     def call_module(
         self,
         m: nn.Module,
@@ -163,6 +174,14 @@ class LayerTracer(fx.Tracer):
                 del parameter_proxy_cache[name]
             value = super().getattr(attr, attr_val, parameter_proxy_cache)
         return value
+
+
+def _chunks(node: fx.Node) -> int | None:
+    """Into how many parts a node cuts its input; None where it is no `chunk` or nobody says."""
+    if (node.op, node.target) not in (("call_method", "chunk"), ("call_function", torch.chunk)):
+        return None
+    n_parts = node.kwargs.get("chunks", node.args[1] if len(node.args) > 1 else None)
+    return n_parts if isinstance(n_parts, int) else None
 
 
 def _is_autocast_on() -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from irbin.errors import TraceError
+from irbin.tracing.trace import trace_graph
 from irbin.tracing.tracer import has_layers, is_norm, trace_symbolically, traced_constants
 
 
@@ -230,3 +233,41 @@ def test_why_tracing_failed_is_said_in_words_and_with_the_line(
     text = str(caught.value)
     assert text.startswith(f"cannot trace `{kind.__name__}.forward`: {words}")
     assert f" (at tracing/test_tracer.py:{line}); expected a forward" in text
+
+
+class Parts(nn.Module):
+    """A loop over parts of the channels, as many as `cut` says."""
+
+    def __init__(self, cut: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.inner, self.outer, self.cut = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), cut
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.outer(torch.cat([F.gelu(part) for part in self.cut(self.inner(x))], 1))
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        lambda y: y.chunk(2, 1),
+        lambda y: torch.chunk(y, chunks=2, dim=1),
+        lambda y: torch.chunk(y, 4, 1),
+        lambda y: y.chunk(1, 1),
+    ],
+)
+def test_a_loop_over_chunks_is_seen_through(cut: Callable[[Tensor], Any]) -> None:
+    network, x = Parts(cut).eval(), torch.randn(2, 3, 4, 4)
+    traced, opaque = trace_symbolically(network, training=False)
+    assert opaque == {}
+    assert torch.equal(traced(x), network(x))
+
+
+def test_a_loop_over_parts_that_nobody_counts_is_not() -> None:
+    with pytest.raises(TraceError, match="a loop runs over a tensor"):
+        trace_symbolically(Parts(lambda y: y.split(2, 1)), training=False)
+
+
+def test_fewer_chunks_than_the_code_says_are_no_graph() -> None:
+    network = Parts(lambda y: y.chunk(3, 1))  # of four channels: two parts of two
+    with pytest.raises(TraceError):
+        trace_graph(network, (3, 4, 4))
