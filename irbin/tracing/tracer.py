@@ -9,7 +9,6 @@ opaque leaf by itself.
 from __future__ import annotations
 
 import copy
-import inspect
 import random
 import sys
 import traceback
@@ -29,6 +28,7 @@ from irbin.lines import line_running
 from irbin.messages import first_line
 from irbin.tracing.loses_sign import whole_activations
 from irbin.tracing.numbers import name_floats, note_numbers
+from irbin.tracing.unfrozen import unfreeze_training
 
 OTHER_LAYERS = (nn.modules.conv._ConvNd, nn.RNNBase, nn.MultiheadAttention, nn.Bilinear)
 """Layers with a weight matrix, beside `nn.Conv2d` and `nn.Linear`."""
@@ -284,7 +284,7 @@ def trace_symbolically(
         before = _random_states()
         try:
             graph = tracer.trace(module)
-            _unfreeze_training(graph)
+            unfreeze_training(graph)
             # before `untouched` takes the traced constants off `module` again
             traced = fx.GraphModule(module, graph, type(module).__name__)
         except Exception as error:
@@ -300,42 +300,6 @@ def trace_symbolically(
 def _random_states() -> tuple[Any, ...]:
     """Of the generators that code beside the graph draws from, as LayerDrop does."""
     return bytes(torch.get_rng_state().numpy()), random.getstate()
-
-
-def _unfreeze_training(graph: fx.Graph) -> None:
-    """Lets functions called with `training=self.training` read the flag at run time again.
-
-    The flag is that of the module whose code makes the call: a part may be in another mode.
-    """
-    for node in list(graph.nodes):
-        place = _training_argument(node)
-        if place is None:
-            continue
-        stack = node.meta.get("nn_module_stack") or {}
-        path = str(list(stack.values())[-1][0]) if stack else ""
-        with graph.inserting_before(node):
-            flag = graph.create_node("get_attr", f"{path}.training".removeprefix("."))
-        if isinstance(place, int):
-            node.update_arg(place, flag)
-        else:
-            node.update_kwarg(place, flag)
-
-
-def _training_argument(node: fx.Node) -> int | str | None:
-    """Position or keyword of a `training` flag that tracing froze; None if there is none."""
-    if node.op != "call_function":
-        return None
-    if isinstance(node.kwargs.get("training"), bool):
-        return "training"
-    try:
-        names = list(inspect.signature(node.target).parameters)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return None  # built-in functions have no signature; F.* are Python
-    if "training" not in names:
-        return None
-    position = names.index("training")
-    is_given = position < len(node.args) and isinstance(node.args[position], bool)
-    return position if is_given else None
 
 
 def traced_constants(module: nn.Module, traced: fx.GraphModule) -> dict[str, Tensor]:
