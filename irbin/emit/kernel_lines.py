@@ -77,14 +77,7 @@ def kernel_lines(w: Writer, kernel: Kernel) -> list[str]:
         case JoinKernel():
             lines += _join_lines(w, kernel)
         case GateKernel():
-            is_pair = isinstance(w.call.item, Fused) and w.call.item.kind == "meet"
-            call = "irbin_pair" if is_pair else "irbin_gate"
-            pixels = w.call.n if is_pair else kernel.shape[0] * kernel.shape[1]
-            other = read(w, w.call.others[kernel.n_residuals])
-            lines.append(
-                f"{call}({pixels}, {kernel.shape[2]}, {MEETINGS[kernel.meeting]}, "
-                f"{_x(w, 'FLOATS')}, {other}, &out);"
-            )
+            lines.append(_gate_line(w, kernel))
         case LayerNormKernel():
             epsilon, x = float_literal(kernel.epsilon), _x(w, "FLOATS")
             lines.append(
@@ -295,3 +288,14 @@ def _join_lines(w: Writer, kernel: JoinKernel) -> list[str]:
         f"static const int32_t channels[] = {{{channels}}};",
         f"irbin_join({pixels}, images, channels, {len(kernel.channels)}, &out);",
     ]
+
+
+def _gate_line(w: Writer, kernel: GateKernel) -> str:
+    is_pair = isinstance(w.call.item, Fused) and w.call.item.kind == "meet"
+    call = "irbin_pair" if is_pair else "irbin_gate"
+    pixels = w.call.n if is_pair else kernel.shape[0] * kernel.shape[1]
+    other = read(w, w.call.others[kernel.n_residuals])
+    return (
+        f"{call}({pixels}, {kernel.shape[2]}, {MEETINGS[kernel.meeting]}, "
+        f"{_x(w, 'FLOATS')}, {other}, &out);"
+    )

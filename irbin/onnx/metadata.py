@@ -57,7 +57,7 @@ def source_in(metadata: Mapping[str, str], where: str) -> SourceRecord:
     """
     if metadata.get("format") != FORMAT:
         raise ArtifactError(
-            f"`{where}`: expected an ONNX file that `irbin export --to onnx` wrote, got one "
+            f"`{where}`: expected an ONNX file that irbin wrote, got one "
             "without its metadata; how images are fed to it and what its classes are is not known"
         )
     try:

@@ -103,7 +103,7 @@ class _Translation:
             told = "; ".join(_told(op, why, names) for (op, why), names in self.failed.items())
             raise LowerError(
                 f"expected operators that are written as ONNX, got {told}; "
-                "`--to packed` keeps all of them"
+                "a packed folder keeps all of them"
             )
         return Translated(self.graph, self._outputs())
 

@@ -48,8 +48,8 @@ def attention_of(graph: Graph, node: Node) -> Attention | None:
     if mask is not None and not _adds(graph, mask, (1, n_heads, n_queries, n_keys)):
         return None
     looks = [look_at(graph, name) for name in names]
-    found = tuple(look for look in looks if look is not None)
-    if len(found) < 3:
+    seen = tuple(look for look in looks if look is not None)
+    if len(seen) < 3:
         return None
     return Attention(
         fixed(n_heads),
@@ -59,7 +59,7 @@ def attention_of(graph: Graph, node: Node) -> Attention | None:
         fixed(width),
         1 / math.sqrt(fixed(depth)) if scale is None else scale,
         mask,
-        (found[0], found[1], found[2]),
+        (seen[0], seen[1], seen[2]),
     )
 
 
@@ -121,9 +121,9 @@ def look_at(graph: Graph, name: str) -> Look | None:
         name = node.refs()[0]
     while True:
         source = chain[0].refs()[0] if chain else name
-        found = _seen(graph, source, chain)
-        if found is not None or not chain:
-            return found
+        look = _seen(graph, source, chain)
+        if look is not None or not chain:
+            return look
         name = chain.pop(0).name  # a copy: its result lies in order itself
 
 

@@ -29,14 +29,14 @@ class SignWeight(NamedTuple):
 
 def sign_weights(program: Program, tensors: Mapping[str, Any]) -> dict[str, SignWeight]:
     """The weights that a program unpacks, by the names of the floats that it makes of them."""
-    found = {}
+    weights: dict[str, SignWeight] = {}
     for node in program.nodes:
         own = BitUnpack.of(node) if node.op == "bitunpack" else None
         if own is not None and own.weight_bits.name in tensors:
             bits = _copied(own.weight_bits, tensors)
             scale = None if own.scale_log2 is None else _copied(own.scale_log2, tensors)
-            found[node.name] = SignWeight(bits, scale, own.in_channels)
-    return found
+            weights[node.name] = SignWeight(bits, scale, own.in_channels)
+    return weights
 
 
 def takes_signs(item: Fused, weight: SignWeight) -> bool:

@@ -41,7 +41,7 @@ def open_network(spec: str, options: SourceOptions) -> Network:
     if is_onnx(path):
         raise SourceError(
             f"`{spec}` is an ONNX file, which cannot be trained or converted; `irbin eval` and "
-            "`irbin predict` take those that `irbin export --to onnx` wrote"
+            "`irbin predict` take those that irbin wrote"
         )
     if kind in ("network", "run"):
         network = load_folder(network_folder(path))

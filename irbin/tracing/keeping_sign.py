@@ -95,8 +95,8 @@ def kept_at(node: fx.Node, modules: dict[str, nn.Module], *, nearest: bool = Fal
         if len(inputs) == 1 and shape(inputs[0]) == shape(node):
             made = as_module(node) if len(nodes) == 1 else _composed(nodes, inputs[0], modules)
             if made is not None and loses_sign(made):
-                found = Kept(made, inputs[0], tuple(nodes))
-                return None if _is_overwritten(found, order, modules) else found
+                kept = Kept(made, inputs[0], tuple(nodes))
+                return None if _is_overwritten(kept, order, modules) else kept
             if nearest:
                 return None
         latest = max(inputs, key=order.__getitem__)

@@ -116,7 +116,7 @@ def test_what_cannot_be_written_is_named_before_anything_is(packed, tmp_path, mo
         write_onnx(network, tmp_path / "net.onnx", spec="net")
     assert str(caught.value) == (
         "expected operators that are written as ONNX, got `aten.sin.default` (2 nodes: `more_0`, "
-        "`more_2`); `aten.cos.default` (1 node: `more_1`); `--to packed` keeps all of them"
+        "`more_2`); `aten.cos.default` (1 node: `more_1`); a packed folder keeps all of them"
     )
     assert not any(tmp_path.iterdir())
 

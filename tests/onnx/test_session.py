@@ -95,7 +95,7 @@ def test_a_file_knows_its_size_and_takes_no_other_images(file) -> None:
 
 def test_another_programs_file_is_refused(file, tmp_path) -> None:
     foreign = changed(file, tmp_path / "foreign.onnx", format=None)
-    with pytest.raises(ArtifactError, match="expected an ONNX file that `irbin export --to onnx`"):
+    with pytest.raises(ArtifactError, match="expected an ONNX file that irbin wrote"):
         open_onnx(foreign)
 
 

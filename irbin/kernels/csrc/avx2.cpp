@@ -125,7 +125,8 @@ struct V {
     codes = {_mm256_srli_epi32(codes.low, 4), _mm256_srli_epi32(codes.high, 4)};
   }
   static __m256 entries_half(__m256 table, __m256i codes) {
-    const __m256i sign = _mm256_and_si256(_mm256_slli_epi32(codes, 28), _mm256_set1_epi32(INT32_MIN));
+    const __m256i sign =
+        _mm256_and_si256(_mm256_slli_epi32(codes, 28), _mm256_set1_epi32(INT32_MIN));
     return _mm256_xor_ps(_mm256_permutevar8x32_ps(table, codes),  // which reads 3 bits of each
                          _mm256_castsi256_ps(sign));
   }

@@ -93,8 +93,8 @@ void spread_row(const uint8_t* from, int64_t pixel_stride, int64_t n_pixels, int
                 uint8_t* to) {
   if constexpr (kWords > 0) {
     using Words = std::conditional_t<kWords == 1, uint32_t, uint64_t>;
-    const Words used = static_cast<Words>(~Words{0}) >>
-                       8 * (static_cast<int64_t>(sizeof(Words)) - run_bytes);
+    const Words used =
+        static_cast<Words>(~Words{0}) >> 8 * (static_cast<int64_t>(sizeof(Words)) - run_bytes);
     for (int64_t p = 0; p < n_pixels; ++p, from += pixel_stride, to += sizeof(Words)) {
       Words words;
       std::memcpy(&words, from, sizeof(words));
@@ -200,8 +200,7 @@ Conv::Conv(const Geometry& geometry, Transform transform)
   const bool readable = geometry_.has_bytes() || geometry.group_bytes() % kWordBytes == 0;
   const Axis &y = geometry.y, &x = geometry.x;
   const bool bordered = y.before + y.after + x.before + x.after > 0;
-  const bool converted =
-      geometry_.has_bfloats() || geometry_.has_bytes() || geometry_.has_tables();
+  const bool converted = geometry_.has_bfloats() || geometry_.has_bytes() || geometry_.has_tables();
   reading_ = !(together && readable) ? Reading::gathered
              : bordered || converted ? Reading::padded
                                      : Reading::in_place;
@@ -281,8 +280,8 @@ void Conv::pack_weights(const uint8_t* weight_bits) {
       geometry_.y.kernel * geometry_.x.kernel *
       (geometry_.has_bytes() ? geometry_.copied_group_bytes() : geometry_.group_bytes());
   std::vector<uint8_t> pairs;
-  const bool in_rows = reading_ == Reading::spread ||
-                       (geometry_.has_bytes() && reading_ == Reading::padded);
+  const bool in_rows =
+      reading_ == Reading::spread || (geometry_.has_bytes() && reading_ == Reading::padded);
   if (geometry_.has_bfloats() || geometry_.has_tables() || in_rows) {
     pairs = in_rows ? in_words(weight_bits, geometry_.x.kernel * geometry_.copied_group_bytes())
             : geometry_.has_tables() ? coded(weight_bits)
@@ -412,8 +411,8 @@ void Conv::run(const Implementation& implementation, const Arguments& a) const {
   const double better = evenness(n_strips) - evenness(n_pairs);
   const int64_t image_bytes = n_images * call.height * call.width * geometry_.copied_pixel_bytes();
   const int64_t weight_bytes = n_blocks_ * patch_words_ * kLanes * kWordBytes;
-  const bool by_strip = geometry_.groups > 1 || better > 0.05 ||
-                        (better >= -0.05 && image_bytes >= weight_bytes);
+  const bool by_strip =
+      geometry_.groups > 1 || better > 0.05 || (better >= -0.05 && image_bytes >= weight_bytes);
   const int64_t n = by_strip ? n_strips : n_pairs;
   const int n_parts = useful_tiles(macs, n_threads, n);
   parallel(n_parts, n_threads, [&](int part) {
@@ -577,7 +576,8 @@ int64_t Conv::piece_end(const Call& call, int64_t first, int64_t last) const {
   const int64_t bytes_a_strip =
       reading_ == Reading::gathered ? call.strip_pixels * patch_words_ * kWordBytes
       : reading_ == Reading::spread
-          ? geometry_.y.stride * call.strip_pixels * (patch_words_ / geometry_.y.kernel) * kWordBytes
+          ? geometry_.y.stride * call.strip_pixels * (patch_words_ / geometry_.y.kernel) *
+                kWordBytes
           : geometry_.y.stride * call.width *
                     std::max(geometry_.pixel_bytes(), geometry_.copied_pixel_bytes()) /
                     call.strips_a_row +
@@ -628,10 +628,10 @@ Conv::Piece Conv::prepare(const Call& call, int64_t group, int64_t first_strip,
   }
   if (reading_ != Reading::gathered) {
     const int64_t row_words = row_bytes / kWordBytes;
-    piece.patches = {reinterpret_cast<const uint32_t*>(rows), x.stride * copied_bytes / kWordBytes,
-                     y.kernel, y.dilation * row_words,
-                     geometry_.has_tables() ? x.kernel * geometry_.n_tables()
-                                            : patch_words_ / y.kernel};
+    piece.patches = {
+        reinterpret_cast<const uint32_t*>(rows), x.stride * copied_bytes / kWordBytes, y.kernel,
+        y.dilation * row_words,
+        geometry_.has_tables() ? x.kernel * geometry_.n_tables() : patch_words_ / y.kernel};
     piece.row_words = y.stride * row_words;
     piece.pairs = {reinterpret_cast<const int16_t*>(rows), x.stride * copied_bytes / 2, y.kernel,
                    2 * y.dilation * row_words, patch_words_ / y.kernel};
@@ -721,9 +721,7 @@ void Conv::spread(const Piece& piece, const uint8_t* rows, uint8_t* to) const {
   const int64_t pixel_bytes = geometry_.pixel_bytes(), run_bytes = x.kernel * pixel_bytes;
   const int64_t row_bytes = ceil_div(piece.columns(x) * pixel_bytes, kWordBytes) * kWordBytes;
   const int64_t run_words = patch_words_ / y.kernel;
-  const auto how = run_words == 1   ? spread_row<1>
-                   : run_words == 2 ? spread_row<2>
-                                    : spread_row<0>;
+  const auto how = run_words == 1 ? spread_row<1> : run_words == 2 ? spread_row<2> : spread_row<0>;
   for (int64_t r = 0; r < piece.rows(y); ++r, rows += row_bytes)
     how(rows, x.stride * pixel_bytes, piece.n_pixels, run_bytes,
         to + r * piece.n_pixels * run_words * kWordBytes);

@@ -57,8 +57,8 @@ void Lines::run(const Implementation& how, const Arguments& a) const {
   });
 }
 
-void Lines::finished_line(const Implementation& how, const Arguments& a, int64_t image,
-                          int64_t row, const Output& out, Scratch& scratch) const {
+void Lines::finished_line(const Implementation& how, const Arguments& a, int64_t image, int64_t row,
+                          const Output& out, Scratch& scratch) const {
   if (out.n_steps == 0 && out.bits == nullptr)  // made where it stays
     return line(how, a, image, row, out.y, scratch);
   scratch.made.resize(static_cast<size_t>(width_ * n_channels_));

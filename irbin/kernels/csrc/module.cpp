@@ -280,8 +280,7 @@ std::unique_ptr<Join> make_join(int64_t height, int64_t width, const std::vector
 }
 
 std::unique_ptr<ChannelMean> make_channel_mean(int64_t height, int64_t width, int64_t n_channels,
-                                               int64_t count,
-                                               const std::vector<StepTuple>& after) {
+                                               int64_t count, const std::vector<StepTuple>& after) {
   for (const int64_t n : {height, width, n_channels, count})
     need(n > 0 && n <= kMaxSize, "expected sizes of at least 1");
   return std::make_unique<ChannelMean>(height, width, n_channels, count,

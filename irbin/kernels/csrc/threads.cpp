@@ -31,7 +31,7 @@ using std::chrono::microseconds;
 constexpr auto kSpin = microseconds(30);       // about what waking a thread costs both sides
 constexpr auto kLongWait = microseconds(400);  // longer than the system needs to wake a thread
 constexpr int kTilesWaited = 4;                // a worker's tile may take as many of the caller's
-constexpr int kAloneTimes = 2;  // as much is lost alone as was lost waiting
+constexpr int kAloneTimes = 2;                 // as much is lost alone as was lost waiting
 constexpr auto kLongestAlone = std::chrono::seconds(1);
 
 // When workers are asked for help.

@@ -77,9 +77,7 @@ inline void check_attention(check::Check& check, Random& random) {
       }
       for (int64_t r = 0; r < s.n_queries; ++r) {
         const float* added =
-            mask_heads == 0
-                ? nullptr
-                : mask.data() + (h % mask_heads * s.n_queries + r) * s.n_keys;
+            mask_heads == 0 ? nullptr : mask.data() + (h % mask_heads * s.n_queries + r) * s.n_keys;
         const Floats made = mean(row(q, at_q, i, h, r, s.depth), keys, values, scale, added);
         std::copy(made.begin(), made.end(),
                   plain.begin() + (i * s.n_queries + r) * n_channels + h * s.width);
