@@ -22,6 +22,8 @@ from irbin.records.options import Preprocessing
 
 FILE_TYPES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 """Endings of pictures that a folder is searched for."""
+HIDDEN = (".", "__MACOSX")
+"""Beginnings of names that a folder's search passes over."""
 
 
 def image_mode(preprocessing: Preprocessing) -> str:

@@ -20,9 +20,7 @@ from timm.utils.misc import natural_key
 
 from irbin.errors import DataError
 from irbin.messages import counted, first_line
-
-_HIDDEN = (".", "__MACOSX")
-"""Beginnings of names that are passed over."""
+from irbin.pictures import HIDDEN
 
 _N_NAMED = 5
 """Names in a message."""
@@ -67,7 +65,7 @@ class FolderReader(ReaderImageFolder):  # type: ignore[misc]  # timm has no type
 
 def is_hidden(path: str) -> bool:
     """Whether a file or folder on the way, seen from a data set's root, is a hidden one."""
-    return any(part.startswith(_HIDDEN) and part != ".." for part in Path(path).parts)
+    return any(part.startswith(HIDDEN) and part != ".." for part in Path(path).parts)
 
 
 def refuse_flat(folder: Path) -> None:
@@ -142,10 +140,10 @@ def _walk(root: str) -> tuple[list[tuple[str, str]], Counter[str]]:
     images: list[tuple[str, str]] = []
     others: Counter[str] = Counter()
     for folder, inner, files in os.walk(root, followlinks=True):
-        inner[:] = [name for name in inner if not name.startswith(_HIDDEN)]
+        inner[:] = [name for name in inner if not name.startswith(HIDDEN)]
         label = "" if folder == root else os.path.basename(folder)
         for name in files:
-            if name.startswith(_HIDDEN):
+            if name.startswith(HIDDEN):
                 continue
             ending = os.path.splitext(name)[1].lower()
             if ending in types:

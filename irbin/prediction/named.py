@@ -11,10 +11,9 @@ from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
 from irbin.errors import DataError, UsageError
-from irbin.pictures import FILE_TYPES
+from irbin.pictures import FILE_TYPES, HIDDEN
 
 STDIN = "-"
-_HIDDEN = (".", "__MACOSX")
 _PATTERN = re.compile(r"[*?\[]")
 
 
@@ -71,11 +70,11 @@ def _inside(folder: str) -> list[str]:
     """Pictures of a folder and of all that lie in it, but hidden ones."""
     files = []
     for place, inner, names in os.walk(folder, followlinks=True):
-        inner[:] = [name for name in inner if not name.startswith(_HIDDEN)]
+        inner[:] = [name for name in inner if not name.startswith(HIDDEN)]
         files += [
             os.path.join(place, name)
             for name in names
-            if name.lower().endswith(FILE_TYPES) and not name.startswith(_HIDDEN)
+            if name.lower().endswith(FILE_TYPES) and not name.startswith(HIDDEN)
         ]
     return sorted(files, key=_natural)
 

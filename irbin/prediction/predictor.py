@@ -54,6 +54,7 @@ class Predictor:
         input_type: InputType | None = None,
     ) -> None:
         check_given(source_options)
+        check_input_type(input_type)
         self.seconds = 0.0
         self._call: Callable[[Pixels], Array]
         if isinstance(source, str) or hasattr(source, "__fspath__"):
@@ -88,7 +89,6 @@ class Predictor:
 def _packed(
     model: Packed, record: SourceRecord, wanted: InputType | None
 ) -> Callable[[Pixels], Array]:
-    check_input_type(wanted)
     fed = model.with_preprocessing(record.preprocessing)
     chosen = input_type_of(fed, wanted)
     if chosen == "bytes":

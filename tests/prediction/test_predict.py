@@ -145,6 +145,13 @@ def test_odd_options_are_refused_at_once(photos: Path, options: dict, message: s
         irbin.predict(PACKED, photos, **options)
 
 
+def test_an_input_that_there_is_not_is_refused_of_every_network(
+    three: nn.Module, photos: Path
+) -> None:
+    with pytest.raises(UsageError, match="`input_type`: expected one of"):
+        irbin.predict(three, photos, source_options=SIZE, input_type="int8")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("given", [3, [3], [None], np.zeros((2, 2)), [np.zeros((1, 2, 2, 3))]])
 def test_what_is_no_picture_is_refused(given: object) -> None:
     with pytest.raises(UsageError, match="expected a"):
