@@ -13,6 +13,7 @@ from irbin.errors import UsageError
 from irbin.kernels import float_reference
 from irbin.kernels.attention import AttentionKernel, Heads, Look
 from irbin.kernels.steps import Step
+from tests.kernels.conftest import as_defined
 
 ROWS = st.sampled_from((1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 50))
 NUMBERS = st.sampled_from((1, 3, 8, 15, 16, 17, 32, 33, 48))
@@ -35,18 +36,7 @@ def check(kernel: AttentionKernel, *read: np.ndarray, residual: np.ndarray | Non
     """That it computes what it is defined to, on one thread and on two."""
     x, keys, values = read
     others = (keys, values) if residual is None else (residual, keys, values)
-    shape = kernel._out_shape(len(x))
-    expected, y = np.zeros(shape, np.float32), np.full(shape, 123, np.float32)
-    bits_shape = (*shape[:-1], -(-shape[-1] // 8))
-    expected_bits, bits = np.zeros(bits_shape, np.uint8), np.full(bits_shape, 77, np.uint8)
-    kernel.define(x, others, expected, expected_bits)
-    nan = np.isnan(expected)
-    for n_threads in (1, 2):
-        kernel(x, others, y, bits, n_threads)
-        assert np.array_equal(np.isnan(y), nan)
-        assert np.array_equal(y[~nan].view(np.int32), expected[~nan].view(np.int32))
-        assert np.array_equal(bits, expected_bits)
-    return expected
+    return as_defined(kernel, x, *others)
 
 
 def made(heads: Heads, n: int, scale: float = 0.5, **options):

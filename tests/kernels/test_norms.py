@@ -13,6 +13,7 @@ from irbin.errors import UsageError
 from irbin.kernels import float_reference
 from irbin.kernels.norms import GroupNormKernel, LayerNormKernel
 from irbin.kernels.steps import Step
+from tests.kernels.conftest import as_defined
 
 CHANNELS = st.sampled_from((1, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 97, 200))
 INF, NAN = np.inf, np.nan
@@ -20,22 +21,6 @@ INF, NAN = np.inf, np.nan
 
 def numbers(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
-def check(kernel, x: np.ndarray, *residuals: np.ndarray) -> np.ndarray:
-    """That it computes what it is defined to, on one thread and on two."""
-    shape = kernel._out_shape(len(x))
-    expected, y = np.zeros(shape, np.float32), np.full(shape, 123, np.float32)
-    bits_shape = (*shape[:-1], -(-shape[-1] // 8))
-    expected_bits, bits = np.zeros(bits_shape, np.uint8), np.full(bits_shape, 77, np.uint8)
-    kernel.define(x, residuals, expected, expected_bits)
-    nan = np.isnan(expected)
-    for n_threads in (1, 2):
-        kernel(x, residuals, y, bits, n_threads)
-        assert np.array_equal(np.isnan(y), nan)
-        assert np.array_equal(y[~nan].view(np.int32), expected[~nan].view(np.int32))
-        assert np.array_equal(bits, expected_bits)
-    return expected
 
 
 def learned(n_channels: int) -> list[Step]:
@@ -53,8 +38,8 @@ class TestEveryImplementation:
     @settings(deadline=None, derandomize=True, max_examples=30)
     def test_layer_norms(self, n, channels):
         x, residual = numbers(n, channels), numbers(n, channels, seed=9)
-        check(LayerNormKernel(channels, 1e-6), x)
-        check(LayerNormKernel(channels, 1e-6, learned(channels)), x, residual)
+        as_defined(LayerNormKernel(channels, 1e-6), x)
+        as_defined(LayerNormKernel(channels, 1e-6, learned(channels)), x, residual)
 
     @given(
         n=st.integers(0, 3),
@@ -66,25 +51,25 @@ class TestEveryImplementation:
     def test_group_norms(self, n, size, channels, data):
         groups = data.draw(st.sampled_from([g for g in range(1, channels + 1) if not channels % g]))
         x, residual = numbers(n, *size, channels), numbers(n, *size, channels, seed=9)
-        check(GroupNormKernel(size, channels, groups, 1e-5), x)
-        check(GroupNormKernel(size, channels, groups, 1e-5, learned(channels)), x, residual)
+        as_defined(GroupNormKernel(size, channels, groups, 1e-5), x)
+        as_defined(GroupNormKernel(size, channels, groups, 1e-5, learned(channels)), x, residual)
 
     @pytest.mark.parametrize("special", [INF, -INF, NAN, 3e38, 1e-45, -0.0])
     @pytest.mark.parametrize("epsilon", [0.0, 1e-5])
     def test_special_values_are_ieee_754s(self, special, epsilon):
         x = numbers(4, 40)
         x[1, 3], x[2], x[3] = special, special, 0
-        check(LayerNormKernel(40, epsilon), x)
-        check(GroupNormKernel((1, 1), 40, 4, epsilon), x[:, None, None, :])
-        check(GroupNormKernel((5, 2), 4, 2, epsilon), x.reshape(4, 5, 2, 4))
+        as_defined(LayerNormKernel(40, epsilon), x)
+        as_defined(GroupNormKernel((1, 1), 40, 4, epsilon), x[:, None, None, :])
+        as_defined(GroupNormKernel((5, 2), 4, 2, epsilon), x.reshape(4, 5, 2, 4))
 
     def test_many_rows_are_shared_among_threads(self):
         x = numbers(2000, 97)
-        whole = check(LayerNormKernel(97, 1e-5), x)
-        assert np.array_equal(whole[7:8], check(LayerNormKernel(97, 1e-5), x[7:8]))
+        whole = as_defined(LayerNormKernel(97, 1e-5), x)
+        assert np.array_equal(whole[7:8], as_defined(LayerNormKernel(97, 1e-5), x[7:8]))
         images = numbers(3, 40, 40, 32)
-        whole = check(GroupNormKernel((40, 40), 32, 4, 1e-5), images)
-        alone = check(GroupNormKernel((40, 40), 32, 4, 1e-5), images[1:2])
+        whole = as_defined(GroupNormKernel((40, 40), 32, 4, 1e-5), images)
+        alone = as_defined(GroupNormKernel((40, 40), 32, 4, 1e-5), images[1:2])
         assert np.array_equal(whole[1:2], alone)
 
 
