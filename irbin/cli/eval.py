@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from irbin.cli.console import (
     check_target,
     first_speaks,
     json_alone,
+    notes,
     results,
     say,
     write_json,
@@ -19,7 +21,16 @@ from irbin.cli.console import (
 from irbin.cli.device import pick_device
 from irbin.cli.flags import flat
 from irbin.cli.live import counting
-from irbin.cli.options import Amp, ChannelsLast, DataFlags, Device, Input, Json, Sources
+from irbin.cli.options import (
+    Amp,
+    ChannelsLast,
+    DataFlags,
+    Device,
+    Input,
+    Json,
+    ReportFlags,
+    Sources,
+)
 from irbin.cli.rows import format_of, written
 from irbin.cli.source_options import SourceFlags
 from irbin.errors import UsageError
@@ -54,6 +65,7 @@ Pairs = dict[str, tuple[str, Agreement]]
 def evaluate(
     network: SourceFlags,
     data: DataFlags,
+    page: ReportFlags,
     sources: Sources = None,
     device: Device = "auto",
     amp: Amp = None,
@@ -74,11 +86,12 @@ def evaluate(
     Several networks are shown side by side: float, binary, packed. Where a packed folder stands
     beside a converted or run folder, their answers are compared image by image, and every
     difference is explained. The JSON has the result keys of timm's validate.py; several networks
-    give a list.
+    give a list. A report is one file of HTML, with a CSV of every image beside it.
     """
     check_json_target(json_to, network.checkpoint, *(sources or []))
     kind = None if predictions is None else format_of(predictions)
     check_target("--predictions", predictions, network.checkpoint, *(sources or []))
+    _check_page(page.report)
     options = data.options()
     specs = _specs(sources or [], network)
     from irbin import verbs
@@ -98,7 +111,7 @@ def evaluate(
                         channels_last=bool(channels_last),
                         amp=amp,
                         input_type=input_type,
-                        predictions=TOP if kind else 0,
+                        predictions=TOP if kind or page.report else 0,
                         report=report,
                     )
                 )
@@ -110,11 +123,42 @@ def evaluate(
                 rows.add(row)
     with json_alone(json_to):
         agreements = _compare(specs, network, evaluations, options)
+        if page.report is not None:
+            _write_page(page.report, evaluations, agreements, options, not page.no_images)
     _print(evaluations, agreements, json_to)
     for line in _recorded(evaluations):
         say(results(json_to), line)
     if json_to is not None:
         write_json(_json(evaluations, agreements), json_to)
+
+
+def _check_page(report: Path | None) -> None:
+    """Refuses a page that could not be written, before any long work.
+
+    Raises:
+        UsageError: see `reporting.check_evaluation_report`; or several processes share the images.
+    """
+    if report is None:
+        return
+    from irbin.launch import launched
+    from irbin.reporting import check_evaluation_report
+
+    if launched().size > 1:
+        raise UsageError("`--report` is written by one process; run it without torchrun")
+    check_evaluation_report(report)
+
+
+def _write_page(
+    report: Path,
+    evaluations: Sequence[Evaluation],
+    agreements: Pairs,
+    data: DataOptions,
+    with_images: bool,
+) -> None:
+    from irbin.reporting import images_file, write_evaluation_report
+
+    write_evaluation_report(report, evaluations, agreements, data, with_images=with_images)
+    say(notes(), f"wrote {report} and {images_file(report)}", style="dim")
 
 
 def _specs(sources: Sequence[str], network: SourceFlags) -> list[tuple[str | None, str]]:

@@ -5,6 +5,8 @@ None always means "not given": what happens then is said in the help and decided
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -28,6 +30,10 @@ Sources = Annotated[list[str] | None, typer.Argument(metavar="SOURCE...", help=A
 Json = Annotated[
     str | None,
     typer.Option("--json", metavar="PATH", help="Write the result as JSON; - is standard output."),
+]
+Report = Annotated[
+    Path | None,
+    typer.Option("--report", metavar="FILE.html", help="Write the result as a page to look at."),
 ]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the output folder if it exists.")
@@ -64,6 +70,16 @@ Input = Annotated[
 FloatDtypeFlag = Annotated[
     FloatDtype, typer.Option("--float-dtype", help="Storage of everything that is not bits.")
 ]
+
+
+@dataclass(frozen=True)
+class ReportFlags:
+    """A page that may show images."""
+
+    report: Report = None
+    no_images: Annotated[
+        bool, typer.Option("--no-images", help="Name images in the report, and show none.")
+    ] = False
 
 
 class DataFlags(Flags, record=DataOptions):

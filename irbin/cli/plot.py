@@ -74,7 +74,7 @@ def plot(
     """Draw loss, accuracy, learning rate, EDE phase, flip ratio and speed over the epochs.
 
     Several runs share the panels, a color each; thin lines are training, thick ones validation.
-    A run that is still going on can be drawn. Needs matplotlib, irbin's extra named plot.
+    A run that is still going on can be drawn.
     """
     folders = list({os.path.abspath(run): run for run in runs}.values())  # each once
     if layers is None:

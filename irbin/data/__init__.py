@@ -7,6 +7,7 @@ from irbin.data.fingerprint import fingerprint
 from irbin.data.images import Augmentation
 from irbin.data.loaders import eval_loader, make_loaders, train_loader
 from irbin.data.order import Feed
+from irbin.data.shown import pixels_at
 
 __all__ = [
     "Augmentation",
@@ -22,5 +23,6 @@ __all__ = [
     "make_loaders",
     "n_classes",
     "open_dataset",
+    "pixels_at",
     "train_loader",
 ]

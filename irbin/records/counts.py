@@ -114,5 +114,21 @@ def margin(percent: float, n_images: int) -> float:
     return 100 * Z * math.sqrt(spread) / (1 + Z**2 / n_images)
 
 
+def difference_margin(n_gained: int, n_lost: int, n_images: int) -> float:
+    """Half of the interval that holds 95 %, in points, for the difference of two networks' top-1.
+
+    Both answered the same images, so only those on which one of them is right alone count
+    (McNemar, "Note on the sampling error of the difference between correlated proportions",
+    Psychometrika 12, 1947): the variance of (gained − lost) / n.
+
+    Args:
+        n_gained: images that the second network alone answers right.
+        n_lost: images that the first one alone does.
+        n_images: in all, at least one.
+    """
+    n_apart, change = n_gained + n_lost, n_gained - n_lost
+    return 100 * Z * math.sqrt(max(n_apart - change**2 / n_images, 0)) / n_images
+
+
 def _share(part: int, whole: int) -> float:
     return 100 * part / whole if whole else math.nan

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,14 +23,14 @@ def labelled_columns(evaluations: Sequence[Evaluation]) -> dict[str, type[Any]]:
         columns[f"{name}_right"] = bool
         for place in range(1, _depth(evaluation) + 1):
             columns |= {f"{name}_class_{place}": str, f"{name}_probability_{place}": float}
-    if _compared(evaluations) is not None:
+    if compared_pair(evaluations) is not None:
         columns["float_right_binary_wrong"] = bool
     return columns
 
 
 def labelled_rows(evaluations: Sequence[Evaluation]) -> Iterator[dict[str, Any]]:
     """A row an image, in the order of the data set."""
-    names, compared = labels_of(evaluations), _compared(evaluations)
+    names, compared = labels_of(evaluations), compared_pair(evaluations)
     for images in zip(*(evaluation.answers or () for evaluation in evaluations), strict=True):
         first = images[0]
         row: dict[str, Any] = {"file": first.told.image, "index": first.label}
@@ -48,7 +50,19 @@ def _depth(evaluation: Evaluation) -> int:
     return max((len(image.told.best) for image in evaluation.answers or ()), default=0)
 
 
-def _compared(evaluations: Sequence[Evaluation]) -> tuple[int, int] | None:
+def labelled_csv(evaluations: Sequence[Evaluation]) -> str:
+    """All rows under their heads."""
+    out = io.StringIO()
+    writer = csv.DictWriter(
+        out, list(labelled_columns(evaluations)), restval="", lineterminator="\n"
+    )
+    writer.writeheader()
+    writer.writerows(labelled_rows(evaluations))
+    return out.getvalue()
+
+
+def compared_pair(evaluations: Sequence[Evaluation]) -> tuple[int, int] | None:
+    """Numbers of the first float network and the last other one; None where one is missing."""
     floats = [i for i, e in enumerate(evaluations) if e.kind == "float"]
     others = [i for i, e in enumerate(evaluations) if e.kind != "float"]
     return (floats[0], others[-1]) if floats and others else None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 from pathlib import Path
 
@@ -135,3 +136,42 @@ def test_predictions_that_cannot_be_written_are_refused_at_once(
     done = run("eval", "float", *LINE, "--predictions", target)
     assert (done.code, verbs.calls) == (2, [])
     assert message in done.err
+
+
+@pytest.mark.slow
+def test_a_report_shows_what_each_network_says_with_a_file_beside(
+    run, pictures28, tmp_path
+) -> None:
+    words = ("eval", "paper:resnet20", "--num-classes", "3", "--no-pretrained", "-b", "4")
+    words += ("--data-dir", str(pictures28), "-j", "0", "--report", str(tmp_path / "r.html"))
+    done = run(*words)
+    assert done.code == 0, done.err
+    assert f"wrote {tmp_path}/r.html and {tmp_path}/r-images.csv" in done.err
+    assert len((tmp_path / "r-images.csv").read_text().splitlines()) == 19
+    assert "<img" in (tmp_path / "r.html").read_text()
+    assert run(*words, "--no-images").code == 0
+    assert "<img" not in (tmp_path / "r.html").read_text()
+
+
+def test_a_report_that_cannot_be_written_stops_before_the_work(run, verbs, tmp_path) -> None:
+    for name in ("r.pdf", "no/r.html", "."):
+        done = run("eval", "float", *LINE, "--report", str(tmp_path / name))
+        assert (done.code, verbs.calls) == (2, [])
+        assert done.err.startswith("irbin: `--report`: expected a file") or "no/r.html" in done.err
+
+
+def test_a_report_takes_one_process(run, verbs, tmp_path, monkeypatch) -> None:
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "0"), ("LOCAL_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    done = run("eval", "float", *LINE, "--report", str(tmp_path / "r.html"))
+    assert (done.code, verbs.calls) == (2, [])
+    assert "`--report` is written by one process; run it without torchrun" in done.err
+
+
+def test_a_report_keeps_the_answers_to_every_image(run, verbs, monkeypatch, tmp_path) -> None:
+    written = []
+    real = importlib.import_module("irbin.reporting")
+    monkeypatch.setattr(real, "write_evaluation_report", lambda *args, **kw: written.append(kw))
+    run("eval", "float", *LINE, "--report", str(tmp_path / "r.html"))
+    assert verbs.calls[0][2]["predictions"] == 5
+    assert written == [{"with_images": True}]

@@ -3,11 +3,12 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from irbin.records.counts import Bin, Counts, counts_json, margin
+from irbin.records.counts import Bin, Counts, Z, counts_json, difference_margin, margin
 
 IMAGES = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=60)
 
@@ -77,3 +78,11 @@ def test_json_is_plain() -> None:
         "images": 1,
     }
     assert [one["name"] for one in value["classes"]] == ["a", "b"]
+
+
+def test_the_margin_of_a_difference_is_that_of_single_differences() -> None:
+    """Of +1, −1 and 0 an image, the standard error of the mean times `Z`."""
+    for gained, lost, n in ((0, 6, 30), (53, 11, 1000), (5, 5, 10), (1, 0, 1), (0, 0, 9)):
+        each = np.array([1.0] * gained + [-1.0] * lost + [0.0] * (n - gained - lost))
+        wanted = 100 * Z * each.std() / math.sqrt(n)
+        assert difference_margin(gained, lost, n) == pytest.approx(wanted)
