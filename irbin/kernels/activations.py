@@ -12,9 +12,10 @@ are against the exact function, in units in the last place (ulp) of a normal res
     silu               3 ulp       below −88 at most 2.7e-37 beside it
     gelu, gelu_tanh    absolute: 3e-7 · max(1, |x|)
     elu                3 ulp
+    mish               5 ulp       below −88 at most 2.7e-37 beside it
 
-NaN gives NaN. −inf gives what the formulas give, as in torch: NaN for silu, hardswish and gelu,
-where it is multiplied by 0. A zero keeps its sign through what is 0 there.
+NaN gives NaN. −inf gives what the formulas give, as in torch: NaN for silu, hardswish, gelu and
+mish, where it is multiplied by 0. A zero keeps its sign through what is 0 there.
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ ERF_BELOW = tuple(
     )
 )
 """erf(x) / x is the quotient of these two polynomials of x²."""
+LEAST = F(2.0**-126)
+"""Smallest normal number."""
 SQRT_HALF = F(0.7071067811865476)
 GELU_FIRST, GELU_THIRD = F(-1.5957691216057308), F(-0.07135481282052268)
 """−2·√(2/π), and that times 0.044715."""
@@ -161,6 +164,20 @@ def tanh(x: Floats) -> Floats:
     return t / (t + F(2))
 
 
+def mish(x: Floats) -> Floats:
+    """x · tanh(ln(1 + eˣ)) = x · n / (n + 2), n = eˣ·(eˣ + 2)."""
+    e = exp(_within(x, F(-104), F(30)))
+    n: Floats = e * (e + F(2))
+    return x * (n / (n + F(2)))
+
+
+def kept(y: Floats, x: Floats) -> Floats:
+    """y, but at most −2⁻¹²⁶ where x < 0, and at least +0 elsewhere; a NaN stays."""
+    at_least_0 = np.maximum(y, F(0)) + F(0)  # −0 becomes +0
+    with_sign_of_x: Floats = np.where(x < 0, np.minimum(y, -LEAST), at_least_0)
+    return with_sign_of_x
+
+
 def elu(x: Floats, alpha: Floats) -> Floats:
     """x where it is positive, else alpha · (eˣ − 1)."""
     return np.where(x > 0, x, expm1(x) * alpha)
@@ -187,5 +204,6 @@ DEFINITIONS: dict[str, Callable[[Floats], Floats]] = {
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
     "tanh": tanh,
+    "mish": mish,
 }
 """Steps without numbers a channel, by name; `elu` has one."""

@@ -153,6 +153,8 @@ def check_steps(steps: Sequence[Step], n_channels: int) -> None:
     """Raises UsageError for steps with another number of channels, or what they do not take."""
     if any(step.kind in ("residual", "write") for step in split(steps)[1]):
         raise UsageError("expected steps on channels alone behind a `write`, got others")
+    if not all(_holds_before_keeping(part) for part in split(steps)):
+        raise UsageError("expected a `hold` before a `keep`, on the same side of a `write`")
     for step in steps:
         if step.kind not in KINDS:
             raise UsageError(f"expected a step of {', '.join(KINDS)}, got {step.kind!r}")
@@ -165,6 +167,12 @@ def check_steps(steps: Sequence[Step], n_channels: int) -> None:
             if step.values is None:
                 raise UsageError(f"`{step.kind}`: expected values, got None")
             check_array(step.kind, step.values, np.float32, (n_channels,))
+
+
+def _holds_before_keeping(steps: Sequence[Step]) -> bool:
+    """Whether every `keep` has something that was held."""
+    kinds = [step.kind for step in steps if step.kind in ("hold", "keep")]
+    return not kinds or kinds[0] == "hold"
 
 
 def check_array(

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from irbin.bits import packed_bytes, unpack
 from irbin.border import Border
-from irbin.kernels.activations import DEFINITIONS, elu
+from irbin.kernels.activations import DEFINITIONS, elu, kept
 from irbin.kernels.steps import Step
 
 Bits = NDArray[np.uint8]
@@ -200,6 +200,7 @@ def apply_steps(
         steps: what to do.
         residuals: what residual steps add, of the shape of y.
     """
+    held = y
     with np.errstate(all="ignore"):  # infinities and NaN are values like others
         for step in steps:
             if step.kind == "multiply":
@@ -214,6 +215,10 @@ def apply_steps(
                 y = np.where(y > 0, y, y * step.vector)
             elif step.kind == "elu":
                 y = elu(y, step.vector)
+            elif step.kind == "hold":
+                held = y
+            elif step.kind == "keep":
+                y = kept(y, held)
             elif step.kind != "write":
                 y = DEFINITIONS[step.kind](y)
     return y

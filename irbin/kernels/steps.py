@@ -30,6 +30,9 @@ StepKind = Literal[
     "gelu",
     "gelu_tanh",
     "tanh",
+    "mish",
+    "hold",
+    "keep",
 ]
 KINDS: tuple[StepKind, ...] = get_args(StepKind)
 """All of them, in the order of `StepKind` in csrc/contract.h."""
@@ -48,8 +51,10 @@ class Step:
     kind: StepKind
     """`multiply` and `add` by a number per channel, `residual` adds a tensor, `clamp` to [low,
     high], `prelu` multiplies what is not positive by a slope per channel. `write` computes nothing:
-    the result is what stands there, and the steps behind it are for its signs alone. The others are
-    in `activations.py`; of them `elu` has a factor per channel."""
+    the result is what stands there, and the steps behind it are for its signs alone. `hold`
+    computes nothing either; a `keep` gives what stands there the sign of what stood at the last
+    `hold`, as `activations.kept`. The others are in `activations.py`; of them `elu` has a factor
+    per channel."""
     values: Floats | None = None
     """(channels,) of what is in `WITH_VALUES`."""
     residual: int = 0

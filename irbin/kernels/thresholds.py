@@ -60,7 +60,7 @@ def _rises(steps: Sequence[Step], n_channels: int) -> NDArray[np.bool_] | None:
     for step in steps:
         if step.kind == "residual" or (step.kind == "clamp" and not step.low <= step.high):
             return None
-        if step.kind == "elu" or step.kind in DEFINITIONS:  # some fall first, then rise
+        if step.kind in ("elu", "keep") or step.kind in DEFINITIONS:  # some fall first, then rise
             return None
         if step.values is None:
             continue

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import TypeGuard
 
 from irbin.program.fused import ActivationStep, FusedStep, Item
+from irbin.program.kept import KEPT, without_keeping
 from irbin.program.own import BitPack
 from irbin.program.types import Node, Ref, TensorType, Types, Value, ValueType, one_tensor
 
@@ -17,8 +19,11 @@ ACTIVATION_STEPS: dict[str, ActivationStep] = {
     "aten.hardsigmoid.default": "hardsigmoid",
     "aten.hardswish.default": "hardswish",
     "aten.tanh.default": "tanh",
+    "aten.mish.default": "mish",
 }
 """Those without settings."""
+KEPT_ACTIVATIONS = (*ACTIVATION_STEPS, "aten.gelu.default")
+"""Those that a kernel computes with the sign of their input; others are left as they are."""
 ARITHMETIC = {"aten.mul.Tensor": "mul", "aten.add.Tensor": "add", "aten.sub.Tensor": "sub"}
 
 
@@ -108,6 +113,9 @@ def channel_axis_of(
 
 def _activation(node: Node) -> FusedStep | None:
     """The step of a node with an exponential, an error function, or a torch rounding of its own."""
+    if node.op == KEPT:
+        inner = _activation(without_keeping(node))
+        return None if inner is None else replace(inner, keeps_sign=True)
     if node.op in ACTIVATION_STEPS:
         is_plain = len(node.args) == 1 and not node.kwargs
         return FusedStep(ACTIVATION_STEPS[node.op]) if is_plain else None

@@ -20,9 +20,15 @@ from typing import get_args
 
 from irbin.bounds import MAX_RESIDUALS
 from irbin.errors import UsageError
-from irbin.program.elementwise import ARITHMETIC, as_step, channel_axis_of
+from irbin.program.elementwise import (
+    ARITHMETIC,
+    KEPT_ACTIVATIONS,
+    as_step,
+    channel_axis_of,
+)
 from irbin.program.fused import ActivationStep, Fused, FusedStep, Item
 from irbin.program.graph import Graph
+from irbin.program.kept import with_kept_signs
 from irbin.program.own import BConv2d, BitPack
 from irbin.program.plainer import in_plain_words
 from irbin.program.program import Program
@@ -65,6 +71,7 @@ def fuse(
     types |= {node.name: node.type for node in program.nodes}
     computed = {*program.inputs, *(node.name for node in nodes)}
     plain = in_plain_words(nodes, types, program.outputs)
+    plain = with_kept_signs(plain, types, KEPT_ACTIVATIONS, program.outputs)
     graph = Graph(plain, types, types.keys() - computed, program.outputs)
     bytes_in = tuple(program.inputs) if from_bytes else ()
     start(graph, with_pools="pool" in passes, with_convs=float_convs, bytes_in=bytes_in)

@@ -35,7 +35,7 @@ padding; images joined along their channels; an image and one pixel of each; two
 number; attention; a pass over floats."""
 
 ActivationStep = Literal[
-    "elu", "sigmoid", "silu", "hardsigmoid", "hardswish", "gelu", "gelu_tanh", "tanh"
+    "elu", "sigmoid", "silu", "hardsigmoid", "hardswish", "gelu", "gelu_tanh", "tanh", "mish"
 ]
 """Steps that kernels define (`kernels/activations.py`): torch's results differ in the last bits."""
 StepKind = Literal[
@@ -57,6 +57,8 @@ class FusedStep:
     """Of a clamp."""
     high: float = 0.0
     """Of a clamp."""
+    keeps_sign: bool = False
+    """Of an activation: its result is below zero wherever its input is, and nowhere else."""
 
 
 class Look(NamedTuple):

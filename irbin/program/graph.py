@@ -100,22 +100,32 @@ class Graph:
         maker = self.maker(name)
         if maker is not None:
             return maker.channel_axis
-        node = self.node(name)
-        if node is None or node.op not in TURNS or not node.refs():
+        node, kind = self.node(name), self.types[name]
+        axes = turned_axes(node, len(kind.shape)) if isinstance(kind, TensorType) else None
+        if node is None or axes is None:
             return None
         inner = self.innermost(node.refs()[0])
-        kind = self.types[name]
-        if inner is None or not isinstance(kind, TensorType):
+        return None if inner is None else axes.index(inner)
+
+
+def turned_axes(node: Node | None, n_axes: int) -> list[int] | None:
+    """Which axis of what it reads each axis of a turn is; None of another node.
+
+    Args:
+        node: any.
+        n_axes: of its result.
+    """
+    if node is None or node.op not in TURNS or not node.refs():
+        return None
+    axes = list(range(n_axes))
+    match node.op, node.args[1:]:
+        case "aten.transpose.int", (int(one), int(other)):
+            axes[one], axes[other] = axes[other], axes[one]
+        case "aten.permute.default", (tuple(order),) if len(order) == n_axes:
+            axes = [axis % n_axes for axis in order if isinstance(axis, int)]
+        case _:
             return None
-        axes = list(range(len(kind.shape)))
-        match node.op, node.args[1:]:
-            case "aten.transpose.int", (int(one), int(other)):
-                axes[one], axes[other] = axes[other], axes[one]
-            case "aten.permute.default", (tuple(order),) if len(order) == len(axes):
-                axes = [axis % len(axes) for axis in order if isinstance(axis, int)]
-            case _:
-                return None
-        return axes.index(inner)
+    return axes
 
 
 def _index(items: Sequence[Item], wanted: Item) -> int:

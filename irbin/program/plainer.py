@@ -1,7 +1,8 @@
 """Nodes in other words before they are fused: the same numbers, by operators that kernels know.
 
 A part of `split`, `split_with_sizes` or `unbind` is a slice, or one index of an axis; padding by
-name is padding in numbers.
+name is padding in numbers; signs of a permuted tensor are those of the tensor, where only its
+channels move.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from dataclasses import replace
 from itertools import accumulate, pairwise
 
 from irbin.program.boxes import SLICE
+from irbin.program.graph import TURNS, turned_axes
+from irbin.program.own import BitPack
 from irbin.program.types import Node, Ref, TensorType, Value, ValueType, fixed
 from irbin.program.windows import pair
 
 SELECT = "aten.select.int"
 SPLITS = ("aten.split.Tensor", "aten.split_with_sizes.default", "aten.unbind.int")
+BITPACK = "bitpack"
 NAMED_PADDING = "aten.conv2d.padding"
 
 
@@ -31,8 +35,13 @@ def in_plain_words(
     """
     by_name = {node.name: node for node in nodes}
     plain = [_plainer(node, by_name, types) for node in nodes]
-    read = {name for node in plain for name in node.refs()} | set(outputs)
-    return tuple(node for node in plain if node.op not in SPLITS or node.name in read)
+    read = set(outputs)
+    kept: list[Node] = []
+    for node in reversed(plain):
+        if node.op not in (*SPLITS, *TURNS) or node.name in read:
+            kept.append(node)
+            read.update(node.refs())
+    return tuple(reversed(kept))
 
 
 def _plainer(node: Node, by_name: Mapping[str, Node], types: Mapping[str, ValueType]) -> Node:
@@ -44,7 +53,28 @@ def _plainer(node: Node, by_name: Mapping[str, Node], types: Mapping[str, ValueT
             made = _part(node, whole, index, types)
     elif node.op == NAMED_PADDING:
         made = _with_numbers(node, types)
+    elif node.op == BITPACK:
+        made = _packed_before_turns(node, by_name, types)
     return made or node
+
+
+def _packed_before_turns(
+    pack: Node, by_name: Mapping[str, Node], types: Mapping[str, ValueType]
+) -> Node | None:
+    """A `bitpack` that reads what was permuted in front of it; None if there is none."""
+    packing, made = BitPack.of(pack), None
+    while True:
+        turn = by_name.get(packing.x.name)
+        kind = types[packing.x.name]
+        order = turned_axes(turn, len(kind.shape)) if isinstance(kind, TensorType) else None
+        if turn is None or order is None or not isinstance(turn.args[0], Ref):
+            return made
+        axis = order[packing.channel_axis]
+        others = [one for one in order if one != axis]
+        if others != sorted(others):
+            return made
+        packing = replace(packing, x=turn.args[0], channel_axis=axis)
+        made = replace(pack, args=(packing.x, axis, packing.groups))
 
 
 def _part(node: Node, split: Node, index: int, types: Mapping[str, ValueType]) -> Node | None:

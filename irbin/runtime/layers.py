@@ -128,7 +128,8 @@ def written_out(
         elif step.kind == "clamp":
             written.append(Step("clamp", low=step.low, high=step.high))
         elif step.kind != "subtract" and step.kind not in WITH_VALUES:
-            written.append(Step(step.kind))
+            activation = Step(step.kind)
+            written += [Step("hold"), activation, Step("keep")] if step.keeps_sign else [activation]
         else:
             values = _vector(step.operand, n_channels, constants)
             if step.kind == "subtract":  # x − c = x + (−c), exactly

@@ -21,6 +21,7 @@ from torch import nn
 import irbin
 from irbin.artifact.read import Artifact, read_artifact
 from irbin.artifact.schema import Manifest
+from irbin.binary.activations import SignKept
 from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method
 from irbin.emit.folder import write_c
@@ -191,14 +192,15 @@ class Activations(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3, 33, 3, padding=1)
-        self.bodies = nn.ModuleList(binary(nn.Conv2d(33, 33, 1)) for _ in range(8))
-        self.norms = nn.ModuleList(norm(33) for _ in range(8))
+        self.stem, self.kept = nn.Conv2d(3, 33, 3, padding=1), SignKept(nn.GELU())
+        self.bodies = nn.ModuleList(binary(nn.Conv2d(33, 33, 1)) for _ in range(10))
+        self.norms = nn.ModuleList(norm(33) for _ in range(10))
 
     def forward(self, x):
         x, parts = self.stem(x), []
         kinds = (F.silu, F.sigmoid, F.hardswish, F.hardsigmoid, F.gelu, torch.tanh, F.elu)
-        for conv, of, f in zip(self.bodies, self.norms, (*kinds, self._gelu), strict=True):
+        kinds = (*kinds, self._gelu, F.mish, self.kept)
+        for conv, of, f in zip(self.bodies, self.norms, kinds, strict=True):
             x = f(of(conv(x)))
             parts.append(x)
         return torch.cat(parts, 1)

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.skipif(GCC is None, reason="there is no gcc")
 N = 1 << 16
 _KINDS = """
 multiply add residual clamp prelu write elu sigmoid silu hardsigmoid hardswish gelu gelu_tanh tanh
+mish hold keep
 """
 KINDS = _KINDS.split()
 _MEETINGS = """
@@ -97,6 +98,16 @@ def test_activations_are_the_definitions(nn, kind: str) -> None:
     nn.irbin_rows(c_int32(N), c_int32(1), pointer(x), ctypes.byref(out))
     with np.errstate(all="ignore"):
         wanted = activations.elu(x, slope) if kind == "elu" else activations.DEFINITIONS[kind](x)
+    assert np.array_equal(bits(y), bits(wanted))
+
+
+def test_a_kept_sign_is_the_definitions(nn) -> None:
+    x, y = floats(1), np.empty(N, np.float32)
+    steps = (Step * 3)(*(Step(KINDS.index(kind)) for kind in ("hold", "gelu", "keep")))
+    out = Out(steps, 3, y=y.ctypes.data)
+    nn.irbin_rows(c_int32(N), c_int32(1), pointer(x), ctypes.byref(out))
+    with np.errstate(all="ignore"):
+        wanted = activations.kept(activations.gelu(x), x)
     assert np.array_equal(bits(y), bits(wanted))
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from irbin.kernels import activations, native
+from irbin.binary.activations import SignKept
+from irbin.kernels import activations, native, reference
 from irbin.kernels.convolution import FloatConvKernel
 from irbin.kernels.geometry import Geometry
 from irbin.kernels.lines import GateKernel
@@ -22,6 +23,7 @@ SPECIAL = np.array(
     [INF, -INF, NAN, 0.0, -0.0, SMALLEST, -SMALLEST, NORMAL, -NORMAL, 3.4e38, -3.4e38], np.float32
 )
 KINDS = (*activations.DEFINITIONS, "elu")
+KEPT = ("hold", "gelu", "keep")
 erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
@@ -100,6 +102,15 @@ class TestBounds:
         error = np.abs(activations.DEFINITIONS[form](x) - exact)
         assert (error / np.maximum(1, np.abs(wide))).max() < 3e-7
 
+    def test_mish(self):
+        x = X[X > -INF]
+        wide = x.astype(np.float64)
+        softplus = np.where(wide > 0, wide, 0) + np.log1p(np.exp(-np.abs(wide)))
+        exact = wide * np.tanh(softplus)
+        found = activations.mish(x)
+        assert errors(found[x > -88], exact[x > -88]).max() < 5
+        assert errors(found, exact, beside=2.7e-37).max() < 5
+
     def test_elu(self):
         wide = X.astype(np.float64)
         exact = np.where(wide > 0, wide, np.expm1(np.minimum(wide, 0)))
@@ -121,6 +132,7 @@ def test_the_ends():
             ("hardswish", NAN, INF),
             ("gelu", NAN, INF),
             ("gelu_tanh", NAN, INF),
+            ("mish", NAN, INF),
         ):
             found = activations.DEFINITIONS[kind](SPECIAL)
             assert np.array_equal(found[:3], np.float32([high, low, NAN]), equal_nan=True)
@@ -130,6 +142,30 @@ def test_the_ends():
         assert np.array_equal(
             activations.elu(SPECIAL[:4], np.float32(2)), [INF, -2, NAN, 0], equal_nan=True
         )
+
+
+@pytest.mark.parametrize("kind", ["silu", "hardswish", "gelu", "gelu_tanh", "mish"])
+def test_what_is_kept_is_below_zero_where_its_input_is_and_nowhere_else(kind):
+    with np.errstate(all="ignore"):
+        y = activations.DEFINITIONS[kind](X)
+        kept = activations.kept(y, X)
+    told = ~np.isnan(y)
+    assert np.array_equal((kept < 0)[told], (X < 0)[told])
+    assert np.array_equal(np.isnan(kept), ~told)
+    moved = told & (kept != y)
+    assert np.abs(y[moved]).max() < 2.0**-126 < np.abs(kept[moved & (X < 0)]).max() * 2
+    assert not np.signbit(kept[told & ~(X < 0)]).any()  # no −0
+
+
+def test_what_is_kept_is_as_in_training():
+    x = torch.from_numpy(X)
+    for kind, module in (("gelu", torch.nn.GELU()), ("mish", torch.nn.Mish())):
+        steps = [Step("hold"), Step(kind), Step("keep")]
+        found = torch.from_numpy(reference.apply_steps(X, steps, ()))
+        expected = SignKept(module)(x)
+        told = ~expected.isnan() & (x < 1e38)  # torch's overflow earlier
+        assert torch.equal(found[told] < 0, expected[told] < 0)
+        assert torch.allclose(found[told], expected[told], atol=3e-6)
 
 
 def test_they_are_torchs_within_rounding():
@@ -143,6 +179,10 @@ def test_they_are_torchs_within_rounding():
 def step(kind: str, n_channels: int) -> Step:
     slopes = np.random.default_rng(1).standard_normal(n_channels).astype(np.float32)
     return Step(kind, slopes if kind == "elu" else None)
+
+
+def several(kinds: str | tuple[str, ...], n_channels: int) -> list[Step]:
+    return [step(kind, n_channels) for kind in ((kinds,) if isinstance(kinds, str) else kinds)]
 
 
 def same_bits(found: np.ndarray, expected: np.ndarray) -> bool:
@@ -168,7 +208,17 @@ class TestEveryImplementation:
         assert same_bits(y, expected)
         assert np.array_equal(bits, expected_bits)
 
-    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("kinds", [KEPT, ("hold", "silu", "keep"), ("hold", "keep")])
+    @pytest.mark.parametrize("n_channels", [1, 16, 33])
+    def test_keeps_the_definitions_bits(self, kinds, n_channels):
+        x = np.resize(X, (-(-len(X) // n_channels), n_channels))
+        kernel = RowsKernel(n_channels, [Step(kind) for kind in kinds])
+        y, expected = np.empty_like(x), np.empty_like(x)
+        kernel.define(x, (), expected, None)
+        kernel(x, (), y)
+        assert same_bits(y, expected)
+
+    @pytest.mark.parametrize("kind", [*KINDS, KEPT], ids=str)
     def test_in_a_tile_between_other_steps(self, kind):
         """Whole blocks and a part of one, several pixels and a single one."""
         rng = np.random.default_rng(0)
@@ -177,10 +227,10 @@ class TestEveryImplementation:
             steps = [
                 Step("multiply", numbers[0]),
                 Step("residual"),
-                step(kind, n_out),
+                *several(kind, n_out),
                 Step("add", numbers[1]),
                 Step("write"),
-                step(kind, n_out),
+                *several(kind, n_out),
                 Step("add", numbers[2]),
             ]
             weight = rng.standard_normal((n_out, 1, 1, 3)).astype(np.float32)

@@ -54,6 +54,7 @@ def message(call: Callable[[], Any]) -> str:
 
 
 BEHIND_A_WRITE = "expected steps on channels alone behind a `write`, got others"
+NOT_HELD = "expected a `hold` before a `keep`, on the same side of a `write`"
 SWAPPED = np.dtype(np.float32).newbyteorder()
 COPY_FIRST = "expected a contiguous, aligned array; copy it first"
 
@@ -194,6 +195,8 @@ def test_any_number_of_threads_computes(n_threads: int) -> None:
         (lambda: PoolKernel(Geometry((2, 3), (1, 1)), 5, producer=conv(Step("residual"))),
          "`producer`: expected a convolution to (2, 3, 5) without residuals or "
          "thresholds, got one to (2, 3, 5)"),
+        (lambda: RowsKernel(5, [Step("silu"), Step("keep"), Step("hold")]), NOT_HELD),
+        (lambda: RowsKernel(5, [Step("hold"), Step("write"), Step("keep")]), NOT_HELD),
         (lambda: PoolKernel(Geometry((2, 3), (1, 1)), 5, [ADD], producer=conv()),
          "`producer`: expected a convolution to (2, 3, 5) without residuals or "
          "thresholds, got one to (2, 3, 5)"),
@@ -206,7 +209,8 @@ def test_any_number_of_threads_computes(n_threads: int) -> None:
         "write before a pooling", "residual behind a write", "second write",
         "residual behind a pooling's write", "residual behind a row's write",
         "other channels behind a write",
-        "producer of another size", "producer with a residual", "steps before and a producer",
+        "producer of another size", "producer with a residual", "nothing held",
+        "held before a write", "steps before and a producer",
     ],
 )  # fmt: skip  # a case a line
 def test_a_kernel_of_other_sizes_is_told(make: Callable[[], Kernel], expected: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from irbin.program.elementwise import as_step, channel_axis_of
 from irbin.program.fused import FusedStep
+from irbin.program.kept import KEPT
 from irbin.program.types import INT, Dtype, Node, Ref, TensorType
 
 F32 = "float32"
@@ -204,7 +205,7 @@ class TestActivations:
         assert step("leaky_relu.default", x, math.nan) is None
         assert step("leaky_relu.default", x, True) is None
 
-    @pytest.mark.parametrize("op", ["silu", "sigmoid", "hardsigmoid", "tanh", "hardswish"])
+    @pytest.mark.parametrize("op", ["silu", "sigmoid", "hardsigmoid", "tanh", "hardswish", "mish"])
     def test_those_that_kernels_define(self, op):
         assert step(f"{op}.default", x) == FusedStep(op)
         assert step(f"{op}.default", x, 1) is None
@@ -226,9 +227,15 @@ class TestActivations:
     def test_other_elus_are_none(self, args):
         assert step("elu.default", x, *args) is None
 
-    @pytest.mark.parametrize("op", ["mish", "exp", "erf", "abs", "neg"])
+    @pytest.mark.parametrize("op", ["exp", "erf", "abs", "neg"])
     def test_other_functions_are_none(self, op):
         assert step(f"{op}.default", x) is None
+
+
+def test_a_kept_sign_is_one_of_its_activation():
+    made = Node("z", KEPT, (x, "aten.gelu.default"), {"approximate": "tanh"}, X)
+    found = as_step(made, "x", 1, TYPES, CONSTANTS)
+    assert found == FusedStep("gelu_tanh", keeps_sign=True)
 
 
 def test_a_node_of_another_value_is_no_step():

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from irbin.kernels import reference
 from irbin.program.plainer import in_plain_words
 from irbin.program.types import Node, Ref, TensorType
 
@@ -106,3 +107,49 @@ def test_padding_by_name_is_padding_in_numbers(padding, settings):
 def test_padding_that_is_wider_on_one_side_is_torchs():
     node, plain, *_ = named("same", size=(2, 3))
     assert plain == node
+
+
+PACK = "bitpack"
+
+
+def packed(*turns: tuple[str, tuple[object, ...]], axis: int, outputs=()) -> list[Node]:
+    """A `bitpack` behind permutations of X, in plain words."""
+    x, nodes, types = X, [], {"x": kind(X)}
+    for i, (op, args) in enumerate(turns):
+        x = getattr(x, op)(*args)
+        full = {"permute": "aten.permute.default", "transpose": "aten.transpose.int"}[op]
+        nodes.append(
+            Node(f"turn{i}", full, (Ref("x" if not i else f"turn{i - 1}"), *args), {}, kind(x))
+        )
+        types[f"turn{i}"] = kind(x)
+    last = f"turn{len(turns) - 1}"
+    bits = Node("bits", PACK, (Ref(last), axis, 1), {}, TensorType("uint8", ("N", 5, 4, 1)))
+    return list(in_plain_words([*nodes, bits], types, ("bits", *outputs)))
+
+
+def test_signs_are_packed_in_front_of_what_moves_channels_alone():
+    (bits,) = packed(("permute", ((0, 2, 3, 1),)), axis=3)
+    assert bits.args == (Ref("x"), 1, 1)
+    (bits,) = packed(("permute", ((0, 3, 1, 2),)), axis=1)
+    assert bits.args == (Ref("x"), 3, 1)
+    (bits,) = packed(("transpose", (1, 2)), ("transpose", (2, -1)), axis=3)
+    assert bits.args == (Ref("x"), 1, 1)
+    before, after = (
+        reference.bitpack(X.permute(0, 2, 3, 1).numpy(), 3),
+        reference.bitpack(X.numpy(), 1),
+    )
+    assert (before == after).all()
+
+
+def test_signs_of_what_moves_otherwise_are_packed_behind_it():
+    for turn, axis in ((("permute", ((0, 3, 2, 1),)), 3), (("transpose", (2, 3)), 1)):
+        assert [node.name for node in packed(turn, axis=axis)] == ["turn0", "bits"]
+    nodes = packed(("transpose", (1, 2)), ("transpose", (2, 3)), axis=2)
+    assert [node.name for node in nodes] == ["turn0", "bits"]
+    assert nodes[-1].args == (Ref("turn0"), 3, 1)
+
+
+def test_a_permutation_that_others_read_stays():
+    nodes = packed(("permute", ((0, 2, 3, 1),)), axis=3, outputs=("turn0",))
+    assert [node.name for node in nodes] == ["turn0", "bits"]
+    assert nodes[-1].args == (Ref("x"), 1, 1)

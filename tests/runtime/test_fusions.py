@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from irbin.artifact.read import Artifact
 from irbin.artifact.schema import Manifest
-from irbin.binary.activations import RPReLU
+from irbin.binary.activations import RPReLU, SignKept
 from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method
 from irbin.kernels import native
@@ -528,6 +528,7 @@ class Curved(nn.Module):
         self.bodies = nn.ModuleList(binary(conv3(12, 12)) for _ in range(4))
         self.rows, self.head = binary(nn.Linear(12, 12)), nn.Linear(12, 5)
         self.groups, self.last = nn.GroupNorm(3, 12), nn.LayerNorm(12)
+        self.kept = nn.ModuleList(SignKept(act()) for act in (nn.GELU, nn.SiLU, nn.Mish))
         nn.init.normal_(self.groups.weight)
         nn.init.normal_(self.last.bias)
 
@@ -541,7 +542,8 @@ class Curved(nn.Module):
         y = F.tanh(F.max_pool2d(F.silu(self.bodies[1](F.silu(self.bodies[2](y - 0.1)))), 2))
         z = F.hardsigmoid(torch.roll(y, 1, 1)) * 2 - 1
         y = self.bodies[3](z).permute(0, 2, 3, 1)
-        y = F.gelu(self.rows(F.silu(self.last(y)))).transpose(1, 3)
+        y = self.kept[0](self.rows(self.kept[1](F.silu(self.last(y)))))
+        y = (self.kept[2](y) + y).transpose(1, 3)
         return self.head(F.tanh(self.norms[3](y)).mean((2, 3)))
 
 
@@ -800,6 +802,7 @@ def test_the_networks_hold_every_kind_of_record():
     }
     assert {item.root.op for item in items if item.threshold} == {"bconv2d", "bgemm"}
     assert {step.kind for item in items for step in item.steps} == set(get_args(StepKind))
+    assert any(step.keeps_sign for item in items for step in item.steps)
     both = {item.kind for item in items if item.floats is not None and item.bits is not None}
     assert {"dot", "conv", "gate", "pool", "rows"} <= both
     assert max(sum(s.kind == "residual" for s in item.steps) for item in items) == 4

@@ -194,8 +194,18 @@ static float activated(irbin_step_kind kind, float x)
         const float t = expm1_of(x + x);
         return t / (t + 2.0f);
     }
+    case IRBIN_MISH: {
+        const float e = exp_of(within(x, -104.0f, 30.0f)), n = e * (e + 2.0f);
+        return x * (n / (n + 2.0f));
+    }
     default: return x;
     }
+}
+
+static float kept(float y, float held)
+{
+    return held < 0.0f ? within(y, -INFINITY, -FLT_MIN)
+                       : within(y, 0.0f, INFINITY) + 0.0f; /* -0 becomes +0 */
 }
 
 /* ---- results ---- */
@@ -219,8 +229,8 @@ static uint32_t negative(const float *v, int32_t n)
     return mask;
 }
 
-static void apply(const irbin_step *step, float *v, int32_t n, int32_t channel, size_t at,
-                  const irbin_out *out)
+static void apply(const irbin_step *step, float *v, float *held, int32_t n, int32_t channel,
+                  size_t at, const irbin_out *out)
 {
     switch (step->kind) {
     case IRBIN_MULTIPLY:
@@ -244,6 +254,12 @@ static void apply(const irbin_step *step, float *v, int32_t n, int32_t channel, 
     case IRBIN_WRITE:
         write_floats(v, n, at, out);
         break;
+    case IRBIN_HOLD:
+        memcpy(held, v, (size_t)n * sizeof(float));
+        break;
+    case IRBIN_KEEP:
+        for (int32_t i = 0; i < n; ++i) v[i] = kept(v[i], held[i]);
+        break;
     case IRBIN_ELU:
         for (int32_t i = 0; i < n; ++i)
             v[i] = v[i] > 0.0f ? v[i] : expm1_of(v[i]) * step->values[channel + i];
@@ -260,8 +276,9 @@ static void finish(float *v, int32_t n, size_t pixel, int32_t channel, int32_t c
 {
     const size_t at = pixel * (size_t)channels + (size_t)channel;
     bool is_written = false;
+    float held[BLOCK] = {0};
     for (int32_t s = 0; s < out->n_steps; ++s) {
-        apply(&out->steps[s], v, n, channel, at, out);
+        apply(&out->steps[s], v, held, n, channel, at, out);
         is_written |= out->steps[s].kind == IRBIN_WRITE;
     }
     if (!is_written) write_floats(v, n, at, out);

@@ -45,7 +45,10 @@ typedef enum irbin_step_kind {
     IRBIN_HARDSWISH,
     IRBIN_GELU,
     IRBIN_GELU_TANH,
-    IRBIN_TANH
+    IRBIN_TANH,
+    IRBIN_MISH,
+    IRBIN_HOLD, /* keeps in mind what stands here */
+    IRBIN_KEEP  /* at most -2^-126 where what was held is below 0, else at least +0; NaN passes */
 } irbin_step_kind;
 
 typedef struct irbin_step {

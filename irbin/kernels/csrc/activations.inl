@@ -88,6 +88,20 @@ inline V::Floats hardswish_of(const V::Floats& x) {
   return V::divide(V::multiply(x, raised(x)), V::all(6.0f));
 }
 
+inline V::Floats mish_of(const V::Floats& x) {
+  const V::Floats e = exp_of(V::clamp(x, V::all(-104.0f), V::all(30.0f))), two = V::all(2.0f);
+  const V::Floats n = V::multiply(e, V::add(e, two));
+  return V::multiply(x, V::divide(n, V::add(n, two)));
+}
+
+// y with the sign of what was held.
+inline V::Floats kept(const V::Floats& y, const V::Floats& held) {
+  constexpr float kLeast = 1.17549435e-38f, kMost = __builtin_inff();
+  const V::Floats zero = V::all(0.0f);
+  return V::where_positive(minus(held), V::clamp(y, V::all(-kMost), V::all(-kLeast)),
+                           V::add(V::clamp(y, zero, V::all(kMost)), zero));  // −0 becomes +0
+}
+
 // No lambdas: GCC compiles those for the file's target, not for the region's.
 template <V::Floats (*function)(const V::Floats&)>
 inline void on_each(float* values, int64_t n_blocks) {
@@ -116,6 +130,7 @@ inline void elu_on_each(const float* slopes, int64_t n_rows, int64_t n_blocks, f
     case StepKind::gelu: return on_each<gelu_of>(values, n);
     case StepKind::gelu_tanh: return on_each<gelu_tanh_of>(values, n);
     case StepKind::tanh: return on_each<tanh_of>(values, n);
+    case StepKind::mish: return on_each<mish_of>(values, n);
     default: return;
   }
 }

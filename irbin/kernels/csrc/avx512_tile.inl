@@ -68,8 +68,9 @@ struct FloatTile {
     if (steps.residual != nullptr) add_residual(*steps.residual, channel, out);
     if (steps.clamp != nullptr) clamp(*steps.clamp);
     bool is_written = false;
+    float held[P * B * kLanes];
     for (const Step* step = steps.rest; step < steps.end; ++step)
-      is_written = take(*step, channel, out) || is_written;
+      is_written = take(*step, channel, out, held) || is_written;
     if (!is_written) write(channel, out);
     if (out.bits != nullptr) {
       EACH_PIXEL {
@@ -85,7 +86,8 @@ struct FloatTile {
   }
 
   // One step; whether it was to write.
-  [[gnu::always_inline]] inline bool take(const Step& step, int64_t channel, const Output& out) {
+  [[gnu::always_inline]] inline bool take(const Step& step, int64_t channel, const Output& out,
+                                          float (&held)[P * B * kLanes]) {
     __m512 by[B];
     switch (step.kind) {
       case StepKind::multiply:
@@ -103,6 +105,12 @@ struct FloatTile {
         EACH_PIXEL EACH_BLOCK at[p][b] = V::prelu(at[p][b], by[b]);
         return false;
       case StepKind::write: break;
+      case StepKind::hold:
+        EACH_PIXEL EACH_BLOCK V::store(held + (p * B + b) * kLanes, at[p][b]);
+        return false;
+      case StepKind::keep:
+        EACH_PIXEL EACH_BLOCK at[p][b] = kept(at[p][b], V::load(held + (p * B + b) * kLanes));
+        return false;
       default: activated(step, channel); return false;
     }
     write(channel, out);

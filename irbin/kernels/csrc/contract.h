@@ -73,10 +73,11 @@ enum class StepKind : int32_t {
   hardswish,
   gelu,
   gelu_tanh,
-  tanh
+  tanh,
+  mish,
+  hold,  // keeps in mind what stands there
+  keep   // at most −2^-126 where what was held is below 0, at least +0 elsewhere; a NaN stays
 };
-
-constexpr bool is_activation(StepKind kind) { return kind >= StepKind::elu; }
 constexpr bool has_values(StepKind kind) {
   return kind == StepKind::multiply || kind == StepKind::add || kind == StepKind::prelu ||
          kind == StepKind::elu;

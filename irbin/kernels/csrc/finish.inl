@@ -34,6 +34,8 @@ template <int N>
 inline void finish_block(V::Floats (&v)[N], const Output& out, int64_t pixel, int64_t channel,
                          int n_lanes) {
   bool is_written = false;
+  V::Floats held[N];
+  for (int i = 0; i < N; ++i) held[i] = v[i];
   for (int64_t s = 0; s < out.n_steps; ++s) {
     const Step& step = out.steps[s];
     switch (step.kind) {
@@ -66,6 +68,14 @@ inline void finish_block(V::Floats (&v)[N], const Output& out, int64_t pixel, in
       case StepKind::write: {
         write_floats<N>(v, out, pixel, channel, n_lanes);
         is_written = true;
+        break;
+      }
+      case StepKind::hold: {
+        for (int i = 0; i < N; ++i) held[i] = v[i];
+        break;
+      }
+      case StepKind::keep: {
+        for (int i = 0; i < N; ++i) v[i] = kept(v[i], held[i]);
         break;
       }
       default: {

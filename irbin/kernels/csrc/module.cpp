@@ -121,8 +121,11 @@ void need(bool fits, const char* what) {
 Transform make_transform(const std::vector<StepTuple>& steps, int64_t n_channels) {
   need(n_channels >= 0 && n_channels <= kMaxSize, "expected channels");
   Transform made;
+  bool holds = false;
   for (const auto& [kind, residual, low, high, values] : steps) {
-    need(kind >= 0 && kind <= static_cast<int>(StepKind::tanh), "no such step");
+    need(kind >= 0 && kind <= static_cast<int>(StepKind::keep), "no such step");
+    holds |= static_cast<StepKind>(kind) == StepKind::hold;
+    need(holds || static_cast<StepKind>(kind) != StepKind::keep, "nothing is held to keep");
     need(!has_values(static_cast<StepKind>(kind)) || values.has_value(), "a step lacks its values");
     if (values && static_cast<int64_t>(values->shape(0)) != n_channels)
       throw std::invalid_argument("a step has another number of channels");

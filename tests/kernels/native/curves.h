@@ -78,6 +78,10 @@ inline float apply(StepKind kind, float x, float slope) {
       const float t = expm1(x + x);
       return t / (t + 2.0f);
     }
+    case StepKind::mish: {
+      const float e = exp(within(x, -104, 30)), n = e * (e + 2.0f);
+      return x * (n / (n + 2.0f));
+    }
     default: return x;
   }
 }

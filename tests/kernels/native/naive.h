@@ -174,7 +174,8 @@ inline float apply(const Step& step, float v, size_t channel, float residual) {
     case StepKind::add: return v + step.values[channel];
     case StepKind::residual: return v + residual;
     case StepKind::prelu: return v > 0 ? v : v * step.values[channel];
-    case StepKind::write: return v;
+    case StepKind::write:
+    case StepKind::hold: return v;
     case StepKind::clamp: return curves::within(v, step.low, step.high);
     default: return curves::apply(step.kind, v, step.values.empty() ? 0 : step.values[channel]);
   }
@@ -183,13 +184,20 @@ inline float apply(const Step& step, float v, size_t channel, float residual) {
 // x: (pixels, n_channels); every residual likewise.
 inline Floats apply(const Steps& steps, Floats x, int64_t n_channels,
                     const std::vector<Floats>& residuals) {
-  for (size_t i = 0; i < x.size(); ++i)
+  for (size_t i = 0; i < x.size(); ++i) {
+    float held = 0;
     for (const Step& step : steps) {
+      if (step.kind == StepKind::hold) held = x[i];
       float residual = 0;
       if (step.kind == StepKind::residual)
         residual = residuals[static_cast<size_t>(step.residual)][i];
-      x[i] = apply(step, x[i], i % static_cast<size_t>(n_channels), residual);
+      if (step.kind == StepKind::keep)
+        x[i] = held < 0 ? std::min(x[i], -std::numeric_limits<float>::min())
+                        : curves::within(x[i], 0, x[i]) + 0.0f;
+      else
+        x[i] = apply(step, x[i], i % static_cast<size_t>(n_channels), residual);
     }
+  }
   return x;
 }
 

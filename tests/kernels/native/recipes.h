@@ -37,6 +37,7 @@ enum Recipe {
   threshold,
   clamped_threshold,
   activated,
+  kept,
   n_recipes
 };
 
@@ -70,9 +71,16 @@ inline Steps draw_steps(Random& random, int recipe, int64_t n_channels) {
     case activated: {
       const StepKind last =
           random.one_of({StepKind::elu, StepKind::sigmoid, StepKind::silu, StepKind::hardsigmoid,
-                         StepKind::hardswish, StepKind::gelu, StepKind::gelu_tanh, StepKind::tanh});
+                         StepKind::hardswish, StepKind::gelu, StepKind::gelu_tanh, StepKind::tanh,
+                         StepKind::mish});
       return {per_channel(StepKind::multiply), per_channel(StepKind::add), first,
               has_values(last) ? per_channel(last) : naive::Step{last}};
+    }
+    case kept: {
+      const StepKind curve =
+          random.one_of({StepKind::silu, StepKind::hardswish, StepKind::gelu, StepKind::mish});
+      return {per_channel(StepKind::multiply), per_channel(StepKind::add), {StepKind::hold},
+              {curve},  {StepKind::keep}, first, {StepKind::write}, per_channel(StepKind::add)};
     }
     case before: return {per_channel(StepKind::multiply), per_channel(StepKind::add), clamp};
     default: return {};
