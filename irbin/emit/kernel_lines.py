@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from irbin.axes import BoxAxis, Span
-from irbin.emit.weights import float_literal
+from irbin.emit.weights import by_word, float_literal
 from irbin.emit.writer import Writer, pointer, read
 from irbin.errors import LowerError
 from irbin.kernels.byte_convolution import ByteConvKernel
@@ -177,7 +177,7 @@ def _conv_line(
 def _dot_line(w: Writer, kernel: ConvKernel) -> str:
     groups = kernel.groups
     sizes = (kernel.in_channels // groups, len(kernel.weight_bits) // groups)
-    weight = w.array(kernel.weight_bits, "weight")
+    weight = w.array(by_word(kernel.weight_bits, groups), "weight")
     return _conv_line(w, kernel.geometry, groups, sizes, weight)
 
 

@@ -10,11 +10,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Kind = Literal["float", "int32_t", "int16_t", "uint64_t"]
+Kind = Literal["float", "int32_t", "int16_t", "uint32_t", "uint64_t"]
 
-PER_LINE = {"float": 8, "int32_t": 12, "int16_t": 16, "uint64_t": 4}
+PER_LINE = {"float": 8, "int32_t": 12, "int16_t": 16, "uint32_t": 8, "uint64_t": 4}
 ALIGNMENT = 64
 WORD_BYTES = 8
+BLOCK = 16
+"""Filters that kernels count at once."""
 
 
 class Weights:
@@ -33,7 +35,7 @@ class Weights:
         """The C name of an array.
 
         Args:
-            array: float32, int32, int16, or uint8, which is filled up with zeros to whole words.
+            array: float32, int32, int16, uint32, or uint8, which is filled with zeros to words.
             name: for readers; unique.
         """
         words = _words(array)
@@ -93,10 +95,34 @@ class Weights:
             yield f"    crc = irbin_crc32(crc, {name}, sizeof({name}));"
 
 
+def by_word(weight_bits: NDArray[np.uint8], groups: int) -> NDArray[np.uint32]:
+    """Filters of signs as kernels count them: a word of each of a block of filters, then the next.
+
+    Args:
+        weight_bits: (out_channels, kernel_height, kernel_width, bytes of in_channels).
+        groups: each has blocks of its own.
+
+    Returns:
+        Of every group and block of at most 16 filters (words, filters), behind each other.
+    """
+    flat = weight_bits.reshape(len(weight_bits), -1)
+    filled = np.zeros((len(flat), -(-flat.shape[1] // 4) * 4), np.uint8)
+    filled[:, : flat.shape[1]] = flat
+    words = filled.view("<u4").astype(np.uint32)
+    blocks = [
+        group[at : at + BLOCK].T.reshape(-1)
+        for group in words.reshape(groups, -1, words.shape[1])
+        for at in range(0, len(group), BLOCK)
+    ]
+    return np.concatenate(blocks)
+
+
 def literals(array: NDArray[Any]) -> list[str]:
     """Numbers as C reads them back, bit for bit."""
     if array.dtype == np.uint64:
         return [f"0x{value:016x}u" for value in array.tolist()]
+    if array.dtype == np.uint32:
+        return [f"0x{value:08x}u" for value in array.tolist()]
     if array.dtype in (np.int32, np.int16):
         return [str(value) for value in array.tolist()]
     return [float_literal(value) for value in array.tolist()]
@@ -121,6 +147,7 @@ def _kind(array: NDArray[Any]) -> Kind:
         "float32": "float",
         "int32": "int32_t",
         "int16": "int16_t",
+        "uint32": "uint32_t",
         "uint64": "uint64_t",
     }
     return kinds[str(array.dtype)]

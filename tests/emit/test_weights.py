@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from irbin.emit.weights import Weights, float_literal, literals
+from irbin.emit.weights import Weights, by_word, float_literal, literals
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -48,6 +48,31 @@ def test_bytes_fill_whole_words(n: int) -> None:
     words = [int(text[:-1], 16) for text in literals(next(iter(weights._arrays.values())))]
     read = b"".join(word.to_bytes(8, "little") for word in words)
     assert read == bytes(range(1, n + 1)).ljust(-(-n // 8) * 8, b"\0")
+
+
+@pytest.mark.parametrize("n_out", [1, 15, 16, 17, 33])
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("n_bytes", [1, 3, 4, 5, 9])
+def test_filters_lie_by_word(n_out: int, groups: int, n_bytes: int) -> None:
+    draw = np.random.default_rng(n_out)
+    bits = draw.integers(0, 256, (groups * n_out, 1, 1, n_bytes)).astype(np.uint8)
+    n_words, words = -(-n_bytes // 4), by_word(bits, groups)
+    assert (words.dtype, words.shape) == (np.uint32, (groups * n_out * n_words,))
+    for g in range(groups):
+        for o in range(n_out):
+            block = o - o % 16
+            n = min(16, n_out - block)
+            begin = (g * n_out + block) * n_words + o % 16
+            read = b"".join(int(words[begin + k * n]).to_bytes(4, "little") for k in range(n_words))
+            assert read == bits[g * n_out + o].tobytes().ljust(n_words * 4, b"\0")
+
+
+def test_words_of_filters_keep_their_bits() -> None:
+    assert literals(np.array([0, 1, 2**32 - 1], np.uint32)) == [
+        "0x00000000u",
+        "0x00000001u",
+        "0xffffffffu",
+    ]
 
 
 def test_what_is_equal_is_written_once() -> None:

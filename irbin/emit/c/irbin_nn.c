@@ -31,6 +31,7 @@ _Static_assert(FLT_RADIX == 2 && FLT_MANT_DIG == 24 && FLT_MAX_EXP == 128, "expe
 #endif
 
 enum { BLOCK = 16 }; /* channels that are worked on at once; a multiple of 8 */
+enum { TILE = 1, WORDS = 28 }; /* windows that are looked at together, and words of each */
 
 const char *irbin_status_text(irbin_status status)
 {
@@ -210,11 +211,6 @@ static float kept(float y, float held)
 
 /* ---- results ---- */
 
-static void write_floats(const float *v, int32_t n, size_t at, const irbin_out *out)
-{
-    if (out->y != NULL) memcpy(out->y + at, v, (size_t)n * sizeof(float));
-}
-
 /* Bits begin on a byte: blocks are multiples of 8 but for the last one. */
 static void write_bits(uint32_t mask, int32_t n, uint8_t *to)
 {
@@ -222,70 +218,82 @@ static void write_bits(uint32_t mask, int32_t n, uint8_t *to)
     if (n > 8) to[1] = (uint8_t)(mask >> 8);
 }
 
+#if !defined(HAS_MASKS)
 static uint32_t negative(const float *v, int32_t n)
 {
     uint32_t mask = 0;
     for (int32_t i = 0; i < n; ++i) mask |= (uint32_t)(v[i] < 0.0f) << i;
     return mask;
 }
+#endif
 
-static void apply(const irbin_step *step, float *v, float *held, int32_t n, int32_t channel,
-                  size_t at, const irbin_out *out)
+/* Statements for every number of a tile: v[i] of a pixel, channel + i. */
+#define EACH(statement)                             \
+    for (int32_t p = 0; p < pixels; ++p) {          \
+        float *const v = tile + p * BLOCK;          \
+        for (int32_t i = 0; i < n; ++i) statement;  \
+    }                                               \
+    break
+
+static inline void apply(const irbin_step *step, float *tile, float *held, int32_t pixels, int32_t n,
+                         size_t at, int32_t channel, int32_t channels, const irbin_out *out)
 {
+    const float *const values = step->values == NULL ? NULL : step->values + channel;
     switch (step->kind) {
-    case IRBIN_MULTIPLY:
-        for (int32_t i = 0; i < n; ++i) v[i] *= step->values[channel + i];
-        break;
-    case IRBIN_ADD:
-        for (int32_t i = 0; i < n; ++i) v[i] += step->values[channel + i];
-        break;
+    case IRBIN_MULTIPLY: EACH(v[i] *= values[i]);
+    case IRBIN_ADD: EACH(v[i] += values[i]);
     case IRBIN_RESIDUAL: {
         const float *residual = out->residuals[step->residual] + at;
-        for (int32_t i = 0; i < n; ++i) v[i] += residual[i];
-        break;
+        EACH(v[i] += residual[p * channels + i]);
     }
-    case IRBIN_CLAMP:
-        for (int32_t i = 0; i < n; ++i) v[i] = within(v[i], step->low, step->high);
-        break;
-    case IRBIN_PRELU:
-        for (int32_t i = 0; i < n; ++i)
-            v[i] = v[i] > 0.0f ? v[i] : v[i] * step->values[channel + i];
-        break;
+    case IRBIN_CLAMP: EACH(v[i] = within(v[i], step->low, step->high));
+    case IRBIN_PRELU: EACH(v[i] = v[i] > 0.0f ? v[i] : v[i] * values[i]);
     case IRBIN_WRITE:
-        write_floats(v, n, at, out);
-        break;
-    case IRBIN_HOLD:
-        memcpy(held, v, (size_t)n * sizeof(float));
-        break;
-    case IRBIN_KEEP:
-        for (int32_t i = 0; i < n; ++i) v[i] = kept(v[i], held[i]);
-        break;
-    case IRBIN_ELU:
-        for (int32_t i = 0; i < n; ++i)
-            v[i] = v[i] > 0.0f ? v[i] : expm1_of(v[i]) * step->values[channel + i];
-        break;
-    default:
-        for (int32_t i = 0; i < n; ++i) v[i] = activated(step->kind, v[i]);
-        break;
+        if (out->y == NULL) break;
+        EACH(out->y[at + (size_t)(p * channels + i)] = v[i]);
+    case IRBIN_HOLD: EACH(held[p * BLOCK + i] = v[i]);
+    case IRBIN_KEEP: EACH(v[i] = kept(v[i], held[p * BLOCK + i]));
+    case IRBIN_ELU: EACH(v[i] = v[i] > 0.0f ? v[i] : expm1_of(v[i]) * values[i]);
+    default: EACH(v[i] = activated(step->kind, v[i]));
     }
 }
 
-/* n values of a pixel, from a channel on: steps, then y and bits where they are wanted. */
+static inline void finish_numbers(float *v, int32_t pixels, int32_t n, size_t pixel, int32_t channel,
+                                  int32_t channels, const irbin_out *out)
+{
+    static const irbin_step written = {.kind = IRBIN_WRITE};
+    const size_t at = pixel * (size_t)channels + (size_t)channel;
+    bool is_written = false;
+    float held[TILE * BLOCK] = {0.0f};
+    for (int32_t s = 0; s < out->n_steps; ++s) {
+        apply(&out->steps[s], v, held, pixels, n, at, channel, channels, out);
+        is_written |= out->steps[s].kind == IRBIN_WRITE;
+    }
+    if (!is_written) apply(&written, v, held, pixels, n, at, channel, channels, out);
+    if (out->bits == NULL) return;
+    const size_t bytes = ((size_t)channels + 7) / 8;
+    uint8_t *to = out->bits + pixel * bytes + (size_t)channel / 8;
+    for (int32_t p = 0; p < pixels; ++p, to += bytes) write_bits(negative(v + p * BLOCK, n), n, to);
+}
+
+/* n values of every pixel of a tile, (pixels, BLOCK), from a channel on: steps, then y and bits where
+ * they are wanted. */
+static void finish_tile(float *v, int32_t pixels, int32_t n, size_t pixel, int32_t channel,
+                        int32_t channels, const irbin_out *out)
+{
+#if defined(IRBIN_SET) /* whole blocks are vectors */
+    if (n == BLOCK) {
+        finish_numbers(v, pixels, BLOCK, pixel, channel, channels, out);
+        return;
+    }
+#endif
+    finish_numbers(v, pixels, n, pixel, channel, channels, out);
+}
+
 static void finish(float *v, int32_t n, size_t pixel, int32_t channel, int32_t channels,
                    const irbin_out *out)
 {
-    const size_t at = pixel * (size_t)channels + (size_t)channel;
-    bool is_written = false;
-    float held[BLOCK] = {0};
-    for (int32_t s = 0; s < out->n_steps; ++s) {
-        apply(&out->steps[s], v, held, n, channel, at, out);
-        is_written |= out->steps[s].kind == IRBIN_WRITE;
-    }
-    if (!is_written) write_floats(v, n, at, out);
-    if (out->bits != NULL) {
-        const size_t bytes = ((size_t)channels + 7) / 8;
-        write_bits(negative(v, n), n, out->bits + pixel * bytes + (size_t)channel / 8);
-    }
+    finish_tile(v, 1, n, pixel, channel, channels, out);
 }
 
 /* ---- windows ---- */
@@ -306,122 +314,281 @@ static taps inside(int32_t begin, int32_t dilation, int32_t n, int32_t size)
 
 /* ---- products of signs ---- */
 
-static int32_t count_bits(uint64_t x)
-{
-#if defined(__POPCNT__) || defined(__aarch64__) || defined(__wasm__)
-    return (int32_t)__builtin_popcountll(x);
-#else /* sums of neighboring bits, then pairs, then nibbles (Warren, Hacker's Delight, 5-1) */
-    x -= x >> 1 & UINT64_C(0x5555555555555555);
-    x = (x & UINT64_C(0x3333333333333333)) + (x >> 2 & UINT64_C(0x3333333333333333));
-    x = (x + (x >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
-    return (int32_t)(x * UINT64_C(0x0101010101010101) >> 56);
+#if defined(__GNUC__)
+#define INLINE static inline __attribute__((always_inline)) /* also where code is to be small */
+#else
+#define INLINE static inline
 #endif
+
+/* The k-th word of a window where it differs from a filter's; where there is a mask, within it. */
+INLINE uint32_t differing(const uint32_t *x, const uint32_t *mask, const uint32_t *w, int32_t k,
+                          int32_t n)
+{
+    const uint32_t bits = x[k] ^ w[k * n];
+    return mask == NULL ? bits : bits & mask[k];
 }
 
-/* In how many bits n bytes differ. */
-static int32_t disagreements(const uint8_t *a, const uint8_t *b, int32_t n)
+#if defined(__AVX512VPOPCNTDQ__) || defined(__wasm__) || defined(__riscv_zbb)
+/* There is an instruction for it, which compilers put into vectors if it has any. */
+static inline void add_words(const uint32_t *x, const uint32_t *mask, const uint32_t *w,
+                             int32_t words, int32_t n, int32_t *differ)
 {
-    int32_t count = 0, i = 0;
-    for (; i + 8 <= n; i += 8) {
-        uint64_t one, other;
-        memcpy(&one, a + i, 8);
-        memcpy(&other, b + i, 8);
-        count += count_bits(one ^ other);
-    }
-    if (i < n) {
-        uint64_t rest = 0;
-        for (int32_t shift = 0; i < n; ++i, shift += 8) rest |= (uint64_t)(a[i] ^ b[i]) << shift;
-        count += count_bits(rest);
-    }
-    return count;
+    for (int32_t k = 0; k < words; ++k)
+        for (int32_t i = 0; i < n; ++i)
+            differ[i] += (int32_t)__builtin_popcount(differing(x, mask, w + i, k, n));
+}
+#else
+/* Counts of bits in every byte: sums of neighboring bits, then pairs, then nibbles (Warren, Hacker's
+ * Delight, 5-1). Plain integers in loops over filters, so that compilers use vectors. */
+INLINE uint32_t byte_counts(uint32_t v)
+{
+    v -= v >> 1 & UINT32_C(0x55555555);
+    v = (v & UINT32_C(0x33333333)) + (v >> 2 & UINT32_C(0x33333333));
+    return (v + (v >> 4)) & UINT32_C(0x0f0f0f0f);
 }
 
-/* Where a dot's taps lie that are inside the image. */
-typedef struct dot_place {
-    const uint8_t *x;     /* first tap inside, of the group's channels */
-    int32_t weight;       /* bytes from a filter's beginning to that tap */
-    int32_t rows, columns; /* taps inside */
-    ptrdiff_t x_row, x_column, weight_row, bytes;
-    bool is_run; /* taps of a row lie behind each other */
-} dot_place;
-
-static int32_t filter_disagreements(const dot_place *p, const uint8_t *filter)
+/* The same of 4 * fours + 2 * twos + ones. */
+INLINE uint32_t weighted_counts(uint32_t ones, uint32_t twos, uint32_t fours)
 {
-    int32_t count = 0;
-    for (int32_t r = 0; r < p->rows; ++r) {
-        const uint8_t *x = p->x + r * p->x_row, *w = filter + p->weight + r * p->weight_row;
-        if (p->is_run) {
-            count += disagreements(x, w, (int32_t)p->bytes * p->columns);
-        } else {
-            for (int32_t c = 0; c < p->columns; ++c)
-                count += disagreements(x + c * p->x_column, w + c * p->bytes, (int32_t)p->bytes);
+    ones -= ones >> 1 & UINT32_C(0x55555555);
+    twos -= twos >> 1 & UINT32_C(0x55555555);
+    ones = (ones & UINT32_C(0x33333333)) + (ones >> 2 & UINT32_C(0x33333333));
+    twos = (twos & UINT32_C(0x33333333)) + (twos >> 2 & UINT32_C(0x33333333));
+    ones += twos << 1; /* at most 12 a nibble */
+    return (ones & UINT32_C(0x0f0f0f0f)) + (ones >> 4 & UINT32_C(0x0f0f0f0f)) +
+           (byte_counts(fours) << 2);
+}
+
+/* Of three bits: their sum's upper one. */
+INLINE uint32_t carry(uint32_t a, uint32_t b, uint32_t c)
+{
+    return (a & b) | ((a ^ b) & c);
+}
+
+/* Seven words at once: carry-save adders leave three, of ones, twos and fours. */
+INLINE void add_seven(const uint32_t *x, const uint32_t *mask, const uint32_t *w, int32_t n,
+                      uint32_t *counts)
+{
+    for (int32_t i = 0; i < n; ++i, ++w) {
+        const uint32_t a = differing(x, mask, w, 0, n), b = differing(x, mask, w, 1, n);
+        const uint32_t c = differing(x, mask, w, 2, n), d = differing(x, mask, w, 3, n);
+        const uint32_t e = differing(x, mask, w, 4, n), f = differing(x, mask, w, 5, n);
+        const uint32_t g = differing(x, mask, w, 6, n);
+        const uint32_t one = a ^ b ^ c, two = carry(a, b, c);
+        const uint32_t other = one ^ d ^ e, more = carry(one, d, e);
+        const uint32_t ones = other ^ f ^ g, last = carry(other, f, g);
+        counts[i] += weighted_counts(ones, two ^ more ^ last, carry(two, more, last));
+    }
+}
+
+INLINE void add_three(const uint32_t *x, const uint32_t *mask, const uint32_t *w, int32_t n,
+                      uint32_t *counts)
+{
+    for (int32_t i = 0; i < n; ++i, ++w) {
+        const uint32_t a = differing(x, mask, w, 0, n), b = differing(x, mask, w, 1, n);
+        const uint32_t c = differing(x, mask, w, 2, n);
+        counts[i] += byte_counts(a ^ b ^ c) + (byte_counts(carry(a, b, c)) << 1);
+    }
+}
+
+INLINE void add_one(const uint32_t *x, const uint32_t *mask, const uint32_t *w, int32_t n,
+                    uint32_t *counts)
+{
+    for (int32_t i = 0; i < n; ++i, ++w) counts[i] += byte_counts(differing(x, mask, w, 0, n));
+}
+
+enum { COUNTED = 28 }; /* words whose bits a byte counts: 4 times 7, of 56 bits a byte at most */
+
+/* Adds in how many bits words of a window differ from those of n filters, (words, n). */
+static inline void add_words(const uint32_t *x, const uint32_t *mask, const uint32_t *w,
+                             int32_t words, int32_t n, int32_t *differ)
+{
+    for (int32_t begin = 0; begin < words; begin += COUNTED) {
+        uint32_t counts[BLOCK] = {0};
+        const int32_t end = least(begin + COUNTED, words);
+        int32_t k = begin;
+        for (; k + 7 <= end; k += 7)
+            add_seven(x + k, mask == NULL ? NULL : mask + k, w + k * n, n, counts);
+        for (; k + 3 <= end; k += 3)
+            add_three(x + k, mask == NULL ? NULL : mask + k, w + k * n, n, counts);
+        for (; k < end; ++k) add_one(x + k, mask == NULL ? NULL : mask + k, w + k * n, n, counts);
+        for (int32_t i = 0; i < n; ++i) {
+            const uint32_t pairs =
+                (counts[i] & UINT32_C(0x00ff00ff)) + (counts[i] >> 8 & UINT32_C(0x00ff00ff));
+            differ[i] += (int32_t)((pairs + (pairs >> 16)) & 0xffff);
         }
     }
-    return count;
 }
+#endif
 
-static void finish_dots(const int32_t *dots, int32_t n, size_t pixel, int32_t channel,
-                        int32_t channels, const irbin_out *out)
+#if !defined(HAS_COUNT_BLOCK)
+/* Of a whole block of filters, for several windows that lie WORDS apart. */
+static void count_block(const uint32_t *x, const uint32_t *mask, const uint32_t *w, int32_t words,
+                        int32_t pixels, int32_t *differ)
+{
+    for (int32_t p = 0; p < pixels; ++p, x += WORDS, differ += BLOCK) {
+        if (mask == NULL)
+            add_words(x, NULL, w, words, BLOCK, differ);
+        else
+            add_words(x, mask + p * WORDS, w, words, BLOCK, differ);
+    }
+}
+#endif
+
+#if !defined(HAS_MASKS)
+/* A bit for each of at most a block's numbers. */
+static uint32_t below(const int32_t *dots, const int32_t *lower, int32_t n)
+{
+    uint32_t mask = 0;
+    for (int32_t i = 0; i < n; ++i) mask |= (uint32_t)(dots[i] < lower[i]) << i;
+    return mask;
+}
+#endif
+
+static void finish_dots(const int32_t *dots, int32_t pixels, int32_t n, size_t pixel,
+                        int32_t channel, int32_t channels, const irbin_out *out)
 {
     if (out->lower != NULL) {
         const size_t bytes = ((size_t)channels + 7) / 8;
-        uint32_t mask = 0;
-        for (int32_t i = 0; i < n; ++i) {
-            const int32_t c = channel + i;
-            const uint32_t flip = out->flips[c / 8] >> c % 8 & 1u;
-            mask |= ((uint32_t)(dots[i] < out->lower[c]) ^ flip) << i;
-        }
-        write_bits(mask, n, out->bits + pixel * bytes + (size_t)channel / 8);
+        const uint8_t *flips = out->flips + channel / 8;
+        const uint32_t flip =
+            (flips[0] | (n > 8 ? (uint32_t)flips[1] << 8 : 0)) & ((1u << n) - 1u);
+        uint8_t *to = out->bits + pixel * bytes + (size_t)channel / 8;
+        for (int32_t p = 0; p < pixels; ++p, to += bytes)
+            write_bits(below(dots + p * BLOCK, out->lower + channel, n) ^ flip, n, to);
         return;
     }
-    float v[BLOCK];
-    for (int32_t i = 0; i < n; ++i) v[i] = (float)dots[i];
-    finish(v, n, pixel, channel, channels, out);
+    float v[TILE * BLOCK];
+    for (int32_t p = 0; p < pixels; ++p)
+        for (int32_t i = 0; i < BLOCK; ++i) v[p * BLOCK + i] = (float)dots[p * BLOCK + i];
+    finish_tile(v, pixels, n, pixel, channel, channels, out);
+}
+
+/* Pixels beside each other whose windows are looked at together. */
+typedef struct tile {
+    int32_t row, column, pixels; /* of the result */
+    int32_t y0;                  /* where windows begin */
+    taps down;
+    int32_t first, last; /* words that have taps inside the image */
+    bool is_masked;      /* some also have others */
+} tile;
+
+static taps across(const irbin_window *w, const tile *t, int32_t p)
+{
+    return inside((t->column + p) * w->stride_x - w->left, w->dilation_x, w->kernel_width,
+                  w->width);
+}
+
+static void look(const irbin_conv *conv, int32_t bytes, tile *t)
+{
+    const irbin_window *w = &conv->window;
+    const int32_t line = w->kernel_width * bytes, whole = line * w->kernel_height;
+    t->y0 = t->row * w->stride_y - w->top;
+    t->down = inside(t->y0, w->dilation_y, w->kernel_height, w->height);
+    t->first = t->down.first * line / 4;
+    t->last = (t->down.last * line + 3) / 4;
+    t->is_masked = t->first * 4 != t->down.first * line ||
+                   least(t->last * 4, whole) != t->down.last * line;
+    for (int32_t p = 0; p < t->pixels; ++p) {
+        const taps right = across(w, t, p);
+        t->is_masked |= right.last - right.first != w->kernel_width;
+    }
+}
+
+/* Few bytes, without a call. */
+static inline void copy_bytes(uint8_t *to, const uint8_t *from, int32_t n)
+{
+    if (n >= 8) {
+        for (int32_t i = 0; i + 8 < n; i += 8) memcpy(to + i, from + i, 8);
+        memcpy(to + n - 8, from + n - 8, 8);
+    } else if (n >= 4) {
+        memcpy(to, from, 4);
+        memcpy(to + n - 4, from + n - 4, 4);
+    } else {
+        for (int32_t i = 0; i < n; ++i) to[i] = from[i];
+    }
+}
+
+/* Words of a window from one on; zeros, also in the mask, for what is outside. */
+static void gather(const irbin_conv *conv, const uint8_t *image, int32_t group, const tile *t,
+                   int32_t p, int32_t begin, int32_t words, uint32_t *x, uint32_t *mask)
+{
+    const irbin_window *w = &conv->window;
+    const int32_t bytes = (conv->in_channels + 7) / 8;
+    const taps right = across(w, t, p);
+    const int32_t x0 = (t->column + p) * w->stride_x - w->left + right.first * w->dilation_x;
+    const bool is_run = conv->groups == 1 && w->dilation_x == 1;
+    const int32_t runs = is_run ? 1 : right.last - right.first;
+    const int32_t length = is_run ? (right.last - right.first) * bytes : bytes;
+    if (t->is_masked) {
+        memset(x, 0, (size_t)words * 4);
+        memset(mask, 0, (size_t)words * 4);
+    } else {
+        x[words - 1] = 0;
+    }
+    if (length == 0) return;
+    for (int32_t r = t->down.first; r < t->down.last; ++r)
+        for (int32_t s = 0; s < runs; ++s) {
+            const size_t pixel = (size_t)(t->y0 + r * w->dilation_y) * (size_t)w->width +
+                                 (size_t)(x0 + s * w->dilation_x);
+            const uint8_t *from =
+                image + (pixel * (size_t)conv->groups + (size_t)group) * (size_t)bytes;
+            const int32_t at = (r * w->kernel_width + right.first + s) * bytes - begin * 4;
+            const int32_t skipped = at < 0 ? -at : 0, n = least(length, words * 4 - at) - skipped;
+            if (n <= 0) continue;
+            copy_bytes((uint8_t *)x + at + skipped, from + skipped, n);
+            if (t->is_masked) memset((uint8_t *)mask + at + skipped, 0xff, (size_t)n);
+        }
+}
+
+/* Dots of a tile with n filters of a group from o on. What is gathered stays for the next filters. */
+static void tile_dots(const irbin_conv *conv, const uint8_t *image, int32_t group, const tile *t,
+                      int32_t o, int32_t n, uint32_t *x, uint32_t *mask, int32_t *dots)
+{
+    const irbin_window *w = &conv->window;
+    const int32_t bytes = (conv->in_channels + 7) / 8;
+    const int32_t all = (w->kernel_height * w->kernel_width * bytes + 3) / 4;
+    const uint32_t *weight = (const uint32_t *)conv->weight +
+                             (size_t)all * ((size_t)group * (size_t)conv->out_channels + (size_t)o);
+    memset(dots, 0, (size_t)t->pixels * BLOCK * sizeof *dots);
+    for (int32_t k = t->first; k < t->last; k += WORDS) {
+        const int32_t words = least(WORDS, t->last - k);
+        if (o == 0 || t->last - t->first > WORDS)
+            for (int32_t p = 0; p < t->pixels; ++p)
+                gather(conv, image, group, t, p, k, words, x + p * WORDS, mask + p * WORDS);
+        const uint32_t *filters = weight + (size_t)k * (size_t)n;
+        if (n == BLOCK)
+            count_block(x, t->is_masked ? mask : NULL, filters, words, t->pixels, dots);
+        else
+            for (int32_t p = 0; p < t->pixels; ++p)
+                add_words(x + p * WORDS, t->is_masked ? mask + p * WORDS : NULL, filters, words, n,
+                          dots + p * BLOCK);
+    }
+    for (int32_t p = 0; p < t->pixels; ++p) {
+        const taps right = across(w, t, p);
+        const int32_t depth =
+            (t->down.last - t->down.first) * (right.last - right.first) * conv->in_channels;
+        for (int32_t i = 0; i < BLOCK; ++i) dots[p * BLOCK + i] = depth - 2 * dots[p * BLOCK + i];
+    }
 }
 
 static void bconv2d_row(const irbin_conv *conv, const uint8_t *x, int32_t row, size_t pixel,
                         const irbin_out *out)
 {
     const irbin_window *w = &conv->window;
-    const int32_t bytes = (conv->in_channels + 7) / 8;
-    const int32_t filter = w->kernel_height * w->kernel_width * bytes;
-    const int32_t y0 = row * w->stride_y - w->top;
-    const taps down = inside(y0, w->dilation_y, w->kernel_height, w->height);
-    dot_place p;
-    p.x_column = (ptrdiff_t)conv->groups * bytes * w->dilation_x;
-    p.x_row = (ptrdiff_t)conv->groups * bytes * w->width * w->dilation_y;
-    p.weight_row = (ptrdiff_t)w->kernel_width * bytes;
-    p.bytes = bytes;
-    p.is_run = conv->groups == 1 && w->dilation_x == 1;
-    p.rows = down.last - down.first;
-    for (int32_t column = 0; column < w->out_width; ++column, ++pixel) {
-        const int32_t x0 = column * w->stride_x - w->left;
-        const taps right = inside(x0, w->dilation_x, w->kernel_width, w->width);
-        p.columns = right.last - right.first;
-        if (p.columns == 0) p.rows = 0;
-        else p.rows = down.last - down.first;
-        const int32_t depth = p.rows * p.columns * conv->in_channels;
-        p.weight = (down.first * w->kernel_width + right.first) * bytes;
-        for (int32_t g = 0; g < conv->groups; ++g) {
-            const uint8_t *filters =
-                (const uint8_t *)conv->weight + (size_t)g * (size_t)conv->out_channels * (size_t)filter;
-            if (depth > 0) {
-                const size_t at = (size_t)(y0 + down.first * w->dilation_y) * (size_t)w->width +
-                                  (size_t)(x0 + right.first * w->dilation_x);
-                p.x = x + (at * (size_t)conv->groups + (size_t)g) * (size_t)bytes;
-            } else {
-                p.x = x;
-            }
+    uint32_t words[TILE * WORDS], mask[TILE * WORDS];
+    int32_t dots[TILE * BLOCK];
+    tile t = {.row = row};
+    for (; t.column < w->out_width; t.column += t.pixels, pixel += (size_t)t.pixels) {
+        t.pixels = least(TILE, w->out_width - t.column);
+        look(conv, (conv->in_channels + 7) / 8, &t);
+        for (int32_t g = 0; g < conv->groups; ++g)
             for (int32_t o = 0; o < conv->out_channels; o += BLOCK) {
                 const int32_t n = least(BLOCK, conv->out_channels - o);
-                int32_t dots[BLOCK];
-                for (int32_t i = 0; i < n; ++i)
-                    dots[i] = depth - 2 * filter_disagreements(
-                                              &p, filters + (size_t)(o + i) * (size_t)filter);
-                finish_dots(dots, n, pixel, g * conv->out_channels + o,
+                tile_dots(conv, x, g, &t, o, n, words, mask, dots);
+                finish_dots(dots, t.pixels, n, pixel, g * conv->out_channels + o,
                             conv->groups * conv->out_channels, out);
             }
-        }
     }
 }
 

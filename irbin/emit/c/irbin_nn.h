@@ -84,8 +84,10 @@ typedef struct irbin_conv {
     irbin_window window;
     int32_t groups;
     int32_t in_channels, out_channels; /* of a group */
-    /* signs: bits (groups, out_channels, kernel_height, kernel_width, bytes of in_channels);
-     * floats: (groups, kernel_height, kernel_width, in_channels, out_channels) */
+    /* products of signs: bits (kernel_height, kernel_width, bytes of in_channels) of every filter as
+     * words of four bytes; of every group, blocks of 16 filters and of what is left, (words, filters);
+     * of signs and floats: bits (out_channels, kernel_height, kernel_width, bytes of in_channels);
+     * of floats: (groups, kernel_height, kernel_width, in_channels, out_channels) */
     const void *weight;
 } irbin_conv;
 

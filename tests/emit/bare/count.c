@@ -1,13 +1,23 @@
-/* How many instructions an image takes, in an emulator that counts one of them as a nanosecond: the
- * system timer around a run, and around a loop whose instructions are known. */
+/* What an image takes of a processor, in an emulator that counts an instruction as a nanosecond: the
+ * system timer around a run, and around a loop whose instructions are known; and how far down a run
+ * writes on the stack.
+ *
+ * NETWORK is the name of the functions, UPPER that of the macros; both names come from the compiler.
+ */
 #include <stdio.h>
 
-#include "net.h"
+#define JOINED(a, b) a##b
+#define OF(a, b) JOINED(a, b)
+#define TEXT(x) #x
+#define HEADER(x) TEXT(x.h)
+#include HEADER(NETWORK)
 
 #define TIMER(offset) (*(volatile uint32_t *)(0xe000e010 + (offset)))
+enum { STACK = 16384 };
+static const uint32_t filled = 0xa5a5a5a5;
 
-static _Alignas(64) uint8_t arena[NET_ARENA_BYTES];
-static float image[NET_INPUT_FLOATS], logits[NET_OUTPUT_FLOATS];
+static _Alignas(64) uint8_t arena[OF(UPPER, _ARENA_BYTES)];
+static float image[OF(UPPER, _INPUT_FLOATS)], logits[OF(UPPER, _OUTPUT_FLOATS)];
 
 static uint32_t begun(void)
 {
@@ -28,10 +38,16 @@ int main(void)
     uint32_t begin = begun();
     __asm__ volatile("1: subs %0, #1\n\tbne 1b" : "+r"(left) : : "cc");
     const double each = 2e7 / since(begin);
-    irbin_test_image(image, NET_INPUT_FLOATS);
+    irbin_test_image(image, OF(UPPER, _INPUT_FLOATS));
+    volatile uint32_t *top;
+    __asm__ volatile("mov %0, sp" : "=r"(top));
+    for (int32_t i = 1; i <= STACK / 4; ++i) top[-i] = filled;
     begin = begun();
-    const irbin_status status = net_run(image, logits, arena, sizeof arena);
+    const irbin_status status = OF(NETWORK, _run)(image, logits, arena, sizeof arena);
     const double ticks = since(begin);
-    printf("%.1f million instructions an image\n", ticks * each / 1e6);
+    int32_t deepest = STACK / 4;
+    while (deepest > 0 && top[-deepest] == filled) --deepest;
+    printf("%.1f million instructions an image, %d bytes of stack\n", ticks * each / 1e6,
+           (int)(deepest * 4));
     return status;
 }
