@@ -15,6 +15,7 @@ from irbin.version import __version__
 if TYPE_CHECKING:
     from irbin.analysis.analyze import analyze as analyze
     from irbin.bench.inference import benchmark as benchmark
+    from irbin.compression.compress import compress as compress
     from irbin.errors import IrbinError as IrbinError
     from irbin.planning.estimate import estimate as estimate
     from irbin.prediction.predict import predict as predict
@@ -41,6 +42,7 @@ _HOME = {
     "analyze": "irbin.analysis.analyze",
     "benchmark": "irbin.bench.inference",
     "compare": "irbin.verbs",
+    "compress": "irbin.compression.compress",
     "convert": "irbin.verbs",
     "estimate": "irbin.planning.estimate",
     "evaluate": "irbin.verbs",
@@ -64,6 +66,7 @@ __all__ = [
     "analyze",
     "benchmark",
     "compare",
+    "compress",
     "convert",
     "estimate",
     "evaluate",

@@ -7,11 +7,55 @@ until the budget is met, then those that turn out not to be needed are given bac
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Collection, Sequence
 
 from irbin.analysis.choices import Choices
 from irbin.errors import UsageError
-from irbin.records.analysis import Budget, LayerAnalysis, Ranking
+from irbin.records.analysis import Budget, BudgetKind, LayerAnalysis, Ranking
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+_KINDS: dict[str, BudgetKind] = {"size": "bytes", "latency": "latency", "drop": "drop"}
+"""What a budget is of, as it is typed → `Budget.kind`."""
+
+
+def parse_bytes(text: str, argument: str) -> int:
+    """A size as typed: `4MB` is 4·10⁶, `4MiB` 4·2²⁰, a bare number bytes.
+
+    Args:
+        text: it.
+        argument: what gave it, for the message.
+
+    Raises:
+        UsageError: it is none.
+    """
+    match = re.fullmatch(r"(\d+\.?\d*)\s*([kmg]?i?)b?", text.strip().lower())
+    if match is None or match[2] not in _UNITS:
+        raise UsageError(f"`{argument}`: expected a size like 4MB, 300kB or 250000, got `{text}`")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def parse_budget(text: str) -> Budget:
+    """A budget as typed: `size=4MB`, `latency=5` (milliseconds) or `drop=2` (points of top-1).
+
+    Raises:
+        UsageError: it is none.
+    """
+    name, _, amount = text.partition("=")
+    kind = _KINDS.get(name.strip())
+    if kind is None or not amount.strip():
+        raise UsageError(
+            f"`budget`: expected size=4MB, latency=5 (ms) or drop=2 (points), got `{text}`"
+        )
+    if kind == "bytes":
+        return Budget(kind, parse_bytes(amount, "budget"))
+    try:
+        limit = float(amount.strip().removesuffix("ms" if kind == "latency" else ""))
+    except ValueError:
+        limit = math.nan
+    if not 0 <= limit < math.inf:
+        raise UsageError(f"`budget`: expected a number behind `{name}=`, got `{amount}`")
+    return Budget(kind, limit)
 
 
 def rank(layers: Sequence[LayerAnalysis], by: Ranking) -> tuple[LayerAnalysis, ...]:
@@ -29,27 +73,33 @@ def rank(layers: Sequence[LayerAnalysis], by: Ranking) -> tuple[LayerAnalysis, .
     return tuple(sorted(layers, key=key))
 
 
-def check_reachable(budget: Budget, choices: Choices) -> None:
+def check_reachable(budget: Budget, choices: Choices, argument: str = "") -> None:
     """Refuses, before anything is measured, a size or time that no choice of layers meets.
+
+    Args:
+        budget: asked for.
+        choices: what may be binary.
+        argument: what gave the budget, for the message; `max_bytes=` and the like where it is ''.
 
     Raises:
         UsageError: it cannot be met, or the float network meets it.
     """
+    said = argument or f"max_{budget.kind}="
     if budget.kind == "drop":
         if not budget.limit >= 0:
-            raise UsageError(f"`max_drop=`: expected points ≥ 0, got {budget.limit:g}")
+            raise UsageError(f"`{said}`: expected points ≥ 0, got {budget.limit:g}")
         return
     cost = cost_of(budget, choices)
     useful = useful_for(budget, choices)
     smallest = cost(useful) if useful else cost(())
     if not budget.limit >= smallest:
         raise UsageError(
-            f"`max_{budget.kind}=`: expected at least {_amount(budget, smallest, up=True)}, which "
+            f"`{said}`: expected at least {_amount(budget, smallest, up=True)}, which "
             f"every useful layer binary gives, got {_amount(budget, budget.limit)}"
         )
     if cost(()) <= budget.limit:
         raise UsageError(
-            f"`max_{budget.kind}=`: expected less than {_amount(budget, cost(()))}, which the "
+            f"`{said}`: expected less than {_amount(budget, cost(()))}, which the "
             f"float network has, got {_amount(budget, budget.limit)}: nothing needs to be binary"
         )
 

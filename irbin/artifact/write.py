@@ -61,7 +61,7 @@ def write_artifact(
         _write_json(partial / PROGRAM_FILE, lowered.program.to_json())
         metadata = {"format": "pt", "irbin.format_version": str(FORMAT_VERSION)}
         # not save_file, whose file only its owner may read
-        (partial / TENSORS_FILE).write_bytes(save(stored, metadata=metadata))
+        (partial / TENSORS_FILE).write_bytes(_in_order(save(stored, metadata=metadata)))
         total_bytes = sum(file.stat().st_size for file in partial.iterdir())
     return ExportRecord(
         path=str(path),
@@ -73,6 +73,19 @@ def write_artifact(
         n_nodes=len(lowered.program.nodes),
         float_dtype=float_dtype,
     )
+
+
+def _in_order(file: bytes) -> bytes:
+    """A file of safetensors whose metadata stand in order: it writes them in a random one.
+
+    So the same network gives the same bytes.
+    """
+    start, end = 8, 8 + int.from_bytes(file[:8], "little")
+    header = json.loads(file[start:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    assert len(text) <= end - start, "it has the same words"
+    return file[:start] + text.ljust(end - start) + file[end:]
 
 
 def _stored(name: str, tensor: Tensor, float_dtype: FloatDtype) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +23,7 @@ from irbin.cli.options import DataFlags, Device, Json, Source
 from irbin.cli.plan_options import PlanFlags
 from irbin.cli.record_flags import Flags
 from irbin.cli.source_options import SourceFlags
-from irbin.errors import PlanError, UsageError
+from irbin.errors import PlanError
 from irbin.files import check_place, write_file
 from irbin.records.analysis import Analysis, AnalysisOptions
 from irbin.records.json import to_json
@@ -37,8 +36,6 @@ from irbin.report.analysis import (
 )
 from irbin.report.picture import check_picture, picture
 
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
-
 
 class AnalysisFlags(Flags, record=AnalysisOptions):
     """What is measured, and for what budget."""
@@ -49,7 +46,9 @@ class AnalysisFlags(Flags, record=AnalysisOptions):
         Raises:
             UsageError: they are none.
         """
-        limit = None if self.max_bytes is None else parse_bytes(self.max_bytes)
+        from irbin.analysis.budget import parse_bytes
+
+        limit = None if self.max_bytes is None else parse_bytes(self.max_bytes, "--max-bytes")
         return {**vars(self), "max_bytes": limit}
 
 
@@ -101,18 +100,6 @@ def analyze(
         write_file(plot, picture(record, plot.suffix))
         say(notes(), f"wrote {plot}", style="dim")
     _end(record)
-
-
-def parse_bytes(text: str) -> int:
-    """A size as typed: `4MB` is 4·10⁶, `4MiB` 4·2²⁰, a bare number bytes.
-
-    Raises:
-        UsageError: it is none.
-    """
-    match = re.fullmatch(r"(\d+\.?\d*)\s*([kmg]?i?)b?", text.strip().lower())
-    if match is None or match[2] not in _UNITS:
-        raise UsageError(f"`--max-bytes`: expected a size like 4MB, 300kB or 250000, got `{text}`")
-    return int(float(match[1]) * _UNITS[match[2]])
 
 
 def _print(record: Analysis, json_to: str | None) -> None:

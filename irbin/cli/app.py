@@ -16,6 +16,7 @@ import typer
 
 from irbin.cli.analyze import analyze
 from irbin.cli.bench import bench
+from irbin.cli.compress import compress
 from irbin.cli.console import (
     STANDARD_OUTPUT,
     Stopped,
@@ -59,7 +60,8 @@ LONGEST_MESSAGE = 500
 
 PURPOSE = """Turn a pretrained network into a 1-bit IR-Net one.
 
-The journey: inspect, convert, finetune, eval, export. To watch it all on embedded data: irbin demo.
+The journey in one command: compress; step by step: inspect, convert, finetune, eval, export. To
+watch it all on embedded data: irbin demo.
 """
 
 app = typer.Typer(
@@ -69,6 +71,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 COMMANDS: dict[str, Callable[..., None]] = {
+    "compress": compress,
     "inspect": inspect,
     "analyze": analyze,
     "convert": convert,

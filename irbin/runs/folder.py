@@ -34,7 +34,7 @@ from irbin.records.training import EpochRecord, RunRecord
 from irbin.runs.provenance import git_revision, hardware
 from irbin.version import __version__
 
-_FREE_KNOBS = frozenset(
+FREE_KNOBS = frozenset(
     ["log_interval", "checkpoint_hist", "recovery_interval", "grad_accum_steps", "compile"]
 )
 """What may differ when a run goes on; the batches of a step are looked at as a whole.
@@ -195,7 +195,7 @@ def same_run(
     pairs: list[tuple[str, Any, Any]] = [
         (field.name, getattr(old_recipe, field.name), getattr(recipe, field.name))
         for field in fields(Recipe)
-        if field.name not in _FREE_KNOBS
+        if field.name not in FREE_KNOBS
     ]
     pairs += [(name, getattr(old_data, name), getattr(data, name)) for name in _FIXED_DATA]
     changed = [f"`{name}` {old!r}, now {new!r}" for name, old, new in pairs if old != new]

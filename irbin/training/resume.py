@@ -29,7 +29,7 @@ from irbin.files import current, remove, whole_folder
 from irbin.messages import first_line
 from irbin.processes import Group
 from irbin.records.json import JsonValue
-from irbin.records.training import EpochRecord
+from irbin.records.training import EpochRecord, RunRecord
 from irbin.sources.folder import fill_folder, refuse_unbuildable
 from irbin.training.run import Run
 
@@ -168,6 +168,22 @@ def load_last(run: Run) -> Progress:
                 raise
             _log.warning("%s; going on from %s", error, other)
     raise AssertionError("the last place raises or returns")
+
+
+def finished_run(out: Path) -> RunRecord | None:
+    """The record of a run that has nothing left to train, from its files; None of any other."""
+    last = current(out / "last")
+    try:
+        result = json.loads((out / "run.json").read_text(encoding="utf-8"))
+        state = json.loads(((last or out) / "training.json").read_text(encoding="utf-8"))
+        progress = _progress(state["progress"])
+        is_over = result["interrupted"] is False and result["epochs"] == progress.epoch
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not is_over:
+        return None
+    best = progress.best_epoch, progress.best_top1
+    return RunRecord(str(out), tuple(progress.records), *best, interrupted=False)
 
 
 def check_together(n_done: int, group: Group) -> None:

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from irbin.analysis.budget import check_reachable, evenly, front, longest, rank, spend
+from irbin.analysis.budget import (
+    check_reachable,
+    evenly,
+    front,
+    longest,
+    parse_budget,
+    parse_bytes,
+    rank,
+    spend,
+)
 from irbin.analysis.choices import choices
 from irbin.errors import UsageError
 from irbin.records.analysis import Budget
@@ -132,3 +141,58 @@ def test_the_front_is_what_nothing_beats():
     points = [(10, 90.0), (8, 91.0), (6, 70.0), (6, 60.0), (5, math.nan), (4, 70.0), (4, 70.0)]
     assert front(points) == {1, 5, 6}
     assert front([]) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("text", "n_bytes"),
+    [
+        ("250000", 250_000),
+        ("4MB", 4_000_000),
+        ("4 mb", 4_000_000),
+        ("4.2MB", 4_200_000),
+        ("300k", 300_000),
+        ("1MiB", 2**20),
+        ("2GB", 2 * 10**9),
+        ("7B", 7),
+    ],
+)
+def test_sizes_are_read_as_people_write_them(text: str, n_bytes: int) -> None:
+    assert parse_bytes(text, "--max-bytes") == n_bytes
+
+
+@pytest.mark.parametrize("text", ["", "MB", "-4MB", "4TB", "4 iB", "1e6", "nan", "4,2MB"])
+def test_what_is_no_size_is_told(text: str) -> None:
+    with pytest.raises(UsageError) as error:
+        parse_bytes(text, "--max-bytes")
+    assert str(error.value) == (
+        f"`--max-bytes`: expected a size like 4MB, 300kB or 250000, got `{text}`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "budget"),
+    [
+        ("size=4MB", Budget("bytes", 4_000_000)),
+        ("size = 1MiB", Budget("bytes", 2**20)),
+        ("latency=5", Budget("latency", 5)),
+        ("latency=0.5ms", Budget("latency", 0.5)),
+        ("drop=0", Budget("drop", 0)),
+        ("drop=1e-1", Budget("drop", 0.1)),
+    ],
+)
+def test_a_budget_is_read_as_it_is_typed(text: str, budget: Budget) -> None:
+    assert parse_budget(text) == budget
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "size", "size=", "4MB", "bytes=4", "drop=nan", "drop=-1", "latency=inf", "latency=5s"],
+)
+def test_what_is_no_budget_is_told(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^`budget`: expected [^\n]*, got `"):
+        parse_budget(text)
+
+
+def test_an_argument_of_another_name_is_told_by_it(space) -> None:
+    with pytest.raises(UsageError, match=r"^`budget=`: expected at least 16,496 bytes"):
+        check_reachable(Budget("bytes", 1000), space, "budget=")

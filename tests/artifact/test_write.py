@@ -35,6 +35,15 @@ def test_bytes_are_those_predicted(exported, tmp_path, float_dtype):
         assert file.get_tensor("3.bits").dtype == torch.uint8
 
 
+def test_the_same_network_gives_the_same_bytes(exported, tmp_path):
+    """safetensors puts metadata in an order that changes from call to call."""
+    written = set()
+    for n in range(8):
+        write_artifact(*exported.arguments, tmp_path / str(n))
+        written.add((tmp_path / str(n) / "packed.safetensors").read_bytes())
+    assert len(written) == 1
+
+
 def test_json_is_utf8_and_strict(exported, tmp_path):
     write_artifact(*exported.arguments, tmp_path / "p")
     text = (tmp_path / "p" / "config.json").read_bytes().decode("utf-8")

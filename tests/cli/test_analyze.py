@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from irbin.cli.analyze import parse_bytes
-from irbin.errors import UsageError
 from irbin.records.analysis import Analysis, Budget, LayerAnalysis, PathPoint, Proposal
 from irbin.records.options import DataOptions, SourceOptions
 from irbin.records.plan import PlanOptions
@@ -152,29 +150,3 @@ def test_nothing_measured_is_lost(run, fake, tmp_path, record, code: int, line: 
     assert (tmp_path / "x.png").exists() == bool(record.path)
     assert line in done.err
     assert all(note in done.out for note in record.notes)
-
-
-@pytest.mark.parametrize(
-    ("text", "n_bytes"),
-    [
-        ("250000", 250_000),
-        ("4MB", 4_000_000),
-        ("4 mb", 4_000_000),
-        ("4.2MB", 4_200_000),
-        ("300k", 300_000),
-        ("1MiB", 2**20),
-        ("2GB", 2 * 10**9),
-        ("7B", 7),
-    ],
-)
-def test_sizes_are_read_as_people_write_them(text: str, n_bytes: int) -> None:
-    assert parse_bytes(text) == n_bytes
-
-
-@pytest.mark.parametrize("text", ["", "MB", "-4MB", "4TB", "4 iB", "1e6", "nan", "4,2MB"])
-def test_what_is_no_size_is_told(text: str) -> None:
-    with pytest.raises(UsageError) as error:
-        parse_bytes(text)
-    assert str(error.value) == (
-        f"`--max-bytes`: expected a size like 4MB, 300kB or 250000, got `{text}`"
-    )

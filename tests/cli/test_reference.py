@@ -68,7 +68,17 @@ def test_names_are_those_that_the_command_takes(run) -> None:
         assert flag in help_text
 
 
-TWO_MEANINGS = {"batch_size", "calibrate", "out", "recipe", "seed", "overwrite", "epochs", "amp"}
+TWO_MEANINGS = {
+    "amp",
+    "batch_size",
+    "calibrate",
+    "epochs",
+    "out",
+    "overwrite",
+    "recipe",
+    "resume",
+    "seed",
+}
 """What commands mean differently: a step's images and a call's, a folder and a picture …"""
 
 

@@ -1,0 +1,106 @@
+"""All three forms evaluated, packed held against trained, and the time of an image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from irbin.bench.inference import PACKED as OURS
+from irbin.bench.inference import benchmark
+from irbin.compression.folder import EVALUATION_FILE, PACKED, RUN
+from irbin.compression.request import Work
+from irbin.evaluation.accuracy import timm_result
+from irbin.files import write_file
+from irbin.records.compression import Compression, Timing
+from irbin.records.options import SourceOptions
+from irbin.records.results import Evaluation
+from irbin.report.jsonout import dumps, evaluation_json
+from irbin.report.units import bare_percent, ratio
+from irbin.verbs import compare, evaluate
+
+FORMS = ("float", "binary", "packed")
+TORCH = "torch fp32"
+"""How names of the float network's entries begin."""
+N_RUNS = 10
+"""Counted runs of one image, which show a ratio; `irbin bench` measures for real."""
+
+
+def has_measured(work: Work) -> bool:
+    """Whether everything was."""
+    record = work.record
+    return (
+        all(form in record.evaluations for form in FORMS)
+        and record.agreement is not None
+        and record.timing is not None
+        and (work.out / EVALUATION_FILE).is_file()
+    )
+
+
+def measure(work: Work) -> str:
+    """Measures what was not yet; each result is kept as it comes."""
+    networks = {
+        "float": work.float_source,
+        "binary": (work.out / RUN, None),
+        "packed": (work.out / PACKED, None),
+    }
+    for form, (source, options) in networks.items():
+        if form not in work.record.evaluations:
+            found = _evaluated(work, form, source, options)
+            work.note(evaluations={**work.record.evaluations, form: found})
+    if work.record.agreement is None:
+        with work.watcher.counting("comparing packed with trained") as report:
+            work.note(
+                agreement=compare(work.out / RUN, work.out / PACKED, data=work.data, report=report)
+            )
+    if work.record.timing is None:
+        work.note(timing=_timed(work))
+    write_file(work.out / EVALUATION_FILE, dumps(results_json(work.record)).encode())
+    return _outcome(work.record)
+
+
+def results_json(record: Compression) -> list[dict[str, object]]:
+    """What `irbin eval FLOAT RUN PACKED --json` writes."""
+    named = record.evaluations.get("binary")
+    agreement = None
+    if record.agreement is not None and named is not None:
+        agreement = (named.name, record.agreement)
+    return [
+        evaluation_json(timm_result(one), agreement if form == "packed" else None)
+        for form, one in record.evaluations.items()
+    ]
+
+
+def _evaluated(
+    work: Work, form: str, source: str | Path, options: SourceOptions | None
+) -> Evaluation:
+    with work.watcher.counting(f"evaluating the {form} network") as report:
+        return evaluate(
+            source, data=work.data, source_options=options, device=work.device, report=report
+        )
+
+
+def _timed(work: Work) -> Timing:
+    """One image at a time, packed and in torch, interleaved."""
+    with work.watcher.stages() as stage:
+        record = benchmark(work.out / PACKED, n_runs=N_RUNS, memory=False, report=stage)
+    medians = {entry.name: entry.latency.median_ms for entry in record.entries}
+    in_torch = [ms for name, ms in medians.items() if name.startswith(TORCH)]
+    return Timing(
+        medians[OURS],
+        min(in_torch, default=None),
+        record.n_threads,
+        record.machine.processor,
+        record.machine.torch,
+        record.machine.kernels,
+        record.input_type,
+    )
+
+
+def _outcome(record: Compression) -> str:
+    told = [
+        f"{form} {bare_percent(one.top1)}±{one.top1_margin:.2f} %"
+        for form, one in record.evaluations.items()
+    ]
+    timing = record.timing
+    if timing is not None and timing.float_ms is not None:
+        told.append(f"{ratio(timing.float_ms, timing.packed_ms)} torch's speed")
+    return ", ".join(told)

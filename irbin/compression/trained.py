@@ -1,0 +1,76 @@
+"""The trainings of `compress`: the float network's where it has to learn first; fine-tuning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from irbin.compression.folder import CONVERTED, FLOAT, RUN
+from irbin.compression.request import Work
+from irbin.files import current, remove
+from irbin.records.training import RunRecord
+from irbin.report.units import percent
+from irbin.training.resume import finished_run
+from irbin.verbs import finetune
+
+_OF_BOTH = ("epochs", "seed", "amp", "channels_last", "compile", "log_interval", "val_interval")
+"""Knobs that say the same of any training; the others are meant for the binary network."""
+
+
+def run_is_over(work: Work, name: str) -> bool:
+    """Whether a run in OUT has nothing left to train."""
+    return finished_run(work.out / name) is not None
+
+
+def train_float(work: Work) -> str:
+    """Trains the float network as it is, by the recipe `float`."""
+    folder = work.out / FLOAT
+    overrides = work.request.overrides
+    with work.watcher.training() as told:
+        record = finetune(
+            work.request.source,
+            folder,
+            data=work.data,
+            source_options=work.request.source_options,
+            recipe="float",
+            overrides={name: overrides[name] for name in _OF_BOTH if name in overrides},
+            resume=_goes_on(folder),
+            device=work.device,
+            **told,
+        )
+    return _outcome(record)
+
+
+def tune(work: Work) -> str:
+    """Fine-tunes the converted network, with the float one as its teacher."""
+    folder = work.out / RUN
+    with work.watcher.training() as told:
+        record = finetune(
+            work.out / CONVERTED,
+            folder,
+            data=work.data,
+            recipe=work.request.file,
+            overrides=work.request.overrides,
+            resume=_goes_on(folder),
+            device=work.device,
+            **told,
+        )
+    return _outcome(record)
+
+
+def _goes_on(folder: Path) -> bool:
+    """Whether a run can be resumed; one that was killed before it saved anything goes away."""
+    if current(folder / "last") is not None:
+        return True
+    remove(folder)
+    return False
+
+
+def _outcome(record: RunRecord) -> str:
+    """What came of a run.
+
+    Raises:
+        KeyboardInterrupt: it was stopped.
+    """
+    if record.interrupted:
+        raise KeyboardInterrupt
+    return f"top-1 {percent(record.best_top1)} in epoch {record.best_epoch + 1}"

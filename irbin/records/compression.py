@@ -1,0 +1,74 @@
+"""What `compress` did and measured, step by step; torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from irbin.records.json import JsonValue
+from irbin.records.results import Agreement, Evaluation, ExportRecord, InputType
+
+StepName = Literal["train", "analyze", "convert", "finetune", "export", "evaluate"]
+
+
+@dataclass(frozen=True)
+class CompressStep:
+    """A step that begins or has ended. Made by `compression`, read by the display."""
+
+    name: StepName
+    number: int
+    """Counted from 1."""
+    n_steps: int
+    """In all."""
+    following: StepName | None
+    """What comes after it."""
+    outcome: str | None = None
+    """In a line, what came of it; None where it begins."""
+    stood_there: bool = False
+    """Its result was whole before, so nothing was done."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A packed network's time beside torch's. Made by `compression`, read by reports and cards."""
+
+    packed_ms: float
+    """Of one image, median."""
+    float_ms: float | None
+    """Of the float network in torch, float32, in the same run; None where its code is not here."""
+    n_threads: int
+    """Of both."""
+    processor: str
+    """As it calls itself."""
+    torch: str
+    """Version."""
+    kernels: str
+    """irbin's implementation that ran."""
+    input_type: InputType
+    """What both were given; of bytes the float network normalizes first."""
+
+
+@dataclass(frozen=True)
+class Compression:
+    """How far `compress` has come, and what it measured. Made by `compression`, kept in OUT."""
+
+    path: str
+    """The folder OUT."""
+    asked: dict[str, JsonValue]
+    """What was asked for, by argument; another request does not go on with this one."""
+    trains_float: bool = False
+    """The float network is trained first, since its weights or its classifier are random."""
+    proposed_keep: tuple[str, ...] | None = None
+    """Rules for `keep` that a budget asked for; None until they are known."""
+    outcomes: dict[str, str] = field(default_factory=dict)
+    """Of every step that has ended, see `CompressStep`."""
+    export: ExportRecord | None = None
+    """What was packed."""
+    evaluations: dict[str, Evaluation] = field(default_factory=dict)
+    """By form: `float`, `binary`, `packed`."""
+    agreement: Agreement | None = None
+    """Packed against trained, on every image of the validation split."""
+    timing: Timing | None = None
+    """Of one image."""
+    seconds: float = 0.0
+    """That it took in all, interruptions left out."""
