@@ -29,7 +29,7 @@ from irbin.cli.recipe_options import complete_recipe
 from irbin.cli.record_flags import Flags
 from irbin.cli.source_options import SourceFlags
 from irbin.recipes.recipe import Recipe
-from irbin.records.compression import Compression, CompressStep
+from irbin.records.compression import Compression, CompressOptions, CompressStep
 from irbin.records.json import JsonValue, to_json
 from irbin.report.compression import kept_line, step_line, timing_line
 from irbin.report.evaluation import accuracy_table, agreement_lines, input_lines, margin_line
@@ -49,12 +49,17 @@ class FewKnobs(
     """The knobs that are turned most; a recipe's file has all of them."""
 
 
+class FurtherFlags(Flags, record=CompressOptions):
+    """What is done beside converting and fine-tuning."""
+
+
 @flat
 def compress(
     network: SourceFlags,
     plan: PlanFlags,
     data: DataFlags,
     knobs: FewKnobs,
+    further: FurtherFlags,
     out: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="DIR", help="Folder for everything it writes."),
@@ -69,22 +74,6 @@ def compress(
             autocompletion=complete_recipe,
             show_default="default",
             help="Recipe of the fine-tuning, and of what else it says; may name the SOURCE.",
-        ),
-    ] = None,
-    budget: Annotated[
-        str | None,
-        typer.Option(
-            metavar="KIND=LIMIT",
-            help="Keep layers float for size=4MB, latency=5 (ms) or drop=2 (points), as irbin "
-            "analyze proposes.",
-        ),
-    ] = None,
-    train_float: Annotated[
-        bool | None,
-        typer.Option(
-            "--train-float/--no-train-float",
-            show_default="where its weights or its classifier are random",
-            help="Train the float network first.",
         ),
     ] = None,
     resume: Annotated[
@@ -119,11 +108,10 @@ def compress(
                 source_options=network.options(source),
                 recipe=recipe,
                 overrides=knobs.values(),
-                budget=budget,
-                train_float=train_float,
                 resume=resume,
                 device=pick_device(device),
                 watcher=watcher,
+                **further.values(),
                 **given(plan),
             )
         except KeyboardInterrupt:

@@ -22,6 +22,7 @@ from irbin.files import write_file
 from irbin.recipes.recipe import Recipe
 from irbin.records.analysis import AnalysisOptions
 from irbin.records.bench import TimingOptions
+from irbin.records.compression import CompressOptions
 from irbin.records.in_c import COptions
 from irbin.records.knob import knobs_of
 from irbin.records.options import DataOptions, SourceOptions
@@ -174,6 +175,7 @@ RECORDS: dict[str, type[Any]] = {
         COptions,
         DataOptions,
         AnalysisOptions,
+        CompressOptions,
         TimingOptions,
         PredictOptions,
         Recipe,

@@ -20,8 +20,9 @@ from irbin.compression.trained import run_is_over, train_float, tune
 from irbin.compression.watcher import NOBODY, Watcher
 from irbin.errors import PlanError
 from irbin.recipes.file import RecipeFile
-from irbin.records.compression import Compression, CompressStep, StepName
+from irbin.records.compression import Compression, CompressOptions, CompressStep, StepName
 from irbin.records.json import JsonValue
+from irbin.records.knob import taken
 from irbin.records.options import CALIBRATION_IMAGES, DataOptions, SourceOptions
 from irbin.report.units import byte_size, ratio
 from irbin.sources.folder import folder_kind
@@ -36,8 +37,6 @@ def compress(
     source_options: SourceOptions | None = None,
     recipe: str | RecipeFile | None = None,
     overrides: Mapping[str, JsonValue] | None = None,
-    budget: str | None = None,
-    train_float: bool | None = None,
     resume: bool = False,
     device: str = "cpu",
     watcher: Watcher = NOBODY,
@@ -57,16 +56,15 @@ def compress(
         source_options: how to read the source: `num_classes`, `mean`, `img_size` …
         recipe: name or YAML file, of the fine-tuning and perhaps the conversion; see `finetune`.
         overrides: fields of `Recipe` that win over it: `{"epochs": 20}`.
-        budget: `size=4MB` (predicted bytes of the packed tensors), `latency=5` (estimated
-            milliseconds of one image on one thread) or `drop=2` (points of top-1 on a sample,
-            before fine-tuning): `analyze` proposes which layers stay float for it.
-        train_float: train the float network first, by the recipe `float`, as long as the binary
-            one; None does it where its weights or its classifier are random, unless the recipe
-            names the network.
         resume: go on with `out`, with the same arguments; begins where nothing stands there.
         device: torch's name of it, for training and for evaluating what is not packed.
         watcher: told how it goes.
-        options: fields of `PlanOptions` (`bits`, `keep`, `shortcut`, …).
+        options: fields of `PlanOptions` (`bits`, `keep`, `shortcut`, …) and of `CompressOptions`:
+            `budget`, for which `analyze` proposes what stays float (`size=4MB`: predicted bytes of
+            the packed tensors; `latency=5`: estimated milliseconds of one image on one thread;
+            `drop=2`: points of top-1 on a sample, before fine-tuning), and `train_float`, whether
+            the float network is trained first, which None does where its weights or its classifier
+            are random, unless the recipe names the network.
 
     Returns:
         What was measured: accuracy in per cent of the validation split, sizes in bytes,
@@ -79,7 +77,8 @@ def compress(
         SourceError, TraceError, ConvertError, DataError, TrainingError, LowerError, ArtifactError:
             see the verbs.
     """
-    wish = Wish(recipe, overrides, budget, train_float, options)
+    further, plan = taken(CompressOptions, options)
+    wish = Wish(recipe, overrides, further, plan)
     work = begin(
         source, out, data, source_options, wish, resume=resume, device=device, watcher=watcher
     )
@@ -136,7 +135,7 @@ def _analyze(work: Work) -> str:
     if work.budget.kind == "bytes":
         limit = {"max_bytes": int(work.budget.limit)}
     with work.watcher.counting("networks measured") as report:
-        found = analyze(
+        analysis = analyze(
             source,
             data=work.data,
             source_options=options,
@@ -145,13 +144,13 @@ def _analyze(work: Work) -> str:
             **limit,
             **vars(work.plan),
         )
-    if found.interrupted:
+    if analysis.interrupted:
         raise KeyboardInterrupt
-    if found.proposal is None:
-        raise PlanError(found.unmet.replace("`max_drop=`", "`budget=`"))
-    work.note(proposed_keep=found.proposal.keep)
-    point = found.proposal.point
-    kept = ", ".join(found.proposal.keep) or "nothing"
+    if analysis.proposal is None:
+        raise PlanError(analysis.unmet.replace("`max_drop=`", "`budget=`"))
+    work.note(proposed_keep=analysis.proposal.keep)
+    point = analysis.proposal.point
+    kept = ", ".join(analysis.proposal.keep) or "nothing"
     return (
         f"{kept} stays float; {byte_size(point.packed_bytes)}, estimated {1e3 * point.seconds:.2f} "
         "ms an image"

@@ -68,9 +68,7 @@ def _read(file: Path) -> Compression:
             f"`{file}` is damaged ({error}), so nothing can go on with it; choose another folder"
         ) from error
     if not isinstance(asked, dict):
-        raise UsageError(
-            f"`{file}` is damaged, so nothing can go on with it; choose another folder"
-        )
+        raise UsageError(_DAMAGED.format(file=file, error="`asked` is no object"))
     value["path"] = str(file.parent)  # the folder may have moved
     try:
         return from_json(Compression, value, str(file))
@@ -83,17 +81,17 @@ _DAMAGED = "`{file}` is damaged ({error}), so nothing can go on with it; choose 
 
 
 def _flat(asked: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """Arguments by name, those of records among them."""
+    """Arguments that were given by name, those of records among them."""
     flat: dict[str, JsonValue] = {}
     for name, value in asked.items():
         flat.update(value if isinstance(value, dict) else {name: value})
-    return flat
+    return {name: value for name, value in flat.items() if value not in (None, [], "", {})}
 
 
 def _told(arguments: dict[str, JsonValue], name: str) -> str:
-    value = arguments.get(name)
-    if value in (None, [], "", {}):
+    if name not in arguments:
         return "not given"
+    value = arguments[name]
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 

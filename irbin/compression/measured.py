@@ -44,8 +44,8 @@ def measure(work: Work) -> str:
     }
     for form, (source, options) in networks.items():
         if form not in work.record.evaluations:
-            found = _evaluated(work, form, source, options)
-            work.note(evaluations={**work.record.evaluations, form: found})
+            measured = _evaluated(work, form, source, options)
+            work.note(evaluations={**work.record.evaluations, form: measured})
     if work.record.agreement is None:
         with work.watcher.counting("comparing packed with trained") as report:
             work.note(

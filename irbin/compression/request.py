@@ -20,7 +20,7 @@ from irbin.processes import open_device
 from irbin.recipes.file import RecipeFile, plan_options
 from irbin.recipes.request import Request, asked
 from irbin.records.analysis import Budget
-from irbin.records.compression import Compression
+from irbin.records.compression import Compression, CompressOptions
 from irbin.records.given import check_is
 from irbin.records.json import JsonValue, changed_fields
 from irbin.records.options import DataOptions, SourceOptions, check_given
@@ -68,8 +68,7 @@ class Wish:
 
     recipe: str | RecipeFile | None
     overrides: Mapping[str, JsonValue] | None
-    budget: str | None
-    train_float: bool | None
+    further: CompressOptions
     options: Mapping[str, Any]
 
 
@@ -101,10 +100,10 @@ def begin(
     request = asked(source, source_options, recipe=wish.recipe, overrides=wish.overrides, data=data)
     request.recipe(converted=True)  # whether its knobs can be meant
     plan = plan_options({**(request.file.convert or {}), **wish.options})
-    budget = None if wish.budget is None else parse_budget(wish.budget)
+    budget = None if wish.further.budget is None else parse_budget(wish.further.budget)
     open_device(device)
     place = Path(out)
-    wanted = _asked(request, data, plan, budget, wish.train_float)
+    wanted = _asked(request, data, plan, budget, wish.further.train_float)
     record = began(place)
     if record is not None:
         if not resume:
@@ -115,7 +114,7 @@ def begin(
     with watcher.stages() as stage:
         stage("reading the network", 0, 0)
         network = open_network(request.source, request.source_options)
-        trains_float = _trains_float(network, wish.train_float, named=source is not None)
+        trains_float = _trains_float(network, wish.further.train_float, named=source is not None)
         _check_network(network, plan, budget)
         stage("looking for images", 0, 0)
         _check_images(network, data, new_classes=trains_float)

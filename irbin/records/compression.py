@@ -3,12 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from irbin.records.json import JsonValue
+from irbin.records.knob import Knob
 from irbin.records.results import Agreement, Evaluation, ExportRecord, InputType
 
 StepName = Literal["train", "analyze", "convert", "finetune", "export", "evaluate"]
+
+
+@dataclass(frozen=True)
+class CompressOptions:
+    """What is done beside converting and fine-tuning. Made by callers, read by `compression`."""
+
+    budget: Annotated[
+        str | None,
+        Knob(
+            None,
+            "Keep layers float for size=4MB, latency=5 (ms) or drop=2 (points), as irbin analyze "
+            "proposes.",
+            "KIND=LIMIT",
+        ),
+    ] = None
+    """Predicted bytes of the packed tensors; estimated milliseconds of one image on one thread; or
+    points of top-1 on a sample, before fine-tuning."""
+    train_float: Annotated[
+        bool | None,
+        Knob(
+            None,
+            "Train the float network first, by the recipe float.",
+            shown="where its weights or its classifier are random",
+        ),
+    ] = None
+    """As long as the binary one; where a recipe names the network, None does not."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from irbin.cli.app import main
 from irbin.recipes.recipe import Recipe
 from irbin.records.analysis import AnalysisOptions
 from irbin.records.bench import PackedProgram, TimingOptions, TorchWork
+from irbin.records.compression import CompressOptions
 from irbin.records.options import Preprocessing, SourceRecord
 from irbin.records.plan import Decision, LayerRecord, Plan, PlanOptions
 from irbin.records.results import (
@@ -42,7 +43,7 @@ STEP = StepRecord(0, 1, 1, 2, 1000.0, 1.5, 50.0, 0.1, 0.316, 3.16, 10.0)
 KINDS = {"float": "float", "run": "binary", "run2": "binary", "packed": "packed"}
 
 
-OPTIONS = (PlanOptions, AnalysisOptions, TimingOptions, Recipe, Listener)
+OPTIONS = (PlanOptions, AnalysisOptions, CompressOptions, TimingOptions, Recipe, Listener)
 FIELDS = {field.name for record in OPTIONS for field in fields(record)}
 """What functions take as `**options` or `**overrides`."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from irbin.artifact.schema import FILES
 from irbin.compression.folder import began
 from irbin.compression.trained import run_is_over
 from irbin.errors import PlanError
+from irbin.records.analysis import Analysis
+from irbin.records.plan import PlanOptions
 from tests.compression.conftest import SPEC, THREE, Seen
 
 NAMES = ["convert", "finetune", "export", "evaluate"]
@@ -141,9 +144,22 @@ def test_a_budget_keeps_layers_float(trained: Path, asked: dict[str, Any], tmp_p
     record = began(out)
     assert record is not None
     assert record.proposed_keep == plan.options.keep
-    with pytest.raises(PlanError, match=r"^`budget=`: expected at least .* points, which"):
-        irbin.compress(trained, tmp_path / "none", **asked, budget="drop=0")
-    assert not (tmp_path / "none" / "converted").exists()
+
+
+@pytest.mark.slow
+def test_a_budget_that_no_network_keeps_is_told_and_begins_nothing(
+    trained: Path, asked: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = "`max_drop=`: expected at least 9.00 points, which `a` alone costs on the sample, got 0"
+    unmet = Analysis("s", "layer", "bytes", PlanOptions(), 1, 1, (), (), unmet=told)
+    home = importlib.import_module("irbin.compression.compress")
+    monkeypatch.setattr(home, "analyze", lambda *_, **__: unmet)
+    with pytest.raises(PlanError, match=r"^`budget=`: expected at least 9\.00 points, which"):
+        irbin.compress(trained, tmp_path / "out", **asked, budget="drop=0")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["compress.json"]
+    monkeypatch.setattr(home, "analyze", lambda *_, **__: replace(unmet, interrupted=True))
+    with pytest.raises(KeyboardInterrupt):
+        irbin.compress(trained, tmp_path / "out", **asked, budget="drop=0", resume=True)
 
 
 @pytest.mark.slow
