@@ -64,7 +64,8 @@ class SignKept(nn.Module):
     takes it of x itself. No other number changes.
 
     Args:
-        activation: without parameters. Works in place if it did.
+        activation: without parameters. Works in place if it did. Called with more than x, it gives
+            what it gives.
         falls: it never has the same sign as its input (tanh(x) − x): −x takes the place of x above.
     """
 
@@ -74,19 +75,27 @@ class SignKept(nn.Module):
         self.falls = falls
         self.train(activation.training)
 
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102 - shapes in the class docstring
-        seen = x.detach()
-        # first: the activation may work in place
-        is_below = torch.gt(seen, 0) if self.falls else torch.lt(seen, 0)
-        y: Tensor = self.activation(x)
-        if torch.is_grad_enabled() and y.requires_grad and not torch.onnx.is_in_onnx_export():
-            kept: Tensor = _KeepSign.apply(y, is_below)
-        else:
-            kept = _keep_sign(y, is_below)
-        return y.copy_(kept) if y is x else kept
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # noqa: D102 - shapes in the class docstring
+        if args or kwargs:  # with which its sign may be another
+            made: Tensor = self.activation(x, *args, **kwargs)
+            return made
+        return sign_kept(self.activation, x, falls=self.falls)
 
     def extra_repr(self) -> str:  # noqa: D102 - torch's
         return "falls" if self.falls else ""
+
+
+def sign_kept(activation: Callable[[Tensor], Tensor], x: Tensor, *, falls: bool = False) -> Tensor:
+    """What `SignKept` makes of x, any shape; `activation` may work in place."""
+    seen = x.detach()
+    # first: the activation may work in place
+    is_below = torch.gt(seen, 0) if falls else torch.lt(seen, 0)
+    y = activation(x)
+    if torch.is_grad_enabled() and y.requires_grad and not torch.onnx.is_in_onnx_export():
+        kept: Tensor = _KeepSign.apply(y, is_below)
+    else:
+        kept = _keep_sign(y, is_below)
+    return y.copy_(kept) if y is x else kept
 
 
 def _keep_sign(y: Tensor, is_below: Tensor) -> Tensor:

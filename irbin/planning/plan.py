@@ -181,6 +181,8 @@ def _policy(layer: LayerRecord, options: PlanOptions) -> str:
         and options.bits == "1w1a",
         f"input always negative ({layer.always_negative})": bool(layer.always_negative)
         and options.bits == "1w1a",
+        f"its input's sign is rounding behind {layer.rounded_sign}": bool(layer.rounded_sign)
+        and options.bits == "1w1a",
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
 

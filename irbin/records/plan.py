@@ -77,7 +77,11 @@ class LayerRecord:
     """How it is known that its input is negative everywhere; '' if it is not."""
     signs_of_inputs: tuple[str, ...] = ()
     """Activations in front of it whose sign is that of their input, but for rounding: module paths,
-    and graph node names with `()` for functions."""
+    and graph node names with `()` for functions. `PATH(*)` means all that are called as functions
+    while the module PATH, '' for the network, runs: one that cannot be traced."""
+    rounded_sign: str = ""
+    """The call that ends an activation of this kind, of several calls in a forward that cannot be
+    traced, with its line: nothing can keep its sign there. '' if there is none."""
     tied_to: tuple[str, ...] = ()
     """Other layers whose weight is the same parameter: all of them are binary, or none."""
 

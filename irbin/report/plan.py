@@ -149,8 +149,7 @@ def _limits(plan: Plan) -> list[str]:
         kept = sum(bool(d.layer.never_negative) and not d.binary for d in unseen)
         notes.append(
             f"tracing failed: {first}{more}; so no ReLU there can be replaced, functional or not, "
-            "no shortcut added, and GELU or SiLU in front of a sign stay as they are: where they "
-            "round to zero, a packed network may have the other sign. Of "
+            "and no shortcut added. Of "
             f"{counted(len(unseen), 'layer')} planned from a recorded run, "
             f"{sum(d.binary for d in unseen)} are binary, and {kept} stay float because their "
             "input is never negative"

@@ -111,3 +111,11 @@ def _without_called_signs(plan: Plan) -> Plan:
 def is_called(activation: str) -> bool:
     """Whether a plan names a call of a function, not a module."""
     return activation.endswith("()")
+
+
+ALL_INSIDE = "(*)"
+
+
+def is_all_inside(activation: str) -> bool:
+    """Whether a plan names all functions that are called while a module runs."""
+    return activation.endswith(ALL_INSIDE)

@@ -6,6 +6,7 @@ So is that of an `nn.Sequential`, whose forward stays, but which runs all that i
 from __future__ import annotations
 
 import copyreg
+import functools
 import importlib
 import inspect
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import torch
 from torch import fx, nn
 from torch.fx.graph_module import _forward_from_src
 
+from irbin.binary.kept_calls import KeepingSigns
 from irbin.rewriting.further import Edits, Further, further, graph_with
 from irbin.rewriting.hidden import hiding
 from irbin.tracing.tracer import traced_constants
@@ -56,19 +58,22 @@ class EditedForward:
         return made
 
 
-def edited_class(kind: type[nn.Module], edited: EditedForward | None) -> type[nn.Module]:
+def edited_class(
+    kind: type[nn.Module], edited: EditedForward | None, *, keeps_signs: bool = False
+) -> type[nn.Module]:
     """A subclass of a network's class that can hide modules, and whose forward is the edited one.
 
     Args:
         kind: the source's class.
         edited: None leaves the forward.
+        keeps_signs: the forward runs with `KeepingSigns`.
     """
 
     def reduce(self: nn.Module, protocol: Any) -> Any:
         made = object.__reduce_ex__(self, protocol)
         if not isinstance(made, tuple) or made[0] is not copyreg.__newobj__:  # type: ignore[attr-defined]
             return made  # the network's own way
-        return (_new, (kind, edited), *made[2:])
+        return (_new, (kind, edited, keeps_signs), *made[2:])
 
     def deep_copy(self: nn.Module, memo: dict[int, Any]) -> nn.Module:
         import copy
@@ -86,14 +91,29 @@ def edited_class(kind: type[nn.Module], edited: EditedForward | None) -> type[nn
     }
     if edited is not None:
         body["forward"] = _forward(kind, edited)
+    elif keeps_signs:
+        body["forward"] = _keeping_signs(kind)
     if not hasattr(kind, "__deepcopy__"):  # copies share the class, as copies of the source do
         body["__deepcopy__"] = deep_copy
     return type(kind.__name__, (hiding(kind), kind), body)
 
 
-def _new(kind: type[nn.Module], edited: EditedForward | None) -> nn.Module:
-    made = edited_class(kind, edited)
+def _new(
+    kind: type[nn.Module], edited: EditedForward | None, keeps_signs: bool = False
+) -> nn.Module:
+    made = edited_class(kind, edited, keeps_signs=keeps_signs)
     return made.__new__(made)
+
+
+def _keeping_signs(kind: type[nn.Module]) -> Callable[..., Any]:
+    """The source's forward, whose activations keep signs."""
+
+    @functools.wraps(kind.forward)
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        with KeepingSigns():
+            return kind.forward(self, *args, **kwargs)
+
+    return forward
 
 
 def _forward(kind: type[nn.Module], edited: EditedForward) -> Callable[..., Any]:

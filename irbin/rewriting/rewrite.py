@@ -21,7 +21,7 @@ from irbin.errors import ConvertError
 from irbin.records.kinds import ACTIVATIONS, DOWNSAMPLES, SHORTCUTS, ShortcutKind, binarizer_name
 from irbin.records.plan import Decision, LayerRecord, Plan, PlanOptions
 from irbin.rewriting.checks import check_runs
-from irbin.rewriting.edits import edits_of, graph_to_edit, is_called
+from irbin.rewriting.edits import ALL_INSIDE, edits_of, graph_to_edit, is_all_inside, is_called
 from irbin.rewriting.fastpath import leave_fast_paths
 from irbin.rewriting.further import Edits
 from irbin.rewriting.hidden import hide
@@ -147,7 +147,7 @@ def _swap_layers(module: nn.Module, plan: Plan) -> None:
 
 
 def _hide_phase(module: nn.Module, is_edited: bool) -> None:
-    if not is_edited:
+    if not is_edited and not hasattr(module, "irbin_source"):
         module.__class__ = edited_class(type(module), None)
     hide(module, [_PHASE])
 
@@ -168,7 +168,8 @@ def _binary(layer: nn.Module, method: Method, phase: EdePhase) -> nn.Module:
 
 def _replace_everywhere(module: nn.Module, replacements: dict[nn.Module, nn.Module]) -> None:
     """Replaces modules under every name they have."""
-    for parent in list(module.modules()):
+    made = set(replacements.values())
+    for parent in [m for m in module.modules() if m not in made]:  # they may hold what was there
         for name, child in parent._modules.items():
             if child is not None and child in replacements:
                 parent._modules[name] = replacements[child]
@@ -184,7 +185,10 @@ def _replace_activations(module: nn.Module, traced: fx.GraphModule | None, plan:
         elif traced is not None:
             _replace_function(traced, name.removesuffix("()"), channels, plan.options)
     for name in plan.sign_keeping:
-        if not is_called(name):
+        if is_all_inside(name):
+            part = module.get_submodule(name.removesuffix(ALL_INSIDE))
+            part.__class__ = edited_class(type(part), None, keeps_signs=True)
+        elif not is_called(name):
             old = _submodule(module, name)
             modules[old] = SignKept(old, falls=lost_sign(old) < 0)
         elif traced is not None:

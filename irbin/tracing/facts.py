@@ -21,11 +21,12 @@ from irbin.planning.plan import NEVER_RUNS
 from irbin.records.plan import LayerKind, LayerRecord
 from irbin.tracing.calling import cause
 from irbin.tracing.flow import Flow, shape
-from irbin.tracing.keeping_sign import activations_in_front
+from irbin.tracing.keeping_sign import activations_in_front, called_at
 from irbin.tracing.observe import Observed, observe
 from irbin.tracing.probing import has_plain_forward
 from irbin.tracing.recorder import Calls, Recording
 from irbin.tracing.signs import Sign, is_replaceable_function, signs
+from irbin.tracing.tape import losing_modules, unkept_signs
 from irbin.tracing.tracer import LAYERS, OTHER_LAYERS
 
 _LOG = logging.getLogger("irbin")
@@ -89,9 +90,8 @@ class Facts:
             is_depthwise=isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1,
             activations=sign.replaceable,
             never_negative=sign.fixed,
-            signs_of_inputs=tuple(
-                dict.fromkeys(a for n in nodes for a in activations_in_front(flow, n))
-            ),
+            signs_of_inputs=self._signs_of_inputs(name, nodes),
+            rounded_sign=self._rounded_sign(name, nodes),
             always_negative=sign.negative,
             obstacle=self._obstacle(name, layer, calls),
             tied_to=self._tied.get(name, ()),
@@ -136,6 +136,41 @@ class Facts:
     def _hiding_place(self, name: str) -> str:
         """The opaque module around a layer; '' if there is none."""
         return next((path for path in self._opaque if name.startswith(f"{path}.")), "")
+
+    def _is_hidden(self, name: str) -> bool:
+        """Whether tracing sees nothing of what is in front of a layer that ran."""
+        return bool(self._unseen(name)) and bool(self._why or self._hiding_place(name))
+
+    def _signs_of_inputs(self, name: str, nodes: list[fx.Node]) -> tuple[str, ...]:
+        if not self._is_hidden(name):
+            every = [activations_in_front(self._flow, n) for n in nodes]
+            return tuple(dict.fromkeys(name for in_front in every for name in in_front.kept))
+        around = [path for path in self._opaque if name.startswith(f"{path}.")]
+        place = "" if self._why else min(around, key=len)
+        inside = f"{place}." if place else ""
+        return *(path for path in self._losing if path.startswith(inside)), f"{place}(*)"
+
+    def _rounded_sign(self, name: str, nodes: list[fx.Node]) -> str:
+        if self._is_hidden(name):
+            where = self._unkept.get(name, "")
+            return f"{where}, in a forward that cannot be traced" if where else ""
+        for node in (u for n in nodes for u in activations_in_front(self._flow, n).unkept):
+            return f"{called_at(node)}, which reads what is overwritten"
+        return ""
+
+    @cached_property
+    def _losing(self) -> list[str]:
+        return list(losing_modules(self._module))
+
+    @cached_property
+    def _unkept(self) -> dict[str, str]:
+        hidden = [name for name in self._calls if self._is_hidden(name)]
+        try:
+            return unkept_signs(self._module, hidden, self._input_size)
+        except Exception as error:  # raises whatever the network's own code does
+            if lacks_memory(error):
+                raise
+            return {}  # `observe` says that it does not run on random images
 
     def _is_end(self, name: str, place: int) -> bool:
         """Whether a layer that tracing does not see ran first (0) or last (−1).

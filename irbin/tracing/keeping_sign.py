@@ -28,17 +28,41 @@ _MODULES: dict[str, type[nn.Module]] = {
     "hardswish": nn.Hardswish,
 }
 _SCALING = {"mul", "imul", "multiply", "div", "truediv"}
+_MAY_ALIAS = {"contiguous", "detach", "float", "double", "half", "bfloat16"}
+_SAME_PLACE = _MAY_ALIAS | {"clone"}
+"""Methods that leave every number where it is, those that may give their own tensor among them."""
 _MOST_NODES = 12
 """Calls that one activation is made of."""
 
 
-def activations_in_front(flow: Flow, node: fx.Node) -> list[str]:
-    """Those that `node`, a layer, sees past pooling, joining, moving, products and each other.
+class InFront(NamedTuple):
+    """The activations that a layer sees past pooling, joining, moving, products and each other."""
 
-    Module paths, and graph node names with `()` for functions.
-    """
+    kept: tuple[str, ...]
+    """Module paths, and graph node names with `()` for functions."""
+    unkept: tuple[fx.Node, ...]
+    """The last call of those that nothing can stand for: what they read is overwritten."""
+
+
+def activations_in_front(flow: Flow, node: fx.Node) -> InFront:
+    """Those in front of `node`, a layer."""
     activations: dict[str, None] = {}
-    todo, seen = node.all_input_nodes[:1], set(node.all_input_nodes[:1])
+    unkept: list[fx.Node] = []
+    order = {n: i for i, n in enumerate(node.graph.nodes)}
+
+    def as_read(source: fx.Node, reader: fx.Node) -> fx.Node:
+        """What has overwritten `source` when `reader` reads it; itself if nothing has."""
+        writers = [
+            u
+            for u in source.users
+            if order[u] < order[reader]
+            and works_in_place(u, flow.modules)
+            and u.all_input_nodes[0] is source
+        ]
+        return max(writers, key=order.__getitem__, default=source)
+
+    todo = [as_read(i, node) for i in node.all_input_nodes[:1]]
+    seen = set(todo)
     while todo:
         at = todo.pop()
         passes = moves_values(at, flow.modules) or function_name(at) in _SCALING
@@ -47,12 +71,16 @@ def activations_in_front(flow: Flow, node: fx.Node) -> list[str]:
         if name:
             activations[name] = None
             inputs = [source]
+        elif _loses_overwritten(at, flow.modules):
+            unkept.append(at)
+        elif function_name(at) == "copy":
+            inputs = inputs[1:]
         elif not passes:
             inputs = inputs[:1] if is_elementwise_activation(at, flow.modules) else []
-        new = [i for i in inputs if i not in seen]
+        new = [n for n in (as_read(i, at) for i in inputs) if n not in seen]
         seen.update(new)
         todo += new
-    return list(activations)
+    return InFront(tuple(activations), tuple(unkept))
 
 
 def _activation(flow: Flow, node: fx.Node, *, passes: bool) -> tuple[str, fx.Node]:
@@ -87,6 +115,34 @@ def kept_at(node: fx.Node, modules: dict[str, nn.Module], *, nearest: bool = Fal
         modules: that the graph calls, by path.
         nearest: only the nearest such tensor is tried.
     """
+    kept = _made_at(node, modules, nearest=nearest)
+    return None if kept is None or _writers(kept, modules) is not None else kept
+
+
+def _loses_overwritten(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether `node` ends an activation as `kept_at` finds it, but for what is overwritten.
+
+    With what overwrites run in its place.
+    """
+    made = _made_at(node, modules, may_keep=True)
+    writers = None if made is None else _writers(made, modules)
+    if made is None or writers is None:
+        return False
+    nodes = [*made.nodes, *writers]
+    known = {made.source, *nodes}
+    if any(i not in known for n in nodes for i in n.all_input_nodes):  # written through a view
+        return loses_sign(made.activation)
+    return loses_sign(_composed(nodes, made.source, modules))
+
+
+def _made_at(
+    node: fx.Node,
+    modules: dict[str, nn.Module],
+    *,
+    nearest: bool = False,
+    may_keep: bool = False,
+) -> Kept | None:
+    """As `kept_at`, as if nothing were overwritten; `may_keep`: also what keeps its sign then."""
     if node.op not in ("call_function", "call_method"):
         return None
     order = {n: i for i, n in enumerate(node.graph.nodes)}
@@ -94,9 +150,10 @@ def kept_at(node: fx.Node, modules: dict[str, nn.Module], *, nearest: bool = Fal
     while inputs:
         if len(inputs) == 1 and shape(inputs[0]) == shape(node):
             made = as_module(node) if len(nodes) == 1 else _composed(nodes, inputs[0], modules)
-            if made is not None and loses_sign(made):
-                kept = Kept(made, inputs[0], tuple(nodes))
-                return None if _is_overwritten(kept, order, modules) else kept
+            kept = None if made is None else Kept(made, inputs[0], tuple(nodes))
+            is_it = may_keep and kept is not None and bool(_writers(kept, modules))
+            if kept is not None and (is_it or loses_sign(kept.activation)):
+                return kept
             if nearest:
                 return None
         latest = max(inputs, key=order.__getitem__)
@@ -108,6 +165,13 @@ def kept_at(node: fx.Node, modules: dict[str, nn.Module], *, nearest: bool = Fal
         nodes.append(latest)
         inputs = list(dict.fromkeys(i for n in nodes for i in n.all_input_nodes if i not in nodes))
     return None
+
+
+def called_at(node: fx.Node) -> str:
+    """What a node calls and where in the network's code, in words."""
+    name = function_name(node).strip("_") or str(node.target)
+    line = node.meta.get("line", "")
+    return f"`{name}`" + f" ({line})" * bool(line)
 
 
 def call_instead(node: fx.Node, name: str, kept: Kept | None = None) -> None:
@@ -122,23 +186,29 @@ def call_instead(node: fx.Node, name: str, kept: Kept | None = None) -> None:
             node.graph.erase_node(part)
 
 
-def _is_overwritten(kept: Kept, order: dict[fx.Node, int], modules: dict[str, nn.Module]) -> bool:
-    """Whether something writes into what the parts read before the last of them runs.
+def _writers(kept: Kept, modules: dict[str, nn.Module]) -> list[fx.Node] | None:
+    """What writes into what the parts read before the last of them runs; None if nothing does.
 
     All of them are to run where the last one does.
     """
+    order = {n: i for i, n in enumerate(kept.source.graph.nodes)}
     last, *parts = kept.nodes
-    if parts and works_in_place(last, modules) and last.all_input_nodes[0] is not kept.source:
-        return True
     first = min(map(order.__getitem__, kept.nodes))
     read = {_base(n, modules) for n in (kept.source, *parts)}
-    return any(
-        first < place < order[last]
+    writers = [
+        node
+        for node, place in order.items()
+        if first < place < order[last]
         and node.all_input_nodes
         and works_in_place(node, modules)
         and _base(node.all_input_nodes[0], modules) in read
-        for node, place in order.items()
-    )
+    ]
+    if parts and works_in_place(last, modules):
+        written = last.all_input_nodes[0]
+        is_own = function_name(written) not in _MAY_ALIAS and set(written.users) <= {*kept.nodes}
+        if written is not kept.source and not is_own:
+            return writers
+    return writers or None
 
 
 def _base(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node:
@@ -156,6 +226,8 @@ def _is_part(node: fx.Node, modules: dict[str, nn.Module], *, may_write: bool = 
             return False
     elif node.op not in ("call_function", "call_method"):
         return False
+    if function_name(node) in _SAME_PLACE:
+        return True
     return not moves_values(node, modules) and (may_write or not works_in_place(node, modules))
 
 

@@ -116,6 +116,7 @@ class LayerTracer(fx.Tracer):
         if not self.no_grad and self._outer_grad and not torch.is_grad_enabled():
             self.no_grad = line_running() or "a line that is not known"
         node = super().create_node(*args, **kwargs)
+        node.meta["line"] = line_running()
         note_numbers(node, self.root)
         return node
 

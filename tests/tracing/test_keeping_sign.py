@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -185,6 +186,63 @@ def test_and_one_behind_a_function_and_a_product(tmp_path: Path) -> None:
 def test_and_one_behind_two_activations(more: nn.Module, tmp_path: Path) -> None:
     network = check_sees_the_input(Net(nn.GELU(), more), tmp_path, bypassed=False)
     assert "act" in network.plan.sign_keeping
+
+
+def in_place(call: Callable[[Tensor], object]) -> Callable[[Tensor], Tensor]:
+    """What `call` writes into its input; its result is left unread."""
+
+    def changed(x: Tensor) -> Tensor:
+        call(x)
+        return x
+
+    return changed
+
+
+UNREAD: dict[str, Callable[[Tensor], Tensor]] = {
+    "silu": in_place(lambda x: F.silu(x, inplace=True)),
+    "a difference": in_place(lambda x: x.add_(torch.tanh(x), alpha=-1)),
+    "copied": in_place(lambda x: x.copy_(x - torch.tanh(x))),
+    "and once more": in_place(lambda x: (F.silu(x, inplace=True), F.silu(x, inplace=True))),
+    "of a clone": lambda x: x.clone().sub_(torch.tanh(x)),
+    "of a cast": lambda x: x.float() - torch.tanh(x.float()),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", UNREAD.values(), ids=UNREAD)
+def test_what_is_written_in_place_is_read_later(
+    call: Callable[[Tensor], Tensor], tmp_path: Path
+) -> None:
+    check_sees_the_input(Calls(call), tmp_path, bypassed=False)
+
+
+def overwritten(x: Tensor) -> Tensor:
+    bent = torch.tanh(x)
+    x.mul_(1.0)
+    return x - bent
+
+
+def overwritten_in_part(x: Tensor) -> Tensor:
+    bent = torch.tanh(x)
+    x[:, :4].mul_(2)
+    return x - bent
+
+
+@pytest.mark.parametrize("call", [overwritten, overwritten_in_part])
+def test_a_layer_behind_what_reads_an_overwritten_tensor_stays_float(
+    call: Callable[[Tensor], Tensor],
+) -> None:
+    (body,) = (r for r in trace(Calls(call), (3, 8, 8)).layers if r.name == "body")
+    assert body.signs_of_inputs == ()
+    assert re.fullmatch(
+        r"`sub` \(tracing/test_keeping_sign\.py:\d+\), which reads what is overwritten",
+        body.rounded_sign,
+    )
+
+
+def test_a_gate_of_what_was_has_nothing_to_say() -> None:
+    (body,) = (r for r in trace(Overwritten(F.gelu), (3, 8, 8)).layers if r.name == "body")
+    assert body.rounded_sign == ""
 
 
 class Overwritten(Calls):
