@@ -10,8 +10,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx
 
-from irbin.errors import ArtifactError, LowerError
+from irbin.errors import ArtifactError, LowerError, MixedImagesError
 from irbin.program.batch import check_images_apart
+from irbin.program.foreign import mixes_images
 from irbin.program.place import module_path, place
 from irbin.program.program import Program
 from irbin.program.synonyms import in_other_words
@@ -184,6 +185,11 @@ class Translation:
 
     def _call(self, node: fx.Node, op: str) -> Ref:
         if op not in signatures():
+            if mixes_images(node):
+                raise MixedImagesError(
+                    f"`{op}`{self._place} mixes the images of a batch; a packed network runs a "
+                    "batch in parts, so each image's result must depend on that image alone"
+                )
             raise LowerError(
                 f"operator `{op}`{self._place} is not one that a packed network may use; "
                 "see `irbin/program/vocabulary.py` for those that are"
