@@ -79,7 +79,7 @@ def rewrite(network: Network, plan: Plan, *, in_place: bool = False, check: bool
         numbers = read_when_run(traced.graph)
         if check:
             tell_what_went(module, traced, edits)
-            tell_numbers(module, numbers)
+            tell_numbers(module, numbers, traced.meta["deciding"])
         install(module, traced, edits)
         setattr(module, "irbin_shortcuts", notes)  # noqa: B010 - mypy sees tensors only
     if isinstance(module, nn.Sequential):

@@ -55,8 +55,24 @@ def tell_what_went(module: nn.Module, traced: fx.GraphModule, edits: Edits) -> N
         )
 
 
-def tell_numbers(module: nn.Module, numbers: Sequence[Number]) -> None:
-    """Logs which numbers the rewritten forward does not read from the network again."""
+def tell_numbers(
+    module: nn.Module, numbers: Sequence[Number], deciding: Sequence[Number] = ()
+) -> None:
+    """Logs which numbers the rewritten forward does not read from the network again.
+
+    Args:
+        module: the network.
+        numbers: what is computed from them is in the graph.
+        deciding: which of its branches are taken was decided by comparing them.
+    """
+    if deciding and not numbers:
+        _log.warning(
+            "the forward of `%s` is rewritten with the branches that %s decides as it is now: "
+            "setting it later changes nothing",
+            type(module).__name__,
+            _listed([f"`{n.name}` ({n.line})" for n in deciding]),
+        )
+    numbers = [*numbers, *deciding] if numbers else []
     by_line = {(n.name.rpartition(".")[2], n.line): n for n in reversed(numbers)}
     told = [f"`{n.name}`" + f" ({n.line})" * bool(n.line) for n in reversed(by_line.values())]
     if told:
@@ -64,6 +80,10 @@ def tell_numbers(module: nn.Module, numbers: Sequence[Number]) -> None:
             "the forward of `%s` is rewritten with what it computes from %s as it is now: setting "
             "it later changes nothing",
             type(module).__name__,
-            ", ".join(told[:_MOST_TOLD])
-            + f" and {len(told) - _MOST_TOLD} more" * (len(told) > _MOST_TOLD),
+            _listed(told),
         )
+
+
+def _listed(told: list[str]) -> str:
+    more = f" and {len(told) - _MOST_TOLD} more" * (len(told) > _MOST_TOLD)
+    return ", ".join(told[:_MOST_TOLD]) + more

@@ -42,20 +42,48 @@ class _Read(float):
 
     name: str
     itself: bool
+    deciding: dict[str, Number]
+    """Shared by a network's floats: those that were compared, by name."""
 
     @classmethod
-    def of(cls, value: float, name: str, *, itself: bool) -> _Read:
+    def of(cls, value: float, name: str, deciding: dict[str, Number], *, itself: bool) -> _Read:
         made = cls(value)
-        made.name, made.itself = name, itself
+        made.name, made.deciding, made.itself = name, deciding, itself
         return made
 
 
 def _carrying(function: Callable[..., Any]) -> Callable[..., Any]:
     def compute(self: _Read, *others: Any) -> Any:
         made = function(self, *others)
-        return _Read.of(made, self.name, itself=False) if type(made) is float else made
+        if type(made) is not float:
+            return made
+        return _Read.of(made, self.name, self.deciding, itself=False)
 
     return compute
+
+
+def _is_of_training() -> bool:
+    """Whether what runs decides on a dropout: `if self.rate > 0: y = F.dropout(…, self.training)`.
+
+    Its rate is a number that hardly anybody changes, and that does nothing in evaluation.
+    """
+    frame = frame_running()
+    if frame is None:
+        return False
+    file, line = frame.f_code.co_filename, frame.f_lineno
+    return any("training" in linecache.getline(file, n) for n in (line, line + 1))
+
+
+def _deciding(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A comparison, which a branch of the forward is likely to depend on."""
+
+    def compare(self: _Read, *others: Any) -> Any:
+        made, line = function(self, *others), line_running()
+        if type(made) is bool and line and not _is_of_training():
+            self.deciding.setdefault(self.name, Number(self.name, line, None, float(self)))
+        return made
+
+    return compare
 
 
 for _name in (
@@ -63,19 +91,49 @@ for _name in (
     *("__truediv__", "__rtruediv__", "__pow__", "__rpow__"),
 ):
     setattr(_Read, _name, _carrying(getattr(float, _name)))
+for _name in ("__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__", "__bool__"):
+    setattr(_Read, _name, _deciding(getattr(float, _name)))
+setattr(_Read, "__hash__", float.__hash__)  # noqa: B010 - which equality takes away
 
 
-def name_floats(module: nn.Module) -> None:
-    """Lets every float of `module` and its parts carry its name, in place: see `untouched`."""
+def name_floats(module: nn.Module) -> dict[str, Number]:
+    """Lets every float of `module` and its parts carry its name, in place: see `untouched`.
+
+    Those in lists, tuples and dictionaries too.
+
+    Returns:
+        Filled while the network is traced: the floats that were compared, by name.
+    """
+    deciding: dict[str, Number] = {}
     for path, part in module.named_modules():
         for kind in type(part).__mro__:
             if kind.__module__.startswith("torch.nn."):
                 break
             own = vars(part) if kind is type(part) else {}
             for name, value in {**vars(kind), **own}.items():
-                if type(value) is float and type(vars(part).get(name, value)) is float:
+                held = vars(part).get(name, value)
+                if type(held) is type(value):
                     whole = f"{path}.{name}".removeprefix(".")
-                    vars(part)[name] = _Read.of(vars(part).get(name, value), whole, itself=True)
+                    named = _named(held, whole, deciding)
+                    if named is not held:
+                        vars(part)[name] = named
+    return deciding
+
+
+def _named(value: Any, name: str, deciding: dict[str, Number], *, itself: bool = True) -> Any:
+    """A float that carries its name, or a copy of a container of such; else the value itself."""
+    if type(value) is float:
+        return _Read.of(value, name, deciding, itself=itself)
+    if type(value) is dict:
+        items = {
+            key: _named(held, f"{name}[{key!r}]", deciding, itself=False)
+            for key, held in value.items()
+        }
+        return items if any(items[key] is not held for key, held in value.items()) else value
+    if type(value) not in (list, tuple):
+        return value
+    made = [_named(held, f"{name}[{i}]", deciding, itself=False) for i, held in enumerate(value)]
+    return type(value)(made) if any(m is not v for m, v in zip(made, value, strict=True)) else value
 
 
 def note_numbers(node: fx.Node, root: nn.Module) -> None:

@@ -281,7 +281,7 @@ def trace_symbolically(
     tracer = LayerTracer(given, whole_activations(module) if whole else ())
     with untouched(module):
         module.train(training)
-        name_floats(module)
+        deciding = name_floats(module)
         before = _random_states()
         try:
             graph = tracer.trace(module)
@@ -294,6 +294,7 @@ def trace_symbolically(
                 "expected a forward that does the same for every image and batch, in torch alone"
             ) from error
     traced.meta.update(autocast=tracer.autocast, no_grad=tracer.no_grad)
+    traced.meta["deciding"] = tuple(deciding.values())
     traced.meta["has_drawn"] = before != _random_states()
     return traced, tracer.opaque
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from irbin.rewriting.told import tell_numbers
 from irbin.tracing.numbers import read_when_run
 from irbin.tracing.trace import trace_graph
 
@@ -89,3 +90,60 @@ def test_any_float_passes_through(value: float) -> None:
     net.p, net.of_class = 0.0, value
     (number,) = [n for key, n in found(trace_graph(net, (3, 8, 8))).items() if "of_class" in key]
     assert number.value == value
+
+
+class Branches(nn.Module):
+    """A forward whose branches numbers decide, and that reads some from containers."""
+
+    def __init__(self, tau: float = 2.0) -> None:
+        super().__init__()
+        self.conv, self.tau, self.rate, self.heads = nn.Conv2d(3, 4, 1), tau, 0.1, 2
+        self.scales, self.named = [0.5, [3.0]], {"shift": 0.25}
+
+    @property
+    def twice(self) -> float:
+        return 2 * self.tau
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        if self.twice > 1:
+            y = y * self.scales[1][0]
+        if self.rate > 0:
+            y = F.dropout(y, self.rate, self.training)
+        if self.heads > 1:
+            y = y + self.named["shift"]
+        return y
+
+
+def test_floats_that_decide_a_branch_are_found_but_rates_of_dropout_and_sizes_are_not() -> None:
+    deciding = trace_graph(Branches(), (3, 8, 8)).meta["deciding"]
+    assert [(n.name, n.value) for n in deciding] == [("tau", 4.0)]
+    assert re.match(r"tracing/test_numbers.py:\d+$", deciding[0].line)
+
+
+def test_floats_in_containers_are_found_and_the_containers_stay() -> None:
+    net = Branches()
+    scales, named = net.scales, net.named
+    numbers = found(trace_graph(net, (3, 8, 8)))
+    assert {"scales[1][0] 1", "named['shift'] 1"} & set(numbers) == set()
+    assert {"scales[1][0] None", "named['shift'] None"} <= set(numbers)
+    assert net.scales is scales
+    assert net.named is named
+    assert type(scales[1][0]) is float
+
+
+def test_one_note_says_which_branches_and_containers_are_settled(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    traced = trace_graph(Branches(), (3, 8, 8))
+    tell_numbers(Branches(), read_when_run(traced.graph), traced.meta["deciding"])
+    (record,) = caplog.records
+    assert "`scales[1][0]`" in record.getMessage()
+    assert "`tau`" in record.getMessage()
+    caplog.clear()
+    tell_numbers(Branches(), [], traced.meta["deciding"])
+    (record,) = caplog.records
+    assert re.search(
+        r"with the branches that `tau` \(tracing/test_numbers\.py:\d+\) decides as it is now",
+        record.getMessage(),
+    )
