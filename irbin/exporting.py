@@ -7,17 +7,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from irbin.artifact.read import Artifact, read_artifact
+from irbin.artifact.schema import Manifest
 from irbin.artifact.write import write_artifact
+from irbin.card import card
 from irbin.emit.folder import refuse_existing_c, write_c
 from irbin.errors import UsageError
 from irbin.onnx.model import refuse_existing_onnx, write_onnx
 from irbin.program.lower import lower
+from irbin.records.card import CardFacts
 from irbin.records.in_c import COptions
-from irbin.records.options import FloatDtype, SourceOptions, check_given
+from irbin.records.options import FloatDtype, SourceOptions, SourceRecord, check_given
 from irbin.records.results import CRecord, ExportRecord, OnnxRecord
 from irbin.rewriting.checks import at_size
+from irbin.runs.folder import trained_facts
 from irbin.runs.listener import Stage, ignore
-from irbin.sources.folder import refuse_existing
+from irbin.sources.folder import folder_kind, refuse_existing
+from irbin.sources.licence import published
 from irbin.sources.opened import Source, is_packed, name_of, open_network, refuse_own_source
 from irbin.zoo.entries import located
 
@@ -31,7 +36,7 @@ def export(
     overwrite: bool = False,
     stage: Stage = ignore,
 ) -> ExportRecord:
-    """Lowers a converted network to a program and writes the packed folder.
+    """Lowers a converted network to a program and writes the packed folder, with a model card.
 
     Args:
         source: a converted or fine-tuned network.
@@ -57,9 +62,28 @@ def export(
     stage("following what the network computes", 0, 0)
     plan, network = network.plan, at_size(network, asked)
     lowered = lower(network.module, network.source.preprocessing.input_size)
+    facts = card_facts(source, network.source)
+
+    def told(manifest: Manifest, n_bytes: int) -> str:
+        return card(manifest, replace(facts, total_bytes=n_bytes))
+
     return write_artifact(
-        lowered, network.source, plan, Path(out), float_dtype, overwrite=overwrite
+        lowered, network.source, plan, Path(out), float_dtype, overwrite=overwrite, card=told
     )
+
+
+def card_facts(source: Source, record: SourceRecord) -> CardFacts:
+    """What a model card can say of a network before anything of it is measured.
+
+    Args:
+        source: that is packed; a run folder tells how it was trained.
+        record: of the network.
+    """
+    trained = None
+    if isinstance(source, str | Path) and folder_kind(located(source)) == "run":
+        trained = trained_facts(located(source))
+    licence, base_model = published(record)
+    return CardFacts(0, trained, licence, base_model)
 
 
 def export_c(

@@ -192,6 +192,15 @@ def test_calibration_moves_the_statistics_and_nothing_else(
     assert seen[-1] == ("calibrating", 18, 20)  # whole batches of nine
 
 
+def test_a_packed_network_has_a_card_that_tells_the_run(journey: Path, tmp_path: Path) -> None:
+    text = (journey / "packed" / "README.md").read_text("utf-8")
+    assert "The packed network: not measured. In training, the network that it was packed" in text
+    assert "| epochs | 2 |" in text
+    assert "| data | 28 |" in text
+    irbin.export(journey / "converted", tmp_path / "untrained")
+    assert "| data | not recorded |" in (tmp_path / "untrained" / "README.md").read_text("utf-8")
+
+
 @pytest.mark.parametrize("calibrate", [-1, 8])
 def test_calibration_wants_images(journey: Path, calibrate: int) -> None:
     with pytest.raises(UsageError, match="`calibrate`"):

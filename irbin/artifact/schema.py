@@ -25,6 +25,8 @@ CONFIG_FILE = "config.json"
 PROGRAM_FILE = "program.json"
 TENSORS_FILE = "packed.safetensors"
 FILES = (CONFIG_FILE, PROGRAM_FILE, TENSORS_FILE)
+CARD_FILE = "README.md"
+"""For people and hubs; nothing that runs the network reads it."""
 
 
 def is_packed_folder(path: Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from irbin.artifact.schema import (
+    CARD_FILE,
     CONFIG_FILE,
     FORMAT_VERSION,
     PROGRAM_FILE,
@@ -36,6 +37,7 @@ def write_artifact(
     float_dtype: FloatDtype = "float32",
     *,
     overwrite: bool = False,
+    card: Callable[[Manifest, int], str] | None = None,
 ) -> ExportRecord:
     """Writes `config.json`, `program.json` and `packed.safetensors` into the folder `path`.
 
@@ -46,6 +48,7 @@ def write_artifact(
         path: folder to make; its parents too.
         float_dtype: storage of everything that is float32 in the program.
         overwrite: replace `path` if it exists.
+        card: gives the text of a `README.md` beside them, of the manifest and their bytes.
 
     Raises:
         ArtifactError: `path` exists, the tensors are not as large as predicted (the message names
@@ -63,6 +66,8 @@ def write_artifact(
         # not save_file, whose file only its owner may read
         (partial / TENSORS_FILE).write_bytes(_in_order(save(stored, metadata=metadata)))
         total_bytes = sum(file.stat().st_size for file in partial.iterdir())
+        if card is not None:
+            (partial / CARD_FILE).write_text(card(manifest, total_bytes), encoding="utf-8")
     return ExportRecord(
         path=str(path),
         predicted_bytes=plan.packed_bytes(float_dtype),

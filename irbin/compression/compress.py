@@ -107,7 +107,7 @@ def _steps(work: Work) -> list[_Step]:
         *(second if work.budget is not None else []),
         _Step("convert", lambda w: folder_kind(w.out / CONVERTED) == "network", _convert),
         _Step("finetune", lambda w: run_is_over(w, RUN), tune),
-        _Step("export", lambda w: folder_kind(w.out / PACKED) == "packed", _export),
+        _Step("export", _is_packed, _export),
         _Step("evaluate", has_measured, measure),
     ]
 
@@ -178,9 +178,13 @@ def _convert(work: Work) -> str:
     )
 
 
+def _is_packed(work: Work) -> bool:
+    return work.record.export is not None and folder_kind(work.out / PACKED) == "packed"
+
+
 def _export(work: Work) -> str:
     with work.watcher.stages() as stage:
-        record = export(work.out / RUN, work.out / PACKED, stage=stage)
+        record = export(work.out / RUN, work.out / PACKED, stage=stage, overwrite=True)
     work.note(export=record)
     times = ratio(record.float_bytes, record.total_bytes)
     return f"{byte_size(record.total_bytes)}, {times} smaller than the float network"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from irbin.artifact.read import read_artifact
+from irbin.artifact.schema import CARD_FILE, FILES
 from irbin.bench.inference import PACKED as OURS
 from irbin.bench.inference import benchmark
+from irbin.card import card
 from irbin.compression.folder import EVALUATION_FILE, PACKED, RUN
 from irbin.compression.request import Work
 from irbin.evaluation.accuracy import timm_result
+from irbin.exporting import card_facts
 from irbin.files import write_file
 from irbin.records.compression import Compression, Timing
 from irbin.records.options import SourceOptions
@@ -53,6 +58,7 @@ def measure(work: Work) -> str:
             )
     if work.record.timing is None:
         work.note(timing=_timed(work))
+    _write_card(work)
     write_file(work.out / EVALUATION_FILE, dumps(results_json(work.record)).encode())
     return _outcome(work.record)
 
@@ -93,6 +99,18 @@ def _timed(work: Work) -> Timing:
         record.machine.kernels,
         record.input_type,
     )
+
+
+def _write_card(work: Work) -> None:
+    """The packed folder's model card again, with what was measured."""
+    manifest = read_artifact(work.out / PACKED).manifest
+    facts = replace(
+        card_facts(work.out / RUN, manifest.source),
+        total_bytes=sum((work.out / PACKED / name).stat().st_size for name in FILES),
+        evaluations=tuple(work.record.evaluations.values()),
+        timing=work.record.timing,
+    )
+    write_file(work.out / PACKED / CARD_FILE, card(manifest, facts).encode())
 
 
 def _outcome(record: Compression) -> str:

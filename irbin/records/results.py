@@ -120,7 +120,7 @@ class ExportRecord:
     """Tensor bytes in the safetensors file; equals the prediction but for constants that the
     network's code computes when it is lowered."""
     total_bytes: int
-    """All files of the folder together."""
+    """The three files that run it; the model card beside them is not counted."""
     float_bytes: int
     """The float network as float32."""
     n_binary: int

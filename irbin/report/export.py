@@ -12,7 +12,7 @@ from irbin.report.units import byte_size, exact_bytes, ratio
 
 
 def export_table(record: ExportRecord) -> Table:
-    """Bytes predicted, in tensors, in all files, and of the float network."""
+    """Bytes predicted, in tensors, in the files that run it, and of the float network."""
     table = plain_table()
     table.add_column("", no_wrap=True)
     table.add_column("bytes", justify="right", no_wrap=True)
@@ -20,7 +20,7 @@ def export_table(record: ExportRecord) -> Table:
     rows = [
         ("predicted tensors", record.predicted_bytes),
         ("actual tensors", record.tensor_bytes),
-        ("all files", record.total_bytes),
+        ("its three files", record.total_bytes),
         ("float network", record.float_bytes),
     ]
     if record.tensor_bytes > record.predicted_bytes:  # tables that the network's code computes

@@ -28,6 +28,7 @@ from irbin.messages import one_line, system_says
 from irbin.processes import Group
 from irbin.recipes.recipe import Recipe
 from irbin.recipes.request import recipe_of
+from irbin.records.card import TrainedFacts
 from irbin.records.json import JsonValue, from_json, to_json
 from irbin.records.options import DataOptions, Preprocessing, SourceRecord
 from irbin.records.training import EpochRecord, RunRecord
@@ -150,6 +151,23 @@ def read_args(out: Path) -> tuple[Recipe, DataOptions]:
         raise TrainingError(
             f"expected the options of a run in {file}, got: {one_line(error)}"
         ) from error
+
+
+def trained_facts(out: Path) -> TrainedFacts | None:
+    """What a run's files say of it in a few words; None where they do not."""
+    try:
+        args = yaml.safe_load((out / "args.yaml").read_text(encoding="utf-8"))
+        result = json.loads((out / "run.json").read_text(encoding="utf-8"))
+        data = args["data"]
+        return TrainedFacts(
+            recipe=str(args["command"].get("recipe") or "default"),
+            epochs=int(result["epochs"]),
+            data=str(data["dataset"] or Path(data["data_dir"]).absolute().name),
+            best_epoch=int(result["best_epoch"]) + 1,
+            best_top1=float(result["best_top1"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+        return None
 
 
 def check_same_images(out: Path, source: SourceRecord) -> None:

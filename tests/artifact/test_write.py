@@ -25,6 +25,20 @@ def test_folder_holds_three_files_and_nothing_is_left_beside_it(exported, tmp_pa
     assert (record.n_binary, record.n_nodes) == (2, len(exported.lowered.program.nodes))
 
 
+def test_a_card_lies_beside_them_and_is_not_counted(exported, tmp_path):
+    told = []
+
+    def card(manifest, n_bytes):
+        told.append((manifest.source.class_names, n_bytes))
+        return "# muñeca\n"
+
+    record = write_artifact(*exported.arguments, tmp_path / "p", card=card)
+    assert (tmp_path / "p" / "README.md").read_text("utf-8") == "# muñeca\n"
+    assert told == [(exported.arguments[1].class_names, record.total_bytes)]
+    sizes = [f.stat().st_size for f in (tmp_path / "p").iterdir() if f.name != "README.md"]
+    assert record.total_bytes == sum(sizes)
+
+
 @pytest.mark.parametrize("float_dtype", ["float32", "float16", "bfloat16"])
 def test_bytes_are_those_predicted(exported, tmp_path, float_dtype):
     record = write_artifact(*exported.arguments, tmp_path / "p", float_dtype)

@@ -49,6 +49,10 @@ def test_it_leaves_every_form_and_what_was_measured(whole, images) -> None:
     results = json.loads((out / "evaluation.json").read_text())
     assert [one["kind"] for one in results] == ["float", "binary", "packed"]
     assert results[2]["agreement"]["with"] == str(out / "run")
+    card = (out / "packed" / "README.md").read_text("utf-8")
+    top1 = record.evaluations["packed"].top1
+    assert f"| packed | {top1:.2f} ± " in card
+    assert "| speed | not measured |" not in card
     assert irbin.open_network(out / "converted").plan.options.shortcut == "bireal"
     assert began(out) == record
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from irbin.artifact.schema import FILES
 from irbin.demo import dataset, run
 from irbin.demo.run import _copy_float, run_demo
 from irbin.errors import UsageError
@@ -44,7 +45,7 @@ def test_the_packed_row_comes_from_the_packed_file(tmp_path: Path) -> None:
     assert packed.top1 == binary.top1
     assert record.agreement.equal_top1 == 100
     assert float_row.size_bytes > 10 * packed.size_bytes
-    files = list((tmp_path / "demo" / "packed").iterdir())
+    files = [tmp_path / "demo" / "packed" / name for name in FILES]
     assert packed.size_bytes == sum(f.stat().st_size for f in files) == record.export.total_bytes
     assert len(plans) == 1
     assert len(epochs) == 2
