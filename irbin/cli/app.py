@@ -40,6 +40,7 @@ from irbin.cli.loudness import QUIET, VERBOSE, loudness, speaking
 from irbin.cli.plot import plot
 from irbin.cli.predict import predict
 from irbin.cli.recipes import recipes
+from irbin.cli.report import report
 from irbin.cli.spelling import speak_for
 from irbin.cli.warned import own_warnings_as_notes
 from irbin.cli.zoo import zoo
@@ -78,6 +79,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "finetune": finetune,
     "recipes": recipes,
     "plot": plot,
+    "report": report,
     "eval": evaluate,
     "predict": predict,
     "export": export,

@@ -106,6 +106,18 @@ class EpochRecord:
 
 
 @dataclass(frozen=True)
+class ClassAccuracy:
+    """One row of `classes.csv`. Made by `training.keeping`, read by reports."""
+
+    name: str
+    """Of the class."""
+    best: float
+    """Per cent of its validation images that were answered right in the run's best epoch."""
+    last: float
+    """The same in the last epoch that was evaluated."""
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """How a fine-tune went. Made by `training.loop`, read by reports."""
 

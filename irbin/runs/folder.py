@@ -31,8 +31,9 @@ from irbin.recipes.request import recipe_of
 from irbin.records.card import TrainedFacts
 from irbin.records.json import JsonValue, from_json, to_json
 from irbin.records.options import DataOptions, Preprocessing, SourceRecord
-from irbin.records.training import EpochRecord, RunRecord
+from irbin.records.training import ClassAccuracy, EpochRecord, RunRecord
 from irbin.runs.provenance import git_revision, hardware
+from irbin.runs.tables import CLASSES, SUMMARY
 from irbin.version import __version__
 
 FREE_KNOBS = frozenset(
@@ -253,10 +254,19 @@ def write_result(out: Path, record: RunRecord) -> None:
 
 def write_summary(out: Path, records: Sequence[EpochRecord]) -> None:
     """Writes summary.csv whole: a header, and a row for every epoch."""
+    _write_table(out / SUMMARY, EpochRecord, records)
+
+
+def write_classes(out: Path, records: Sequence[ClassAccuracy]) -> None:
+    """Writes classes.csv whole: a header, and a row for every class."""
+    _write_table(out / CLASSES, ClassAccuracy, records)
+
+
+def _write_table(file: Path, kind: type[Any], records: Sequence[Any]) -> None:
     text = io.StringIO()
-    names = [field.name for field in fields(EpochRecord)]
+    names = [field.name for field in fields(kind)]
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     for record in records:
         writer.writerow(asdict(record))
-    write_file(out / "summary.csv", text.getvalue().encode())
+    write_file(file, text.getvalue().encode(errors="replace"))

@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 from irbin.errors import SourceError
 from irbin.messages import system_says
-from irbin.records.training import EpochRecord, LayerDiagnostics
+from irbin.records.training import ClassAccuracy, EpochRecord, LayerDiagnostics
 
-SUMMARY, DIAGNOSTICS = "summary.csv", "diagnostics.csv"
+SUMMARY, DIAGNOSTICS, CLASSES = "summary.csv", "diagnostics.csv", "classes.csv"
 
-_Row = TypeVar("_Row", EpochRecord, LayerDiagnostics)
+_Row = TypeVar("_Row", EpochRecord, LayerDiagnostics, ClassAccuracy)
 _TYPES: dict[Any, type[int] | type[float] | type[str]] = {"int": int, "float": float, "str": str}
 
 
@@ -44,6 +44,23 @@ def read_diagnostics(run: str | Path) -> list[LayerDiagnostics]:
         SourceError: it is none, nothing was diagnosed yet, or a row is damaged.
     """
     return _read(Path(run), DIAGNOSTICS, LayerDiagnostics)
+
+
+def read_classes(run: str | Path) -> list[ClassAccuracy]:
+    """A row for every class of a run's validation images; a run of an older irbin has none.
+
+    Args:
+        run: run folder.
+
+    Raises:
+        SourceError: it is none, nothing was evaluated yet, or a row is damaged.
+    """
+    return _read(Path(run), CLASSES, ClassAccuracy)
+
+
+def has_table(run: str | Path, name: str) -> bool:
+    """Whether a run has one of its tables: `SUMMARY`, `DIAGNOSTICS` or `CLASSES`."""
+    return (Path(run) / name).is_file()
 
 
 def run_names(runs: Sequence[str | Path]) -> list[str]:

@@ -7,8 +7,9 @@ and the next save tries again.
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -16,9 +17,11 @@ from safetensors import SafetensorError
 from irbin.errors import TrainingError
 from irbin.files import whole_folder
 from irbin.messages import first_line
-from irbin.records.training import EpochRecord, LayerDiagnostics, RunRecord
+from irbin.records.results import Evaluation
+from irbin.records.training import ClassAccuracy, EpochRecord, LayerDiagnostics, RunRecord
 from irbin.rewriting.network import Network
-from irbin.runs.folder import write_result, write_summary
+from irbin.runs.folder import write_classes, write_result, write_summary
+from irbin.runs.tables import CLASSES, has_table, read_classes
 from irbin.sources.folder import fill_folder
 from irbin.training.resume import Progress, keep_recent, save_last
 from irbin.training.run import Run
@@ -42,9 +45,12 @@ class Keeper:
     def __init__(self, run: Run, progress: Progress) -> None:
         self.run, self.progress = run, progress
         self._rows: list[LayerDiagnostics] = []
+        self._classes: list[ClassAccuracy] = []
         self._news = News()
         if run.group.is_first:
             self._rows = list(read_diagnostics(run.out, progress.epoch))
+            if progress.best_epoch >= 0 and has_table(run.out, CLASSES):
+                self._classes = read_classes(run.out)
             self._told()
         self._saved_at, self._unsaved = time.monotonic(), ""
 
@@ -68,12 +74,19 @@ class Keeper:
                 self._unsaved = ""
             self._saved_at = time.monotonic()
 
-    def finish_epoch(self, record: EpochRecord, layers: Sequence[LayerDiagnostics]) -> None:
+    def finish_epoch(
+        self,
+        record: EpochRecord,
+        layers: Sequence[LayerDiagnostics],
+        evaluation: Evaluation | None,
+    ) -> None:
         """Moves on to the next epoch, writes everything, and tells what is wrong with the run."""
         better = self.progress.finish_epoch(record)
         if not self.run.group.is_first:
             return
         self._rows += layers
+        if evaluation is not None and record.counts:
+            self._classes = _moved_on(self._classes, evaluation.per_class, better)
         out, averaged = self.run.out, self.run.averaged
         # all before `last`: a run that is killed in between does this epoch, and all this, again
         self._try("the tables", self._write_tables)
@@ -116,6 +129,8 @@ class Keeper:
     def _write_tables(self) -> None:
         write_summary(self.run.out, self.progress.records)
         write_diagnostics(self.run.out, self._rows)
+        if self._classes:
+            write_classes(self.run.out, self._classes)
         write_result(self.run.out, self._record(self.progress.epoch < self.run.n_epochs))
 
     def _told(self) -> list[str]:
@@ -144,6 +159,17 @@ class Keeper:
             )
             return False
         return True
+
+
+def _moved_on(
+    before: Sequence[ClassAccuracy], now: Mapping[str, float], better: bool
+) -> list[ClassAccuracy]:
+    """Accuracies by class after an evaluation, which was the best so far or not."""
+    best = {one.name: one.best for one in before}
+    return [
+        ClassAccuracy(name, top1 if better else best.get(name, math.nan), top1)
+        for name, top1 in now.items()
+    ]
 
 
 def _replace(path: Path, network: Network) -> None:

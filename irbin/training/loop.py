@@ -180,7 +180,7 @@ def _train(run: Run, progress: Progress, keeper: Keeper, stop: Stop) -> bool:
         layers = run.diagnose(images, progress.epoch)
         record = epoch_record(progress, evaluation, layers, *run.knobs(progress.epoch))
         with stop.after_saving():
-            keeper.finish_epoch(record, layers)
+            keeper.finish_epoch(record, layers, evaluation)
         _tell(run.listener.on_epoch, record, group, stop)
     return progress.epoch < run.n_epochs
 

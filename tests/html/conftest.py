@@ -8,10 +8,14 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from irbin.recipes.recipe import Recipe
 from irbin.records.counts import Bin, Counts
 from irbin.records.options import Preprocessing
+from irbin.records.plan import PlanOptions
 from irbin.records.prediction import Answer, LabelledPrediction, Prediction
 from irbin.records.results import Agreement, Disagreement, Evaluation, LayerAgreement
+from irbin.records.training import EpochRecord, LayerDiagnostics
+from irbin.training.recorded import RecordedRun
 
 SCRIPT = "<script>alert(1)</script>"
 CLASSES = (SCRIPT, "a & b \"c\" 'd'", "$x$ `y` {{ 7 * 7 }}")
@@ -142,3 +146,41 @@ def agreements(evaluations) -> dict[str, tuple[str, Agreement]]:
 def pixels() -> dict[int, np.ndarray]:
     rng = np.random.default_rng(0)
     return {i: rng.integers(0, 256, (8, 8, 3), dtype=np.uint8) for i in range(N)}
+
+
+@pytest.fixture
+def recorded() -> RecordedRun:
+    """Four epochs of six of a binary network with a name that would be a script."""
+    recipe = Recipe(epochs=6, lr=0.5, amp="off")
+    epochs = tuple(
+        EpochRecord(
+            i,
+            2.0 - i / 3,
+            50.0 + i,
+            1.5 - i / 10,
+            60.0 + (i if i < 3 else 1),
+            90.0,
+            0.1,
+            0.1 * 2**i,
+            1.0,
+            100.0,
+            10.0,
+            0.001,
+            *[0.1, 0.8, 0.99, 0.9, 0.98, 0.0, 0.9, 0.1],
+        )
+        for i in range(4)
+    )
+    layers = tuple(
+        LayerDiagnostics(i, name, 0.1 / (i + 1), 0.8, 0.99, 0.9, 0.98, 0.0, 0.9, 0.1)
+        for i in range(4)
+        for name in ("layer1.conv1", SCRIPT)
+    )
+    args = {
+        "command": {"source": SCRIPT, "recipe": "mine", "overrides": {"lr": 0.5}},
+        "asked": {"amp": "auto", "compile": False},
+        "data": {"batch_size": 64},
+        "source": {"architecture": SCRIPT, "num_classes": 10},
+        "hardware": {"processor": "none & <b>"},
+        "versions": {"irbin": "0"},
+    }
+    return RecordedRun(SCRIPT, recipe, args, PlanOptions(), epochs, layers, ())

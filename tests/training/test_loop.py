@@ -22,6 +22,7 @@ from irbin.records.options import DataOptions
 from irbin.records.training import EpochRecord, StepRecord
 from irbin.rewriting.network import Network
 from irbin.runs.listener import Listener
+from irbin.runs.tables import read_classes
 from irbin.training.loop import finetune
 from tests.test_allocation import FakeLibc
 
@@ -52,6 +53,7 @@ def test_binary_network_learns_and_writes_its_run_folder(
     assert sorted(path.name for path in out.iterdir()) == [
         "args.yaml",
         "best",
+        "classes.csv",
         "diagnostics.csv",
         "last",
         "recent",
@@ -70,6 +72,10 @@ def test_binary_network_learns_and_writes_its_run_folder(
     assert {"train_loss", "eval_loss", "eval_top1", "eval_top5", "lr", "t", "k"} <= set(rows[0])
     assert float(rows[-1]["eval_top1"]) == record.epochs[-1].eval_top1
     assert record.best_top1 == max(epoch.eval_top1 for epoch in record.epochs)
+    classes = read_classes(out)
+    assert [one.name for one in classes] == ["dark", "light", "striped"]  # alike in number
+    assert sum(one.best for one in classes) / 3 == pytest.approx(record.best_top1)
+    assert sum(one.last for one in classes) / 3 == pytest.approx(record.epochs[-1].eval_top1)
 
 
 @pytest.mark.slow

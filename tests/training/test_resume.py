@@ -117,6 +117,8 @@ def test_interrupted_and_resumed_equals_uninterrupted(
         (tmp_path / run / "best" / "model.safetensors").read_bytes() for run in ("whole", "cut")
     ]
     assert best[0] == best[1]
+    classes = [(tmp_path / run / "classes.csv").read_bytes() for run in ("whole", "cut")]
+    assert classes[0] == classes[1]
 
 
 @pytest.mark.slow
