@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from irbin.errors import IrbinError as IrbinError
     from irbin.planning.estimate import estimate as estimate
     from irbin.prediction.predict import predict as predict
+    from irbin.pushing import push as push
     from irbin.records.in_c import COptions as COptions
     from irbin.records.options import DataOptions as DataOptions
     from irbin.records.options import SourceOptions as SourceOptions
@@ -54,6 +55,7 @@ _HOME = {
     "open_network": "irbin.sources.opened",
     "plan": "irbin.verbs",
     "predict": "irbin.prediction.predict",
+    "push": "irbin.pushing",
     "set_num_threads": "irbin.runtime.threads",
 }
 
@@ -78,6 +80,7 @@ __all__ = [
     "open_network",
     "plan",
     "predict",
+    "push",
     "set_num_threads",
 ]
 

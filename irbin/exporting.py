@@ -12,6 +12,7 @@ from irbin.artifact.write import write_artifact
 from irbin.card import card
 from irbin.emit.folder import refuse_existing_c, write_c
 from irbin.errors import UsageError
+from irbin.hub.repository import located
 from irbin.onnx.model import refuse_existing_onnx, write_onnx
 from irbin.program.lower import lower
 from irbin.records.card import CardFacts
@@ -24,7 +25,6 @@ from irbin.runs.listener import Stage, ignore
 from irbin.sources.folder import folder_kind, refuse_existing
 from irbin.sources.licence import published
 from irbin.sources.opened import Source, is_packed, name_of, open_network, refuse_own_source
-from irbin.zoo.entries import located
 
 
 def export(

@@ -39,6 +39,7 @@ from irbin.cli.kernels import kernels
 from irbin.cli.loudness import QUIET, VERBOSE, loudness, speaking
 from irbin.cli.plot import plot
 from irbin.cli.predict import predict
+from irbin.cli.push import push
 from irbin.cli.recipes import recipes
 from irbin.cli.report import report
 from irbin.cli.spelling import speak_for
@@ -83,6 +84,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "eval": evaluate,
     "predict": predict,
     "export": export,
+    "push": push,
     "bench": bench,
     "zoo": zoo,
     "kernels": kernels,

@@ -182,8 +182,8 @@ def _options(network: SourceFlags, source: str | None, n_networks: int) -> Sourc
     options = network.options(source)
     if n_networks == 1 or source is None:
         return options
+    from irbin.hub.repository import located
     from irbin.sources.folder import folder_kind
-    from irbin.zoo.entries import located
 
     if folder_kind(located(source).expanduser()) in (None, "timm"):
         return options

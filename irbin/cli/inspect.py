@@ -89,7 +89,7 @@ def print_totals(screen: Console, plan: Plan) -> None:
 def _show_program(spec: str, json_to: str | None) -> None:
     from irbin import verbs
     from irbin.artifact.schema import FILES
-    from irbin.zoo.entries import located
+    from irbin.hub.repository import located
 
     packed = verbs.inspect_packed(spec)  # reads and checks the whole folder
     folder = located(spec)

@@ -81,6 +81,7 @@ Every command takes the same things as SOURCE:
 |---|---|
 | `resnet18`, `timm:resnet18`, `resnet18.a1_in1k` | a timm model, with or without a tag |
 | `hf-hub:owner/name`, `local-dir:path` | a model on the hub, or a folder that timm wrote |
+| `hf-hub:owner/name@revision` | also what `irbin push` sent there: a packed or a network folder |
 | `torchvision:resnet18` | a torchvision model |
 | `paper:resnet20`, `paper:resnet18`, `paper:vgg-small` | the paper's CIFAR networks, untrained |
 | `paper:resnet18-imagenet`, `paper:resnet34-imagenet` | its ImageNet networks, untrained |

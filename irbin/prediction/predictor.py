@@ -10,6 +10,7 @@ import numpy as np
 
 from irbin.artifact.schema import is_packed_folder
 from irbin.errors import UsageError
+from irbin.hub.repository import located
 from irbin.records.options import SourceOptions, SourceRecord, check_given
 from irbin.records.results import InputType
 from irbin.runtime.arrays import Array
@@ -18,7 +19,6 @@ from irbin.runtime.loading import load
 from irbin.runtime.packed import Packed
 from irbin.runtime.pixels import Pixels, normalization_of, normalized
 from irbin.sources.feeding import as_asked, warn_of_guess
-from irbin.zoo.entries import located
 
 if TYPE_CHECKING:
     from irbin.runtime.model import PackedModel

@@ -179,3 +179,17 @@ class DemoRecord:
     """What the packed folder holds."""
     seconds: float
     """From start to end."""
+
+
+@dataclass(frozen=True)
+class PushRecord:
+    """What goes to the hub. Made by `pushing`, read by reports."""
+
+    folder: str
+    """That it comes from, as it was named."""
+    repository: str
+    """`OWNER/NAME`."""
+    files: dict[str, int]
+    """Bytes by name."""
+    private: bool
+    """Whether a new repository is."""

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from irbin.messages import counted
-from irbin.records.results import CRecord, ExportRecord, OnnxRecord
+from irbin.records.results import CRecord, ExportRecord, OnnxRecord, PushRecord
 from irbin.report.fitting import plain_table
 from irbin.report.units import byte_size, exact_bytes, ratio
 
@@ -71,3 +71,14 @@ def onnx_line(record: OnnxRecord) -> Text:
         f"{counted(record.n_binary, 'weight')} at one bit, {counted(record.n_nodes, 'node')} of "
         f"ONNX's standard operators, opset {record.opset}"
     )
+
+
+def pushed_table(record: PushRecord) -> Table:
+    """Files that go to the hub, and their bytes."""
+    table = plain_table()
+    table.add_column("file", no_wrap=True)
+    table.add_column("bytes", justify="right", no_wrap=True)
+    for name, n_bytes in record.files.items():
+        table.add_row(Text(name), exact_bytes(n_bytes))
+    table.add_row("in all", exact_bytes(sum(record.files.values())))
+    return table

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from irbin.artifact.read import Artifact, read_artifact
+from irbin.hub.repository import located
 from irbin.kernels import native
 from irbin.program.fuse import FUSIONS
 from irbin.records.options import FloatMath
 from irbin.runtime.arrays import is_tensor
 from irbin.runtime.packed import Packed
-from irbin.zoo.entries import located
 
 if TYPE_CHECKING:
     from irbin.runtime.model import PackedModel

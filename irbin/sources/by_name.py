@@ -8,6 +8,7 @@ from pathlib import Path
 
 from irbin.checkpoints.formats import index_in, weights_in
 from irbin.errors import SourceError, UsageError
+from irbin.hub.repository import is_on_hub, located
 from irbin.onnx.session import is_onnx
 from irbin.records.options import SourceOptions, SourceRecord
 from irbin.rewriting.network import Network
@@ -16,7 +17,7 @@ from irbin.sources.folder import folder_kind, load_folder, network_folder
 from irbin.sources.spec import check_options, is_checkpoint, load_source, reload
 from irbin.sources.timm_names import is_timm_name
 from irbin.tracing.calling import count_classes
-from irbin.zoo.entries import is_entry, located
+from irbin.zoo.entries import is_entry
 
 
 def open_network(spec: str, options: SourceOptions) -> Network:
@@ -45,7 +46,7 @@ def open_network(spec: str, options: SourceOptions) -> Network:
         )
     if kind in ("network", "run"):
         network = load_folder(network_folder(path))
-        if is_entry(spec):  # it is found wherever irbin is installed
+        if is_entry(spec) or is_on_hub(spec):  # it is found wherever irbin is installed
             network = replace(network, source=replace(network.source, spec=spec))
         _refuse_contradictions(spec, options, network.source)
         return _fed(network, options)
@@ -67,7 +68,8 @@ def reopen(source: SourceRecord) -> Network:
         SourceError: what it names is gone or has changed.
     """
     is_folder = Path(source.spec).is_absolute() and not is_checkpoint(source.spec)
-    if is_folder or is_entry(source.spec):
+    is_ours = is_on_hub(source.spec) and folder_kind(located(source.spec)) is not None
+    if is_folder or is_ours or is_entry(source.spec):
         return open_network(source.spec, SourceOptions())
     return reload(source)
 

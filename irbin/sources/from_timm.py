@@ -20,11 +20,12 @@ from irbin.checkpoints.checkpoint import Checkpoint, check_finite, read_checkpoi
 from irbin.checkpoints.formats import weights_in
 from irbin.checkpoints.matching import by_name
 from irbin.errors import IrbinError, SourceError, UsageError
+from irbin.hub.reach import asking_the_hub, hub_unreachable, is_unreachable
 from irbin.messages import counted, first_line, nearest, one_line
 from irbin.records.options import Preprocessing, SourceOptions, SourceRecord
 from irbin.rewriting.network import Network
 from irbin.sources.feeding import for_channels, stated
-from irbin.sources.fetch import asking_the_hub, hub_unreachable, is_unreachable, url_unreachable
+from irbin.sources.fetch import url_unreachable
 from irbin.sources.timm_names import TimmModel, find_timm
 
 

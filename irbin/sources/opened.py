@@ -14,6 +14,7 @@ from torch import nn
 from irbin.artifact.schema import FILES
 from irbin.errors import SourceError, UsageError
 from irbin.files import check_place
+from irbin.hub.repository import located
 from irbin.launch import launched
 from irbin.messages import counted
 from irbin.onnx.session import OnnxNetwork, is_onnx, open_onnx
@@ -35,7 +36,6 @@ from irbin.sources.folder import folder_kind, network_folder
 from irbin.sources.from_module import plain_module, preprocessing_in
 from irbin.sources.spec import check_options
 from irbin.tracing.calling import count_classes
-from irbin.zoo.entries import located
 
 Source = str | Path | nn.Module | Network
 

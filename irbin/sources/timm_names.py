@@ -11,9 +11,9 @@ from timm.models import load_model_config_from_hf
 from timm.models._hub import load_model_config_from_path
 
 from irbin.errors import SourceError
+from irbin.hub.reach import asking_the_hub, hub_unreachable
 from irbin.messages import nearest, with_class
 from irbin.sources.feeding import FIELDS
-from irbin.sources.fetch import asking_the_hub, hub_unreachable
 
 _CFG_FIELDS = {field.name for field in fields(timm.models.PretrainedCfg)}
 

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from irbin.errors import SourceError, UsageError
+from irbin.hub import reach
 from irbin.records.options import SourceOptions
-from irbin.sources import fetch
 from irbin.sources.from_torchvision import modernized
 from irbin.sources.spec import build, is_checkpoint, load_source, reload
 
@@ -25,7 +25,7 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No network and empty caches, whatever the machine has."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
-    monkeypatch.setattr(fetch, "hub_has_address", lambda: True)
+    monkeypatch.setattr(reach, "hub_has_address", lambda: True)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.delenv("TIMM_USE_OLD_CACHE", raising=False)
 
@@ -228,7 +228,7 @@ def test_hub_repository_out_of_reach(offline: Path) -> None:
 
 def test_unresolvable_host_means_no_retries(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(fetch, "hub_has_address", lambda: False)
+    monkeypatch.setattr(reach, "hub_has_address", lambda: False)
     with pytest.raises(SourceError, match="cannot be resolved"):
         load_source("resnet18", SourceOptions())
     assert constants.HF_HUB_OFFLINE is False
