@@ -19,7 +19,7 @@ from irbin.cli.console import (
 from irbin.cli.device import pick_device
 from irbin.cli.flags import flat, given, words
 from irbin.cli.live import counting
-from irbin.cli.options import DataFlags, Device, Json, Source
+from irbin.cli.options import DataFlags, Device, Json, Report, Source, check_page
 from irbin.cli.plan_options import PlanFlags
 from irbin.cli.record_flags import Flags
 from irbin.cli.source_options import SourceFlags
@@ -64,6 +64,7 @@ def analyze(
         Path | None,
         typer.Option(metavar="FILE", help="Draw accuracy against size: a .png or .svg."),
     ] = None,
+    page: Report = None,
     json_to: Json = None,
 ) -> None:
     """Find out which layers bear binarization, and what to keep float.
@@ -74,6 +75,7 @@ def analyze(
     measured by then. What the numbers mean, and what they do not, is in docs/analyze.md.
     """
     check_json_target(json_to, network.checkpoint, source)
+    check_page(page)
     if plot is not None:
         check_place(plot)
         check_picture(plot)
@@ -91,11 +93,19 @@ def analyze(
             **asked,
         )
     _print(record, json_to)
+    command = None
     if record.proposal is not None:
         named = ([] if source is None else [source]) + words(network)
         rest = [*words(plan, without=("keep",)), *words(data), "-o", "CONVERTED"]
-        say(results(json_to), convert_line(record.proposal, named, rest))
+        command = convert_line(record.proposal, named, rest)
+        say(results(json_to), command)
     write_json(to_json(record), json_to)
+    if page is not None:
+        from irbin.html.analysis import analysis_page
+        from irbin.html.page import write_page
+
+        write_page(page, analysis_page(record, command))
+        say(notes(), f"wrote {page}", style="dim")
     if plot is not None and record.path:
         write_file(plot, picture(record, plot.suffix))
         say(notes(), f"wrote {plot}", style="dim")

@@ -14,7 +14,7 @@ from irbin.cli.console import check_json_target, json_alone, notes, results, say
 from irbin.cli.device import pick_device
 from irbin.cli.flags import flat, given
 from irbin.cli.live import stages
-from irbin.cli.options import Device, Input, Json, Source
+from irbin.cli.options import Device, Input, Json, Report, Source, check_page
 from irbin.cli.plan_options import PlanFlags
 from irbin.cli.recipe_options import RecipeName
 from irbin.cli.record_flags import FROM_RECORD, Flags, elsewhere, flag_of
@@ -108,6 +108,7 @@ def bench(
         typer.Option(help="Of the packed network's float convolutions; bfloat16 changes results."),
     ] = "float32",
     input_type: Input = None,
+    page: Report = None,
     json_to: Json = None,
 ) -> None:
     """Time a packed network beside its float one, and show where the time goes.
@@ -125,6 +126,9 @@ def bench(
     spec = network.named(source)
     peers = tuple(name.strip() for name in against.split(",") if name.strip())
     _check_together(train, training, peers, float_math)
+    if train and page is not None:
+        raise UsageError("`--report` is of packed networks; it does not go with `--train`")
+    check_page(page)
     if train and input_type is not None:
         raise UsageError("`--input-type` is of packed networks; it does not go with `--train`")
     common = {"source_options": network.options(source), **vars(timing), **given(plan)}
@@ -144,6 +148,12 @@ def bench(
             **common,
         )
     _show(record, json_to)
+    if page is not None:
+        from irbin.html.bench import bench_page
+        from irbin.html.page import write_page
+
+        write_page(page, bench_page(record))
+        say(notes(), f"wrote {page}", style="dim")
 
 
 def _check_together(

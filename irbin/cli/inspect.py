@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
 from irbin.cli.console import check_json_target, json_alone, notes, results, say, write_json
-from irbin.cli.flags import flat, given
+from irbin.cli.flags import flat, given, words
 from irbin.cli.live import stages
-from irbin.cli.options import Json, Source
+from irbin.cli.options import Json, Report, Source, check_page
 from irbin.cli.plan_options import PlanFlags
 from irbin.cli.source_options import SourceFlags
 from irbin.errors import UsageError
@@ -17,7 +20,7 @@ from irbin.messages import counted
 from irbin.planning.estimate import estimate
 from irbin.records.json import from_json, to_json
 from irbin.records.options import SourceOptions, SourceRecord
-from irbin.records.plan import Plan
+from irbin.records.plan import Estimate, Plan
 from irbin.report.bench import bytes_line, torch_work_lines
 from irbin.report.images import images_line
 from irbin.report.jsonout import plan_json
@@ -30,6 +33,7 @@ def inspect(
     network: SourceFlags,
     plan: PlanFlags,
     source: Source = None,
+    page: Report = None,
     json_to: Json = None,
 ) -> None:
     """Show what would become binary, what would stay float, and why.
@@ -42,20 +46,47 @@ def inspect(
     """
     check_json_target(json_to, network.checkpoint, source)
     spec = network.named(source)
+    check_page(page)
     from irbin.sources.opened import is_packed
     from irbin.zoo.entries import PREFIX, is_entry
 
     if is_packed(spec):
         if given(plan):
             raise UsageError(f"{spec} is packed already: plan options have no effect on it")
+        if page is not None:
+            raise UsageError(
+                f"`--report` is of a plan, and {spec} is packed already; `irbin bench --report` "
+                "shows its speed, `irbin eval --report` its accuracy"
+            )
         _show_program(spec, json_to)
     else:
-        _show_plan(spec, network.options(source), plan, json_to)
+        shown, gains = _show_plan(spec, network.options(source), plan, json_to)
+        if page is not None:
+            named = ([] if source is None else [source]) + words(network)
+            _write_page(page, spec, shown, gains, [*named, *words(plan)])
     if is_entry(spec):
         say(notes(), f"next: irbin zoo {spec.removeprefix(PREFIX)}", style="dim")
 
 
-def _show_plan(spec: str, options: SourceOptions, flags: PlanFlags, json_to: str | None) -> None:
+def _write_page(
+    page: Path, spec: str, plan: Plan, gains: Estimate, arguments: Sequence[str]
+) -> None:
+    """The plan as a page, with the command that carries it out."""
+    from irbin.html.page import write_page
+    from irbin.html.plan import plan_page
+    from irbin.sources.folder import folder_kind
+
+    if folder_kind(Path(spec).expanduser()) in (None, "timm"):
+        line = ["irbin", "convert", *arguments, "-o", "CONVERTED"]
+    else:  # it was carried out already
+        line = ["irbin", "finetune", *arguments, "--data-dir", "DATA", "-o", "RUN"]
+    write_page(page, plan_page(spec, plan, gains, shlex.join(line)))
+    say(notes(), f"wrote {page}", style="dim")
+
+
+def _show_plan(
+    spec: str, options: SourceOptions, flags: PlanFlags, json_to: str | None
+) -> tuple[Plan, Estimate]:
     from irbin import verbs
 
     with json_alone(json_to), stages(patient=True) as stage:
@@ -64,7 +95,9 @@ def _show_plan(spec: str, options: SourceOptions, flags: PlanFlags, json_to: str
     say(screen, images_line(source))
     print_plan(screen, spec, plan)
     images = {**to_json(source.preprocessing), "stated_by": source.stated_by}
-    write_json(plan_json(spec, plan, estimate(plan)) | {"images": images}, json_to)
+    gains = estimate(plan)
+    write_json(plan_json(spec, plan, gains) | {"images": images}, json_to)
+    return plan, gains
 
 
 def print_plan(screen: Console, name: str, plan: Plan) -> None:

@@ -35,6 +35,7 @@ Report = Annotated[
     Path | None,
     typer.Option("--report", metavar="FILE.html", help="Write the result as a page to look at."),
 ]
+
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the output folder if it exists.")
 ]
@@ -99,3 +100,15 @@ class DataFlags(Flags, record=DataOptions):
         if not self.is_given:
             raise UsageError("expected a data set, got none; give `--data-dir` or `--dataset`")
         return DataOptions(**self.values())
+
+
+def check_page(report: Path | None) -> None:
+    """Refuses a page that could not be written, before any long work.
+
+    Raises:
+        UsageError: see `html.page.check_report`.
+    """
+    if report is not None:
+        from irbin.html.page import check_report
+
+        check_report(report)

@@ -150,3 +150,9 @@ def test_nothing_measured_is_lost(run, fake, tmp_path, record, code: int, line: 
     assert (tmp_path / "x.png").exists() == bool(record.path)
     assert line in done.err
     assert all(note in done.out for note in record.notes)
+
+
+def test_a_report_is_checked_before_the_work(run, tmp_path) -> None:
+    done = run(*LINE, "--report", str(tmp_path / "no" / "r.html"))
+    assert done.code == 2
+    assert "does not exist; make it first" in done.err

@@ -224,3 +224,9 @@ def test_options_that_make_no_sense_together_are_refused(run, calls, steps, word
     done = run("bench", "packed", *words)
     assert (done.code, done.err.splitlines()[-1]) == (2, f"irbin: {line}")
     assert calls == steps == []
+
+
+def test_a_report_is_of_packed_networks(run, tmp_path) -> None:
+    done = run("bench", "net", "--train", "--report", str(tmp_path / "r.html"))
+    assert done.code == 2
+    assert done.err == ("irbin: `--report` is of packed networks; it does not go with `--train`\n")

@@ -156,3 +156,18 @@ def test_what_opening_took_for_granted_is_said_once(run, tmp_path: Path) -> None
     assert done.err.startswith(note)
     assert done.err.count("tensors matched") == 1
     assert done.err.count("note: ") == 2  # and that nobody said how images are fed
+
+
+def test_a_report_has_the_command_that_carries_the_plan_out(run, verbs, tmp_path) -> None:
+    path = tmp_path / "r.html"
+    done = run("inspect", "net", "--keep", "layer4.*", "--report", str(path))
+    assert (done.code, done.err.splitlines()[-1]) == (0, f"wrote {path}")
+    text = path.read_text("utf-8")
+    assert "irbin convert net --keep &#39;layer4.*&#39; -o CONVERTED" in text
+    assert "layer1.0.conv1" in text
+
+
+def test_a_report_that_cannot_be_written_stops_before_the_work(run, verbs, tmp_path) -> None:
+    done = run("inspect", "net", "--report", str(tmp_path / "r.txt"))
+    assert (done.code, verbs.calls) == (2, [])
+    assert "expected a file ending in .html" in done.err
