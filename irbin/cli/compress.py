@@ -84,9 +84,9 @@ def compress(
 ) -> None:
     """Turn a float network into a packed one: convert, fine-tune, export, evaluate, in one go.
 
-    DIR gets the folders converted, run and packed, evaluation.json as irbin eval --json writes it,
-    and compress.json, which says how far it is. Where SOURCE comes without weights, or with
-    another number of classes, the float network is trained first, into DIR/float. Ctrl-C keeps
+    DIR gets the folders converted, run and packed, evaluation.json and report.html as irbin eval
+    writes them, and compress.json, which says how far it is. Where SOURCE comes without weights, or
+    with another number of classes, the float network is trained first, into DIR/float. Ctrl-C keeps
     what is done; the same line with --resume goes on from there, within an epoch too. What no
     option says is as the recipe says; the steps one by one are irbin convert, finetune, export and
     eval.
@@ -170,7 +170,8 @@ def _print(record: Compression, json_to: str | None) -> None:
     lines += filter(None, [kept_line(record)])
     for line in lines:
         say(screen, line)
-    say(screen, f"everything is in {record.path}; it took {duration(record.seconds)}")
+    took = duration(record.seconds)
+    say(screen, f"everything is in {record.path}, report.html shows it; it took {took}")
 
 
 def _json(record: Compression) -> JsonValue:

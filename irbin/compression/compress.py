@@ -45,8 +45,9 @@ def compress(
     """A float network to a packed one: plans, converts, fine-tunes, exports, evaluates all forms.
 
     Writes `out`/converted, `out`/run, `out`/packed (see `convert`, `finetune`, `export`),
-    `evaluation.json` as `irbin eval --json` does, and `compress.json`, which says what was asked
-    for and how far it is. A KeyboardInterrupt leaves all that is done, and `resume` goes on there.
+    `evaluation.json` and `report.html` as `irbin eval` does, and `compress.json`, which says what
+    was asked for and how far it is. A KeyboardInterrupt leaves all that is done, and `resume` goes
+    on there.
 
     Args:
         source: a float network's name, checkpoint or folder; None takes the recipe's.

@@ -13,6 +13,7 @@ from irbin.report.jsonout import dumps
 
 STATE_FILE = "compress.json"
 EVALUATION_FILE = "evaluation.json"
+REPORT_FILE = "report.html"
 FLOAT, CONVERTED, RUN, PACKED = "float", "converted", "run", "packed"
 
 _DECIDED = ("path", "asked", "trains_float", "proposed_keep", "outcomes", "seconds")

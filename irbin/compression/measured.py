@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,16 +11,18 @@ from irbin.artifact.schema import CARD_FILE, FILES
 from irbin.bench.inference import PACKED as OURS
 from irbin.bench.inference import benchmark
 from irbin.card import card
-from irbin.compression.folder import EVALUATION_FILE, PACKED, RUN
+from irbin.compression.folder import EVALUATION_FILE, PACKED, REPORT_FILE, RUN
 from irbin.compression.request import Work
 from irbin.evaluation.accuracy import timm_result
 from irbin.exporting import card_facts
 from irbin.files import write_file
 from irbin.records.compression import Compression, Timing
 from irbin.records.options import SourceOptions
+from irbin.records.prediction import TOP
 from irbin.records.results import Evaluation
 from irbin.report.jsonout import dumps, evaluation_json
 from irbin.report.units import bare_percent, ratio
+from irbin.reporting import write_evaluation_report
 from irbin.verbs import compare, evaluate
 
 FORMS = ("float", "binary", "packed")
@@ -36,21 +39,26 @@ def has_measured(work: Work) -> bool:
         all(form in record.evaluations for form in FORMS)
         and record.agreement is not None
         and record.timing is not None
-        and (work.out / EVALUATION_FILE).is_file()
+        and all((work.out / name).is_file() for name in (EVALUATION_FILE, REPORT_FILE))
     )
 
 
 def measure(work: Work) -> str:
-    """Measures what was not yet; each result is kept as it comes."""
+    """Measures what was not yet; each result is kept as it comes.
+
+    The page shows images, which are not kept: where it is missing, they are all answered anew.
+    """
     networks = {
         "float": work.float_source,
         "binary": (work.out / RUN, None),
         "packed": (work.out / PACKED, None),
     }
+    with_answers = []
     for form, (source, options) in networks.items():
-        if form not in work.record.evaluations:
-            measured = _evaluated(work, form, source, options)
-            work.note(evaluations={**work.record.evaluations, form: measured})
+        measured = _evaluated(work, form, source, options)
+        with_answers.append(measured)
+        kept = {**work.record.evaluations, form: replace(measured, answers=None)}
+        work.note(evaluations=kept)
     if work.record.agreement is None:
         with work.watcher.counting("comparing packed with trained") as report:
             work.note(
@@ -59,8 +67,19 @@ def measure(work: Work) -> str:
     if work.record.timing is None:
         work.note(timing=_timed(work))
     _write_card(work)
+    _write_page(work, with_answers)
     write_file(work.out / EVALUATION_FILE, dumps(results_json(work.record)).encode())
     return _outcome(work.record)
+
+
+def _write_page(work: Work, evaluations: Sequence[Evaluation]) -> None:
+    """The three forms side by side as a page of HTML."""
+    assert work.record.agreement is not None, "it is measured before"
+    _, binary, packed = evaluations
+    agreements = {packed.name: (binary.name, work.record.agreement)}
+    with work.watcher.stages() as stage:
+        stage("writing the report", 0, 0)
+        write_evaluation_report(work.out / REPORT_FILE, evaluations, agreements, work.data)
 
 
 def results_json(record: Compression) -> list[dict[str, object]]:
@@ -80,7 +99,12 @@ def _evaluated(
 ) -> Evaluation:
     with work.watcher.counting(f"evaluating the {form} network") as report:
         return evaluate(
-            source, data=work.data, source_options=options, device=work.device, report=report
+            source,
+            data=work.data,
+            source_options=options,
+            device=work.device,
+            predictions=TOP,
+            report=report,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ def test_it_leaves_every_form_and_what_was_measured(whole, images) -> None:
         "converted",
         "evaluation.json",
         "packed",
+        "report-images.csv",
+        "report.html",
         "run",
     }
     assert list(record.evaluations) == ["float", "binary", "packed"]
@@ -49,6 +52,10 @@ def test_it_leaves_every_form_and_what_was_measured(whole, images) -> None:
     results = json.loads((out / "evaluation.json").read_text())
     assert [one["kind"] for one in results] == ["float", "binary", "packed"]
     assert results[2]["agreement"]["with"] == str(out / "run")
+    page = (out / "report.html").read_text("utf-8")
+    assert f"{record.evaluations['float'].top1:.2f}" in page
+    assert (out / "report-images.csv").read_text("utf-8").count("\n") == 19
+    assert not record.evaluations["packed"].answers
     card = (out / "packed" / "README.md").read_text("utf-8")
     top1 = record.evaluations["packed"].top1
     assert f"| packed | {top1:.2f} ± " in card
@@ -137,7 +144,12 @@ def test_a_random_network_is_trained_first_and_teaches(asked: dict[str, Any], tm
 
 
 @pytest.mark.slow
-def test_a_budget_keeps_layers_float(trained: Path, asked: dict[str, Any], tmp_path) -> None:
+def test_a_budget_keeps_layers_float(
+    trained: Path, asked: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = importlib.import_module("irbin.compression.compress")
+    few = partial(home.analyze, samples=9, calibrate=9, points=1)
+    monkeypatch.setattr(home, "analyze", few)
     seen, out = Seen(stop="finetune"), tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         irbin.compress(trained, out, **asked, budget="size=200kB", watcher=seen.watcher())
