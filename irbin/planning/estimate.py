@@ -49,44 +49,49 @@ TORCH: dict[Kind, Price] = {
 
 FLOAT: dict[Kind, Price] = {
     **TORCH,
-    "dense": Price(10, 52, 0.1, 0.05, 0.2),
-    "pointwise": Price(10, 55, 0.1, 0.05, 0.2),
+    "dense": Price(3, 57, 0.12, 0.0, 0.45),
+    "pointwise": Price(3, 57, 0.12, 0.0, 0.45),
+    "depthwise": Price(1, 51, 0.0, 0.15, 0.22),
+    "linear": Price(3, 60, 0.2, 0.0, 0.0),
 }
 """A float layer of a packed network, with the norm and the activation behind it."""
 
+BYTES = Price(3, 95, 0.0, 0.26, 0.17)
+"""The first convolution, of images as bytes."""
+
+SIGNS = Price(3, 125, 0.0, 0.0, 0.1)
+"""A binary convolution at `1w32a`."""
+
 BINARY: dict[Kind, Price] = {
-    "dense": Price(9, 1200, 0.01, 0.15, 0.05),
-    "pointwise": Price(9, 900, 0.01, 0.2, 0.1),
+    "dense": Price(1, 1180, 0.006, 0.03, 0.07),
+    "pointwise": Price(1, 1250, 0.013, 0.0, 0.2),
     "grouped": Price(9, 1200, 0.01, 0.15, 0.05),
     "depthwise": Price(9, 1200, 0.01, 0.15, 0.05),
-    "linear": Price(20, 1200, 0.0, 0.0, 0.12),
+    "linear": Price(8, 1300, 0.0, 0.0, 0.1),
 }
 """A binary layer, with the norm, the residual and the activation behind it; its multiply-adds
 count in whole words."""
 
-GROUP_NS = 14.0
+GROUP_NS = 18.0
 """For each group of a binary layer at each output pixel."""
 
-PACK_NS = 0.7
-"""For each input of a binary layer that no kernel writes as bits."""
-
-TAIL_NS = 12.0
+TAIL_NS = 17.0
 """For each group at each input pixel where a group's channels do not fill bytes."""
 
 BETWEEN = Price(50, math.inf, output_ns=0.65)
 """Behind a layer of the float network: norm, activation, addition, all by torch."""
 
-UNFUSED_NS = 1.1
-"""For each input of a layer of the packed network with something in front of it that no kernel
-computes: layer norm, GELU, softmax."""
+UNFUSED_NS = 0.4
+"""For each input of a layer of the packed network with something in front of it that is a pass of
+its own: layer norm, GELU, scales of channels."""
 
-PRODUCT_GMACS = 29.0
-"""Products of activations, 10⁹ multiply-adds a second; torch computes them in both networks."""
+TORCH_PRODUCT_GMACS, PRODUCT_GMACS = 29.0, 35.0
+"""Products of activations, 10⁹ multiply-adds a second, in the float and the packed network."""
 
-MEAN_NS, PAD_NS = 1.35, 0.2
+MEAN_NS, PAD_NS = 0.1, 0.1
 """An added shortcut to fewer channels, for each input; to more, for each output."""
 
-SUM_NS = 0.4
+SUM_NS = 0.1
 """For each output of a binary 1×1 convolution, adding the added shortcut; behind a larger window
 memory is faster than counting, and it costs nothing."""
 
@@ -101,7 +106,8 @@ def estimate(plan: Plan) -> Estimate:
     n_bytes = sum(d.float_bytes for d in plan.decisions if d.binary)
     parts = _packed_parts(plan)
     gains = Estimate(
-        float_seconds=sum(map(_torch_seconds, layers)) + _product_seconds(plan),
+        float_seconds=sum(map(_torch_seconds, layers))
+        + _product_seconds(plan, TORCH_PRODUCT_GMACS),
         packed_seconds=sum(parts.values()),
         packed_parts=parts,
         binary_macs=_share(plan.binary_macs, plan.n_macs),
@@ -117,21 +123,25 @@ def estimate_layer(layer: LayerRecord, binary: bool, bits: Bits) -> float:
     Args:
         layer: the facts of it; one that never runs takes no time.
         binary: whether it is binarized.
-        bits: at `1w32a` a binary layer's weights are unpacked once: it computes as a float one.
+        bits: at `1w32a` a binary convolution in one group looks sums up, and other binary layers
+            compute as float ones.
     """
     if not layer.n_macs:
         return 0.0
     kind = _kind(layer)
     if not binary or bits == "1w32a":
-        return _cost(FLOAT[kind], layer, layer.n_macs)
+        price = FLOAT[kind]
+        if kind in ("dense", "pointwise"):
+            price = SIGNS if binary else BYTES if layer.is_first else price
+        return _cost(price, layer, layer.n_macs)
     depth = layer.weight_shape[1] if len(layer.weight_shape) > 1 else 1
     n_macs = layer.n_macs / depth * math.ceil(depth / WORD) * WORD
     return _cost(BINARY[kind], layer, n_macs) + _packing_seconds(layer, depth)
 
 
 def _packing_seconds(layer: LayerRecord, depth: int) -> float:
-    """What a binary layer takes besides, for input that is not bits yet and for its groups."""
-    nanoseconds = 0.0 if layer.activations else PACK_NS * math.prod(layer.input_shape)
+    """What a binary layer takes besides for its groups."""
+    nanoseconds = 0.0
     if layer.groups > 1:
         nanoseconds += GROUP_NS * layer.groups * math.prod(layer.output_shape[1:])
         if depth % 8:
@@ -176,10 +186,10 @@ def _packed_parts(plan: Plan) -> dict[str, float]:
         parts[_what(d)] += seconds
         if not d.layer.activations and not d.layer.is_first and d.layer.n_macs:
             unfused = 1e-9 * UNFUSED_NS * math.prod(d.layer.input_shape)
-            parts["norms and activations that torch computes"] += unfused
+            parts["norms and activations on their own"] += unfused
         if n_sums and d.binary:
             parts["added shortcuts"] += n_sums * _shortcut_seconds(d.layer)
-    parts["products of activations"] = _product_seconds(plan)
+    parts["products of activations"] = _product_seconds(plan, PRODUCT_GMACS)
     longest_first = sorted(parts.items(), key=lambda part: -part[1])
     return {what: seconds for what, seconds in longest_first if seconds}
 
@@ -203,8 +213,8 @@ def _shortcut_seconds(layer: LayerRecord) -> float:
     return 1e-9 * nanoseconds
 
 
-def _product_seconds(plan: Plan) -> float:
-    return 1e-9 * plan.other_macs / PRODUCT_GMACS
+def _product_seconds(plan: Plan, gmacs: float) -> float:
+    return 1e-9 * plan.other_macs / gmacs
 
 
 def _share(part: int, whole: int) -> float:

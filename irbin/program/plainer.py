@@ -2,7 +2,7 @@
 
 A part of `split`, `split_with_sizes` or `unbind` is a slice, or one index of an axis; padding by
 name is padding in numbers; signs of a permuted tensor are those of the tensor, where only its
-channels move.
+channels move, and signs of a tensor are packed once for all who read them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def in_plain_words(
         outputs: names that the program returns.
     """
     by_name = {node.name: node for node in nodes}
-    plain = [_plainer(node, by_name, types) for node in nodes]
+    plain = _packed_once([_plainer(node, by_name, types) for node in nodes], outputs)
     read = set(outputs)
     kept: list[Node] = []
     for node in reversed(plain):
@@ -56,6 +56,33 @@ def _plainer(node: Node, by_name: Mapping[str, Node], types: Mapping[str, ValueT
     elif node.op == BITPACK:
         made = _packed_before_turns(node, by_name, types)
     return made or node
+
+
+def _packed_once(nodes: Sequence[Node], outputs: Collection[str]) -> list[Node]:
+    """Without a `bitpack` that another one is equal to, but for those that the program returns."""
+    first: dict[tuple[Value, ...], str] = {}
+    same: dict[str, str] = {}
+    kept: list[Node] = []
+    for node in nodes:
+        if node.op == BITPACK and node.name not in outputs:
+            name = first.setdefault(node.args, node.name)
+            if name != node.name:
+                same[node.name] = name
+                continue
+        changed = bool(same) and any(name in same for name in node.refs())
+        kept.append(replace(node, args=_renamed(node.args, same)) if changed else node)
+    return kept
+
+
+def _renamed(values: tuple[Value, ...], names: Mapping[str, str]) -> tuple[Value, ...]:
+    return tuple(
+        Ref(names.get(value.name, value.name))
+        if isinstance(value, Ref)
+        else _renamed(value, names)
+        if isinstance(value, tuple)
+        else value
+        for value in values
+    )
 
 
 def _packed_before_turns(

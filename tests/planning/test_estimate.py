@@ -101,7 +101,7 @@ def test_channels_count_in_whole_words() -> None:
         estimate_layer(conv(n, 64, n_macs=n * 10**6, input_shape=()), True, "1w1a")
         for n in (1, 63, 64, 65, 128)
     ]
-    weights = 64 * 9 * 0.01e-9  # each more channel is read
+    weights = 64 * 9 * 0.006e-9  # each more channel is read
     assert seconds[1] - seconds[0] == pytest.approx(62 * weights, rel=1e-3)
     assert seconds[2] - seconds[1] == pytest.approx(weights, rel=1e-3)
     assert seconds[3] - seconds[2] > 10 * weights
@@ -119,16 +119,17 @@ def test_binary_depthwise_is_slower_than_float() -> None:
     assert estimate_layer(layer, True, "1w1a") > 4 * estimate_layer(layer, False, "1w1a")
 
 
-@pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS.keys())
-def test_weights_alone_in_bits_take_as_long_as_floats(layer: LayerRecord) -> None:
-    floats = estimate_layer(layer, False, "1w1a")
-    assert estimate_layer(layer, True, "1w32a") == floats == estimate_layer(layer, False, "1w32a")
+@pytest.mark.parametrize("name", LAYERS)
+def test_weights_alone_in_bits_are_looked_up_in_convolutions_of_one_group(name: str) -> None:
+    floats = estimate_layer(LAYERS[name], False, "1w1a")
+    assert estimate_layer(LAYERS[name], False, "1w32a") == floats
+    signs = estimate_layer(LAYERS[name], True, "1w32a")
+    assert signs < 0.6 * floats if name in ("dense", "pointwise") else signs == floats
 
 
-def test_what_is_not_packed_by_a_kernel_costs_extra() -> None:
-    fused, alone = conv(64, 64), conv(64, 64, activations=())
-    assert estimate_layer(alone, True, "1w1a") > estimate_layer(fused, True, "1w1a")
-    assert estimate_layer(alone, False, "1w1a") == estimate_layer(fused, False, "1w1a")
+def test_the_first_convolution_reads_bytes() -> None:
+    floats, first = (conv(3, 64, 7, 112, is_first=is_first) for is_first in (False, True))
+    assert estimate_layer(first, False, "1w1a") < estimate_layer(floats, False, "1w1a")
 
 
 FIRST = Decision(conv(3, 64, 7, 112, is_first=True, activations=()), False, "first layer", 37632)
@@ -156,12 +157,12 @@ def test_the_network_is_the_sum_of_its_layers() -> None:
     assert found.speed_up == found.float_seconds / found.packed_seconds
 
 
-def test_both_networks_take_as_long_for_products_of_activations() -> None:
+def test_products_of_activations_stay_in_both_networks() -> None:
     without = estimate(plan_of(FIRST, BODY))
     found = estimate(plan_of(FIRST, BODY, other_macs=10**9))
     took = found.packed_parts["products of activations"]
     assert found.packed_seconds - without.packed_seconds == pytest.approx(took)
-    assert found.float_seconds - without.float_seconds == pytest.approx(took)
+    assert took < found.float_seconds - without.float_seconds < 1.5 * took
     macs = FIRST.layer.n_macs + BODY.layer.n_macs
     assert found.binary_macs == pytest.approx(BODY.layer.n_macs / (macs + 10**9))
 
@@ -181,8 +182,8 @@ def test_a_shortcut_that_averages_channels_costs_time_where_one_is_added() -> No
 
 def test_what_no_kernel_computes_is_told_apart() -> None:
     plan = plan_of(FIRST, replace(BODY, layer=linear(192, 768)))
-    assert "norms and activations that torch computes" in estimate(plan).packed_parts
-    assert "norms and activations that torch computes" not in estimate(plan_of(FIRST)).packed_parts
+    assert "norms and activations on their own" in estimate(plan).packed_parts
+    assert "norms and activations on their own" not in estimate(plan_of(FIRST)).packed_parts
 
 
 def test_shares_and_shrinkage_are_the_plans() -> None:

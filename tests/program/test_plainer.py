@@ -153,3 +153,19 @@ def test_a_permutation_that_others_read_stays():
     nodes = packed(("permute", ((0, 2, 3, 1),)), axis=3, outputs=("turn0",))
     assert [node.name for node in nodes] == ["turn0", "bits"]
     assert nodes[-1].args == (Ref("x"), 1, 1)
+
+
+def test_equal_signs_are_packed_once():
+    x, bits = kind(X), TensorType("uint8", ("N", 5, 4, 1))
+    nodes = [
+        Node("one", PACK, (Ref("x"), 1, 1), {}, bits),
+        Node("other", PACK, (Ref("x"), 1, 1), {}, bits),
+        Node("grouped", PACK, (Ref("x"), 1, 2), {}, bits),
+        Node("returned", PACK, (Ref("x"), 1, 1), {}, bits),
+        Node("joined", "aten.cat.default", ((Ref("other"), Ref("grouped")), 3), {}, bits),
+        Node("last", "aten.neg.default", (Ref("other"),), {}, bits),
+    ]
+    plain = in_plain_words(nodes, {"x": x}, ("joined", "last", "returned"))
+    assert [node.name for node in plain] == ["one", "grouped", "returned", "joined", "last"]
+    assert plain[3].args == ((Ref("one"), Ref("grouped")), 3)
+    assert plain[4].args == (Ref("one"),)
