@@ -1,8 +1,8 @@
 """What a plan gains, estimated before anyone trains: seconds of the float and the packed network.
 
 A layer costs a constant and so much for each multiply-add, weight, input and output. The prices
-were fitted once, to single layers of eight networks on the machine of `docs/performance.md`, which
-also says how near the estimates come. Nothing here knows torch.
+were fitted once, to single layers of sixteen networks on the machine of `docs/performance.md`,
+which also says how near the estimates come. Nothing here knows torch.
 """
 
 from __future__ import annotations
