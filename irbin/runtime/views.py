@@ -94,7 +94,7 @@ def look(node: Node, array: Array, known: Mapping[str, Any]) -> Array:
         case "aten.reshape.default", [shape]:
             return array.reshape(shape)
         case "aten.select.int", [axis, index]:
-            taken: Array = np.moveaxis(array, axis, 0)[index]
+            taken: Array = np.moveaxis(array, axis, 0)[index, ...]  # of a vector too an array
             return taken
         case "aten.slice.Tensor", _:
             return _sliced(array, *args)

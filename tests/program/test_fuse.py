@@ -216,7 +216,7 @@ class TestTransform:
     def test_of_two_kernels_that_are_added_the_first_takes_the_sum(self, net):
         net("sum", "add.Tensor", packed_conv(net, "a"), packed_conv(net, "b"))
         items = net.fuse("transform")
-        assert form(items) == ["a_bits", "b_bits", "dot: b", "dot: a sum"]
+        assert form(items) == ["a_bits", "dot: b", "dot: a sum"]
         assert items[-1].steps == (FusedStep("residual", "b"),)
 
     def test_adds_as_many_tensors_as_a_kernel_can(self, net):
