@@ -114,6 +114,8 @@ def _speed(timing: Timing | None) -> str:
     return (
         f"{timing.packed_ms:.3g} ms an image on {counted(timing.n_threads, 'thread')} of "
         f"{escaped(timing.processor)}, {escaped(timing.kernels)} kernels{beside}"
+        + ", other work beside"
+        * timing.is_busy
     )
 
 

@@ -70,6 +70,9 @@ def test_what_was_measured_has_its_chance_and_its_machine() -> None:
     text = card(MANIFEST, replace(FACTS, evaluations=(MEASURED,), timing=timing))
     assert f"| packed | 60.00 ± {MEASURED.top1_margin:.2f} | 90.00 ± " in text
     assert "0.5 ms an image on 1 thread of AMD &#124; EPYC, avx2 kernels; the float network" in text
+    assert "other work" not in text
+    busy = replace(FACTS, timing=replace(timing, is_busy=True))
+    assert "ms, other work beside |" in card(MANIFEST, busy)
     alone = replace(timing, float_ms=None)
     assert "float network in torch" not in card(MANIFEST, replace(FACTS, timing=alone))
 

@@ -16,7 +16,15 @@ EVALUATION_FILE = "evaluation.json"
 REPORT_FILE = "report.html"
 FLOAT, CONVERTED, RUN, PACKED = "float", "converted", "run", "packed"
 
-_DECIDED = ("path", "asked", "trains_float", "proposed_keep", "outcomes", "seconds")
+_DECIDED = (
+    "path",
+    "asked",
+    "trains_float",
+    "begins_trained",
+    "proposed_keep",
+    "outcomes",
+    "seconds",
+)
 """What a damaged measurement does not take away."""
 
 

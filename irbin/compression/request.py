@@ -120,7 +120,8 @@ def begin(
         _check_images(network, data, new_classes=trains_float)
     with named(place):
         place.mkdir(parents=True, exist_ok=True)
-    record = Compression(str(place), wanted, trains_float)
+    began_trained = network.source.weights is not None
+    record = Compression(str(place), wanted, trains_float, began_trained)
     keep(record)
     return Work(place, request, data, plan, budget, device, watcher, record)
 

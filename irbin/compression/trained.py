@@ -14,6 +14,9 @@ from irbin.verbs import finetune
 
 _OF_BOTH = ("epochs", "seed", "amp", "channels_last", "compile", "log_interval", "val_interval")
 """Knobs that say the same of any training; the others are meant for the binary network."""
+LR_OF_TRAINED = 0.01
+"""Where a backbone is trained and its classifier new: the recipe's rate is for random weights, and
+a tenth of it moves what the backbone knows less."""
 
 
 def run_is_over(work: Work, name: str) -> bool:
@@ -24,7 +27,10 @@ def run_is_over(work: Work, name: str) -> bool:
 def train_float(work: Work) -> str:
     """Trains the float network as it is, by the recipe `float`."""
     folder = work.out / FLOAT
-    overrides = work.request.overrides
+    asked = work.request.overrides
+    overrides = {name: asked[name] for name in _OF_BOTH if name in asked}
+    if work.record.begins_trained:
+        overrides["lr"] = LR_OF_TRAINED
     with work.watcher.training() as told:
         record = finetune(
             work.request.source,
@@ -32,7 +38,7 @@ def train_float(work: Work) -> str:
             data=work.data,
             source_options=work.request.source_options,
             recipe="float",
-            overrides={name: overrides[name] for name in _OF_BOTH if name in overrides},
+            overrides=overrides,
             resume=_goes_on(folder),
             device=work.device,
             **told,

@@ -60,7 +60,7 @@ class Timing:
     """A packed network's time beside torch's. Made by `compression`, read by reports and cards."""
 
     packed_ms: float
-    """Of one image, median."""
+    """Of one image; a tenth of the runs were faster, which others on the machine disturb least."""
     float_ms: float | None
     """Of the float network in torch, float32, in the same run; None where its code is not here."""
     n_threads: int
@@ -73,6 +73,8 @@ class Timing:
     """irbin's implementation that ran."""
     input_type: InputType
     """What both were given; of bytes the float network normalizes first."""
+    is_busy: bool = False
+    """More ran on the machine than it has cores for."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ class Compression:
     """What was asked for, by argument; another request does not go on with this one."""
     trains_float: bool = False
     """The float network is trained first, since its weights or its classifier are random."""
+    begins_trained: bool = False
+    """The float network's weights were loaded, if perhaps without its classifier."""
     proposed_keep: tuple[str, ...] | None = None
     """Rules for `keep` that a budget asked for; None until they are known."""
     outcomes: dict[str, str] = field(default_factory=dict)

@@ -39,6 +39,8 @@ def step_line(step: CompressStep) -> str:
 def timing_line(timing: Timing) -> str:
     """How long an image takes, and how long in torch."""
     line = f"one image on {counted(timing.n_threads, 'thread')}: {digits(timing.packed_ms)} ms"
+    if timing.is_busy:
+        line += " (other work ran beside it)"
     if timing.float_ms is None:
         return line
     return (

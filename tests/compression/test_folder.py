@@ -15,7 +15,7 @@ TIMING = Timing(0.5, None, 1, "a processor", "2.14", "avx2", "bytes")
 
 
 def test_what_is_kept_is_read(tmp_path: Path) -> None:
-    record = Compression(str(tmp_path), {"source": "net"}, True, ("a",), {"convert": "done"})
+    record = Compression(str(tmp_path), {"source": "net"}, True, True, ("a",), {"convert": "done"})
     keep(record)
     assert began(tmp_path) == record
 

@@ -18,6 +18,8 @@ def test_a_step_says_what_it_does_what_came_of_it_and_what_is_next() -> None:
 def test_the_time_of_an_image_and_torchs() -> None:
     alone = Timing(0.5, None, 1, "", "", "", "bytes")
     assert timing_line(alone) == "one image on 1 thread: 0.50 ms"
+    busy = Timing(0.5, None, 1, "", "", "", "bytes", is_busy=True)
+    assert timing_line(busy).endswith("0.50 ms (other work ran beside it)")
     beside = Timing(0.5, 5.0, 2, "", "", "", "bytes")
     assert timing_line(beside).startswith(
         "one image on 2 threads: 0.50 ms, the float network in torch 5.00 ms (10.0×); "
