@@ -8,6 +8,7 @@ from irbin.html.blocks import Block, Cell, Command, Figure, Page, Section, Words
 from irbin.html.charts import bars
 from irbin.html.layers import Part, beside, finite, stacked
 from irbin.html.plan import ESTIMATE, SECTIONS
+from irbin.html.words import sentence
 from irbin.messages import counted
 from irbin.records.analysis import Analysis, PathPoint
 from irbin.report.analysis import analysis_heading, proposal_line
@@ -46,7 +47,7 @@ def _way_down(record: Analysis) -> tuple[Block, ...]:
     blocks: list[Block] = []
     if record.proposal is not None:
         points.append(("proposed", record.proposal.point))
-        blocks.append(Words(f"{proposal_line(record.proposal)}.", "strong"))
+        blocks.append(Words(sentence(proposal_line(record.proposal)), "strong"))
     if record.interrupted:
         blocks.append(Words("Stopped by Ctrl-C: this is what was measured until then.", "note"))
     if not points:

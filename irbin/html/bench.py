@@ -7,6 +7,7 @@ import math
 from irbin.html.blocks import Block, Cell, Figure, Page, Section, Words, table
 from irbin.html.charts import bars
 from irbin.html.layers import Part, beside
+from irbin.html.words import sentence
 from irbin.records.bench import BenchRecord, NodeTiming
 from irbin.report.bench import (
     bench_heading,
@@ -36,7 +37,7 @@ def bench_page(record: BenchRecord) -> Page:
 
 def _nodes(record: BenchRecord) -> tuple[Block, ...]:
     nodes = record.nodes
-    lines = (Words(f"{line}.") for line in (limit_line(record), *torch_lines(record)))
+    lines = (Words(sentence(line)) for line in (limit_line(record), *torch_lines(record)))
     if not nodes:
         return (Words("Nothing was timed."),)
     names = [node.layer for node in nodes]
@@ -105,14 +106,14 @@ def _peers(record: BenchRecord) -> tuple[Block, ...]:
     return (
         Figure("The packed network first, then the same network float.", (drawing,)),
         table("Interleaved runs of the same images.", heads, rows, numbers=heads[1:-1]),
-        *(Words(f"{line}.") for line in lines),
-        *(Words(f"{line}.", "note") for line in warned),
+        *(Words(sentence(line)) for line in lines),
+        *(Words(sentence(line), "note") for line in warned),
     )
 
 
 def _machine(record: BenchRecord) -> tuple[Block, ...]:
     threads = f"{record.n_threads} thread{'' if record.n_threads == 1 else 's'}"
     return (
-        Words(f"{machine_line(record.machine)}."),
+        Words(sentence(machine_line(record.machine))),
         Words(f"{threads}, {record.machine.kernels} kernels, images as {record.input_type}."),
     )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from irbin.html.blocks import Drawing
 from irbin.html.svg import INK, LINE, SERIES, drawn, label
 
-_WIDTH, _ROW, _AROUND = 430.0, 13.0, 46.0
+_WIDTH, _ROW, _AROUND = 345.0, 13.0, 60.0
 MOST_BARS = 120
 """Layers drawn; the table has all."""
 
@@ -43,7 +43,7 @@ def stacked(title: str, names: Sequence[str], parts: Sequence[Part]) -> Drawing:
             )
             left = [a + b for a, b in zip(left, values, strict=True)]
         _dress(axes, names)
-        axes.legend(frameon=False, loc="lower right", labelcolor=INK, fontsize=8)
+        _name_parts(axes)
         axes.set_xlim(0, 1.02 * (max(left, default=0.0) or 1.0))
 
     told = "; ".join(f"{part.name} {sum(part.values):.4g} in all" for part in parts)
@@ -74,7 +74,7 @@ def beside(
             axes.errorbar(first.values[:n], range(n), xerr=margins[:n], fmt="none", ecolor=INK)
         _dress(axes, names)
         if second.values:
-            axes.legend(frameon=False, loc="lower right", labelcolor=INK, fontsize=8)
+            _name_parts(axes)
 
     largest = max(range(n), key=lambda i: first.values[i], default=0)
     told = f"the largest is {names[largest]} with {first.values[largest]:.4g}" if n else "none"
@@ -91,9 +91,15 @@ def _made(draw: Callable[[Any], None], title: str, names: Sequence[str], told: s
     return Drawing(svg, width, f"{title}, {len(names)} bars: {told}", title)
 
 
+def _name_parts(axes: Any) -> None:
+    """What the colors are, above the bars, where none of them reaches."""
+    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
+    axes.legend(frameon=False, ncols=2, labelcolor=INK, fontsize=8, **place)
+
+
 def _dress(axes: Any, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), [label(name, 26) for name in names], fontsize=8)
+    axes.set_yticks(range(len(names)), [label(name, 22) for name in names], fontsize=8)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(color=LINE, axis="x")
     axes.tick_params(axis="y", length=0)
-    axes.locator_params(axis="x", nbins=6)
+    axes.locator_params(axis="x", nbins=5)

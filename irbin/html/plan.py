@@ -5,6 +5,7 @@ from __future__ import annotations
 from irbin.html.blocks import Block, Cell, Command, Figure, Page, Section, Words, table
 from irbin.html.charts import bars
 from irbin.html.layers import Part, stacked
+from irbin.html.words import sentence
 from irbin.messages import counted
 from irbin.records.plan import Decision, Estimate, Plan
 from irbin.report.plan import plan_heading, plan_notes
@@ -61,8 +62,8 @@ def _before_and_after(plan: Plan, gains: Estimate) -> tuple[Block, ...]:
         bars("estimated time of an image, ms", times, digits),
         bars("layers", layers, lambda n: f"{n:.0f}"),
     )
-    advice = (Words(sentence, "note") for sentence in gains.advice)
-    verdict = Words(f"{gains.verdict}.", "strong")
+    advice = (Words(line, "note") for line in gains.advice)
+    verdict = Words(sentence(gains.verdict), "strong")
     return (verdict, *advice, Figure("Before and after.", drawings))
 
 

@@ -26,6 +26,11 @@ def together(text: str) -> str:
     return _APART.sub("\N{NO-BREAK SPACE}", text)
 
 
+def sentence(text: str) -> str:
+    """A line of a terminal's as a sentence: with a capital letter, and a full stop."""
+    return f"{text[:1].upper()}{text[1:]}."
+
+
 def with_code(text: str) -> Markup:
     """A sentence, escaped, whose words in backticks are code."""
     parts = _CODE.split(printable(text))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from irbin.html.words import printable, together, with_code
+from irbin.html.words import printable, sentence, together, with_code
 
 
 @pytest.mark.parametrize("bad", ["\x00", "\x1b", "\x7f", "\x85", "\ud800", "\uffff"])
@@ -25,3 +25,8 @@ def test_units_stay_with_their_numbers() -> None:
     gap = "\N{NO-BREAK SPACE}"
     assert together("1.24 MB, 4.2 ± 1.5 %") == f"1.24{gap}MB, 4.2{gap}±{gap}1.5{gap}%"
     assert together("1,000 images, 3 Bs") == "1,000 images, 3 Bs"
+
+
+def test_a_line_becomes_a_sentence() -> None:
+    assert sentence("binary: all") == "Binary: all."
+    assert sentence("") == "."
