@@ -61,12 +61,14 @@ def write_c(
     refuse_existing_c(out, overwrite)
     check_place(out)
     calls = placed(artifact, asked.input)
-    network = Network(name, artifact, calls, spec, answer(artifact, calls), asked.weights)
+    network = Network(
+        name, artifact, calls, spec, answer(artifact, calls), asked.weights, asked.kernels
+    )
     made = sources(network)
     made.files["test/vectors.bin"] = vectors(artifact, calls, asked.test_images)
     with whole_folder(out) as partial:
-        (partial / "test").mkdir()
         for path, content in made.files.items():
+            (partial / path).parent.mkdir(exist_ok=True)
             of_bytes = content if isinstance(content, bytes) else content.encode("utf-8")
             (partial / path).write_bytes(of_bytes)
     n_bytes = calls.arena_bytes, made.weight_bytes

@@ -17,11 +17,22 @@ from irbin.emit.placed import Placed
 from irbin.emit.weights import Weights, float_literal
 from irbin.emit.writer import pointer
 from irbin.program.fused import Fused
-from irbin.records.in_c import CWeights
+from irbin.records.in_c import CKernels, CWeights
 from irbin.version import __version__
 
 ABI = 1
 """Of the functions that a header declares."""
+SIMD = (
+    "irbin_simd.h",
+    "select.c",
+    "avx512.c",
+    "avx512.inl",
+    "avx2.c",
+    "avx2.inl",
+    "neon.c",
+    "neon.inl",
+)
+"""Kernels for instruction sets, and what chooses among them."""
 ARENA_ALIGNMENT = 16
 """Bytes; offsets in the arena are multiples of 64, the portable kernels need 4."""
 
@@ -42,6 +53,8 @@ class Network:
     """What `irbin.load` says of the test image, float32."""
     weights: CWeights = "c"
     """Where constants stand."""
+    kernels: CKernels = "portable"
+    """Whether there are several sets."""
 
     @property
     def upper(self) -> str:
@@ -138,7 +151,8 @@ def sources(network: Network) -> Sources:
         included = "\n".join(weights.included(f"{name}_weights.bin"))
         texts[f"{name}_weights.S"] = _fill("weights.S", {"INCLUDED": included})
     texts[f"{name}.json"] = _json(network, weights)
-    for copied in ("irbin_nn.h", "irbin_nn.c", "LICENSE"):
+    simd = [f"simd/{file}" for file in SIMD] if network.kernels == "simd" else []
+    for copied in ("irbin_nn.h", "irbin_nn.c", "LICENSE", *simd):
         texts[copied] = template(copied)
     return Sources(texts, weights.n_bytes)
 
@@ -146,6 +160,11 @@ def sources(network: Network) -> Sources:
 def template(name: str) -> str:
     """A file that comes with this room."""
     return (files("irbin.emit") / "c" / name).read_text(encoding="utf-8")
+
+
+def through_table(lines: str) -> str:
+    """Calls of kernels, through the table of the set that was chosen."""
+    return re.sub(r"\birbin_(\w+)\(", r"nn->\1(", lines)
 
 
 def c_string(text: str) -> str:
@@ -189,6 +208,7 @@ def _json(network: Network, weights: Weights) -> str:
         "arena_alignment": ARENA_ALIGNMENT,
         "self_test_bytes": network.self_test_bytes,
         "constant_bytes": weights.n_bytes,
+        "kernels": network.kernels,
         "constants_crc32": f"{weights.crc:08x}",
         "input": list(network.placed.image_shape),
         "input_type": network.placed.input,
@@ -243,9 +263,18 @@ def _blanks(
 ) -> dict[str, str]:
     preprocessing = network.artifact.manifest.source.preprocessing
     statistics = zip(preprocessing.mean, preprocessing.std, strict=True)
+    lines, is_simd = "\n".join(calls), network.kernels == "simd"
+    if is_simd:
+        chosen = "    const irbin_kernels *const nn = irbin_best_kernels();\n"
+        lines, answers = chosen + through_table(lines), through_table(answers)
     return _told(network, weights) | {
-        "CALLS": "\n".join(calls),
+        "CALLS": lines,
         "ANSWER": answers,
+        "INCLUDE_SIMD": '\n#include "simd/irbin_simd.h"' if is_simd else "",
+        "SIMD_SOURCES": " ".join(f"simd/{file}" for file in SIMD if file.endswith(".c"))
+        if is_simd
+        else "",
+        "BY_HAND": " simd/*.c" if is_simd else "",
         "CHECKED": "\n".join(weights.checked()),
         "CRC": f"0x{weights.crc:08x}u",
         "EXPECTED": expected,

@@ -10,6 +10,7 @@ from irbin.records.given import check_record
 from irbin.records.knob import Knob
 
 CInput = Literal["float32", "uint8"]
+CKernels = Literal["portable", "simd"]
 CWeights = Literal["c", "binary"]
 C = "C"
 MOST_TEST_IMAGES = 1000
@@ -31,6 +32,12 @@ class COptions:
         CWeights,
         Knob(C, "Constants as arrays in C; or as one file that the assembler takes in."),
     ] = "c"
+    kernels: Annotated[
+        CKernels,
+        Knob(
+            C, "One set for every processor; or also AVX-512, AVX2 and NEON, chosen when it runs."
+        ),
+    ] = "portable"
     test_images: Annotated[int, Knob(C, "Images that the C test compares.", "N")] = 4
 
     def __post_init__(self) -> None:

@@ -274,6 +274,7 @@ def build(folder: Path, *flags: str) -> Path:
     """The folder's test, compiled as someone without CMake would."""
     program = folder / "t"
     sources = [*map(str, folder.glob("*.c")), str(folder / "test" / "main.c")]
+    sources += map(str, folder.glob("simd/*.c"))
     command = [str(GCC), *flags, *STRICT, "-DIRBIN_TRACE", f"-I{folder}", *sources]
     done = subprocess.run(
         [*command, "-lm", "-o", str(program)], capture_output=True, text=True, check=False
@@ -312,6 +313,71 @@ def test_every_result_is_equal(written, name: str, flags: str) -> None:
     status, text = said(build(folder, *flags.split()), folder)
     assert status == 0, text
     assert text.endswith("each: equal\n")
+
+
+@pytest.fixture(scope="module")
+def written_with_sets(tmp_path_factory):
+    """The folder of a network with kernels for several instruction sets, written once."""
+
+    @cache
+    def write(name: str) -> Path:
+        out = tmp_path_factory.mktemp("c") / "net"
+        read = "uint8" if name == "bytes" else "float32"
+        options = COptions("net", input=read, test_images=1, kernels="simd")
+        write_c(artifact(name), out, spec=name, options=options)
+        return out
+
+    return write
+
+
+def runs(kernels: str) -> bool:
+    """Whether this processor has the instructions."""
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    needed = {"avx512": ("avx512_vpopcntdq", "avx512bw"), "avx2": ("avx2", "fma")}
+    return all(flag in flags.split() for flag in needed.get(kernels, ()))
+
+
+SANITIZED = ("-std=c11", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+
+@pytest.fixture(scope="module")
+def sets(written_with_sets, tmp_path_factory) -> list[str]:
+    """The kernels of every set, compiled once: networks share them."""
+    folder, place = written_with_sets("signs"), tmp_path_factory.mktemp("sets")
+    objects = []
+    for name in ("irbin_nn", "simd/avx512", "simd/avx2", "simd/neon"):
+        objects.append(str(place / f"{Path(name).name}.o"))
+        command = [str(GCC), *SANITIZED, *STRICT, "-c", str(folder / f"{name}.c")]
+        subprocess.run([*command, "-o", objects[-1]], check=True)
+    return objects
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernels", ["avx512", "avx2", "portable"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_set_of_instructions_gives_the_same_bits(
+    written_with_sets, sets, name: str, kernels: str
+) -> None:
+    if not runs(kernels):
+        pytest.skip(f"no {kernels}")
+    folder = written_with_sets(name)
+    program = folder / f"t_{kernels}"
+    files = ("net.c", "net_weights.c", "test/main.c", "simd/select.c")
+    sources = [str(folder / file) for file in files]
+    flags = [*SANITIZED, "-DIRBIN_TRACE", f"-DIRBIN_ONLY=irbin_{kernels}", f"-I{folder}"]
+    command = [str(GCC), *flags, *sources, *sets, "-lm", "-o", str(program)]
+    subprocess.run(command, check=True)
+    status, text = said(program, folder)
+    assert status == 0, text
+    assert text.endswith("each: equal\n")
+
+
+@pytest.mark.slow
+def test_a_set_is_chosen_when_it_runs(written_with_sets) -> None:
+    folder = written_with_sets("signs")
+    assert "nn->bconv2d(&conv, " in (folder / "net.c").read_text()
+    status, text = said(build(folder, "-std=c11", "-O2"), folder)
+    assert status == 0, text
 
 
 @pytest.mark.slow

@@ -31,8 +31,14 @@ _Static_assert(FLT_RADIX == 2 && FLT_MANT_DIG == 24 && FLT_MAX_EXP == 128, "expe
 #endif
 
 enum { BLOCK = 16 }; /* channels that are worked on at once; a multiple of 8 */
-enum { TILE = 1, WORDS = 28 }; /* windows that are looked at together, and words of each */
+/* Windows that are looked at together, and words of each that are counted at once. */
+#if defined(IRBIN_SET)
+#include IRBIN_SET
+#else
+enum { TILE = 1, WORDS = 28 };
+#endif
 
+#if !defined(IRBIN_SET)
 const char *irbin_status_text(irbin_status status)
 {
     switch (status) {
@@ -45,6 +51,15 @@ const char *irbin_status_text(irbin_status status)
     }
     return "no status of irbin's";
 }
+#endif
+
+#if defined(__GNUC__)
+#define INLINE static inline __attribute__((always_inline)) /* also where code is to be small */
+#define APART static __attribute__((noinline))
+#else
+#define INLINE static inline
+#define APART static
+#endif
 
 static int32_t least(int32_t a, int32_t b)
 {
@@ -58,7 +73,7 @@ static int32_t least(int32_t a, int32_t b)
  * Trans. Computers 57(4), 2008); libraries' fmaf are not all exact. */
 static float multiply_add(float a, float b, float c)
 {
-#if defined(__FP_FAST_FMAF) || defined(__FMA__) || defined(__aarch64__) || \
+#if defined(HAS_FMA) || defined(__FP_FAST_FMAF) || defined(__FMA__) || defined(__aarch64__) || \
     (defined(__ARM_FEATURE_FMA) && defined(__ARM_FP) && (__ARM_FP & 4))
     return fmaf(a, b, c);
 #else
@@ -258,18 +273,75 @@ static inline void apply(const irbin_step *step, float *tile, float *held, int32
     }
 }
 
+#if defined(VECTOR_BYTES)
+/* Compilers see neither that the numbers of a tile are nobody else's nor that a block is registers. */
+typedef float vector __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+typedef int32_t choice __attribute__((vector_size(VECTOR_BYTES)));
+
+INLINE vector chosen(choice which, vector yes, vector no)
+{
+    return (vector)(((choice)yes & which) | ((choice)no & ~which));
+}
+
+#define EACH_VECTOR(statement)                                          \
+    for (int32_t p = 0; p < pixels; ++p)                                \
+        for (int32_t k = 0; k < BLOCK * 4 / VECTOR_BYTES; ++k) {        \
+            vector *const v = (vector *)(void *)(tile + p * BLOCK) + k; \
+            statement;                                                  \
+        }                                                               \
+    return true
+
+/* A step of a whole block; false: it is none of these. */
+INLINE bool apply_to_block(const irbin_step *step, float *tile, int32_t pixels, size_t at,
+                           int32_t channel, int32_t channels, const irbin_out *out)
+{
+    const vector *values = NULL;
+    if (step->values != NULL) values = (const vector *)(const void *)(step->values + channel);
+    switch (step->kind) {
+    case IRBIN_MULTIPLY: EACH_VECTOR(*v *= values[k]);
+    case IRBIN_ADD: EACH_VECTOR(*v += values[k]);
+    case IRBIN_RESIDUAL: {
+        const float *from = out->residuals[step->residual] + at;
+        EACH_VECTOR(*v += ((const vector *)(const void *)(from + (size_t)(p * channels)))[k]);
+    }
+    case IRBIN_CLAMP: {
+        const vector low = (vector){0} + step->low, high = (vector){0} + step->high;
+        EACH_VECTOR(const vector raised = chosen(low > *v, low, *v);
+                    *v = chosen(high < raised, high, raised));
+    }
+    case IRBIN_PRELU: EACH_VECTOR(*v = chosen(*v > 0.0f, *v, *v * values[k]));
+    case IRBIN_WRITE: {
+        if (out->y == NULL) return true;
+        float *to = out->y + at;
+        EACH_VECTOR(((vector *)(void *)(to + (size_t)(p * channels)))[k] = *v);
+    }
+    default: return false;
+    }
+}
+#endif
+
+static inline void step_on(const irbin_step *step, float *tile, float *held, int32_t pixels,
+                           int32_t n, size_t at, int32_t channel, int32_t channels,
+                           const irbin_out *out)
+{
+#if defined(VECTOR_BYTES)
+    if (n == BLOCK && apply_to_block(step, tile, pixels, at, channel, channels, out)) return;
+#endif
+    apply(step, tile, held, pixels, n, at, channel, channels, out);
+}
+
 static inline void finish_numbers(float *v, int32_t pixels, int32_t n, size_t pixel, int32_t channel,
                                   int32_t channels, const irbin_out *out)
 {
     static const irbin_step written = {.kind = IRBIN_WRITE};
     const size_t at = pixel * (size_t)channels + (size_t)channel;
     bool is_written = false;
-    float held[TILE * BLOCK] = {0.0f};
+    float held[TILE * BLOCK]; /* written before it is read */
     for (int32_t s = 0; s < out->n_steps; ++s) {
-        apply(&out->steps[s], v, held, pixels, n, at, channel, channels, out);
+        step_on(&out->steps[s], v, held, pixels, n, at, channel, channels, out);
         is_written |= out->steps[s].kind == IRBIN_WRITE;
     }
-    if (!is_written) apply(&written, v, held, pixels, n, at, channel, channels, out);
+    if (!is_written) step_on(&written, v, held, pixels, n, at, channel, channels, out);
     if (out->bits == NULL) return;
     const size_t bytes = ((size_t)channels + 7) / 8;
     uint8_t *to = out->bits + pixel * bytes + (size_t)channel / 8;
@@ -306,6 +378,12 @@ typedef struct taps {
 static taps inside(int32_t begin, int32_t dilation, int32_t n, int32_t size)
 {
     taps t;
+    if (dilation == 1) { /* without a division */
+        t.first = begin < 0 ? least(-begin, n) : 0;
+        t.last = begin < size ? least(size - begin, n) : 0;
+        if (t.last < t.first) t.last = t.first;
+        return t;
+    }
     t.first = begin < 0 ? least((dilation - 1 - begin) / dilation, n) : 0;
     t.last = begin < size ? least((size - begin + dilation - 1) / dilation, n) : 0;
     if (t.last < t.first) t.last = t.first;
@@ -313,12 +391,6 @@ static taps inside(int32_t begin, int32_t dilation, int32_t n, int32_t size)
 }
 
 /* ---- products of signs ---- */
-
-#if defined(__GNUC__)
-#define INLINE static inline __attribute__((always_inline)) /* also where code is to be small */
-#else
-#define INLINE static inline
-#endif
 
 /* The k-th word of a window where it differs from a filter's; where there is a mask, within it. */
 INLINE uint32_t differing(const uint32_t *x, const uint32_t *mask, const uint32_t *w, int32_t k,
@@ -328,7 +400,7 @@ INLINE uint32_t differing(const uint32_t *x, const uint32_t *mask, const uint32_
     return mask == NULL ? bits : bits & mask[k];
 }
 
-#if defined(__AVX512VPOPCNTDQ__) || defined(__wasm__) || defined(__riscv_zbb)
+#if defined(HAS_POPCOUNT) || defined(__AVX512VPOPCNTDQ__) || defined(__wasm__) || defined(__riscv_zbb)
 /* There is an instruction for it, which compilers put into vectors if it has any. */
 static inline void add_words(const uint32_t *x, const uint32_t *mask, const uint32_t *w,
                              int32_t words, int32_t n, int32_t *differ)
@@ -422,8 +494,9 @@ static inline void add_words(const uint32_t *x, const uint32_t *mask, const uint
 #endif
 
 #if !defined(HAS_COUNT_BLOCK)
-/* Of a whole block of filters, for several windows that lie WORDS apart. */
-static void count_block(const uint32_t *x, const uint32_t *mask, const uint32_t *w, int32_t words,
+/* Of a whole block of filters, for several windows that lie WORDS apart. By itself, so that what its
+ * registers hold is not also on the stack while results are finished. */
+APART void count_block(const uint32_t *x, const uint32_t *mask, const uint32_t *w, int32_t words,
                         int32_t pixels, int32_t *differ)
 {
     for (int32_t p = 0; p < pixels; ++p, x += WORDS, differ += BLOCK) {
@@ -471,13 +544,9 @@ typedef struct tile {
     taps down;
     int32_t first, last; /* words that have taps inside the image */
     bool is_masked;      /* some also have others */
+    taps right[TILE];
+    int32_t depth[TILE]; /* signs that are multiplied */
 } tile;
-
-static taps across(const irbin_window *w, const tile *t, int32_t p)
-{
-    return inside((t->column + p) * w->stride_x - w->left, w->dilation_x, w->kernel_width,
-                  w->width);
-}
 
 static void look(const irbin_conv *conv, int32_t bytes, tile *t)
 {
@@ -490,7 +559,11 @@ static void look(const irbin_conv *conv, int32_t bytes, tile *t)
     t->is_masked = t->first * 4 != t->down.first * line ||
                    least(t->last * 4, whole) != t->down.last * line;
     for (int32_t p = 0; p < t->pixels; ++p) {
-        const taps right = across(w, t, p);
+        const taps right = inside((t->column + p) * w->stride_x - w->left, w->dilation_x,
+                                  w->kernel_width, w->width);
+        t->right[p] = right;
+        t->depth[p] =
+            (t->down.last - t->down.first) * (right.last - right.first) * conv->in_channels;
         t->is_masked |= right.last - right.first != w->kernel_width;
     }
 }
@@ -509,20 +582,43 @@ static inline void copy_bytes(uint8_t *to, const uint8_t *from, int32_t n)
     }
 }
 
+/* All bits of few bytes. */
+static inline void fill_bytes(uint8_t *to, int32_t n)
+{
+    const uint64_t ones = ~UINT64_C(0);
+    if (n >= 8) {
+        for (int32_t i = 0; i + 8 < n; i += 8) memcpy(to + i, &ones, 8);
+        memcpy(to + n - 8, &ones, 8);
+    } else if (n >= 4) {
+        memcpy(to, &ones, 4);
+        memcpy(to + n - 4, &ones, 4);
+    } else {
+        for (int32_t i = 0; i < n; ++i) to[i] = 0xff;
+    }
+}
+
+static inline void clear_words(uint32_t *words, int32_t n)
+{
+    if (n <= BLOCK) /* of so many there is always room, and no call is needed */
+        memset(words, 0, BLOCK * sizeof *words);
+    else
+        memset(words, 0, (size_t)n * sizeof *words);
+}
+
 /* Words of a window from one on; zeros, also in the mask, for what is outside. */
 static void gather(const irbin_conv *conv, const uint8_t *image, int32_t group, const tile *t,
                    int32_t p, int32_t begin, int32_t words, uint32_t *x, uint32_t *mask)
 {
     const irbin_window *w = &conv->window;
     const int32_t bytes = (conv->in_channels + 7) / 8;
-    const taps right = across(w, t, p);
+    const taps right = t->right[p];
     const int32_t x0 = (t->column + p) * w->stride_x - w->left + right.first * w->dilation_x;
     const bool is_run = conv->groups == 1 && w->dilation_x == 1;
     const int32_t runs = is_run ? 1 : right.last - right.first;
     const int32_t length = is_run ? (right.last - right.first) * bytes : bytes;
     if (t->is_masked) {
-        memset(x, 0, (size_t)words * 4);
-        memset(mask, 0, (size_t)words * 4);
+        clear_words(x, words);
+        clear_words(mask, words);
     } else {
         x[words - 1] = 0;
     }
@@ -537,8 +633,48 @@ static void gather(const irbin_conv *conv, const uint8_t *image, int32_t group, 
             const int32_t skipped = at < 0 ? -at : 0, n = least(length, words * 4 - at) - skipped;
             if (n <= 0) continue;
             copy_bytes((uint8_t *)x + at + skipped, from + skipped, n);
-            if (t->is_masked) memset((uint8_t *)mask + at + skipped, 0xff, (size_t)n);
+            if (t->is_masked) fill_bytes((uint8_t *)mask + at + skipped, n);
         }
+}
+
+/* Windows of pixels p to before end, all of whose columns are inside and lie behind each other. */
+static void gather_rows(const irbin_conv *conv, const uint8_t *image, const tile *t, int32_t p,
+                        int32_t end, uint32_t *x, uint32_t *mask)
+{
+    const irbin_window *w = &conv->window;
+    const int32_t bytes = (conv->in_channels + 7) / 8, line = w->kernel_width * bytes;
+    const int32_t at = t->down.first * line - t->first * 4, words = t->last - t->first;
+    const ptrdiff_t x0 = ((ptrdiff_t)(t->column + p) * w->stride_x - w->left) * bytes;
+    for (int32_t k = p; k < end; ++k) {
+        x[k * WORDS + words - 1] = 0;
+        if (!t->is_masked) continue;
+        clear_words(mask + k * WORDS, words);
+        fill_bytes((uint8_t *)(mask + k * WORDS) + at, (t->down.last - t->down.first) * line);
+    }
+    uint8_t *to = (uint8_t *)(x + p * WORDS) + at;
+    for (int32_t r = t->down.first; r < t->down.last; ++r, to += line) {
+        const uint8_t *from =
+            image + (ptrdiff_t)(t->y0 + r * w->dilation_y) * w->width * bytes + x0;
+        for (int32_t k = 0; k < end - p; ++k, from += (ptrdiff_t)w->stride_x * bytes)
+            copy_bytes(to + k * (WORDS * 4), from, line);
+    }
+}
+
+static void gather_tile(const irbin_conv *conv, const uint8_t *image, int32_t group, const tile *t,
+                        int32_t begin, int32_t words, uint32_t *x, uint32_t *mask)
+{
+    const int32_t width = conv->window.kernel_width;
+    int32_t p = 0;
+    if (conv->groups == 1 && conv->window.dilation_x == 1 && words == t->last - t->first) {
+        int32_t last = t->pixels;
+        for (; p < last && t->right[p].last - t->right[p].first != width; ++p)
+            gather(conv, image, group, t, p, begin, words, x + p * WORDS, mask + p * WORDS);
+        while (last > p && t->right[last - 1].last - t->right[last - 1].first != width) --last;
+        gather_rows(conv, image, t, p, last, x, mask);
+        p = last;
+    }
+    for (; p < t->pixels; ++p)
+        gather(conv, image, group, t, p, begin, words, x + p * WORDS, mask + p * WORDS);
 }
 
 /* Dots of a tile with n filters of a group from o on. What is gathered stays for the next filters. */
@@ -550,12 +686,11 @@ static void tile_dots(const irbin_conv *conv, const uint8_t *image, int32_t grou
     const int32_t all = (w->kernel_height * w->kernel_width * bytes + 3) / 4;
     const uint32_t *weight = (const uint32_t *)conv->weight +
                              (size_t)all * ((size_t)group * (size_t)conv->out_channels + (size_t)o);
-    memset(dots, 0, (size_t)t->pixels * BLOCK * sizeof *dots);
+    for (int32_t p = 0; p < t->pixels; ++p) memset(dots + p * BLOCK, 0, BLOCK * sizeof *dots);
     for (int32_t k = t->first; k < t->last; k += WORDS) {
         const int32_t words = least(WORDS, t->last - k);
         if (o == 0 || t->last - t->first > WORDS)
-            for (int32_t p = 0; p < t->pixels; ++p)
-                gather(conv, image, group, t, p, k, words, x + p * WORDS, mask + p * WORDS);
+            gather_tile(conv, image, group, t, k, words, x, mask);
         const uint32_t *filters = weight + (size_t)k * (size_t)n;
         if (n == BLOCK)
             count_block(x, t->is_masked ? mask : NULL, filters, words, t->pixels, dots);
@@ -565,9 +700,7 @@ static void tile_dots(const irbin_conv *conv, const uint8_t *image, int32_t grou
                           dots + p * BLOCK);
     }
     for (int32_t p = 0; p < t->pixels; ++p) {
-        const taps right = across(w, t, p);
-        const int32_t depth =
-            (t->down.last - t->down.first) * (right.last - right.first) * conv->in_channels;
+        const int32_t depth = t->depth[p];
         for (int32_t i = 0; i < BLOCK; ++i) dots[p * BLOCK + i] = depth - 2 * dots[p * BLOCK + i];
     }
 }
@@ -633,6 +766,59 @@ static void products(const irbin_conv *conv, const strided *image, int32_t y0, i
     }
 }
 
+#if defined(HAS_LANES)
+/* Of a whole block of filters for pixels beside each other, whose number the compiler knows. */
+INLINE void products_of_lanes(const irbin_conv *conv, const strided *image, int32_t y0, int32_t x0,
+                              const float *weight, ptrdiff_t first_channel, int32_t pixels, float *v)
+{
+    static const float nothing = 0.0f;
+    const irbin_window *w = &conv->window;
+    lanes sums[LANES_AT_ONCE];
+    for (int32_t p = 0; p < pixels; ++p) sums[p] = lanes_zero();
+    for (int32_t r = 0; r < w->kernel_height; ++r)
+        for (int32_t s = 0; s < w->kernel_width; ++s) {
+            const int32_t y = y0 + r * w->dilation_y;
+            const float *from[LANES_AT_ONCE];
+            ptrdiff_t step[LANES_AT_ONCE];
+            for (int32_t p = 0; p < pixels; ++p) {
+                const int32_t x = x0 + p * w->stride_x + s * w->dilation_x;
+                const bool is_inside = y >= 0 && y < w->height && x >= 0 && x < w->width;
+                step[p] = is_inside ? image->channel : 0;
+                from[p] = is_inside ? image->x + y * image->row + x * image->column +
+                                          first_channel * image->channel
+                                    : &nothing;
+            }
+            for (int32_t c = 0; c < conv->in_channels; ++c, weight += conv->out_channels) {
+                const lanes filters = lanes_of(weight);
+                for (int32_t p = 0; p < pixels; ++p)
+                    sums[p] = lanes_multiply_add(from[p][c * step[p]], filters, sums[p]);
+            }
+        }
+    for (int32_t p = 0; p < pixels; ++p) lanes_to(v + p * BLOCK, sums[p]);
+}
+#endif
+
+/* Sums of n filters for pixels beside each other, (pixels, BLOCK). */
+static void tile_products(const irbin_conv *conv, const strided *image, int32_t y0, int32_t x0,
+                          const float *weight, ptrdiff_t first_channel, int32_t pixels, int32_t n,
+                          float *v)
+{
+    const int32_t stride = conv->window.stride_x;
+    int32_t p = 0;
+#if defined(HAS_LANES)
+    if (n == BLOCK) {
+        for (; p + LANES_AT_ONCE <= pixels; p += LANES_AT_ONCE)
+            products_of_lanes(conv, image, y0, x0 + p * stride, weight, first_channel,
+                              LANES_AT_ONCE, v + p * BLOCK);
+        for (; p < pixels; ++p)
+            products_of_lanes(conv, image, y0, x0 + p * stride, weight, first_channel, 1,
+                              v + p * BLOCK);
+    }
+#endif
+    for (; p < pixels; ++p)
+        products(conv, image, y0, x0 + p * stride, weight, first_channel, n, v + p * BLOCK);
+}
+
 static void conv2d_row(const irbin_conv *conv, const strided *image, int32_t row, size_t pixel,
                        const irbin_out *out)
 {
@@ -640,17 +826,20 @@ static void conv2d_row(const irbin_conv *conv, const strided *image, int32_t row
     const size_t group = (size_t)w->kernel_height * (size_t)w->kernel_width *
                          (size_t)conv->in_channels * (size_t)conv->out_channels;
     const int32_t y0 = row * w->stride_y - w->top;
-    for (int32_t column = 0; column < w->out_width; ++column, ++pixel)
+    int32_t pixels;
+    for (int32_t column = 0; column < w->out_width; column += pixels, pixel += (size_t)pixels) {
+        pixels = least(TILE, w->out_width - column);
         for (int32_t g = 0; g < conv->groups; ++g)
             for (int32_t o = 0; o < conv->out_channels; o += BLOCK) {
                 const int32_t n = least(BLOCK, conv->out_channels - o);
-                float v[BLOCK];
-                products(conv, image, y0, column * w->stride_x - w->left,
-                         (const float *)conv->weight + (size_t)g * group + o,
-                         (ptrdiff_t)g * conv->in_channels, n, v);
-                finish(v, n, pixel, g * conv->out_channels + o, conv->groups * conv->out_channels,
-                       out);
+                float v[TILE * BLOCK];
+                tile_products(conv, image, y0, column * w->stride_x - w->left,
+                              (const float *)conv->weight + (size_t)g * group + o,
+                              (ptrdiff_t)g * conv->in_channels, pixels, n, v);
+                finish_tile(v, pixels, n, pixel, g * conv->out_channels + o,
+                            conv->groups * conv->out_channels, out);
             }
+    }
 }
 
 void irbin_conv2d(const irbin_conv *conv, const float *x, int32_t row_step, int32_t column_step,
@@ -724,8 +913,8 @@ void irbin_sign_conv2d(const irbin_conv *conv, const float *x, int32_t row_step,
 }
 
 /* Sums of n filters for one pixel of bytes; modulo 2^32 on the way, as the whole stays within. */
-static void byte_products(const irbin_byte_conv *conv, const uint8_t *image, int32_t y0, int32_t x0,
-                          int32_t first, int32_t n, float *v)
+INLINE void byte_products_of(const irbin_byte_conv *conv, const uint8_t *image, int32_t y0,
+                             int32_t x0, int32_t first, int32_t n, float *v)
 {
     const irbin_window *w = &conv->window;
     const taps down = inside(y0, w->dilation_y, w->kernel_height, w->height);
@@ -749,6 +938,18 @@ static void byte_products(const irbin_byte_conv *conv, const uint8_t *image, int
         const uint32_t size = sums[i] >> 31 ? 0u - sums[i] : sums[i];
         v[i] = sums[i] >> 31 ? -(float)(int32_t)size : (float)(int32_t)size;
     }
+}
+
+static void byte_products(const irbin_byte_conv *conv, const uint8_t *image, int32_t y0, int32_t x0,
+                          int32_t first, int32_t n, float *v)
+{
+#if defined(IRBIN_SET)
+    if (n == BLOCK) {
+        byte_products_of(conv, image, y0, x0, first, BLOCK, v);
+        return;
+    }
+#endif
+    byte_products_of(conv, image, y0, x0, first, n, v);
 }
 
 static void byte_conv2d_row(const irbin_byte_conv *conv, const uint8_t *image, int32_t row,
@@ -1154,8 +1355,11 @@ void irbin_rows(int32_t rows, int32_t channels, const float *x, const irbin_out 
 void irbin_bitpack(int32_t pixels, int32_t groups, int32_t channels, const float *x, uint8_t *bits)
 {
     for (int32_t p = 0; p < pixels * groups; ++p, x += channels)
-        for (int32_t c = 0; c < channels; c += 8)
-            *bits++ = (uint8_t)negative(x + c, least(8, channels - c));
+        for (int32_t c = 0; c < channels; c += BLOCK) {
+            const int32_t n = least(BLOCK, channels - c);
+            write_bits(negative(x + c, n), n, bits);
+            bits += (n + 7) / 8;
+        }
 }
 
 /* ---- any shapes ---- */
@@ -1231,6 +1435,7 @@ void irbin_meet(const irbin_walk *walk, irbin_operation operation, float factor,
     } while (advance(walk, &p));
 }
 
+#if !defined(IRBIN_SET)
 uint32_t irbin_crc32(uint32_t crc, const void *bytes, size_t n_bytes)
 {
     static const uint32_t nibbles[16] = {
@@ -1265,3 +1470,4 @@ void irbin_test_image(float *x, size_t n)
     uint32_t state = 1;
     for (size_t i = 0; i < n; ++i) x[i] = (float)((int32_t)next_byte(&state) - 128) / 64.0f;
 }
+#endif

@@ -11,6 +11,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#if defined(IRBIN_SET) /* a set of simd/ has its own, behind a table */
+#define IRBIN_KERNEL static
+#else
+#define IRBIN_KERNEL
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -120,89 +126,89 @@ typedef struct irbin_span {
 } irbin_span;
 
 /* Products of signs. */
-void irbin_bconv2d(const irbin_conv *conv, const uint8_t *x, const irbin_out *out);
+IRBIN_KERNEL void irbin_bconv2d(const irbin_conv *conv, const uint8_t *x, const irbin_out *out);
 
 /* Products of floats, added in the order (row, column, channel) by fused multiply-adds. The numbers
  * of x lie row_step, column_step and channel_step apart. */
-void irbin_conv2d(const irbin_conv *conv, const float *x, int32_t row_step, int32_t column_step,
+IRBIN_KERNEL void irbin_conv2d(const irbin_conv *conv, const float *x, int32_t row_step, int32_t column_step,
                   int32_t channel_step, const irbin_out *out);
 
 /* Products of floats and signs, in one group: sums (+-x0 +- x1) + (+-x2 +- x3) of four channels, added
  * in the order (row, column, channels). */
-void irbin_sign_conv2d(const irbin_conv *conv, const float *x, int32_t row_step,
+IRBIN_KERNEL void irbin_sign_conv2d(const irbin_conv *conv, const float *x, int32_t row_step,
                        int32_t column_step, int32_t channel_step, const irbin_out *out);
 
 /* Products of bytes, channels last; no sum leaves 32 bits. */
-void irbin_conv2d_bytes(const irbin_byte_conv *conv, const uint8_t *x, const irbin_out *out);
+IRBIN_KERNEL void irbin_conv2d_bytes(const irbin_byte_conv *conv, const uint8_t *x, const irbin_out *out);
 
 /* A convolution of floats of every channel by itself; weight (kernel_height, kernel_width,
  * channels). */
-void irbin_depthwise(const irbin_window *window, int32_t channels, const float *weight,
+IRBIN_KERNEL void irbin_depthwise(const irbin_window *window, int32_t channels, const float *weight,
                      const float *x, const irbin_out *out);
 
 /* Maximum of windows of x; of a convolution's result, of which `lines` holds as many rows as a
  * window reaches over; and of what steps make of x, likewise. */
-void irbin_max_pool(const irbin_window *window, int32_t channels, const float *x,
+IRBIN_KERNEL void irbin_max_pool(const irbin_window *window, int32_t channels, const float *x,
                     const irbin_out *out);
-void irbin_max_pool_bconv2d(const irbin_window *window, const irbin_conv *conv,
+IRBIN_KERNEL void irbin_max_pool_bconv2d(const irbin_window *window, const irbin_conv *conv,
                             const irbin_out *made, const uint8_t *x, float *lines,
                             const irbin_out *out);
-void irbin_max_pool_conv2d(const irbin_window *window, const irbin_conv *conv,
+IRBIN_KERNEL void irbin_max_pool_conv2d(const irbin_window *window, const irbin_conv *conv,
                            const irbin_out *made, const float *x, int32_t row_step,
                            int32_t column_step, int32_t channel_step, float *lines,
                            const irbin_out *out);
-void irbin_max_pool_sign_conv2d(const irbin_window *window, const irbin_conv *conv,
+IRBIN_KERNEL void irbin_max_pool_sign_conv2d(const irbin_window *window, const irbin_conv *conv,
                                 const irbin_out *made, const float *x, int32_t row_step,
                                 int32_t column_step, int32_t channel_step, float *lines,
                                 const irbin_out *out);
-void irbin_max_pool_conv2d_bytes(const irbin_window *window, const irbin_byte_conv *conv,
+IRBIN_KERNEL void irbin_max_pool_conv2d_bytes(const irbin_window *window, const irbin_byte_conv *conv,
                                  const irbin_out *made, const uint8_t *x, float *lines,
                                  const irbin_out *out);
-void irbin_max_pool_steps(const irbin_window *window, int32_t channels, const irbin_out *made,
+IRBIN_KERNEL void irbin_max_pool_steps(const irbin_window *window, int32_t channels, const irbin_out *made,
                           const float *x, float *lines, const irbin_out *out);
 
 /* Means of rectangles of an image of that width. */
-void irbin_average(int32_t width, int32_t channels, const irbin_span *rows, int32_t n_rows,
+IRBIN_KERNEL void irbin_average(int32_t width, int32_t channels, const irbin_span *rows, int32_t n_rows,
                    const irbin_span *columns, int32_t n_columns, const float *x,
                    const irbin_out *out);
 
 /* (x - mean) / sqrt(variance + epsilon) of every row; sums as 16 that are then added in halves. */
-void irbin_layer_norm(int32_t rows, int32_t channels, float epsilon, const float *x,
+IRBIN_KERNEL void irbin_layer_norm(int32_t rows, int32_t channels, float epsilon, const float *x,
                       const irbin_out *out);
 
 /* The same over all pixels and the channels of a group; `work` holds two floats a group. */
-void irbin_group_norm(int32_t height, int32_t width, int32_t channels, int32_t groups,
+IRBIN_KERNEL void irbin_group_norm(int32_t height, int32_t width, int32_t channels, int32_t groups,
                       float epsilon, const float *x, float *work, const irbin_out *out);
 
 /* A box of the image, `value` where it reaches beyond. */
-void irbin_crop(const irbin_box *y, const irbin_box *x, const irbin_box *channels, float value,
+IRBIN_KERNEL void irbin_crop(const irbin_box *y, const irbin_box *x, const irbin_box *channels, float value,
                 const float *image, const irbin_out *out);
 
 /* Images behind each other along their channels. */
-void irbin_join(int32_t pixels, const float *const *images, const int32_t *channels, int32_t n,
+IRBIN_KERNEL void irbin_join(int32_t pixels, const float *const *images, const int32_t *channels, int32_t n,
                 const irbin_out *out);
 
 /* Means of every `count` neighboring channels; `channels` of them. */
-void irbin_channel_mean(int32_t pixels, int32_t channels, int32_t count, const float *x,
+IRBIN_KERNEL void irbin_channel_mean(int32_t pixels, int32_t channels, int32_t count, const float *x,
                         const irbin_out *out);
 
 /* Every pixel times, plus or minus another one. */
 typedef enum irbin_meeting { IRBIN_TIMES, IRBIN_PLUS, IRBIN_MINUS } irbin_meeting;
-void irbin_gate(int32_t pixels, int32_t channels, irbin_meeting meeting, const float *x,
+IRBIN_KERNEL void irbin_gate(int32_t pixels, int32_t channels, irbin_meeting meeting, const float *x,
                 const float *pixel, const irbin_out *out);
 
 /* Every pixel and its own other one. */
-void irbin_pair(int32_t pixels, int32_t channels, irbin_meeting meeting, const float *x,
+IRBIN_KERNEL void irbin_pair(int32_t pixels, int32_t channels, irbin_meeting meeting, const float *x,
                 const float *other, const irbin_out *out);
 
 /* Steps alone. */
-void irbin_rows(int32_t rows, int32_t channels, const float *x, const irbin_out *out);
+IRBIN_KERNEL void irbin_rows(int32_t rows, int32_t channels, const float *x, const irbin_out *out);
 
 /* Signs of groups of channels. */
-void irbin_bitpack(int32_t pixels, int32_t groups, int32_t channels, const float *x, uint8_t *bits);
+IRBIN_KERNEL void irbin_bitpack(int32_t pixels, int32_t groups, int32_t channels, const float *x, uint8_t *bits);
 
 /* Numbers moved. */
-void irbin_copy(const irbin_walk *walk, const float *x, float *y);
+IRBIN_KERNEL void irbin_copy(const irbin_walk *walk, const float *x, float *y);
 
 /* One operation on every pair of numbers, the second times `factor`; some read the first alone. */
 typedef enum irbin_operation {
@@ -222,7 +228,7 @@ typedef enum irbin_operation {
     IRBIN_OF_GREATER,
     IRBIN_OF_GREATER_OR_EQUAL
 } irbin_operation;
-void irbin_meet(const irbin_walk *walk, irbin_operation operation, float factor, const float *a,
+IRBIN_KERNEL void irbin_meet(const irbin_walk *walk, irbin_operation operation, float factor, const float *a,
                 const float *b, float *y);
 
 /* CRC-32 (ISO 3309) of more bytes; begins with 0. */

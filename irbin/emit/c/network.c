@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "@NAME@_weights.h"
+#include "@NAME@_weights.h"@INCLUDE_SIMD@
 
 #define FLOATS(offset) ((float *)(void *)(memory + (offset)))
 #define BITS(offset) (memory + (offset))
