@@ -12,6 +12,8 @@ from irbin.program.kept import KEPT, without_keeping
 from irbin.program.own import BitPack
 from irbin.program.types import Node, Ref, TensorType, Types, Value, ValueType, one_tensor
 
+LARGEST_EXPONENT = 126
+"""2 to the power of less than it, and one divided by that, are normal numbers of float32."""
 LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
 ACTIVATION_STEPS: dict[str, ActivationStep] = {
     "aten.sigmoid.default": "sigmoid",
@@ -49,6 +51,8 @@ def as_step(
     activation = _activation(node)
     if activation is not None:
         return activation
+    if node.op == "aten.div.Tensor":
+        return _divided(node)
     if node.op == "aten.prelu.default":
         slope = _given(node, 1, "weight", None)
         if isinstance(slope, Ref) and slope.name in constants:
@@ -154,6 +158,16 @@ def _arithmetic(
     if operation == "add" and types[operand.name] == here:
         return FusedStep("residual", operand.name)
     return None
+
+
+def _divided(node: Node) -> FusedStep | None:
+    """x / c as a product, where that is the same number: c is a power of two."""
+    divisor = node.args[1] if len(node.args) == 2 and not node.kwargs else None
+    if not _is_number(divisor) or not math.isfinite(divisor) or not divisor:
+        return None
+    mantissa, exponent = math.frexp(divisor)
+    is_power = abs(mantissa) == 0.5 and abs(exponent) < LARGEST_EXPONENT
+    return FusedStep("multiply", 1 / divisor) if is_power else None
 
 
 def _other(node: Node, value: str) -> Value:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 
 from irbin.program.elementwise import as_step, channel_axis_of
 from irbin.program.fused import FusedStep
@@ -113,7 +114,7 @@ class TestArithmetic:
         assert step(f"{op}.Tensor", x, other=2.0) is None
 
     def test_division_is_no_product(self):
-        assert step("div.Tensor", x, 2.0) is None
+        assert step("div.Tensor", x, 3.0) is None
 
 
 class TestResidual:
@@ -230,6 +231,24 @@ class TestActivations:
     @pytest.mark.parametrize("op", ["exp", "erf", "abs", "neg"])
     def test_other_functions_are_none(self, op):
         assert step(f"{op}.default", x) is None
+
+
+@pytest.mark.parametrize("divisor", [1, 2, -0.25, 2.0**124, 2.0**-125])
+def test_a_quotient_by_a_power_of_two_is_a_product(divisor):
+    assert step("div.Tensor", x, divisor) == FusedStep("multiply", 1 / divisor)
+    numbers = torch.tensor([0.0, -0.0, 1.7, -3e38, 1e-45, math.inf])
+    found, wanted = numbers * (1 / divisor), numbers / divisor
+    assert torch.equal(found.view(torch.int32), wanted.view(torch.int32))
+
+
+OTHER_DIVISORS = [0, 3, 0.1, 2.0**127, 2.0**-127, math.inf, math.nan, True, Ref("c")]
+
+
+@pytest.mark.parametrize("divisor", OTHER_DIVISORS, ids=str)
+def test_other_quotients_are_none(divisor):
+    assert step("div.Tensor", x, divisor) is None
+    assert step("div.Tensor", Ref("c"), x) is None
+    assert step("div.Tensor", x, 2, alpha=1) is None
 
 
 def test_a_kept_sign_is_one_of_its_activation():
