@@ -22,8 +22,7 @@ SECTIONS = (
 ESTIMATE = (
     "Seconds are estimated from prices of single layers on one thread of an AVX-512 processor, at "
     "batch 1; on others their ratio alone means something. `irbin bench NAME --threads 1` prints "
-    "estimate and measurement side by side, and docs/performance.md how far they were apart for a "
-    "dozen networks: mostly the packed network is faster than estimated."
+    "estimate and measurement side by side, and docs/performance.md how far they were apart."
 )
 
 
