@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -198,19 +199,33 @@ def check_same_answers(module: nn.Module, traced: fx.GraphModule, plan: Plan) ->
     """Compares a float network with its traced graph in evaluation mode; both are left as is.
 
     Raises:
-        TraceError: they differ, so the graph must not take the network's place.
+        TraceError: they differ, or the graph writes to a buffer that the network leaves alone, so
+            the graph must not take the network's place.
         ConvertError: the network does not run on as many images, or is never the same twice.
     """
     x = _random_input(module, plan)
+    written: list[set[str]] = []
     with untouched(module), untouched(traced), torch.no_grad():
         try:
-            expected = _seeded(module.eval(), x)
+            with _buffers_kept(module, written):
+                expected = _seeded(module.eval(), x)
         except Exception as error:  # the network's own code may raise anything
             if lacks_memory(error):
                 raise
             why = _bound_to_batch(module, x, error) or f"the network does not run: {cause(error)}"
             raise ConvertError(why) from error
-        got, again = _seeded(traced.eval(), x), module(x)
+        with _buffers_kept(module, written):
+            got = _seeded(traced.eval(), x)
+        with _buffers_kept(module, written):
+            again = module(x.clone())
+    only_in_graph = sorted(written[1] - written[0])
+    if only_in_graph:
+        raise TraceError(
+            f"the traced graph of `{type(module).__name__}` writes to `{only_in_graph[0]}` in "
+            "evaluation mode too, which the network does in training alone (`if self.training`), "
+            "so functional activations cannot be replaced and shortcuts cannot be added; make "
+            "them modules (`nn.ReLU()`)"
+        )
     # an autocast of the network's own is not in the graph: bfloat16 has 8 bits
     apart = 0.05 if traced.meta["autocast"] else 1e-3
     if not _are_close(_floating_tensors(expected), _floating_tensors(got), apart):
@@ -227,9 +242,24 @@ def check_same_answers(module: nn.Module, traced: fx.GraphModule, plan: Plan) ->
         )
 
 
+@contextmanager
+def _buffers_kept(module: nn.Module, written: list[set[str]]) -> Iterator[None]:
+    """Puts numbers of buffers back at the end; appends the names of those that had changed."""
+    before = {name: (buffer, buffer.clone()) for name, buffer in module.named_buffers()}
+    try:
+        yield
+    finally:
+        changed = {n for n, (b, was) in before.items() if not torch.equal(b, was)}
+        written.append({n for n in changed if not bool(before[n][1].isnan().any())})
+        for name in changed:
+            before[name][0].copy_(before[name][1])
+
+
 def _not_in_a_graph(module: nn.Module) -> str:
     if module._forward_hooks or module._forward_pre_hooks:
         return "hooks on the network itself, `register_forward_hook`, are in no graph of it"
+    if type(module).__call__ is not nn.Module.__call__:
+        return "what its class's own `__call__` does is in no graph of it"
     return (
         "its forward depends on `self.training`, or on what it changes itself, in a way tracing "
         "cannot keep"
@@ -240,7 +270,7 @@ def _seeded(module: nn.Module, x: Tensor) -> Any:
     """What a network answers; what is random in it is the same each time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return module(x)
+        return module(x.clone())  # it may write into its images
 
 
 def _bound_to_batch(module: nn.Module, x: Tensor, error: Exception) -> str:

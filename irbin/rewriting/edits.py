@@ -75,6 +75,8 @@ def _what_would_go(traced: fx.GraphModule) -> str:
     """What a network's own forward does and its graph does not, in words; '' if nothing."""
     if traced.meta["autocast"]:
         return "has a `torch.autocast` of its own"
+    if traced.meta["own_backward"]:
+        return "has a `torch.autograd.Function` of its own"
     if traced.meta["no_grad"]:
         return "has a `torch.no_grad` of its own"
     return "returns more in training" if traced.meta.get("in_evaluation") else ""

@@ -41,6 +41,20 @@ def tell_what_went(module: nn.Module, traced: fx.GraphModule, edits: Edits) -> N
             type(module).__name__,
             traced.meta["no_grad"],
         )
+    if traced.meta["own_backward"]:
+        _log.warning(
+            "the forward of `%s` is rewritten without the backward of its "
+            "`torch.autograd.Function` (%s): gradients are those of what its forward computes",
+            type(module).__name__,
+            traced.meta["own_backward"],
+        )
+    if traced.meta["assigned"]:
+        _log.warning(
+            "the forward of `%s` is rewritten and no longer sets %s: what it keeps there "
+            "(losses, feature maps, counts) stays as it is now; let it return what is needed",
+            type(module).__name__,
+            _listed([f"`{name}`" for name in traced.meta["assigned"]]),
+        )
     if traced.meta["has_drawn"]:
         _log.warning(
             "the forward of `%s` is rewritten with random numbers drawn once for all: what it "

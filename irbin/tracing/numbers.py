@@ -11,8 +11,10 @@ from __future__ import annotations
 import linecache
 import re
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
 from torch import fx, nn
 
 from irbin.lines import frame_running, line_running
@@ -131,9 +133,36 @@ def _named(value: Any, name: str, deciding: dict[str, Number], *, itself: bool =
         }
         return items if any(items[key] is not held for key, held in value.items()) else value
     if type(value) not in (list, tuple):
-        return value
+        return _named_record(value, name, deciding)
     made = [_named(held, f"{name}[{i}]", deciding, itself=False) for i, held in enumerate(value)]
     return type(value)(made) if any(m is not v for m, v in zip(made, value, strict=True)) else value
+
+
+def _named_record(value: Any, name: str, deciding: dict[str, Number]) -> Any:
+    """A copy of an object that only holds settings (`self.config.scale`), whose floats are named.
+
+    The object itself where it has no float, or where a copy may do more than hold.
+    """
+    kind: Any = type(value)
+    made_by = kind.__new__ in (object.__new__, SimpleNamespace.__new__)
+    if not hasattr(value, "__dict__") or not made_by or hasattr(kind, "__del__"):
+        return value
+    if isinstance(value, nn.Module) or kind.__module__.partition(".")[0] in ("torch", "builtins"):
+        return value
+    held: dict[str, Any] = {}
+    for base in reversed(kind.__mro__):
+        held |= {key: v for key, v in vars(base).items() if type(v) is float}
+    held |= vars(value)
+    named = {
+        key: _named(v, f"{name}.{key}", deciding, itself=False)
+        for key, v in held.items()
+        if type(v) is float
+    }
+    if not named:
+        return value
+    made = kind.__new__(kind)
+    vars(made).update(vars(value) | named)
+    return made
 
 
 def note_numbers(node: fx.Node, root: nn.Module) -> None:
@@ -160,17 +189,22 @@ def note_numbers(node: fx.Node, root: nn.Module) -> None:
         node.args, node.kwargs = args, kwargs
     name = getattr(node.target, "__name__", str(node.target)).strip("_")
     if node.op in ("call_function", "call_method") and name in _ARITHMETIC:
-        whole = [(i, v) for i, v in enumerate(node.args) if type(v) is int]
+        known = {number.place for number in numbers}
+        whole = [
+            (i, v)
+            for i, v in enumerate(node.args)
+            if isinstance(v, int | float) and type(v) is not bool and i not in known
+        ]
         for place, value in whole if len(node.args) == 2 else []:
-            attribute = _integer_read(value, root)
+            attribute = _read_in_line(value, root)
             if attribute:
                 numbers.append(Number(attribute, line_running(), place, value))
     if numbers:
         node.meta["numbers"] = tuple(numbers)
 
 
-def _integer_read(value: int, root: nn.Module) -> str:
-    """The attribute with this value that the network's line that runs reads; '' if none."""
+def _read_in_line(value: float, root: nn.Module) -> str:
+    """The integer, or number of NumPy's, that the network's line that runs reads; '' if none."""
     frame = frame_running()
     if frame is None or not frame.f_code.co_varnames:
         return ""
@@ -180,7 +214,11 @@ def _integer_read(value: int, root: nn.Module) -> str:
     code = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
     for name in re.findall(rf"\b{own}\.([A-Za-z_]\w*)\b(?!\s*[.(\[])", code):
         held = None if path is None else getattr(part, name, None)
-        if type(held) is int and held == value:
+        if isinstance(held, np.number):
+            held = held.item()
+        elif type(held) is not int:
+            continue
+        if type(held) is type(value) and held == value:
             return f"{path}.{name}".removeprefix(".")
     return ""
 

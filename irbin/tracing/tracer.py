@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from timm.layers import get_notrace_functions, get_notrace_modules
 from torch import Tensor, fx, nn
@@ -26,6 +27,8 @@ from irbin.binary.activations import RPReLU, SignKept
 from irbin.errors import TraceError
 from irbin.lines import line_running
 from irbin.messages import first_line
+from irbin.tracing.assigned import watch_attributes
+from irbin.tracing.backward import is_in_autograd_function
 from irbin.tracing.loses_sign import whole_activations
 from irbin.tracing.numbers import name_floats, note_numbers
 from irbin.tracing.unfrozen import unfreeze_training
@@ -70,6 +73,7 @@ class LayerTracer(fx.Tracer):
         autocast: line of the network's code that ran under an autocast of its own, which the graph
             does not hold; '' if none did.
         no_grad: likewise, of code that ran without gradients.
+        own_backward: likewise, of code in an autograd function, whose backward no graph holds.
     """
 
     proxy_buffer_attributes = True
@@ -82,7 +86,7 @@ class LayerTracer(fx.Tracer):
         self.opaque: dict[str, str] = {}
         self.autocast = ""
         self._outer_autocast = _is_autocast_on()
-        self.no_grad = ""
+        self.no_grad = self.own_backward = ""
         self._outer_grad = torch.is_grad_enabled()
         self._given, self._leaves = given, leaves
         self._notrace = tuple(get_notrace_modules())
@@ -109,12 +113,20 @@ class LayerTracer(fx.Tracer):
         args, kwargs = tree_unflatten(inputs, spec)
         return (lambda root, x: root_fn(root, x, *args, **kwargs)), [self.root, x]
 
+    def create_arg(self, a: Any) -> Any:
+        """An argument of a node, as fx makes it; a number of NumPy's becomes Python's."""
+        return super().create_arg(a.item() if isinstance(a, np.number | np.bool_) else a)
+
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         """A node of the graph, as fx makes it."""
         if not self.autocast and not self._outer_autocast and _is_autocast_on():
             self.autocast = line_running() or "a line that is not known"
-        if not self.no_grad and self._outer_grad and not torch.is_grad_enabled():
-            self.no_grad = line_running() or "a line that is not known"
+        if self._outer_grad and not torch.is_grad_enabled():
+            line = line_running() or "a line that is not known"
+            if is_in_autograd_function():
+                self.own_backward = self.own_backward or line
+            else:
+                self.no_grad = self.no_grad or line
         node = super().create_node(*args, **kwargs)
         node.meta["line"] = line_running()
         note_numbers(node, self.root)
@@ -282,18 +294,21 @@ def trace_symbolically(
     with untouched(module):
         module.train(training)
         deciding = name_floats(module)
+        assigned = watch_attributes(module)
         before = _random_states()
         try:
             graph = tracer.trace(module)
             unfreeze_training(graph)
             # before `untouched` takes the traced constants off `module` again
             traced = fx.GraphModule(module, graph, type(module).__name__)
+            traced.meta["assigned"] = assigned()
         except Exception as error:
             raise TraceError(
                 f"cannot trace `{type(module).__name__}.forward`: {why_untraceable(error)}; "
                 "expected a forward that does the same for every image and batch, in torch alone"
             ) from error
     traced.meta.update(autocast=tracer.autocast, no_grad=tracer.no_grad)
+    traced.meta["own_backward"] = tracer.own_backward
     traced.meta["deciding"] = tuple(deciding.values())
     traced.meta["has_drawn"] = before != _random_states()
     return traced, tracer.opaque
@@ -301,10 +316,15 @@ def trace_symbolically(
 
 def _random_states() -> tuple[Any, ...]:
     """Of the generators that code beside the graph draws from, as LayerDrop does."""
-    return bytes(torch.get_rng_state().numpy()), random.getstate()
+    legacy = np.random.get_state(legacy=True)
+    of_numpy = [v.tobytes() if isinstance(v, np.ndarray) else v for v in legacy]
+    return bytes(torch.get_rng_state().numpy()), random.getstate(), of_numpy
 
 
 def traced_constants(module: nn.Module, traced: fx.GraphModule) -> dict[str, Tensor]:
-    """Tensors that tracing computed once: root buffers of `traced` that `module` does not have."""
-    own = dict(module.named_buffers(recurse=False))
+    """Tensors that tracing computed once: root buffers of `traced` that `module` does not have.
+
+    A tensor that is a plain attribute of `module` is no such one: the graph reads it there.
+    """
+    own = {*dict(module.named_buffers(recurse=False)), *vars(module)}
     return {k: b for k, b in traced.named_buffers(recurse=False) if k not in own}
