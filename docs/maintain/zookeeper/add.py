@@ -19,6 +19,7 @@ from docs.maintain.zookeeper.history import history
 from docs.maintain.zookeeper.page import page
 from docs.maintain.zookeeper.portable import portable
 from irbin import verbs
+from irbin.artifact.schema import CARD_FILE
 from irbin.errors import SourceError, UsageError
 from irbin.files import whole_folder, write_file
 from irbin.records.json import from_json, to_json
@@ -105,6 +106,7 @@ def _store(network: Network, name: str, folder: Path) -> int:
     source = from_json(SourceRecord, portable(to_json(network.source)), "source")
     if network.plan is not None:
         stored = verbs.export(replace(network, source=source), folder, overwrite=True)
+        (folder / CARD_FILE).unlink()  # the record tells more, and what was measured
         return stored.tensor_bytes
     source = replace(source, spec=f"{entries.PREFIX}{name}")
     module = _in_half(network.module)
