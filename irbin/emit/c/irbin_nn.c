@@ -405,9 +405,11 @@ INLINE uint32_t differing(const uint32_t *x, const uint32_t *mask, const uint32_
 static inline void add_words(const uint32_t *x, const uint32_t *mask, const uint32_t *w,
                              int32_t words, int32_t n, int32_t *differ)
 {
+    int32_t counts[BLOCK] = {0};
     for (int32_t k = 0; k < words; ++k)
         for (int32_t i = 0; i < n; ++i)
-            differ[i] += (int32_t)__builtin_popcount(differing(x, mask, w + i, k, n));
+            counts[i] += (int32_t)__builtin_popcount(differing(x, mask, w + i, k, n));
+    for (int32_t i = 0; i < n; ++i) differ[i] += counts[i];
 }
 #else
 /* Counts of bits in every byte: sums of neighboring bits, then pairs, then nibbles (Warren, Hacker's
