@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from irbin.bounds import MAX_DIGITS, MAX_JSON_BYTES, MAX_NESTING
 from irbin.errors import UsageError
 from irbin.messages import system_says
+from irbin.writers import claimed_file, claimed_folder
 
 
 def beside(path: Path) -> Path:
@@ -54,9 +55,9 @@ def check_place(path: Path) -> None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
+    """Writes a file whole or not at all; of two processes at once the later one's stays."""
     partial = beside(path)
-    with named(path):
+    with named(path), claimed_file(partial, path, waits=True):
         try:
             with partial.open("wb") as file:
                 file.write(content)
@@ -189,26 +190,31 @@ def _previous(path: Path) -> Path:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def whole_folder(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
     """A new empty folder beside `path` that takes its place when the block ends well.
 
     Where the block raises, `path` stays as it was. An existing `path` is moved aside first, so that
     at every moment one of the two is complete.
 
+    Args:
+        path: to be written.
+        overwrite: what stands there may go; checked when no other process can put something there.
+
     Raises:
+        UsageError: another process is writing `path`, or has written it and it must not go.
         OSError: the system refuses; it names a file, `path` where the system names none.
     """
     path = path.absolute()
     partial = beside(path)
     with named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove(partial)  # left by a process that was killed
-        partial.mkdir()
-        try:
-            yield partial
-            put_in_place(partial, path)
-        finally:
-            remove(partial)
+        with claimed_folder(partial, path):
+            try:
+                refuse_taken(path, overwrite, True, "")
+                yield partial
+                put_in_place(partial, path)
+            finally:
+                remove(partial)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ an `nn.Module`, a `Network`, a `PackedModel`. Nothing here prints or exits.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -57,6 +58,7 @@ from irbin.sources.opened import (
 )
 from irbin.tracing.trace import trace
 from irbin.training.loop import finetune as finetune_network
+from irbin.writers import sole_writer
 
 
 def plan(source: Source, *, source_options: SourceOptions | None = None, **options: Any) -> Plan:
@@ -183,7 +185,8 @@ def finetune(
             time before the first step, how much is done, and of how much.
 
     Raises:
-        UsageError: the recipe or an override makes no sense, or the network has no classifier.
+        UsageError: the recipe or an override makes no sense, the network has no classifier, or
+            another process is writing `out`.
         DataError, TrainingError: see `data` and `training.loop`.
     """
     listener = Listener.of(**told)
@@ -211,7 +214,9 @@ def finetune(
         "teacher": None if teacher is None else name_of(teacher),
         "convert": None if network is opened else to_json(file.plan_options),
     }
-    with joined(device) as group:
+    with joined(device) as group, ExitStack() as held:
+        if group.is_first:
+            held.enter_context(sole_writer(Path(out), make=not resume))
         if group.is_first and network is not opened and network.plan:
             listener.say(conversion_line(network.plan, file.name))
         return finetune_network(

@@ -59,7 +59,7 @@ def write_artifact(
     stored = {name: _stored(name, t, float_dtype) for name, t in lowered.tensors.items()}
     _check_sizes(stored, plan, float_dtype)
     manifest = Manifest(__version__, float_dtype, source, plan)
-    with whole_folder(path) as partial:
+    with whole_folder(path, overwrite=overwrite) as partial:
         _write_json(partial / CONFIG_FILE, manifest_to_json(manifest))
         _write_json(partial / PROGRAM_FILE, lowered.program.to_json())
         metadata = {"format": "pt", "irbin.format_version": str(FORMAT_VERSION)}

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol, TextIO, cast, get_args
 from irbin.cli.console import STDOUT
 from irbin.errors import UsageError
 from irbin.files import beside, named, put_file_in_place
+from irbin.writers import claimed_file
 
 Format = Literal["csv", "json", "parquet"]
 _AT_ONCE = 1024
@@ -78,7 +79,7 @@ def written(kind: Format, path: str, columns: Mapping[str, type[Any]]) -> Iterat
         return
     place = Path(path)
     partial = beside(place)
-    with named(place):
+    with named(place), claimed_file(partial, place, waits=False):
         try:
             if kind == "parquet":
                 rows = _Parquet(partial, columns)

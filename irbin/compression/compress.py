@@ -27,6 +27,7 @@ from irbin.records.options import CALIBRATION_IMAGES, DataOptions, SourceOptions
 from irbin.report.units import byte_size, ratio
 from irbin.sources.folder import folder_kind
 from irbin.verbs import convert, export
+from irbin.writers import sole_writer
 
 
 def compress(
@@ -73,20 +74,22 @@ def compress(
 
     Raises:
         UsageError: `out` exists, lies in the source or was begun with other arguments (the message
-            names them); an argument makes no sense; a budget is out of reach; or several processes.
+            names them); an argument makes no sense; a budget is out of reach; several processes; or
+            another one is writing `out`.
         PlanError: see `planning.plan`; or no network keeps the budget.
         SourceError, TraceError, ConvertError, DataError, TrainingError, LowerError, ArtifactError:
             see the verbs.
     """
     further, plan = taken(CompressOptions, options)
     wish = Wish(recipe, overrides, further, plan)
-    work = begin(
-        source, out, data, source_options, wish, resume=resume, device=device, watcher=watcher
-    )
-    steps = _steps(work)
-    for i, step in enumerate(steps):
-        following = steps[i + 1].name if i + 1 < len(steps) else None
-        _take(work, step, CompressStep(step.name, i + 1, len(steps), following))
+    with sole_writer(Path(out)):
+        work = begin(
+            source, out, data, source_options, wish, resume=resume, device=device, watcher=watcher
+        )
+        steps = _steps(work)
+        for i, step in enumerate(steps):
+            following = steps[i + 1].name if i + 1 < len(steps) else None
+            _take(work, step, CompressStep(step.name, i + 1, len(steps), following))
     return work.record
 
 

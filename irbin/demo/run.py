@@ -5,7 +5,6 @@ The float checkpoint was trained with this tool (`docs/demo.md` has the commands
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from importlib.resources import files
@@ -15,13 +14,14 @@ from typing import Any
 from irbin import verbs
 from irbin.demo.dataset import write_image_folder
 from irbin.errors import UsageError
-from irbin.files import traces, whole_folder
+from irbin.files import remove, traces, whole_folder
 from irbin.recipes.file import read_recipe
 from irbin.recipes.request import resolve_recipe
 from irbin.records.options import DataOptions
 from irbin.records.plan import Plan
 from irbin.records.results import DemoRecord
 from irbin.records.training import EpochRecord, StepRecord
+from irbin.writers import sole_writer
 
 PLAN_OPTIONS: dict[str, Any] = {"bits": "1w1a", "activation": "hardtanh", "shortcut": "bireal"}
 RECIPE = "demo"
@@ -55,46 +55,47 @@ def run_demo(
         on_epoch: told of every epoch.
 
     Raises:
-        UsageError: `out` exists.
+        UsageError: `out` exists, or another process is writing it.
     """
     started = time.monotonic()
     overrides = {} if epochs is None else {"epochs": epochs}
     recipe = read_recipe(RECIPE)
     resolve_recipe(recipe, overrides, converted=True)  # before anything is unpacked
-    _prepare(out, overwrite)
-    on_stage("unpacking 7,000 images of Fashion-MNIST and a float network trained on them")
-    write_image_folder(out / "data")
-    _copy_float(out / "float")
-    data = DataOptions(data_dir=str(out / "data"), workers=0)
+    with sole_writer(out) as is_new:
+        _prepare(out, overwrite or is_new)
+        on_stage("unpacking 7,000 images of Fashion-MNIST and a float network trained on them")
+        write_image_folder(out / "data")
+        _copy_float(out / "float")
+        data = DataOptions(data_dir=str(out / "data"), workers=0)
 
-    on_stage("planning: which layers become binary, and why")
-    on_plan(verbs.plan(out / "float", **PLAN_OPTIONS))
-    verbs.convert(out / "float", out / "converted", **PLAN_OPTIONS)
+        on_stage("planning: which layers become binary, and why")
+        on_plan(verbs.plan(out / "float", **PLAN_OPTIONS))
+        verbs.convert(out / "float", out / "converted", **PLAN_OPTIONS)
 
-    on_stage("fine-tuning with EDE, the float network as teacher")
-    verbs.finetune(
-        out / "converted",
-        out / "run",
-        data=data,
-        recipe=recipe,
-        overrides=overrides,
-        report=report,
-        on_epoch=on_epoch,
-    )
+        on_stage("fine-tuning with EDE, the float network as teacher")
+        verbs.finetune(
+            out / "converted",
+            out / "run",
+            data=data,
+            recipe=recipe,
+            overrides=overrides,
+            report=report,
+            on_epoch=on_epoch,
+        )
 
-    on_stage("exporting to packed bits, and evaluating float, binary and packed")
-    exported = verbs.export(out / "run", out / "packed")
-    evaluations = tuple(
-        verbs.evaluate(out / name, data=data, input_type="float32")  # as they are compared
-        for name in ("float", "run", "packed")
-    )
-    return DemoRecord(
-        path=str(out),
-        evaluations=evaluations,
-        agreement=verbs.compare(out / "run", out / "packed", data=data),
-        export=exported,
-        seconds=time.monotonic() - started,
-    )
+        on_stage("exporting to packed bits, and evaluating float, binary and packed")
+        exported = verbs.export(out / "run", out / "packed")
+        evaluations = tuple(
+            verbs.evaluate(out / name, data=data, input_type="float32")  # as they are compared
+            for name in ("float", "run", "packed")
+        )
+        return DemoRecord(
+            path=str(out),
+            evaluations=evaluations,
+            agreement=verbs.compare(out / "run", out / "packed", data=data),
+            export=exported,
+            seconds=time.monotonic() - started,
+        )
 
 
 def _copy_float(out: Path) -> None:
@@ -115,5 +116,6 @@ def _prepare(out: Path, overwrite: bool) -> None:
                 f"{out} is not a demo's folder (it has `{foreign[0]}`), so it is not replaced; "
                 "give another"
             )
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
+        for path in out.iterdir():
+            remove(path)
+    out.mkdir(parents=True, exist_ok=True)

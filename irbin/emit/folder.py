@@ -66,7 +66,7 @@ def write_c(
     )
     made = sources(network)
     made.files["test/vectors.bin"] = vectors(artifact, calls, asked.test_images)
-    with whole_folder(out) as partial:
+    with whole_folder(out, overwrite=overwrite) as partial:
         for path, content in made.files.items():
             (partial / path).parent.mkdir(exist_ok=True)
             of_bytes = content if isinstance(content, bytes) else content.encode("utf-8")

@@ -53,7 +53,7 @@ def save_folder(network: Network, path: Path, *, overwrite: bool = False) -> Non
     refuse_existing(path, overwrite)
     refuse_unbuildable(network, path)
     try:
-        with whole_folder(path) as partial:
+        with whole_folder(path, overwrite=overwrite) as partial:
             fill_folder(network, partial)
     except OSError as error:
         raise SourceError(f"`{path}` cannot be written: {system_says(error)}") from error
