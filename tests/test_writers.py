@@ -49,9 +49,9 @@ def held_elsewhere(kind: str, out: Path) -> Iterator[subprocess.Popen[str]]:
 def test_a_folder_that_another_process_fills_is_refused_and_becomes_its_own(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with held_elsewhere("folder", out):
-        with pytest.raises(UsageError, match=r"/out` is being written by another process: wait"):
-            with whole_folder(out) as partial:
-                (partial / "yours").write_text("yours")
+        refused = pytest.raises(UsageError, match="/out` is being written by another process: wait")
+        with refused, whole_folder(out) as partial:
+            (partial / "yours").write_text("yours")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert [path.name for path in out.iterdir()] == ["mine"]
 
@@ -71,9 +71,9 @@ def test_a_folder_finished_after_the_first_look_is_not_replaced_unasked(tmp_path
     out = tmp_path / "out"
     with whole_folder(out) as partial:
         (partial / "first").write_text("first")
-    with pytest.raises(UsageError, match="exists; choose another folder"):
-        with whole_folder(out, overwrite=False):
-            pass
+    refused = pytest.raises(UsageError, match="exists; choose another folder")
+    with refused, whole_folder(out, overwrite=False):
+        pass
     assert [path.name for path in out.iterdir()] == ["first"]
     with whole_folder(out, overwrite=True):
         pass
@@ -120,9 +120,8 @@ def test_a_run_that_wrote_nothing_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_file_of_rows_has_one_writer(tmp_path: Path) -> None:
     rows = tmp_path / "rows.csv"
-    with held_elsewhere("file", rows):
-        with pytest.raises(UsageError, match=r"rows\.csv` is being written by another process"):
-            with claimed_file(beside(rows), rows, waits=False):
-                pass
+    refused = pytest.raises(UsageError, match=r"rows.csv` is being written by another process")
+    with held_elsewhere("file", rows), refused, claimed_file(beside(rows), rows, waits=False):
+        pass
     with claimed_file(beside(rows), rows, waits=False):
         assert beside(rows).read_bytes() == b""
