@@ -108,18 +108,25 @@ def name_floats(module: nn.Module) -> dict[str, Number]:
     """
     deciding: dict[str, Number] = {}
     for path, part in module.named_modules():
-        for kind in type(part).__mro__:
-            if kind.__module__.startswith("torch.nn."):
-                break
-            own = vars(part) if kind is type(part) else {}
-            for name, value in {**vars(kind), **own}.items():
-                held = vars(part).get(name, value)
-                if type(held) is type(value):
-                    whole = f"{path}.{name}".removeprefix(".")
-                    named = _named(held, whole, deciding)
-                    if named is not held:
-                        vars(part)[name] = named
+        for name, value in _own_attributes(part).items():
+            named = _named(value, f"{path}.{name}".removeprefix("."), deciding)
+            if named is not value:
+                vars(part)[name] = named
     return deciding
+
+
+def _own_attributes(module: nn.Module) -> dict[str, Any]:
+    """Of a network's own classes and their instance, which goes first; none of torch's."""
+    attributes: dict[str, Any] = {}
+    for kind in type(module).__mro__:
+        if kind.__module__.startswith("torch.nn."):
+            break
+        own = vars(module) if kind is type(module) else {}
+        for name, value in {**vars(kind), **own}.items():
+            held = vars(module).get(name, value)
+            if type(held) is type(value):
+                attributes.setdefault(name, held)
+    return attributes
 
 
 def _named(value: Any, name: str, deciding: dict[str, Number], *, itself: bool = True) -> Any:

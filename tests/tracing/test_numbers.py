@@ -147,3 +147,16 @@ def test_one_note_says_which_branches_and_containers_are_settled(
         r"with the branches that `tau` \(tracing/test_numbers\.py:\d+\) decides as it is now",
         record.getMessage(),
     )
+
+
+class Unscaled(Net):
+    of_class = None  # type: ignore[assignment]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.stem(x)
+        return y if self.of_class is None else y * self.of_class
+
+
+def test_an_attribute_that_a_subclass_overrides_with_another_type_stays_the_subclasss() -> None:
+    traced = trace_graph(Unscaled(), (3, 8, 8))
+    assert [n.op for n in traced.graph.nodes] == ["placeholder", "call_module", "output"]
