@@ -135,6 +135,25 @@ def _refuse_hooks(module: nn.Module, architecture: str) -> None:
         )
 
 
+_OF_FILES = (
+    "checkpoint_path",
+    "cache_dir",
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+)
+"""Arguments of `timm.create_model` that say which files it reads, not what it builds."""
+
+
+def _refuse_files(model: TimmModel, kwargs: Mapping[str, Any]) -> None:
+    """A network folder, perhaps a stranger's, must not choose what timm reads or downloads."""
+    if said := [name for name in _OF_FILES if name in kwargs]:
+        raise UsageError(
+            f"`{model.architecture}`: expected arguments of the architecture, got `{said[0]}`, "
+            "which names a file; give a checkpoint as the source, with `model=`"
+        )
+
+
 def _create(
     model: TimmModel,
     in_chans: int,
@@ -144,6 +163,7 @@ def _create(
     file: Checkpoint | None = None,
 ) -> nn.Module:
     """Builds the network, with its weights if `pretrained`: those of `file`, or timm's."""
+    _refuse_files(model, kwargs)
     cfg, sizes = dict(model.cfg), {"num_classes": num_classes, "in_chans": in_chans}
     if file is not None:
         cfg.update(state_dict=file.tensors, source=None, file=None, custom_load=False)

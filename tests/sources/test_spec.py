@@ -1,5 +1,6 @@
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,10 @@ def test_unknown_names(spec: str, message: str) -> None:
         (TINY, SourceOptions(in_chans=1, input_size=(3, 9, 9)), "`in_chans` is 1 but `input_size`"),
         (TINY, SourceOptions(pretrained=False, model_kwargs={"zap": 1}), "'zap'; given"),
         ("torchvision:alexnet", SourceOptions(pretrained=False, model_kwargs={"zap": 1}), "'zap'"),
+        *(
+            (TINY, SourceOptions(pretrained=False, model_kwargs={name: "x"}), f"got `{name}`")
+            for name in ("checkpoint_path", "cache_dir", "pretrained_cfg", "pretrained_cfg_overlay")
+        ),
         (TINY, SourceOptions(remap=True), "`remap`: says how to read a checkpoint file, and `res"),
         (TINY, SourceOptions(state_key="a"), "`state_key`: says how to read a checkpoint file"),
         ("a.pth", SourceOptions(state_key="a", use_ema=True), "both choose the weights, got `a`"),
@@ -362,6 +367,14 @@ def timm_folder(tmp_path: Path) -> tuple[Path, nn.Module]:
 
 
 @pytest.mark.slow
+def test_a_folder_of_a_network_does_not_choose_the_files_that_timm_reads() -> None:
+    """As one from the hub might."""
+    source = load_source(TINY, SourceOptions(pretrained=False)).source
+    planted = replace(source, model_kwargs={"checkpoint_path": "theirs.pth"})
+    with pytest.raises(UsageError, match="`checkpoint_path`, which names a file"):
+        build(planted)
+
+
 def test_local_folder_of_timm(timm_folder: tuple[Path, nn.Module]) -> None:
     folder, model = timm_folder
     network = load_source(f"local-dir:{folder}", SourceOptions())
