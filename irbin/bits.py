@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIGNS_PER_BYTE = 8
+LEAST = 2.0**-126
+"""Smallest normal float32: keeps a sign where an activation's was lost, and moves nothing else."""
 
 
 def packed_bytes(n_signs: int) -> int:

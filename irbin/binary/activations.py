@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from irbin.bits import LEAST
+
 
 class RPReLU(nn.Module):
     """y = PReLU(x − γ) + ζ, with γ, ζ and the slope below γ learned per channel; final.
@@ -46,9 +48,6 @@ class RPReLU(nn.Module):
     def extra_repr(self) -> str:  # noqa: D102 - torch's
         return f"channels={len(self.weight)}"
 
-
-LEAST = 2.0**-126
-"""Smallest normal float32: moves no number that an activation gives, but a zero."""
 
 _LEAST_OF_HALF = 2.0**-24
 """Smallest number of float16 above zero, which does not hold the other."""

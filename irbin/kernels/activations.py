@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from irbin import bits
 from irbin.kernels.steps import Floats
 
 F = np.float32
@@ -75,8 +76,7 @@ ERF_BELOW = tuple(
     )
 )
 """erf(x) / x is the quotient of these two polynomials of x²."""
-LEAST = F(2.0**-126)
-"""Smallest normal number."""
+LEAST = F(bits.LEAST)
 SQRT_HALF = F(0.7071067811865476)
 GELU_FIRST, GELU_THIRD = F(-1.5957691216057308), F(-0.07135481282052268)
 """−2·√(2/π), and that times 0.044715."""

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
+from irbin.bits import LEAST
 from irbin.program.types import Node, Ref, TensorType, Value, ValueType
 
 KEPT = "kept sign"
 """Operator of the one node: the input, the activation's operator, the activation's other arguments.
 
 No packed folder may name it."""
-LEAST = 2.0**-126
-"""As `binary.activations.LEAST`, which needs torch."""
 
 
 def with_kept_signs(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from irbin.binary.activations import LEAST
+from irbin.bits import LEAST
 
 _MOVES = {
     f"aten.{name}"
