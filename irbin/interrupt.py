@@ -81,6 +81,30 @@ _to_give_back: dict[signal.Signals, Any] | None = None
 
 
 @contextmanager
+def interrupt_after() -> Iterator[None]:
+    """Within, Ctrl-C waits for the end of the block: round a library that makes an error of it.
+
+    safetensors, for one, says of a file that was being read that it is damaged.
+
+    Raises:
+        KeyboardInterrupt: on the way out, if one came; in place of an error of the block too.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT) if is_main else None
+    if not callable(before):  # another thread, or a process that Ctrl-C does not reach
+        yield
+        return
+    came: list[FrameType | None] = []
+    signal.signal(signal.SIGINT, lambda _number, frame: came.append(frame))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        for frame in came:
+            before(signal.SIGINT, frame)
+
+
+@contextmanager
 def held_interrupt() -> Iterator[Stop]:
     """Within, the first Ctrl-C sets the flag it yields and the second raises KeyboardInterrupt.
 

@@ -3,16 +3,25 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
 
 from irbin import interrupt
-from irbin.interrupt import Stop, held_interrupt, held_to_the_end
+from irbin.interrupt import Stop, held_interrupt, held_to_the_end, interrupt_after
 
 
 def press(kind: signal.Signals = signal.SIGINT) -> None:
     os.kill(os.getpid(), kind)
+
+
+@pytest.fixture
+def answered() -> Iterator[None]:
+    """Ctrl-C as in a terminal: a shell's background jobs ignore it, and so do their children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -155,3 +164,41 @@ def test_what_was_not_asked_for_is_not() -> None:
         with held_interrupt():
             pass
         assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.usefixtures("answered")
+def test_no_library_makes_another_error_of_ctrl_c() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    done = []
+
+    def read(damage: Exception | None) -> None:
+        with interrupt_after():
+            press()
+            done.append("read to the end")
+            if damage is not None:
+                raise damage
+
+    for damage in (None, ValueError("damaged")):
+        with pytest.raises(KeyboardInterrupt):
+            read(damage)
+    assert len(done) == 2
+    with interrupt_after():
+        pass
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_first_ctrl_c_stays_a_first_one() -> None:
+    with held_interrupt() as stop:
+        with interrupt_after():
+            press()
+            assert not stop()
+        assert stop()
+
+
+def test_ctrl_c_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interrupt_after():
+            press()
+    finally:
+        signal.signal(signal.SIGINT, before)

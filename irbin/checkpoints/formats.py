@@ -12,6 +12,7 @@ from torch import Tensor
 from irbin.checkpoints.unpickle import read_torch
 from irbin.errors import SourceError
 from irbin.files import MAX_POINTER_BYTES, not_fetched, pointer_size, read_json
+from irbin.interrupt import interrupt_after
 from irbin.messages import first_line, system_says
 
 INDEX_SUFFIX = ".index.json"
@@ -110,7 +111,8 @@ def _refuse_pointer(path: Path, note: bytes) -> None:
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path, device="cpu")
+        with interrupt_after():
+            return load_file(path, device="cpu")
     except Exception as error:  # safetensors lets a dozen types through; nothing of the file ran
         raise SourceError(
             f"`{path}`: expected a safetensors file, this one is cut short or damaged "

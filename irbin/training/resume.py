@@ -26,6 +26,7 @@ from torch import Tensor
 
 from irbin.errors import TrainingError
 from irbin.files import current, remove, whole_folder
+from irbin.interrupt import interrupt_after
 from irbin.messages import first_line
 from irbin.processes import Group
 from irbin.records.json import JsonValue
@@ -208,7 +209,8 @@ class _DamagedError(TrainingError):
 def _load(run: Run, folder: Path) -> Progress:
     try:
         state = json.loads((folder / "training.json").read_text(encoding="utf-8"))
-        tensors = load_file(folder / "training.safetensors")
+        with interrupt_after():
+            tensors = load_file(folder / "training.safetensors")
         version, n_images = state["version"], state["n_images"]
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise _DamagedError(f"cannot go on from {folder}: {first_line(error)}") from error
@@ -222,7 +224,8 @@ def _load(run: Run, folder: Path) -> Progress:
             f"got {run.train.n_images}"
         )
     try:
-        load_model(run.module, folder / "model.safetensors", strict=True)
+        with interrupt_after():
+            load_model(run.module, folder / "model.safetensors", strict=True)
         run.optimizer.load_state_dict(decode(state["optimizer"], tensors))
         lay_out_as_parameters(run.optimizer)
         run.scaler.load_state_dict(decode(state["scaler"], tensors))

@@ -24,6 +24,7 @@ from irbin.data.order import Indices
 from irbin.data.sending import sent
 from irbin.errors import UsageError
 from irbin.files import write_file
+from irbin.interrupt import interrupt_after
 from irbin.messages import counted, first_line
 
 FOLDER = "views"
@@ -120,7 +121,8 @@ class TaughtViews:
             if not file.exists():
                 continue
             try:
-                tensors = load_file(file)
+                with interrupt_after():
+                    tensors = load_file(file)
                 self._logits[view].copy_(tensors["logits"])
                 self._known[view] = tensors["known"].numpy()
             except (OSError, SafetensorError, KeyError, RuntimeError, ValueError) as error:

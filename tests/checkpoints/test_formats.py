@@ -1,15 +1,19 @@
 import builtins
 import io
 import json
+import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from irbin.checkpoints import formats
 from irbin.checkpoints.checkpoint import read_checkpoint
 from irbin.checkpoints.formats import INDEX_FILES, index_in, read_content
 from irbin.errors import SourceError
@@ -182,3 +186,24 @@ def test_a_script_of_torch_is_told_as_one(tmp_path: Path, make: Any) -> None:
 
 
 ONES = torch.ones(1, 2)
+
+
+def test_ctrl_c_while_a_file_is_read_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_file({"weight": torch.ones(2)}, tmp_path / "model.safetensors")
+
+    def load_file(*_: object, **__: object) -> dict[str, torch.Tensor]:
+        try:  # as safetensors does
+            os.kill(os.getpid(), signal.SIGINT)
+        except BaseException as error:
+            raise SafetensorError("could not determine the shape") from error
+        return {}
+
+    monkeypatch.setattr(formats, "load_file", load_file)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            read_content(tmp_path / "model.safetensors")
+    finally:
+        signal.signal(signal.SIGINT, before)
