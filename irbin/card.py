@@ -152,9 +152,13 @@ def _validated(trained: TrainedFacts | None) -> str:
     )
 
 
+def _unnamed(trained: bool) -> str:
+    return "trained by irbin" if trained else "none"
+
+
 def _how_made(manifest: Manifest, facts: CardFacts) -> list[str]:
     source, trained = manifest.source, facts.trained
-    weights = _without_way(source.weights) if source.weights else "none"
+    weights = _without_way(source.weights) if source.weights else _unnamed(source.trained)
     lines = ["## How it was made", "", "| | |", "|---|---|"]
     rows = {
         "architecture": escaped(source.architecture),

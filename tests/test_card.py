@@ -84,6 +84,14 @@ def test_no_way_through_folders_is_told() -> None:
     assert "my\\_recipe.yaml" in text
 
 
+@pytest.mark.parametrize(("trained", "told"), [(False, "none"), (True, "trained by irbin")])
+def test_a_float_network_trained_from_nothing_is_not_told_to_be_without_weights(
+    trained: bool, told: str
+) -> None:
+    made = replace(MANIFEST, source=replace(SOURCE, weights=None, trained=trained))
+    assert f"| float weights | {told} |\n" in card(made, FACTS)
+
+
 def test_names_are_shown_as_they_are_and_break_no_table() -> None:
     text = card(MANIFEST, FACTS)
     assert "cat, a&#124;b, &#96;&#60;script&#62;" in text
