@@ -24,7 +24,7 @@ from irbin.records.compression import Compression, CompressOptions, CompressStep
 from irbin.records.json import JsonValue
 from irbin.records.knob import taken
 from irbin.records.options import CALIBRATION_IMAGES, DataOptions, SourceOptions
-from irbin.report.units import byte_size, ratio
+from irbin.report.units import byte_size
 from irbin.sources.folder import folder_kind
 from irbin.verbs import convert, export
 from irbin.writers import sole_writer
@@ -178,7 +178,7 @@ def _convert(work: Work) -> str:
     n_bytes = network.plan.packed_bytes()
     return (
         f"{len(network.plan.binary_names)} of {len(network.plan.decisions)} layers are binary: "
-        f"{byte_size(network.plan.float_bytes)} will be {byte_size(n_bytes)}"
+        f"{byte_size(network.plan.float_bytes)} of weights will be {byte_size(n_bytes)}"
     )
 
 
@@ -190,5 +190,5 @@ def _export(work: Work) -> str:
     with work.watcher.stages() as stage:
         record = export(work.out / RUN, work.out / PACKED, stage=stage, overwrite=True)
     work.note(export=record)
-    times = ratio(record.float_bytes, record.total_bytes)
-    return f"{byte_size(record.total_bytes)}, {times} smaller than the float network"
+    weights = byte_size(record.float_bytes)
+    return f"{byte_size(record.total_bytes)} of files, of {weights} of weights"

@@ -72,6 +72,8 @@ def test_every_step_is_told_as_it_begins_and_with_what_came_of_it(whole) -> None
     assert [one.following for one in steps[::2]] == [*NAMES[1:], None]
     assert {(one.n_steps, one.stood_there) for one in steps} == {(4, False)}
     assert "6 of 10 layers are binary" in steps[1].outcome
+    weights = steps[1].outcome.split(": ")[1].split(" of weights")[0]
+    assert steps[5].outcome.endswith(f" of files, of {weights} of weights")
 
 
 @pytest.mark.slow
