@@ -204,8 +204,9 @@ def check_same_answers(module: nn.Module, traced: fx.GraphModule, plan: Plan) ->
         ConvertError: the network does not run on as many images, or is never the same twice.
     """
     x = _random_input(module, plan)
+    graph = traced.meta.get("evaluation", traced)
     written: list[set[str]] = []
-    with untouched(module), untouched(traced), torch.no_grad():
+    with untouched(module), untouched(graph), torch.no_grad():
         try:
             with _buffers_kept(module, written):
                 expected = _seeded(module.eval(), x)
@@ -215,7 +216,7 @@ def check_same_answers(module: nn.Module, traced: fx.GraphModule, plan: Plan) ->
             why = _bound_to_batch(module, x, error) or f"the network does not run: {cause(error)}"
             raise ConvertError(why) from error
         with _buffers_kept(module, written):
-            got = _seeded(traced.eval(), x)
+            got = _seeded(graph.eval(), x)
         with _buffers_kept(module, written):
             again = module(x.clone())
     only_in_graph = sorted(written[1] - written[0])

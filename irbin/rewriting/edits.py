@@ -14,6 +14,7 @@ from irbin.records.plan import Decision, Plan, PlanOptions
 from irbin.rewriting.checks import check_same_answers
 from irbin.rewriting.further import Edits, counted, places
 from irbin.tracing.trace import trace_graph
+from irbin.tracing.tracer import compute_the_same, trace_symbolically
 
 _log = logging.getLogger("irbin")
 
@@ -32,7 +33,8 @@ def edits_of(traced: fx.GraphModule, plan: Plan) -> Edits:
     }
     why_not = next((why for why, holds in whys.items() if holds), "")
     in_training = not traced.meta.get("in_evaluation")
-    return Edits(functions, n_calls, in_training, why_not, plan.keeps_called_signs)
+    by_mode = "evaluation" in traced.meta
+    return Edits(functions, n_calls, in_training, why_not, plan.keeps_called_signs, by_mode)
 
 
 def graph_to_edit(module: nn.Module, plan: Plan, check: bool) -> tuple[fx.GraphModule | None, Plan]:
@@ -51,6 +53,7 @@ def graph_to_edit(module: nn.Module, plan: Plan, check: bool) -> tuple[fx.GraphM
     is_needed = is_edited or not check
     try:
         traced = trace_graph(module, plan.input_size, whole=plan.keeps_called_signs)
+        _note_evaluation(module, traced, plan)
         if check:
             check_same_answers(module, traced, plan)
     except TraceError as error:
@@ -69,6 +72,20 @@ def graph_to_edit(module: nn.Module, plan: Plan, check: bool) -> tuple[fx.GraphM
         why,
     )
     return None, _without_called_signs(plan)
+
+
+def _note_evaluation(module: nn.Module, traced: fx.GraphModule, plan: Plan) -> None:
+    """Puts the graph of evaluation into `meta["evaluation"]` where that of training is another.
+
+    Not where random numbers decide what a trace sees: two traces differ by them too.
+    """
+    if traced.meta.get("in_evaluation") or traced.meta["has_drawn"]:
+        return
+    other, _ = trace_symbolically(module, training=False, whole=plan.keeps_called_signs)
+    if not compute_the_same(module, traced, other):
+        traced.meta["evaluation"] = other
+        for name in ("autocast", "no_grad"):
+            traced.meta[name] = traced.meta[name] or other.meta[name]
 
 
 def _what_would_go(traced: fx.GraphModule) -> str:

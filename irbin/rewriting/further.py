@@ -42,6 +42,8 @@ class Edits(NamedTuple):
     """What was changed that cannot be done again; '' if nothing was."""
     whole: bool = True
     """See `trace_symbolically`."""
+    by_mode: bool = False
+    """Whether evaluation has a graph of its own: the forward branches on `self.training`."""
 
 
 class Further(NamedTuple):
@@ -107,7 +109,7 @@ def graph_with(twin: nn.Module, given: Further, edits: Edits) -> fx.GraphModule:
 
     Args:
         twin: the converted network with its source's class.
-        given: the first call's arguments.
+        given: the first call's arguments; none for the graph of the other mode.
         edits: of the graph without them.
 
     Returns:
@@ -116,7 +118,11 @@ def graph_with(twin: nn.Module, given: Further, edits: Edits) -> fx.GraphModule:
     Raises:
         TraceError: the arguments change the network so that it cannot be done; names them.
     """
-    what = f"`{type(twin).__name__}`: {given.names} cannot be given to the converted network"
+    name, others = type(twin).__name__, "with them"
+    what = f"`{name}`: {given.names} cannot be given to the converted network"
+    if not given.names:
+        others = "in evaluation"
+        what = f"`{name}`: its branches on `self.training` cannot be kept in the converted network"
     if edits.why_not:
         raise TraceError(f"{what}, {edits.why_not}")
     try:
@@ -132,7 +138,7 @@ def graph_with(twin: nn.Module, given: Further, edits: Edits) -> fx.GraphModule:
     counts = counted(placed.values())
     if any(counts.get(where, 0) != n for where, n in edits.n_calls.items()):
         raise TraceError(
-            f"{what}: with them its forward calls other activations, so those that the conversion "
+            f"{what}: {others} its forward calls other activations, so those that the conversion "
             "replaced are not found again"
         )
     for node, place in placed.items():
@@ -143,7 +149,7 @@ def graph_with(twin: nn.Module, given: Further, edits: Edits) -> fx.GraphModule:
             kept = kept_at(node, dict(traced.named_modules())) if is_kept else None
             traced.add_submodule(name, stand_in)
             call_instead(node, name, kept)
-    _check_signs(traced, what)
+    _check_signs(traced, f"{what}: {others}")
     read_when_run(traced.graph)
     return traced
 
@@ -156,6 +162,6 @@ def _check_signs(traced: fx.GraphModule, what: str) -> None:
             continue
         if any(sign.non_negative for sign in known[node].values()):
             raise TraceError(
-                f"{what}: with them the input of `{node.target}` is never negative, so its sign "
+                f"{what} the input of `{node.target}` is never negative, so its sign "
                 "would always be +1"
             )

@@ -32,10 +32,13 @@ class EditedForward:
     Args:
         traced: a recompiled graph module.
         edits: what was done to it, for graphs with further arguments.
+        evaluation: the forward in evaluation, where it is another one.
     """
 
-    def __init__(self, traced: fx.GraphModule, edits: Edits) -> None:
-        self.edits = edits
+    def __init__(
+        self, traced: fx.GraphModule, edits: Edits, evaluation: EditedForward | None = None
+    ) -> None:
+        self.edits, self.evaluation = edits, evaluation
         code = traced.graph.python_code(root_module="self")
         self.source = code.src
         self.names: dict[str, Any] = dict(code.globals)
@@ -44,18 +47,48 @@ class EditedForward:
         """Python modules go by name, everything else as itself."""
         modules = {n: v.__name__ for n, v in self.names.items() if isinstance(v, ModuleType)}
         others = {n: v for n, v in self.names.items() if n not in modules}
-        parts = {"source": self.source, "edits": self.edits}
+        parts = {"source": self.source, "edits": self.edits, "evaluation": self.evaluation}
         return {**parts, "modules": modules, "others": others}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         modules = {n: importlib.import_module(path) for n, path in state["modules"].items()}
         self.source, self.edits = state["source"], state["edits"]
+        self.evaluation = state.get("evaluation")  # which earlier versions did not have
         self.names = {**modules, **state["others"]}
 
     def function(self) -> Callable[..., Any]:
         """The forward: (network, images, *tensors) to what the network returns."""
         made: Callable[..., Any] = _forward_from_src(self.source, dict(self.names))
-        return made
+        if self.evaluation is None:
+            return made
+        evaluation = self.evaluation.function()
+
+        def forward(self: nn.Module, x: torch.Tensor) -> Any:
+            return made(self, x) if self.training else evaluation(self, x)
+
+        return forward
+
+
+def evaluation_of(module: nn.Module, edits: Edits) -> EditedForward | None:
+    """The forward in evaluation, where it is another one; its constants become buffers, in place.
+
+    Args:
+        module: the network with all that its edited forward calls, and its source's class.
+        edits: of the forward in training.
+
+    Raises:
+        TraceError: it cannot be edited as that was.
+    """
+    if not edits.by_mode:
+        return None
+    edits = edits._replace(training=False)
+    traced, constants = _edited_graph(
+        type(module), module, further((), {}, ()), edits, "evaluation"
+    )
+    device = next(module.parameters()).device
+    for name, constant in constants.items():
+        module.register_buffer(name, constant.to(device), persistent=False)
+    return EditedForward(traced, edits)
 
 
 def edited_class(
@@ -164,11 +197,13 @@ class _Graphs:
         self, module: nn.Module, given: Further
     ) -> tuple[Callable[..., Any], list[torch.Tensor]]:
         """The forward for what is given, and its tensors."""
-        if given.key not in self._made:
+        training = module.training if self._edits.by_mode else self._edits.training
+        key = (training, given.key)
+        if key not in self._made:
             while len(self._made) >= _MOST_GRAPHS:
                 del self._made[next(iter(self._made))]
-            self._made[given.key] = self._make(module, given)
-        call, constants = self._made[given.key]
+            self._made[key] = self._make(module, given, training)
+        call, constants = self._made[key]
         for name, constant in constants.items():
             if name not in module._buffers:
                 device = next(module.parameters()).device
@@ -176,17 +211,27 @@ class _Graphs:
         return call, given.tensors
 
     def _make(
-        self, module: nn.Module, given: Further
+        self, module: nn.Module, given: Further, training: bool
     ) -> tuple[Callable[..., Any], dict[str, torch.Tensor]]:
-        twin = self._kind.__new__(self._kind)
-        object.__setattr__(twin, "__dict__", module.__dict__)  # with the source's own forward
-        traced = graph_with(twin, given, self._edits)
-        constants = {}
-        for name, constant in traced_constants(module, traced).items():
-            constants[f"given{self._n_made}{name}"] = constant
-            for node in traced.graph.nodes:
-                if node.op == "get_attr" and node.target == name:
-                    node.target = f"given{self._n_made}{name}"
+        edits = self._edits._replace(training=training)
+        prefix = f"given{self._n_made}"
+        traced, constants = _edited_graph(self._kind, module, given, edits, prefix)
         self._n_made += 1
         code = traced.graph.python_code(root_module="self")
         return _forward_from_src(code.src, dict(code.globals)), constants
+
+
+def _edited_graph(
+    kind: type[nn.Module], module: nn.Module, given: Further, edits: Edits, prefix: str
+) -> tuple[fx.GraphModule, dict[str, torch.Tensor]]:
+    """The graph of the source's own forward, edited, and its constants, named with `prefix`."""
+    twin = kind.__new__(kind)
+    object.__setattr__(twin, "__dict__", module.__dict__)  # with the source's own forward
+    traced = graph_with(twin, given, edits)
+    constants = {}
+    for name, constant in traced_constants(module, traced).items():
+        constants[f"{prefix}{name}"] = constant
+        for node in traced.graph.nodes:
+            if node.op == "get_attr" and node.target == name:
+                node.target = f"{prefix}{name}"
+    return traced, constants

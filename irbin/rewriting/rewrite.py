@@ -25,7 +25,7 @@ from irbin.rewriting.edits import ALL_INSIDE, edits_of, graph_to_edit, is_all_in
 from irbin.rewriting.fastpath import leave_fast_paths
 from irbin.rewriting.further import Edits
 from irbin.rewriting.hidden import hide
-from irbin.rewriting.installed import EditedForward, edited_class
+from irbin.rewriting.installed import EditedForward, edited_class, evaluation_of
 from irbin.rewriting.network import Network
 from irbin.rewriting.told import tell_numbers, tell_what_went
 from irbin.tracing.keeping_sign import call_instead, kept_at
@@ -259,6 +259,9 @@ def install(module: nn.Module, traced: fx.GraphModule, edits: Edits) -> None:
         module: the network `traced` was traced from.
         traced: its graph, edited.
         edits: what was changed.
+
+    Raises:
+        TraceError: evaluation has a graph of its own, which cannot be edited like that of training.
     """
     device = next(module.parameters()).device
     for name, constant in traced_constants(module, traced).items():
@@ -267,5 +270,6 @@ def install(module: nn.Module, traced: fx.GraphModule, edits: Edits) -> None:
     for name, child in added.items():
         module.add_module(name, child.to(device))
     traced.recompile()
-    module.__class__ = edited_class(type(module), EditedForward(traced, edits))
+    edited = EditedForward(traced, edits, evaluation_of(module, edits))
+    module.__class__ = edited_class(type(module), edited)
     hide(module, list(added))

@@ -268,3 +268,91 @@ def test_the_head_can_be_cut_off():
     assert isinstance(list(module.children())[-1], nn.Linear)
     features = nn.Sequential(*list(module.children())[:-1])
     assert features(torch.randn(2, *SIZE)).shape == (2, 16)
+
+
+class Counting(Functional):
+    """Writes a buffer in training alone, as batch norm's `num_batches_tracked`."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("n", torch.zeros(()))
+
+    def forward(self, x):
+        if self.training:
+            self.n.add_(1)
+        return super().forward(x)
+
+
+class Branching(Functional):
+    """Gives other numbers in training; a constant of its own in evaluation."""
+
+    def forward(self, x):
+        x = F.relu(self.n1(self.c1(F.relu(self.n0(self.stem(x))))))
+        x = x * 3 if self.training else x + torch.tensor(0.5)
+        return self.head(x.mean((2, 3)))
+
+
+class Shifting(Functional):
+    """Hands a rate to a function as a number that is 0 in evaluation, among further arguments."""
+
+    def forward(self, x, more=None):
+        x = F.relu(self.n1(self.c1(F.relu(self.n0(self.stem(x))))))
+        x = F.dropout(x, 0.9 if self.training else 0.0, True)
+        x = self.head(x.mean((2, 3)))
+        return x if more is None else x + more
+
+
+class OtherCalls(Functional):
+    """Calls another ReLU in evaluation, which no plan knows of."""
+
+    def forward(self, x):
+        x = F.relu(self.n1(self.c1(F.relu(self.n0(self.stem(x))))))
+        x = self.head(x.mean((2, 3)))
+        return x if self.training else F.relu(x) - F.relu(-x)
+
+
+def test_what_is_written_in_training_alone_is_so_when_rewritten(tmp_path):
+    how = SourceOptions(input_size=SIZE, mean=(0.5,) * 3, std=(0.5,) * 3)
+    network = irbin.convert(Counting(), source_options=how)
+    x = torch.randn(2, *SIZE)
+    module = network.module.eval()
+    before = float(module.n)
+    expected = module(x)
+    assert float(module.n) == before
+    module.train()(x)
+    assert float(module.n) == before + 1
+    module.eval().n.fill_(0)
+    irbin.export(network, tmp_path / "packed")
+    assert torch.allclose(irbin.load(tmp_path / "packed")(x), module(x), atol=1e-4)
+    assert expected.shape == (2, 4)
+
+
+def test_branches_on_training_are_those_of_the_mode():
+    source = Branching().eval()
+    module, x = converted(copy.deepcopy(source)), torch.randn(4, *SIZE)
+    for twin in (module, saved(module), copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        seen = []
+        twin.head.register_forward_pre_hook(lambda _, args, seen=seen: seen.append(args[0]))
+        twin.n0.eval(), twin.n1.eval()
+        twin.training = False
+        twin(x)
+        twin.training = True
+        twin(x)
+        evaluated, trained = seen
+        assert torch.allclose(trained / 3 + 0.5, evaluated, atol=1e-5)
+
+
+def test_so_they_are_with_further_arguments():
+    module, x = converted(Shifting()), torch.randn(4, *SIZE)
+    more = torch.ones(4, 4)
+    assert torch.allclose(module(x, more), module(x) + 1, atol=1e-6)
+    module.train()
+    torch.manual_seed(0)
+    assert not torch.equal(module(x, more), module(x, more))
+    module.eval()
+    assert torch.equal(module(x, more), module(x, more))
+
+
+def test_activations_of_one_mode_alone_are_refused_in_one_line():
+    with pytest.raises(irbin.IrbinError, match=r"`OtherCalls`: its branches on `self\.training`"):
+        converted(OtherCalls())

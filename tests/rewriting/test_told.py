@@ -182,15 +182,28 @@ class Follows(Counts):
 
 
 @pytest.mark.parametrize("kind", [Counts, Follows])
-def test_buffers_written_in_training_alone_are_told_and_left(kind: type[Counts]) -> None:
+def test_buffers_written_in_training_alone_are_so_when_rewritten(kind: type[Counts]) -> None:
     net = kind()
+    module = converted(net).eval()
+    x = torch.randn(2, *SIZE)
+    module(x)
+    assert float(module.count) == 0 == float(net.count)
+    module.train()(x)
+    assert float(module.count) != 0
+
+
+@pytest.mark.parametrize("kind", [Counts, Follows])
+def test_where_random_numbers_decide_too_they_are_told_and_left(kind: type[Counts]) -> None:
+    class Draws(kind):  # type: ignore[misc, valid-type]
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) if float(torch.rand(())) >= 0 else x
+
     message = (
-        rf"^the traced graph of `{kind.__name__}` writes to `count` in evaluation mode too, which "
+        r"^the traced graph of `Draws` writes to `count` in evaluation mode too, which "
         r"the network does in training alone \(`if self.training`\), so functional "
     )
     with pytest.raises(TraceError, match=message):
-        converted(net)
-    assert float(net.count) == 0
+        converted(Draws())
 
 
 def test_a_call_of_the_classs_own_is_named_as_what_no_graph_has() -> None:
