@@ -84,8 +84,7 @@ def _note_evaluation(module: nn.Module, traced: fx.GraphModule, plan: Plan) -> N
     other, _ = trace_symbolically(module, training=False, whole=plan.keeps_called_signs)
     if not compute_the_same(module, traced, other):
         traced.meta["evaluation"] = other
-        for name in ("autocast", "no_grad"):
-            traced.meta[name] = traced.meta[name] or other.meta[name]
+        traced.meta["autocast"] = traced.meta["autocast"] or other.meta["autocast"]
 
 
 def _what_would_go(traced: fx.GraphModule) -> str:

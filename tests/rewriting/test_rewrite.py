@@ -354,11 +354,25 @@ def test_what_stands_in_for_a_function_works_in_place_where_it_did(
     assert torch.equal(module(x), module.head((module.conv(y) + y).mean((2, 3))))
 
 
-def test_a_graph_that_answers_otherwise_in_evaluation_is_refused() -> None:
+def test_a_rewritten_forward_answers_otherwise_in_evaluation_as_its_source() -> None:
     class Moody(Functional):
         def forward(self, x: Tensor) -> Tensor:
             y = super().forward(x)
             return y if self.training else y * 2
+
+    module, answers = converted(Moody()).eval(), list[Tensor]()
+    module.head.register_forward_hook(lambda _, __, y: answers.append(y))
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.equal(module(x), 2 * answers[-1])
+    module.train()
+    assert torch.equal(module(x), answers[-1])
+
+
+def test_a_graph_that_answers_otherwise_in_evaluation_is_refused() -> None:
+    class Moody(Functional):
+        def forward(self, x: Tensor) -> Tensor:
+            y = super().forward(x)
+            return y if torch.rand(()) < 0 or self.training else y * 2
 
     with pytest.raises(TraceError, match=r"evaluation mode \(its forward depends on `self.train"):
         converted(Moody())
