@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Iterable
+from typing import Any
 
+import torch
 from torch import fx, nn
 
 from irbin.errors import TraceError
@@ -14,7 +16,7 @@ from irbin.records.plan import Decision, Plan, PlanOptions
 from irbin.rewriting.checks import check_same_answers
 from irbin.rewriting.further import Edits, counted, places
 from irbin.tracing.trace import trace_graph
-from irbin.tracing.tracer import compute_the_same, trace_symbolically
+from irbin.tracing.tracer import trace_symbolically, traced_constants
 
 _log = logging.getLogger("irbin")
 
@@ -82,9 +84,31 @@ def _note_evaluation(module: nn.Module, traced: fx.GraphModule, plan: Plan) -> N
     if traced.meta.get("in_evaluation") or traced.meta["has_drawn"]:
         return
     other, _ = trace_symbolically(module, training=False, whole=plan.keeps_called_signs)
-    if not compute_the_same(module, traced, other):
+    if not _compute_the_same(module, traced, other):
         traced.meta["evaluation"] = other
         traced.meta["autocast"] = traced.meta["autocast"] or other.meta["autocast"]
+
+
+def _compute_the_same(module: nn.Module, one: fx.GraphModule, other: fx.GraphModule) -> bool:
+    """Whether two traces of `module` are the same calls in the same order, with equal constants."""
+    constants = [traced_constants(module, traced) for traced in (one, other)]
+    if constants[0].keys() != constants[1].keys():
+        return False
+    if not all(torch.equal(constant, constants[1][k]) for k, constant in constants[0].items()):
+        return False
+    return _calls(one.graph) == _calls(other.graph)
+
+
+def _calls(graph: fx.Graph) -> list[tuple[Any, ...]]:
+    places = {node: i for i, node in enumerate(graph.nodes)}
+    given = [
+        fx.node.map_arg((node.args, node.kwargs), lambda n: f"value {places[n]}")
+        for node in graph.nodes
+    ]
+    return [
+        (node.op, node.target, repr(values))
+        for node, values in zip(graph.nodes, given, strict=True)
+    ]
 
 
 def _what_would_go(traced: fx.GraphModule) -> str:

@@ -321,28 +321,6 @@ def _random_states() -> tuple[Any, ...]:
     return bytes(torch.get_rng_state().numpy()), random.getstate(), of_numpy
 
 
-def compute_the_same(module: nn.Module, one: fx.GraphModule, other: fx.GraphModule) -> bool:
-    """Whether two traces of `module` are the same calls in the same order, with equal constants."""
-    constants = [traced_constants(module, traced) for traced in (one, other)]
-    if constants[0].keys() != constants[1].keys():
-        return False
-    if not all(torch.equal(constant, constants[1][k]) for k, constant in constants[0].items()):
-        return False
-    return _calls(one.graph) == _calls(other.graph)
-
-
-def _calls(graph: fx.Graph) -> list[tuple[Any, ...]]:
-    places = {node: i for i, node in enumerate(graph.nodes)}
-    given = [
-        fx.node.map_arg((node.args, node.kwargs), lambda n: f"value {places[n]}")
-        for node in graph.nodes
-    ]
-    return [
-        (node.op, node.target, repr(values))
-        for node, values in zip(graph.nodes, given, strict=True)
-    ]
-
-
 def traced_constants(module: nn.Module, traced: fx.GraphModule) -> dict[str, Tensor]:
     """Tensors that tracing computed once: root buffers of `traced` that `module` does not have.
 
