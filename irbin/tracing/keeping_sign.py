@@ -29,6 +29,12 @@ _MODULES: dict[str, type[nn.Module]] = {
 }
 _SCALING = {"mul", "imul", "multiply", "div", "truediv"}
 _MAY_ALIAS = {"contiguous", "detach", "float", "double", "half", "bfloat16"}
+_SUMS = {"add", "iadd", "sub", "isub", "rsub", "subtract"}
+_VIEWING = """
+view view_as reshape flatten unflatten getitem transpose swapaxes movedim permute t squeeze
+unsqueeze narrow select diagonal unbind chunk split tensor_split
+"""
+_VIEWS = {*_VIEWING.split(), *_MAY_ALIAS}
 _SAME_PLACE = _MAY_ALIAS | {"clone"}
 """Methods that leave every number where it is, those that may give their own tensor among them."""
 _MOST_NODES = 12
@@ -61,7 +67,12 @@ def activations_in_front(flow: Flow, node: fx.Node) -> InFront:
         ]
         return max(writers, key=order.__getitem__, default=source)
 
-    todo = [as_read(i, node) for i in node.all_input_nodes[:1]]
+    def read_by(inputs: list[fx.Node], reader: fx.Node) -> list[fx.Node]:
+        for i in inputs:
+            unkept.extend(_sums_through_views(i, order, order[reader], flow.modules))
+        return [as_read(i, reader) for i in inputs]
+
+    todo = read_by(node.all_input_nodes[:1], node)
     seen = set(todo)
     while todo:
         at = todo.pop()
@@ -76,8 +87,11 @@ def activations_in_front(flow: Flow, node: fx.Node) -> InFront:
         elif function_name(at) == "copy":
             inputs = inputs[1:]
         elif not passes:
-            inputs = inputs[:1] if is_elementwise_activation(at, flow.modules) else []
-        new = [n for n in (as_read(i, at) for i in inputs) if n not in seen]
+            goes_on = is_elementwise_activation(at, flow.modules)
+            if not goes_on and _loses_in_place(at, flow.modules):
+                unkept.append(at)
+            inputs = inputs[:1] if goes_on else []
+        new = [n for n in read_by(inputs, at) if n not in seen]
         seen.update(new)
         todo += new
     return InFront(tuple(activations), tuple(unkept))
@@ -131,8 +145,49 @@ def _loses_overwritten(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
     nodes = [*made.nodes, *writers]
     known = {made.source, *nodes}
     if any(i not in known for n in nodes for i in n.all_input_nodes):  # written through a view
-        return loses_sign(made.activation)
+        return loses_sign(made.activation) or any(map(_sums, made.nodes))
     return loses_sign(_composed(nodes, made.source, modules))
+
+
+def _loses_in_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether `node` ends an activation some other part of which works in place."""
+    made = _made_at(node, modules, may_write=True)
+    return made is not None and any(works_in_place(n, modules) for n in made.nodes[1:])
+
+
+def _sums(node: fx.Node) -> bool:
+    """Whether a node adds or subtracts two tensors, which rounding can be all that is left of."""
+    return function_name(node) in _SUMS and len(node.all_input_nodes) > 1
+
+
+def _sums_through_views(
+    source: fx.Node, order: dict[fx.Node, int], until: int, modules: dict[str, nn.Module]
+) -> list[fx.Node]:
+    """What adds to `source`, through a view of it and before `until`, what is computed from it."""
+    views, found = [source], list[fx.Node]()
+    for view in views:
+        views += [u for u in view.users if function_name(u) in _VIEWS and u not in views]
+    for user in (u for view in views[1:] for u in view.users):
+        is_sum = _sums(user) and works_in_place(user, modules) and order[user] < until
+        if is_sum and user.all_input_nodes[0] in views:
+            own = _without_layers([source], modules)
+            if own & _without_layers(user.all_input_nodes[1:], modules):
+                found.append(user)
+    return found
+
+
+def _without_layers(nodes: list[fx.Node], modules: dict[str, nn.Module]) -> set[fx.Node]:
+    """`nodes` and what they come from, but for what lies behind parameters and other sums."""
+    seen = set(nodes)
+    todo = list(nodes)
+    while todo and len(seen) <= 2 * _MOST_NODES:
+        at = todo.pop()
+        if at.op == "call_module" and any(True for _ in modules[str(at.target)].parameters()):
+            continue
+        new = [i for i in at.all_input_nodes if i not in seen]
+        seen.update(new)
+        todo += new
+    return seen
 
 
 def _made_at(
@@ -141,8 +196,12 @@ def _made_at(
     *,
     nearest: bool = False,
     may_keep: bool = False,
+    may_write: bool = False,
 ) -> Kept | None:
-    """As `kept_at`, as if nothing were overwritten; `may_keep`: also what keeps its sign then."""
+    """As `kept_at`, as if nothing were overwritten; `may_keep`: also what keeps its sign then.
+
+    With `may_write` any part of it may work in place.
+    """
     if node.op not in ("call_function", "call_method"):
         return None
     order = {n: i for i, n in enumerate(node.graph.nodes)}
@@ -158,7 +217,7 @@ def _made_at(
                 return None
         latest = max(inputs, key=order.__getitem__)
         if len(nodes) == _MOST_NODES or not all(
-            _is_part(n, modules, may_write=n is node) and shape(n) == shape(node)
+            _is_part(n, modules, may_write=may_write or n is node) and shape(n) == shape(node)
             for n in (node, latest)
         ):
             return None

@@ -229,16 +229,74 @@ def overwritten_in_part(x: Tensor) -> Tensor:
     return x - bent
 
 
-@pytest.mark.parametrize("call", [overwritten, overwritten_in_part])
+def overwritten_through_a_view(x: Tensor) -> Tensor:
+    bent = torch.tanh(x)
+    x.view(-1).mul_(2)
+    return x / 2 - bent
+
+
+def summed_through_a_view(x: Tensor) -> Tensor:
+    kept = x.clone()
+    kept.view(-1).sub_(torch.tanh(x).view(-1))
+    return kept
+
+
+def read_by_its_other_name(x: Tensor) -> Tensor:
+    kept = x.clone()
+    result = kept.sub_(torch.tanh(x))
+    return result + 0 * kept
+
+
+def summed_in_part(x: Tensor) -> Tensor:
+    kept = x.clone()
+    kept[:, :4].sub_(torch.tanh(x[:, :4]))
+    return kept
+
+
+_OVERWRITTEN = [
+    overwritten,
+    overwritten_in_part,
+    overwritten_through_a_view,
+    summed_through_a_view,
+    read_by_its_other_name,
+    summed_in_part,
+]
+
+
+@pytest.mark.parametrize("call", _OVERWRITTEN)
 def test_a_layer_behind_what_reads_an_overwritten_tensor_stays_float(
     call: Callable[[Tensor], Tensor],
 ) -> None:
     (body,) = (r for r in trace(Calls(call), (3, 8, 8)).layers if r.name == "body")
     assert body.signs_of_inputs == ()
     assert re.fullmatch(
-        r"`sub` \(tracing/test_keeping_sign\.py:\d+\), which reads what is overwritten",
+        r"`(sub|add)` \(tracing/test_keeping_sign\.py:\d+\), which reads what is overwritten",
         body.rounded_sign,
     )
+
+
+def moved(x: Tensor) -> Tensor:
+    kept = torch.zeros_like(x)
+    kept[:, 1:] = x[:, :-1]
+    return kept
+
+
+def shifted(x: Tensor) -> Tensor:
+    x = x.clone()
+    x[:, :4].add_(1)
+    return x
+
+
+def scaled_behind(x: Tensor) -> Tensor:
+    return F.silu(x, inplace=True) * 2
+
+
+@pytest.mark.parametrize("call", [moved, shifted, scaled_behind])
+def test_what_is_written_without_a_difference_leaves_a_layer_binary(
+    call: Callable[[Tensor], Tensor],
+) -> None:
+    (body,) = (r for r in trace(Calls(call), (3, 8, 8)).layers if r.name == "body")
+    assert body.rounded_sign == ""
 
 
 def test_a_gate_of_what_was_has_nothing_to_say() -> None:
