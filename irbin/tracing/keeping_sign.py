@@ -177,9 +177,8 @@ def _sums_through_views(
 
 
 def _without_layers(nodes: list[fx.Node], modules: dict[str, nn.Module]) -> set[fx.Node]:
-    """`nodes` and what they come from, but for what lies behind parameters and other sums."""
-    seen = set(nodes)
-    todo = list(nodes)
+    """`nodes` and what they come from, but for what lies behind parameters."""
+    seen, todo = set(nodes), list(nodes)
     while todo and len(seen) <= 2 * _MOST_NODES:
         at = todo.pop()
         if at.op == "call_module" and any(True for _ in modules[str(at.target)].parameters()):
