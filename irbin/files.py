@@ -40,8 +40,10 @@ def check_place(path: Path) -> None:
     system knows what it takes.
 
     Raises:
-        UsageError: a file stands in the way, or the system refuses; the message names where.
+        UsageError: a file stands in the way, `path` is a device or a pipe, or the system refuses;
+            the message names where.
     """
+    check_replaceable(path)
     above = next(p for p in path.absolute().parents if p.exists() or p.is_symlink())
     if not above.is_dir():
         raise UsageError(f"`{path}` cannot be made: `{above}` is no folder; choose another place")
@@ -54,8 +56,26 @@ def check_place(path: Path) -> None:
         ) from error
 
 
+def check_replaceable(path: Path) -> None:
+    """Checks that a rename onto `path` takes no device, pipe or socket away from the system.
+
+    Raises:
+        UsageError: it would.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UsageError(
+            f"expected the name of a file or folder to write, got `{path}`, a device or a pipe; "
+            "choose another place"
+        )
+
+
 def write_file(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all; of two processes at once the later one's stays."""
+    """Writes a file whole or not at all; of two processes at once the later one's stays.
+
+    Raises:
+        UsageError: `path` is a device or a pipe.
+    """
+    check_replaceable(path)
     partial = beside(path)
     with named(path), claimed_file(partial, path, waits=True):
         try:
@@ -82,7 +102,12 @@ def named(path: Path) -> Iterator[None]:
 
 
 def put_file_in_place(partial: Path, path: Path) -> None:
-    """Gives a finished file its name, once it is on the disk."""
+    """Gives a finished file its name, once it is on the disk.
+
+    Raises:
+        UsageError: `path` is a device or a pipe.
+    """
+    check_replaceable(path)
     _flush(partial)
     partial.replace(path)
 

@@ -32,6 +32,25 @@ def test_files_are_replaced_whole(tmp_path: Path) -> None:
         assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with a name are POSIX's")
+def test_a_device_or_pipe_is_refused_and_stays(tmp_path: Path) -> None:
+    """As a device of the system's would be renamed over by whoever may."""
+    pipe, link, partial = tmp_path / "pipe", tmp_path / "link", tmp_path / "partial"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    partial.write_bytes(b"new")
+    for path in (pipe, link):
+        for put in (
+            lambda path=path: files.write_file(path, b"new"),
+            lambda path=path: files.put_file_in_place(partial, path),
+            lambda path=path: files.check_place(path),
+        ):
+            with pytest.raises(UsageError, match="a device or a pipe; choose another place"):
+                put()
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+
+
 def test_a_full_disk_names_the_file_and_leaves_the_old_one_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
