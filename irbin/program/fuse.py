@@ -70,7 +70,8 @@ def fuse(
     types: dict[str, ValueType] = {**program.inputs, **program.constants}
     types |= {node.name: node.type for node in program.nodes}
     computed = {*program.inputs, *(node.name for node in nodes)}
-    plain = in_plain_words(nodes, types, program.outputs)
+    # who asks for no pass wants to see the signs of each layer (`Engine.record`)
+    plain = in_plain_words(nodes, types, program.outputs, signs_once=bool(passes))
     plain = with_kept_signs(plain, types, KEPT_ACTIVATIONS, program.outputs)
     graph = Graph(plain, types, types.keys() - computed, program.outputs)
     bytes_in = tuple(program.inputs) if from_bytes else ()

@@ -24,7 +24,11 @@ NAMED_PADDING = "aten.conv2d.padding"
 
 
 def in_plain_words(
-    nodes: Sequence[Node], types: Mapping[str, ValueType], outputs: Collection[str]
+    nodes: Sequence[Node],
+    types: Mapping[str, ValueType],
+    outputs: Collection[str],
+    *,
+    signs_once: bool = True,
 ) -> tuple[Node, ...]:
     """The nodes, each at its place under its name; what only others took parts of is left out.
 
@@ -32,9 +36,12 @@ def in_plain_words(
         nodes: in order.
         types: what names stand for.
         outputs: names that the program returns.
+        signs_once: whether the same signs are packed once, under one name, or each layer's anew.
     """
     by_name = {node.name: node for node in nodes}
-    plain = _packed_once([_plainer(node, by_name, types) for node in nodes], outputs)
+    plain = [_plainer(node, by_name, types) for node in nodes]
+    if signs_once:
+        plain = _packed_once(plain, outputs)
     read = set(outputs)
     kept: list[Node] = []
     for node in reversed(plain):

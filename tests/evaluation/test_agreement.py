@@ -188,6 +188,31 @@ def test_no_image_is_refused(pair):
 
 
 @pytest.mark.slow
+def test_layers_that_read_the_same_tensor_are_compared_each():
+    """Whose signs are packed once where a network runs: SqueezeNet's, Inception's."""
+
+    class Fire(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Conv2d(3, 9, 1)
+            convs = (nn.Conv2d(9, 3, 1), nn.Conv2d(9, 3, 3, padding=1))
+            self.one, self.three = (
+                BinaryConv2d.from_float(conv, Method(), EdePhase()) for conv in convs
+            )
+
+        def forward(self, x):
+            x = self.stem(x)
+            return (self.one(x) + self.three(x)).mean((2, 3))
+
+    torch.manual_seed(0)
+    net = Fire().eval()
+    agreement = compare(net, packed(net), images(4))
+    assert [layer.name for layer in agreement.layers] == ["one", "three"]
+    assert [layer.n_signs for layer in agreement.layers] == [4 * 9 * 36] * 2
+    assert [layer.n_flipped for layer in agreement.layers] == [0, 0]
+
+
+@pytest.mark.slow
 def test_a_layer_that_reads_constants_alone_has_nothing_to_show():
     class Table(nn.Module):
         def __init__(self):
