@@ -21,6 +21,7 @@ from irbin.tracing.signs import (
     moves_values,
     works_in_place,
 )
+from irbin.tracing.tracer import is_norm
 
 _MODULES: dict[str, type[nn.Module]] = {
     "silu": nn.SiLU,
@@ -100,7 +101,11 @@ def activations_in_front(flow: Flow, node: fx.Node) -> InFront:
 def _activation(flow: Flow, node: fx.Node, *, passes: bool) -> tuple[str, fx.Node]:
     """Its name, '' if it is none, and what it reads."""
     if node.op == "call_module":
-        is_one = not passes and loses_sign(flow.module(node))
+        module = flow.module(node)
+        carried = module._modules.get("act") if is_norm(module) else None
+        if carried is not None and loses_sign(carried):  # in timm's norms, behind the norm itself
+            return f"{node.target}.act", node
+        is_one = not passes and loses_sign(module)
         return (str(node.target), node.all_input_nodes[0]) if is_one else ("", node)
     if passes and (moves_values(node, flow.modules) or len(node.all_input_nodes) != 2):
         return "", node

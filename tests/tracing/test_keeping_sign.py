@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from timm.layers import BatchNormAct2d, LayerNormAct2d
 from timm.models.nfnet import GammaAct
 from torch import Tensor, nn
 
@@ -100,6 +101,37 @@ def test_what_also_others_read_is_computed_and_pooled_signs_agree(tmp_path: Path
 def test_weights_alone_need_no_sign_and_norms_make_their_own() -> None:
     assert not isinstance(converted(Net(nn.GELU()), bits="1w32a").module.act, SignKept)
     assert not isinstance(converted(Net(nn.GELU(), nn.BatchNorm2d(8))).module.act, SignKept)
+
+
+class Carried(Net):
+    """The norm in front of `body` carries its activation, as timm's do."""
+
+    def __init__(self, norm: type[nn.Module], act: type[nn.Module]) -> None:
+        super().__init__(nn.Identity())
+        self.norm = norm(8, act_layer=act)
+        with torch.no_grad():
+            self.norm.weight.mul_(10)
+
+
+@pytest.mark.parametrize("act", [nn.GELU, nn.SiLU, nn.Hardswish])
+def test_what_a_norm_carries_is_in_front(act: type[nn.Module]) -> None:
+    layers = {layer.name: layer for layer in trace(Carried(BatchNormAct2d, act), (3, 8, 8)).layers}
+    assert layers["body"].signs_of_inputs == ("norm.act",)
+
+
+@pytest.mark.parametrize("norm", [BatchNormAct2d, LayerNormAct2d])
+def test_a_sign_behind_what_a_norm_carries_is_that_of_the_norms_result(
+    norm: type[nn.Module], tmp_path: Path
+) -> None:
+    network = converted(Carried(norm, nn.GELU))
+    module = network.module.eval()
+    assert isinstance(module.norm.act, SignKept)
+    irbin.export(network, tmp_path / "packed")
+    x = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        wanted = module(x)
+    packed = irbin.load(tmp_path / "packed")
+    torch.testing.assert_close(packed(x), wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
