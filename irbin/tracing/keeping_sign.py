@@ -8,11 +8,12 @@ their input, the sign of the input is taken.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import fx, nn
 
-from irbin.binary.activations import Called, Composed, Place, SignKept, Step
+from irbin.binary.activations import SignKept
+from irbin.tracing.called import as_module, composed
 from irbin.tracing.flow import Flow, shape
 from irbin.tracing.loses_sign import loses_sign
 from irbin.tracing.signs import (
@@ -23,11 +24,6 @@ from irbin.tracing.signs import (
 )
 from irbin.tracing.tracer import is_norm
 
-_MODULES: dict[str, type[nn.Module]] = {
-    "silu": nn.SiLU,
-    "mish": nn.Mish,
-    "hardswish": nn.Hardswish,
-}
 _SCALING = {"mul", "imul", "multiply", "div", "truediv"}
 _MAY_ALIAS = {"contiguous", "detach", "float", "double", "half", "bfloat16"}
 _SUMS = {"add", "iadd", "sub", "isub", "rsub", "subtract"}
@@ -151,7 +147,7 @@ def _loses_overwritten(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
     known = {made.source, *nodes}
     if any(i not in known for n in nodes for i in n.all_input_nodes):  # written through a view
         return loses_sign(made.activation) or any(map(_sums, made.nodes))
-    return loses_sign(_composed(nodes, made.source, modules))
+    return loses_sign(composed(nodes, made.source, modules))
 
 
 def _loses_in_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
@@ -169,7 +165,7 @@ def _sums_through_views(
     source: fx.Node, order: dict[fx.Node, int], until: int, modules: dict[str, nn.Module]
 ) -> list[fx.Node]:
     """What adds to `source`, through a view of it and before `until`, what is computed from it."""
-    views, found = [source], list[fx.Node]()
+    views, sums = [source], list[fx.Node]()
     for view in views:
         views += [u for u in view.users if function_name(u) in _VIEWS and u not in views]
     for user in (u for view in views[1:] for u in view.users):
@@ -177,8 +173,8 @@ def _sums_through_views(
         if is_sum and user.all_input_nodes[0] in views:
             own = _without_layers([source], modules)
             if own & _without_layers(user.all_input_nodes[1:], modules):
-                found.append(user)
-    return found
+                sums.append(user)
+    return sums
 
 
 def _without_layers(nodes: list[fx.Node], modules: dict[str, nn.Module]) -> set[fx.Node]:
@@ -212,7 +208,7 @@ def _made_at(
     nodes, inputs = [node], list(node.all_input_nodes)
     while inputs:
         if len(inputs) == 1 and shape(inputs[0]) == shape(node):
-            made = as_module(node) if len(nodes) == 1 else _composed(nodes, inputs[0], modules)
+            made = as_module(node) if len(nodes) == 1 else composed(nodes, inputs[0], modules)
             kept = None if made is None else Kept(made, inputs[0], tuple(nodes))
             is_it = may_keep and kept is not None and bool(_writers(kept, modules))
             if kept is not None and (is_it or loses_sign(kept.activation)):
@@ -292,54 +288,3 @@ def _is_part(node: fx.Node, modules: dict[str, nn.Module], *, may_write: bool = 
     if function_name(node) in _SAME_PLACE:
         return True
     return not moves_values(node, modules) and (may_write or not works_in_place(node, modules))
-
-
-def _composed(nodes: list[fx.Node], source: fx.Node, modules: dict[str, nn.Module]) -> nn.Module:
-    """The module that computes the first of `nodes`, all of which come from `source`."""
-    order = {n: i for i, n in enumerate(source.graph.nodes)}
-    places, steps = {source: Place(0)}, list[Step]()
-    parts: list[nn.Module] = []
-    for node in sorted(nodes, key=order.__getitem__):
-        target: Any = node.target
-        if node.op == "call_module":
-            target = len(parts)
-            parts.append(modules[str(node.target)])
-        args = fx.node.map_arg(node.args, places.__getitem__)
-        kwargs = fx.node.map_arg(node.kwargs, places.__getitem__)
-        steps.append(Step(target, _plain(tuple(args)), _plain(dict(kwargs))))
-        places[node] = Place(len(steps))
-    return Composed(tuple(steps), parts)
-
-
-def as_module(node: fx.Node) -> nn.Module | None:
-    """The module that computes what `node`, a call of a function or method with one tensor, does.
-
-    One of torch's where there is one; None where the tensor is not the first argument alone.
-    """
-    name, in_place = function_name(node), works_in_place(node, {})
-    if name == "gelu":
-        return nn.GELU(str(node.kwargs.get("approximate", "none")))
-    if name in _MODULES:
-        return _MODULES[name](inplace=in_place)
-    args, kwargs = list(node.args), dict(node.kwargs)
-    x = args.pop(0) if args else kwargs.pop("input", None)
-    if not isinstance(x, fx.Node) or _holds_node((args, kwargs)):
-        return None
-    return Called(node.target, tuple(map(_plain, args)), {k: _plain(v) for k, v in kwargs.items()})
-
-
-def _holds_node(value: Any) -> bool:
-    nodes: list[fx.Node] = []
-    fx.node.map_arg(value, lambda node: nodes.append(node) or node)  # type: ignore[func-returns-value]
-    return bool(nodes)
-
-
-def _plain(value: Any) -> Any:
-    """Lists, tuples and dictionaries in place of fx's own."""
-    if isinstance(value, Place):
-        return value
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return (list if isinstance(value, list) else tuple)(map(_plain, value))
-    return value
