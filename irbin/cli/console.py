@@ -19,6 +19,7 @@ from typing import Any, TextIO, cast
 from rich.console import Console
 from rich.text import Text
 
+from irbin.cli.screen import Screen
 from irbin.cli.spelling import as_typed
 from irbin.errors import LostProcessError, UsageError
 from irbin.files import check_place, write_file
@@ -200,7 +201,7 @@ def silent() -> Console:
 def _console(stderr: bool, lasting: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     bound = (stream is not None and stream.isatty()) or "COLUMNS" in os.environ
-    return Console(
+    return Screen(
         file=stream if lasting else None,
         stderr=stderr,
         width=None if bound else UNBOUND_WIDTH,
