@@ -23,7 +23,7 @@ def images_file(path: Path) -> Path:
     return path.with_name(f"{path.stem}-images.csv")
 
 
-def check_evaluation_report(path: Path, flag: str = "--report") -> None:
+def check_evaluation_report(path: Path, flag: str) -> None:
     """Refuses a page, or its file of images, that could not be written, before any long work.
 
     Raises:

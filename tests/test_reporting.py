@@ -31,7 +31,7 @@ def evaluation(pictures28) -> Evaluation:
 def test_a_page_and_its_images_are_written(evaluation, pictures28, tmp_path) -> None:
     path = tmp_path / "a b.html"
     for with_images in (True, False):
-        check_evaluation_report(path)
+        check_evaluation_report(path, "--report")
         data = DataOptions(data_dir=str(pictures28), workers=0)
         write_evaluation_report(path, [evaluation], {}, data, with_images=with_images)
         assert path.read_text().count("<img") == 12 * with_images
@@ -57,4 +57,4 @@ def test_a_table_of_the_users_is_not_replaced(tmp_path) -> None:
         "stays; choose another file"
     )
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
-        check_evaluation_report(tmp_path / "r.html")
+        check_evaluation_report(tmp_path / "r.html", "--report")

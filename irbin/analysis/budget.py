@@ -36,7 +36,7 @@ def parse_bytes(text: str, argument: str) -> int:
 
 
 def parse_budget(text: str) -> Budget:
-    """A budget as typed: `size=4MB`, `latency=5` (milliseconds) or `drop=2` (points of top-1).
+    """A budget as typed: "size=4MB", "latency=5" (milliseconds) or "drop=2" (points of top-1).
 
     Raises:
         UsageError: it is none.

@@ -145,7 +145,7 @@ def _check_page(report: Path | None) -> None:
 
     if launched().size > 1:
         raise UsageError("`--report` is written by one process; run it without torchrun")
-    check_evaluation_report(report)
+    check_evaluation_report(report, "--report")
 
 
 def _write_page(

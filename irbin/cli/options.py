@@ -111,4 +111,4 @@ def check_page(report: Path | None) -> None:
     if report is not None:
         from irbin.html.page import check_report
 
-        check_report(report)
+        check_report(report, "--report")

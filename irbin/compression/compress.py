@@ -62,9 +62,9 @@ def compress(
         device: torch's name of it, for training and for evaluating what is not packed.
         watcher: told how it goes.
         options: fields of `PlanOptions` (`bits`, `keep`, `shortcut`, …) and of `CompressOptions`:
-            `budget`, for which `analyze` proposes what stays float (`size=4MB`: predicted bytes of
-            the packed tensors; `latency=5`: estimated milliseconds of one image on one thread;
-            `drop=2`: points of top-1 on a sample, before fine-tuning), and `train_float`, whether
+            `budget`, for which `analyze` proposes what stays float ("size=4MB": predicted bytes of
+            the packed tensors; "latency=5": estimated milliseconds of one image on one thread;
+            "drop=2": points of top-1 on a sample, before fine-tuning), and `train_float`, whether
             the float network is trained first, which None does where its weights or its classifier
             are random, unless the recipe names the network.
 

@@ -83,7 +83,7 @@ def _write_page(work: Work, evaluations: Sequence[Evaluation]) -> None:
 
 
 def results_json(record: Compression) -> list[dict[str, object]]:
-    """What `irbin eval FLOAT RUN PACKED --json` writes."""
+    """What `irbin eval FLOAT RUN PACKED` writes as JSON."""
     named = record.evaluations.get("binary")
     agreement = None
     if record.agreement is not None and named is not None:

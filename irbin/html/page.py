@@ -56,7 +56,7 @@ def write_page(path: Path, page: Page) -> None:
     write_file(path, html(page).encode())
 
 
-def check_report(path: Path, flag: str = "--report") -> None:
+def check_report(path: Path, flag: str) -> None:
     """Refuses a page that could not be written, before any long work.
 
     Args:

@@ -72,7 +72,7 @@ def test_the_shell_completes_commands_and_choices() -> None:
             COMP_CWORD=str(len(line.split(" ")) - 1),
         ).stdout
 
-    assert complete("irbin co").split() == ["convert"]
+    assert complete("irbin co").split() == ["compress", "convert"]
     assert complete("irbin convert --bits 1w3").split() == ["1w32a"]
     assert complete("irbin finetune --recipe paper-v").split() == ["paper-vgg-small-cifar10"]
 

@@ -13,7 +13,7 @@ from irbin.cli.app import main
 from irbin.cli.spelling import as_typed, flags
 
 ROOT = Path(irbin.__file__).parent
-OF_THE_COMMAND_LINE = {"cli", "report"}
+OF_THE_COMMAND_LINE = {"cli", "report", "html"}
 """Rooms that print commands to type."""
 PIP = {"--no-cache-dir", "--force-reinstall", "--no-deps"}
 NO_FLAGS = PIP | {"--porcelain", "--gpus-per-task", "--nproc-per-node", "--help"}

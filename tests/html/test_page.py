@@ -66,7 +66,7 @@ def test_links_are_addresses_beside_the_page() -> None:
 def test_a_page_is_written_whole_and_may_be_replaced(tmp_path) -> None:
     path = tmp_path / "r.html"
     for _ in range(2):
-        check_report(path)
+        check_report(path, "--report")
         write_page(path, PAGE)
     assert path.read_text("utf-8") == html(PAGE)
     assert GENERATOR in path.read_bytes()[:2048]
@@ -75,7 +75,7 @@ def test_a_page_is_written_whole_and_may_be_replaced(tmp_path) -> None:
 
 def refused(path, message: str) -> None:
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
-        check_report(path)
+        check_report(path, "--report")
 
 
 def test_a_page_that_cannot_be_written_is_refused_before(tmp_path) -> None:
