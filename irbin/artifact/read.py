@@ -20,10 +20,11 @@ from irbin.artifact.tensors import Stored, read_stored
 from irbin.bits import tail_is_zero
 from irbin.errors import ArtifactError
 from irbin.files import MAX_POINTER_BYTES, not_fetched, pointer_size, read_json
-from irbin.messages import first_line, system_says
+from irbin.messages import counted, first_line, system_says
 from irbin.program.own import binary_weight
 from irbin.program.program import Node, Program
-from irbin.records.options import FloatDtype
+from irbin.program.types import TensorType
+from irbin.records.options import FloatDtype, SourceRecord
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +64,8 @@ def read_artifact(path: Path) -> Artifact:
         program = Program.from_json(content)
     except ArtifactError as error:
         raise ArtifactError(f"{path / PROGRAM_FILE}: {error}") from error
+    if fault := _misfit(manifest.source, program):
+        raise ArtifactError(f"{path / CONFIG_FILE}: at `source`: {fault}")
     try:
         stored = read_stored(path / TENSORS_FILE)
     except Exception as error:  # safetensors lets a dozen types through; nothing of the file ran
@@ -73,6 +76,28 @@ def read_artifact(path: Path) -> Artifact:
     except ArtifactError as error:
         raise ArtifactError(f"{path / TENSORS_FILE}: {error}") from error
     return Artifact(str(path), manifest, program, tensors)
+
+
+def _misfit(source: SourceRecord, program: Program) -> str:
+    """What the manifest says of classes that the program does not; '' if nothing."""
+    n_classes, names = source.num_classes, source.class_names
+    n_answers = _n_answers(program)
+    if n_classes < 0 or (n_classes and n_answers not in (None, n_classes)):
+        expected = "0 or more" if n_answers is None else f"{n_answers}, as the program answers"
+        return f"`num_classes`: expected {expected}, got {n_classes}"
+    if n_classes and names is not None and len(names) != n_classes:
+        return f"`class_names`: expected {counted(n_classes, 'name')}, got {len(names)}"
+    return ""
+
+
+def _n_answers(program: Program) -> int | None:
+    """Numbers of an image's answer where the program gives one list of them."""
+    types = {**program.inputs, **program.constants, **{n.name: n.type for n in program.nodes}}
+    kinds = [types[name] for name in program.outputs]
+    if len(kinds) > 1 or not isinstance(kinds[0], TensorType) or len(kinds[0].shape) != 2:
+        return None
+    n = kinds[0].shape[1]
+    return n if isinstance(n, int) else None
 
 
 def check_tensors(

@@ -169,3 +169,19 @@ def test_gits_pointer_is_told(folder, name):
     message = rf"{name}: expected a packed folder's file, got git's pointer to a file of 46,830,571"
     with pytest.raises(ArtifactError, match=message):
         read_artifact(folder)
+
+
+@pytest.mark.parametrize(
+    ("named", "value", "said"),
+    [
+        ("num_classes", 4, "expected 3, as the program answers, got 4"),
+        ("num_classes", -3, "expected 3, as the program answers, got -3"),
+        ("num_classes", 10**18, "expected 3, as the program answers"),
+        ("class_names", ["a", "b"], "expected 3 names, got 2"),
+        ("class_names", [], "expected 3 names, got 0"),
+    ],
+)
+def test_classes_are_those_that_the_program_answers(folder, named, value, said):
+    edit_json(folder / "config.json", lambda config: config["source"].update({named: value}))
+    with pytest.raises(ArtifactError, match=f"config.json: at `source`: `{named}`: {said}"):
+        read_artifact(folder)
