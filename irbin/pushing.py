@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import tempfile
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from irbin.artifact.read import read_artifact
-from irbin.artifact.schema import CARD_FILE, FILES
+from irbin.artifact.schema import CARD_FILE, CONFIG_FILE, FILES
 from irbin.errors import SourceError, UsageError
 from irbin.hub.reach import hub_has_address
 from irbin.hub.repository import NETWORK_FILES, located
@@ -17,6 +21,9 @@ from irbin.records.given import check_is
 from irbin.records.results import PushRecord
 from irbin.sources.folder import folder_kind
 
+_MAY_BE_PATHS = ("spec", "weights")
+"""Fields of a `SourceRecord`, wherever a manifest holds one."""
+_PATH = re.compile(r"(local-dir:)?(?:[/\\~.]|[A-Za-z]:[/\\])(.*[/\\])?([^/\\]+)[/\\]*", re.DOTALL)
 _NAME = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 _OFFLINE = "the hub's host has no address here; connect first"
 
@@ -26,7 +33,8 @@ def push(
 ) -> PushRecord:
     """Sends a folder's network to a repository, which is made where there is none.
 
-    Only the files that irbin reads and the model card are sent, in one commit. The token is the
+    Only the files that irbin reads and the model card are sent, in one commit; of paths on this
+    machine that the manifest holds (where the weights came from) the last part. The token is the
     one of the hub's own client (`hf auth login`, or `HF_TOKEN`); irbin neither asks for nor keeps
     any.
 
@@ -50,11 +58,42 @@ def push(
         raise UsageError(f"`repository`: expected OWNER/NAME, got `{repository}`")
     place = located(folder).expanduser()
     names = _checked(place, str(folder))
-    sizes = {name: (place / name).stat().st_size for name in names}
-    record = PushRecord(str(folder), repository, sizes, private)
-    if not dry_run:
-        _send(place, record)
+    with tempfile.TemporaryDirectory() as made:
+        staged = Path(made)
+        _stage(place, names, staged)
+        sizes = {name: (staged / name).stat().st_size for name in names}
+        record = PushRecord(str(folder), repository, sizes, private)
+        if not dry_run:
+            _send(staged, record)
     return record
+
+
+def _stage(folder: Path, names: list[str], staged: Path) -> None:
+    """Copies the files as they are to be sent."""
+    for name in names:
+        shutil.copyfile(folder / name, staged / name)
+    manifest = json.loads((folder / CONFIG_FILE).read_bytes())
+    told = _told(manifest)
+    if told != manifest:
+        (staged / CONFIG_FILE).write_text(json.dumps(told, indent=2) + "\n", "utf-8")
+
+
+def _told(value: Any) -> Any:
+    """A manifest without the folders in front of what was read."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: without_folders(held)
+        if name in _MAY_BE_PATHS and isinstance(held, str)
+        else _told(held)
+        for name, held in value.items()
+    }
+
+
+def without_folders(text: str) -> str:
+    """A path's last part, `local-dir:` kept in front; what is no path stays as it is."""
+    path = _PATH.fullmatch(text)
+    return text if path is None else f"{path[1] or ''}{path[3]}"
 
 
 def _checked(folder: Path, told: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 import irbin
 from irbin.errors import ArtifactError, SourceError, UsageError
+from irbin.pushing import without_folders
 from irbin.zoo.entries import located
 from tests.hub.conftest import FLOAT, PACKED
 from tests.hub.conftest import hub as hub  # a fixture
@@ -33,6 +35,38 @@ def test_what_is_pushed_is_a_source(hub, packed: Path) -> None:
     assert {file.name for file in (hub.root / "me/net").iterdir()} == set(record.files)
     images = np.zeros((1, 3, 32, 32), np.float32)
     np.testing.assert_array_equal(irbin.load("hf-hub:me/net")(images), irbin.load(packed)(images))
+
+
+def test_paths_of_this_machine_stay_here(hub, packed: Path) -> None:
+    """And the folder that is pushed stays as it is."""
+    config = packed / "config.json"
+    manifest = json.loads(config.read_text())
+    manifest["source"] |= {"spec": "/home/me/out/float/best", "weights": "C:\\me\\net.pth"}
+    config.write_text(json.dumps(manifest))
+    before = config.read_bytes()
+    record = irbin.push(packed, "me/net")
+    sent = hub.root / "me/net" / "config.json"
+    source = json.loads(sent.read_text())["source"]
+    assert (source["spec"], source["weights"]) == ("best", "net.pth")
+    assert record.files["config.json"] == sent.stat().st_size
+    assert config.read_bytes() == before
+    assert irbin.load("hf-hub:me/net").manifest.source.spec == "best"
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("resnet18.a1_in1k", "resnet18.a1_in1k"),
+        ("zoo:resnet20-cifar10-float", "zoo:resnet20-cifar10-float"),
+        ("hf-hub:me/net", "hf-hub:me/net"),
+        ("module:nets:make", "module:nets:make"),
+        ("local-dir:/home/me/net", "local-dir:net"),
+        ("./nets/a.pth", "a.pth"),
+        ("/home/me/net/", "net"),
+    ],
+)
+def test_what_is_no_path_is_sent_as_it_is(text: str, sent: str) -> None:
+    assert without_folders(text) == sent
 
 
 def test_a_network_folder_goes_with_its_weights(hub) -> None:
