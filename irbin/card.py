@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from irbin.artifact.schema import Manifest
-from irbin.messages import counted
+from irbin.messages import counted, without_folders
 from irbin.records.card import CardFacts, TrainedFacts
 from irbin.records.compression import Timing
 from irbin.records.options import NetworkForm
@@ -158,22 +158,17 @@ def _unnamed(trained: bool) -> str:
 
 def _how_made(manifest: Manifest, facts: CardFacts) -> list[str]:
     source, trained = manifest.source, facts.trained
-    weights = _without_way(source.weights) if source.weights else _unnamed(source.trained)
+    weights = without_folders(source.weights) if source.weights else _unnamed(source.trained)
     lines = ["## How it was made", "", "| | |", "|---|---|"]
     rows = {
         "architecture": escaped(source.architecture),
         "float weights": escaped(weights),
         "data": escaped(trained.data) if trained else "not recorded",
-        "recipe": escaped(_without_way(trained.recipe)) if trained else "not recorded",
+        "recipe": escaped(without_folders(trained.recipe)) if trained else "not recorded",
         "epochs": str(trained.epochs) if trained else "not recorded",
         "written by": f"irbin {escaped(manifest.irbin_version)}",
     }
     return [*lines, *(f"| {name} | {value} |" for name, value in rows.items())]
-
-
-def _without_way(name: str) -> str:
-    """A file's name without the folders that lead there, which are nobody's business."""
-    return re.split(r"[/\\]", name)[-1] if re.match(r"[/\\~.]|[A-Za-z]:\\", name) else name
 
 
 _USE = [

@@ -16,6 +16,9 @@ _OPEN_FILE = re.compile(r" ?<(_io\.|[\w.]+ object at |[\w.]*ExFileObject ).*>")
 """How Python shows an object, as Pillow names what it reads; the path is beside it already."""
 
 
+_PATH = re.compile(r"(local-dir:)?(?=[/\\~.]|[A-Za-z]:[/\\])(?:.*[/\\])?([^/\\]+)[/\\]*", re.DOTALL)
+
+
 def names_of(names: Iterable[str]) -> str:
     """The first few names in backticks and how many more there are."""
     listed = list(names)
@@ -79,3 +82,12 @@ def system_says(error: OSError) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def without_folders(text: str) -> str:
+    """A path's last part, since the way there is nobody's business; other names as they are.
+
+    `/home/me/net.pth` is `net.pth`, `local-dir:/home/me/net` is `local-dir:net`.
+    """
+    path = _PATH.fullmatch(text)
+    return text if path is None else f"{path[1] or ''}{path[2]}"

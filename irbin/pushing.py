@@ -16,14 +16,13 @@ from irbin.artifact.schema import CARD_FILE, CONFIG_FILE, FILES
 from irbin.errors import SourceError, UsageError
 from irbin.hub.reach import hub_has_address
 from irbin.hub.repository import NETWORK_FILES, located
-from irbin.messages import first_line, with_class
+from irbin.messages import first_line, with_class, without_folders
 from irbin.records.given import check_is
 from irbin.records.results import PushRecord
 from irbin.sources.folder import folder_kind
 
 _MAY_BE_PATHS = ("spec", "weights")
 """Fields of a `SourceRecord`, wherever a manifest holds one."""
-_PATH = re.compile(r"(local-dir:)?(?:[/\\~.]|[A-Za-z]:[/\\])(.*[/\\])?([^/\\]+)[/\\]*", re.DOTALL)
 _NAME = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 _OFFLINE = "the hub's host has no address here; connect first"
 
@@ -88,12 +87,6 @@ def _told(value: Any) -> Any:
         else _told(held)
         for name, held in value.items()
     }
-
-
-def without_folders(text: str) -> str:
-    """A path's last part, `local-dir:` kept in front; what is no path stays as it is."""
-    path = _PATH.fullmatch(text)
-    return text if path is None else f"{path[1] or ''}{path[3]}"
 
 
 def _checked(folder: Path, told: str) -> list[str]:

@@ -17,6 +17,7 @@ from irbin.messages import (
     one_line,
     system_says,
     with_class,
+    without_folders,
 )
 
 
@@ -127,3 +128,23 @@ def _takes_apart(call: ast.Call) -> bool:
 
 def _is_named_likewise(node: ast.AST) -> bool:
     return isinstance(node, ast.Name) and node.id in {"difflib", "get_close_matches"}
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("resnet18.a1_in1k", "resnet18.a1_in1k"),
+        ("zoo:resnet20-cifar10-float", "zoo:resnet20-cifar10-float"),
+        ("hf-hub:me/net", "hf-hub:me/net"),
+        ("module:nets:make", "module:nets:make"),
+        ("local-dir:/home/me/net", "local-dir:net"),
+        ("./nets/a.pth", "a.pth"),
+        ("/home/me/net/", "net"),
+        ("C:\\me\\net.pth", "net.pth"),
+        (".hidden", ".hidden"),
+        ("/", "/"),
+        ("", ""),
+    ],
+)
+def test_of_a_path_the_last_part_is_told(text: str, sent: str) -> None:
+    assert without_folders(text) == sent

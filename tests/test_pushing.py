@@ -12,7 +12,6 @@ import pytest
 
 import irbin
 from irbin.errors import ArtifactError, SourceError, UsageError
-from irbin.pushing import without_folders
 from irbin.zoo.entries import located
 from tests.hub.conftest import FLOAT, PACKED
 from tests.hub.conftest import hub as hub  # a fixture
@@ -51,22 +50,6 @@ def test_paths_of_this_machine_stay_here(hub, packed: Path) -> None:
     assert record.files["config.json"] == sent.stat().st_size
     assert config.read_bytes() == before
     assert irbin.load("hf-hub:me/net").manifest.source.spec == "best"
-
-
-@pytest.mark.parametrize(
-    ("text", "sent"),
-    [
-        ("resnet18.a1_in1k", "resnet18.a1_in1k"),
-        ("zoo:resnet20-cifar10-float", "zoo:resnet20-cifar10-float"),
-        ("hf-hub:me/net", "hf-hub:me/net"),
-        ("module:nets:make", "module:nets:make"),
-        ("local-dir:/home/me/net", "local-dir:net"),
-        ("./nets/a.pth", "a.pth"),
-        ("/home/me/net/", "net"),
-    ],
-)
-def test_what_is_no_path_is_sent_as_it_is(text: str, sent: str) -> None:
-    assert without_folders(text) == sent
 
 
 def test_a_network_folder_goes_with_its_weights(hub) -> None:
