@@ -37,7 +37,7 @@ def export_line(record: ExportRecord) -> Text:
         f"{record.path}: {counted(record.n_binary, 'binary layer')} in "
         f"{counted(record.n_nodes, 'node')}, "
         f"{record.float_dtype} rest, {ratio(record.float_bytes, record.total_bytes)} smaller "
-        "than the float network"
+        "than the float network's weights"
     )
 
 
