@@ -21,11 +21,12 @@ _OTHERS = (_home("torch"), str(Path(__file__).parent))
 
 def own_line(frames: Iterable[tuple[str, int]]) -> str:
     """The innermost of (file, line) that is a network's own, as `net.py:12`; '' if none is."""
-    own = [(file, line) for file, line in frames if _is_own(file)]
+    own = [(file, line) for file, line in frames if is_own_code(file)]
     return f"{'/'.join(Path(own[-1][0]).parts[-2:])}:{own[-1][1]}" if own else ""
 
 
-def _is_own(file: str) -> bool:
+def is_own_code(file: str) -> bool:
+    """Whether a file is a network's own code."""
     return not file.startswith((*_OTHERS, "<")) and Path(file).suffix == ".py"
 
 
@@ -38,7 +39,7 @@ def line_of_error(error: BaseException) -> str:
 def frame_running() -> FrameType | None:
     """The innermost frame of a network's own code that is being run."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and not _is_own(frame.f_code.co_filename):
+    while frame is not None and not is_own_code(frame.f_code.co_filename):
         frame = frame.f_back
     return frame
 

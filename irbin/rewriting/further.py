@@ -36,8 +36,8 @@ class Edits(NamedTuple):
     """Module at the root that stands in for a function's call."""
     n_calls: dict[tuple[str, str], int]
     """Calls of such functions, replaced or not, by function and module."""
-    training: bool
-    """The mode in which the graph was traced."""
+    training: bool | None
+    """The mode in which the graph was traced; None for that which each module has."""
     why_not: str
     """What was changed that cannot be done again; '' if nothing was."""
     whole: bool = True
@@ -121,7 +121,7 @@ def graph_with(twin: nn.Module, given: Further, edits: Edits) -> fx.GraphModule:
     name, others = type(twin).__name__, "with them"
     what = f"`{name}`: {given.names} cannot be given to the converted network"
     if not given.names:
-        others = "in evaluation"
+        others = "in evaluation" if edits.training is False else "with some parts in another mode"
         what = f"`{name}`: its branches on `self.training` cannot be kept in the converted network"
     if edits.why_not:
         raise TraceError(f"{what}, {edits.why_not}")

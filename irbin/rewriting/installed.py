@@ -20,6 +20,7 @@ from torch.fx.graph_module import _forward_from_src
 from irbin.binary.kept_calls import KeepingSigns
 from irbin.rewriting.further import Edits, Further, further, graph_with
 from irbin.rewriting.hidden import hiding
+from irbin.rewriting.settings import Frozen, Noticing, as_converted
 from irbin.tracing.tracer import traced_constants
 
 _MOST_GRAPHS = 16
@@ -33,12 +34,17 @@ class EditedForward:
         traced: a recompiled graph module.
         edits: what was done to it, for graphs with further arguments.
         evaluation: the forward in evaluation, where it is another one.
+        parts: modules whose own mode their code branches on, as paths.
     """
 
     def __init__(
-        self, traced: fx.GraphModule, edits: Edits, evaluation: EditedForward | None = None
+        self,
+        traced: fx.GraphModule,
+        edits: Edits,
+        evaluation: EditedForward | None = None,
+        parts: tuple[str, ...] = (),
     ) -> None:
-        self.edits, self.evaluation = edits, evaluation
+        self.edits, self.evaluation, self.parts = edits, evaluation, parts
         code = traced.graph.python_code(root_module="self")
         self.source = code.src
         self.names: dict[str, Any] = dict(code.globals)
@@ -47,13 +53,14 @@ class EditedForward:
         """Python modules go by name, everything else as itself."""
         modules = {n: v.__name__ for n, v in self.names.items() if isinstance(v, ModuleType)}
         others = {n: v for n, v in self.names.items() if n not in modules}
-        parts = {"source": self.source, "edits": self.edits, "evaluation": self.evaluation}
-        return {**parts, "modules": modules, "others": others}
+        own = {"source": self.source, "edits": self.edits, "evaluation": self.evaluation}
+        return {**own, "parts": self.parts, "modules": modules, "others": others}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         modules = {n: importlib.import_module(path) for n, path in state["modules"].items()}
         self.source, self.edits = state["source"], state["edits"]
         self.evaluation = state.get("evaluation")  # which earlier versions did not have
+        self.parts = state.get("parts", ())  # likewise
         self.names = {**modules, **state["others"]}
 
     def function(self) -> Callable[..., Any]:
@@ -92,7 +99,11 @@ def evaluation_of(module: nn.Module, edits: Edits) -> EditedForward | None:
 
 
 def edited_class(
-    kind: type[nn.Module], edited: EditedForward | None, *, keeps_signs: bool = False
+    kind: type[nn.Module],
+    edited: EditedForward | None,
+    *,
+    keeps_signs: bool = False,
+    frozen: Frozen | None = None,
 ) -> type[nn.Module]:
     """A subclass of a network's class that can hide modules, and whose forward is the edited one.
 
@@ -100,13 +111,14 @@ def edited_class(
         kind: the source's class.
         edited: None leaves the forward.
         keeps_signs: the forward runs with `KeepingSigns`.
+        frozen: attributes whose setting is told.
     """
 
     def reduce(self: nn.Module, protocol: Any) -> Any:
         made = object.__reduce_ex__(self, protocol)
         if not isinstance(made, tuple) or made[0] is not copyreg.__newobj__:  # type: ignore[attr-defined]
             return made  # the network's own way
-        return (_new, (kind, edited, keeps_signs), *made[2:])
+        return (_new, (kind, edited, keeps_signs, frozen), *made[2:])
 
     def deep_copy(self: nn.Module, memo: dict[int, Any]) -> nn.Module:
         import copy
@@ -128,13 +140,19 @@ def edited_class(
         body["forward"] = _keeping_signs(kind)
     if not hasattr(kind, "__deepcopy__"):  # copies share the class, as copies of the source do
         body["__deepcopy__"] = deep_copy
-    return type(kind.__name__, (hiding(kind), kind), body)
+    if frozen is not None:
+        body["irbin_frozen"] = frozen
+    noticing = () if frozen is None else (Noticing,)
+    return type(kind.__name__, (*noticing, hiding(kind), kind), body)
 
 
 def _new(
-    kind: type[nn.Module], edited: EditedForward | None, keeps_signs: bool = False
+    kind: type[nn.Module],
+    edited: EditedForward | None,
+    keeps_signs: bool = False,
+    frozen: Frozen | None = None,
 ) -> nn.Module:
-    made = edited_class(kind, edited, keeps_signs=keeps_signs)
+    made = edited_class(kind, edited, keeps_signs=keeps_signs, frozen=frozen)
     return made.__new__(made)
 
 
@@ -155,11 +173,11 @@ def _forward(kind: type[nn.Module], edited: EditedForward) -> Callable[..., Any]
     Further arguments that have their defaults change nothing; for others a graph is made when they
     are first given.
     """
-    alone, signature = edited.function(), inspect.signature(kind.forward)
+    graphs = _Graphs(kind, edited.edits, edited.parts)
+    alone, signature = _by_modes(edited, graphs), inspect.signature(kind.forward)
     _, images, *others = signature.parameters.values()
     if not others and images.name == "x" and images.kind is images.POSITIONAL_OR_KEYWORD:
         return alone
-    graphs = _Graphs(kind, edited.edits)
 
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if len(args) == 1 and not kwargs:
@@ -178,6 +196,21 @@ def _forward(kind: type[nn.Module], edited: EditedForward) -> Callable[..., Any]
     return forward
 
 
+def _by_modes(edited: EditedForward, graphs: _Graphs) -> Callable[..., Any]:
+    """The edited forward of the images alone, in the modes that the parts have."""
+    alone = edited.function()
+    if not edited.parts:
+        return alone
+
+    def forward(self: nn.Module, x: torch.Tensor) -> Any:
+        if not graphs.modes(self):
+            return alone(self, x)
+        call, _ = graphs.of(self, further((), {}, ()))
+        return call(self, x)
+
+    return forward
+
+
 def _is_default(signature: inspect.Signature, name: str, value: Any) -> bool:
     default = signature.parameters[name].default
     if default is inspect.Parameter.empty or isinstance(value, torch.Tensor):
@@ -186,11 +219,16 @@ def _is_default(signature: inspect.Signature, name: str, value: Any) -> bool:
 
 
 class _Graphs:
-    """The graphs of one class's forward with further arguments."""
+    """The graphs of one class's forward with further arguments, or with parts in other modes."""
 
-    def __init__(self, kind: type[nn.Module], edits: Edits) -> None:
-        self._kind, self._edits, self._n_made = kind, edits, 0
+    def __init__(self, kind: type[nn.Module], edits: Edits, parts: tuple[str, ...]) -> None:
+        self._kind, self._edits, self._parts, self._n_made = kind, edits, parts, 0
         self._made: dict[Any, tuple[Callable[..., Any], dict[str, torch.Tensor]]] = {}
+
+    def modes(self, module: nn.Module) -> tuple[bool, ...]:
+        """Of the parts, where one of them has not the mode of the network; else ()."""
+        modes = tuple([module.get_submodule(part).training for part in self._parts])
+        return modes if (not module.training) in modes else ()
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def of(
@@ -198,11 +236,12 @@ class _Graphs:
     ) -> tuple[Callable[..., Any], list[torch.Tensor]]:
         """The forward for what is given, and its tensors."""
         training = module.training if self._edits.by_mode else self._edits.training
-        key = (training, given.key)
+        modes = self.modes(module)
+        key = (training, modes, given.key)
         if key not in self._made:
             while len(self._made) >= _MOST_GRAPHS:
                 del self._made[next(iter(self._made))]
-            self._made[key] = self._make(module, given, training)
+            self._made[key] = self._make(module, given, None if modes else training)
         call, constants = self._made[key]
         for name, constant in constants.items():
             if name not in module._buffers:
@@ -211,7 +250,7 @@ class _Graphs:
         return call, given.tensors
 
     def _make(
-        self, module: nn.Module, given: Further, training: bool
+        self, module: nn.Module, given: Further, training: bool | None
     ) -> tuple[Callable[..., Any], dict[str, torch.Tensor]]:
         edits = self._edits._replace(training=training)
         prefix = f"given{self._n_made}"
@@ -227,7 +266,8 @@ def _edited_graph(
     """The graph of the source's own forward, edited, and its constants, named with `prefix`."""
     twin = kind.__new__(kind)
     object.__setattr__(twin, "__dict__", module.__dict__)  # with the source's own forward
-    traced = graph_with(twin, given, edits)
+    with as_converted(module):
+        traced = graph_with(twin, given, edits)
     constants = {}
     for name, constant in traced_constants(module, traced).items():
         constants[f"{prefix}{name}"] = constant

@@ -27,10 +27,12 @@ from irbin.rewriting.further import Edits
 from irbin.rewriting.hidden import hide
 from irbin.rewriting.installed import EditedForward, edited_class, evaluation_of
 from irbin.rewriting.network import Network
+from irbin.rewriting.settings import by_module
 from irbin.rewriting.told import tell_numbers, tell_what_went
 from irbin.tracing.keeping_sign import call_instead, kept_at
 from irbin.tracing.loses_sign import lost_sign
 from irbin.tracing.numbers import read_when_run
+from irbin.tracing.reads import frozen_settings, parts_with_modes
 from irbin.tracing.reparameterize import refuse_fusing
 from irbin.tracing.signs import works_in_place
 from irbin.tracing.tracer import traced_constants
@@ -270,6 +272,11 @@ def install(module: nn.Module, traced: fx.GraphModule, edits: Edits) -> None:
     for name, child in added.items():
         module.add_module(name, child.to(device))
     traced.recompile()
-    edited = EditedForward(traced, edits, evaluation_of(module, edits))
-    module.__class__ = edited_class(type(module), edited)
+    parts = parts_with_modes(traced) if edits.by_mode else ()
+    edited = EditedForward(traced, edits, evaluation_of(module, edits), parts)
+    frozen = by_module(type(module).__name__, frozen_settings(traced))
+    for path, part in list(module.named_modules()):
+        if path in frozen and path and "irbin_source" not in vars(type(part)):
+            part.__class__ = edited_class(type(part), None, frozen=frozen[path])
+    module.__class__ = edited_class(type(module), edited, frozen=frozen.get(""))
     hide(module, list(added))

@@ -11,7 +11,8 @@ from __future__ import annotations
 import linecache
 import re
 from collections.abc import Callable
-from types import SimpleNamespace
+from itertools import islice
+from types import FrameType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -218,8 +219,7 @@ def _read_in_line(value: float, root: nn.Module) -> str:
     own = frame.f_code.co_varnames[0]
     part = frame.f_locals.get(own)
     path = next((p for p, m in root.named_modules() if m is part), None)
-    code = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
-    for name in re.findall(rf"\b{own}\.([A-Za-z_]\w*)\b(?!\s*[.(\[])", code):
+    for name in re.findall(rf"\b{own}\.([A-Za-z_]\w*)\b(?!\s*[.(\[])", _expression(frame)):
         held = None if path is None else getattr(part, name, None)
         if isinstance(held, np.number):
             held = held.item()
@@ -228,6 +228,17 @@ def _read_in_line(value: float, root: nn.Module) -> str:
         if type(held) is type(value) and held == value:
             return f"{path}.{name}".removeprefix(".")
     return ""
+
+
+def _expression(frame: FrameType) -> str:
+    """The expression that runs, in its line; all of the line where that is not known."""
+    code = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+    positions = next(islice(frame.f_code.co_positions(), frame.f_lasti // 2, None), None)
+    if positions is None:
+        return code
+    first, last, start, end = positions
+    of_one_line = first == last == frame.f_lineno
+    return code.encode()[start:end].decode() if of_one_line and start is not None else code
 
 
 def read_when_run(graph: fx.Graph) -> list[Number]:

@@ -31,6 +31,7 @@ from irbin.tracing.assigned import watch_attributes
 from irbin.tracing.backward import is_in_autograd_function
 from irbin.tracing.loses_sign import whole_activations
 from irbin.tracing.numbers import name_floats, note_numbers
+from irbin.tracing.reads import reads_of
 from irbin.tracing.unfrozen import unfreeze_training
 
 OTHER_LAYERS = (nn.modules.conv._ConvNd, nn.RNNBase, nn.MultiheadAttention, nn.Bilinear)
@@ -272,7 +273,7 @@ def _refill(container: Any, content: Any) -> None:
 def trace_symbolically(
     module: nn.Module,
     *,
-    training: bool,
+    training: bool | None,
     given: tuple[list[Any], TreeSpec] | None = None,
     whole: bool = True,
 ) -> tuple[fx.GraphModule, dict[str, str]]:
@@ -280,7 +281,7 @@ def trace_symbolically(
 
     Args:
         module: a network whose forward takes one image batch.
-        training: which of the network's modes to trace.
+        training: which of the network's modes to trace; None for that which each module has.
         given: see `LayerTracer`.
         whole: activations that keep the sign of their input are leaves, whatever they are made of.
 
@@ -292,12 +293,14 @@ def trace_symbolically(
     """
     tracer = LayerTracer(given, whole_activations(module) if whole else ())
     with untouched(module):
-        module.train(training)
+        if training is not None:
+            module.train(training)
         deciding = name_floats(module)
         assigned = watch_attributes(module)
         before = _random_states()
         try:
-            graph = tracer.trace(module)
+            with reads_of(module) as reads:
+                graph = tracer.trace(module)
             unfreeze_training(graph)
             # before `untouched` takes the traced constants off `module` again
             traced = fx.GraphModule(module, graph, type(module).__name__)
@@ -309,7 +312,7 @@ def trace_symbolically(
             ) from error
     traced.meta.update(autocast=tracer.autocast, no_grad=tracer.no_grad)
     traced.meta["own_backward"] = tracer.own_backward
-    traced.meta["deciding"] = tuple(deciding.values())
+    traced.meta["deciding"], traced.meta["reads"] = tuple(deciding.values()), reads
     traced.meta["has_drawn"] = before != _random_states()
     return traced, tracer.opaque
 

@@ -160,3 +160,14 @@ class Unscaled(Net):
 def test_an_attribute_that_a_subclass_overrides_with_another_type_stays_the_subclasss() -> None:
     traced = trace_graph(Unscaled(), (3, 8, 8))
     assert [n.op for n in traced.graph.nodes] == ["placeholder", "call_module", "output"]
+
+
+def test_an_equal_number_beside_an_attribute_in_its_line_is_not_the_attribute() -> None:
+    class Equal(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            y = super().forward(x)
+            return y * 3 if self.parts[0].times > 2 and self.n > 2 else y
+
+        n = 3
+
+    assert "n 1" not in found(trace_graph(Equal(), (3, 8, 8)))
