@@ -163,12 +163,21 @@ def _how_made(manifest: Manifest, facts: CardFacts) -> list[str]:
     rows = {
         "architecture": escaped(source.architecture),
         "float weights": escaped(weights),
+        **_float_training(facts.float_trained),
         "data": escaped(trained.data) if trained else "not recorded",
         "recipe": escaped(without_folders(trained.recipe)) if trained else "not recorded",
         "epochs": str(trained.epochs) if trained else "not recorded",
         "written by": f"irbin {escaped(manifest.irbin_version)}",
     }
     return [*lines, *(f"| {name} | {value} |" for name, value in rows.items())]
+
+
+def _float_training(trained: TrainedFacts | None) -> dict[str, str]:
+    if trained is None:
+        return {}
+    recipe = escaped(without_folders(trained.recipe))
+    epochs = f"{counted(trained.epochs, 'epoch')} of {escaped(trained.data)}, recipe {recipe}"
+    return {"which were trained": epochs}
 
 
 _USE = [

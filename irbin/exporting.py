@@ -11,11 +11,12 @@ from irbin.artifact.schema import Manifest
 from irbin.artifact.write import write_artifact
 from irbin.card import card
 from irbin.emit.folder import refuse_existing_c, write_c
-from irbin.errors import UsageError
+from irbin.errors import IrbinError, UsageError
 from irbin.hub.repository import located
+from irbin.messages import without_folders
 from irbin.onnx.model import refuse_existing_onnx, write_onnx
 from irbin.program.lower import lower
-from irbin.records.card import CardFacts
+from irbin.records.card import CardFacts, TrainedFacts
 from irbin.records.in_c import COptions
 from irbin.records.options import FloatDtype, SourceOptions, SourceRecord, check_given
 from irbin.records.results import CRecord, ExportRecord, OnnxRecord
@@ -77,13 +78,24 @@ def card_facts(source: Source, record: SourceRecord) -> CardFacts:
 
     Args:
         source: that is packed; a run folder tells how it was trained.
-        record: of the network.
+        record: of the network, with the way to the float network's folder.
     """
-    trained = None
-    if isinstance(source, str | Path) and folder_kind(located(source)) == "run":
-        trained = trained_facts(located(source))
+    trained = _run_facts(located(source)) if isinstance(source, str | Path) else None
     licence, base_model = published(record)
-    return CardFacts(0, trained, licence, base_model)
+    return CardFacts(0, trained, licence, base_model, float_trained=_float_facts(record))
+
+
+def _run_facts(folder: Path) -> TrainedFacts | None:
+    return trained_facts(folder) if folder_kind(folder) == "run" else None
+
+
+def _float_facts(record: SourceRecord) -> TrainedFacts | None:
+    """Of the run whose network (`RUN/best`, as a record names it) a converted one was made of."""
+    place = Path(record.spec)
+    try:
+        return _run_facts(place.parent) if place.is_absolute() and place.is_dir() else None
+    except (OSError, IrbinError):  # a card is written whatever stands there now
+        return None
 
 
 def export_c(
@@ -119,7 +131,7 @@ def export_c(
     return write_c(
         artifact,
         Path(out),
-        spec=name_of(source),
+        spec=without_folders(name_of(source)),
         options=c_options,
         overwrite=overwrite,
     )
@@ -156,7 +168,8 @@ def export_onnx(
     stage("reading the network", 0, 0)
     artifact = _packed(source, out, source_options, float_dtype)
     stage("writing ONNX", 0, 0)
-    return write_onnx(artifact, Path(out), spec=name_of(source), overwrite=overwrite)
+    spec = without_folders(name_of(source))
+    return write_onnx(artifact, Path(out), spec=spec, overwrite=overwrite)
 
 
 def _packed(

@@ -21,8 +21,8 @@ from irbin.records.given import check_is
 from irbin.records.results import PushRecord
 from irbin.sources.folder import folder_kind
 
-_MAY_BE_PATHS = ("spec", "weights")
-"""Fields of a `SourceRecord`, wherever a manifest holds one."""
+_MAY_BE_PATHS = ("spec", "weights", "model_kwargs", "model_args")
+"""Fields of a `SourceRecord`, wherever a manifest holds one, and what timm calls the third."""
 _NAME = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 _OFFLINE = "the hub's host has no address here; connect first"
 
@@ -82,11 +82,18 @@ def _told(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     return {
-        name: without_folders(held)
-        if name in _MAY_BE_PATHS and isinstance(held, str)
-        else _told(held)
+        name: _last_parts(held) if name in _MAY_BE_PATHS else _told(held)
         for name, held in value.items()
     }
+
+
+def _last_parts(value: Any) -> Any:
+    """Every text in a JSON value without the folders in front of it, where it is a path."""
+    if isinstance(value, dict):
+        return {name: _last_parts(held) for name, held in value.items()}
+    if isinstance(value, list):
+        return [_last_parts(held) for held in value]
+    return without_folders(value) if isinstance(value, str) else value
 
 
 def _checked(folder: Path, told: str) -> list[str]:

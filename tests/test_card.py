@@ -92,6 +92,14 @@ def test_a_float_network_trained_from_nothing_is_not_told_to_be_without_weights(
     assert f"| float weights | {told} |\n" in card(made, FACTS)
 
 
+def test_the_float_networks_training_is_told_beside_the_binary_ones() -> None:
+    trained = TrainedFacts("float", 1, "pets|mine", 1, 70.0)
+    text = card(MANIFEST, replace(FACTS, float_trained=trained))
+    assert "| which were trained | 1 epoch of pets&#124;mine, recipe float |\n" in text
+    assert "| epochs | 8 |" in text
+    assert "which were trained" not in card(MANIFEST, FACTS)
+
+
 def test_names_are_shown_as_they_are_and_break_no_table() -> None:
     text = card(MANIFEST, FACTS)
     assert "cat, a&#124;b, &#96;&#60;script&#62;" in text

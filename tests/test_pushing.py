@@ -41,12 +41,15 @@ def test_paths_of_this_machine_stay_here(hub, packed: Path) -> None:
     config = packed / "config.json"
     manifest = json.loads(config.read_text())
     manifest["source"] |= {"spec": "/home/me/out/float/best", "weights": "C:\\me\\net.pth"}
+    kwargs = {"init": ["/home/me/init.npz"], "norm": "layer"}
+    manifest["source"]["model_kwargs"] = kwargs
     config.write_text(json.dumps(manifest))
     before = config.read_bytes()
     record = irbin.push(packed, "me/net")
     sent = hub.root / "me/net" / "config.json"
     source = json.loads(sent.read_text())["source"]
     assert (source["spec"], source["weights"]) == ("best", "net.pth")
+    assert source["model_kwargs"] == {"init": ["init.npz"], "norm": "layer"}
     assert record.files["config.json"] == sent.stat().st_size
     assert config.read_bytes() == before
     assert irbin.load("hf-hub:me/net").manifest.source.spec == "best"

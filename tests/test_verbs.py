@@ -22,6 +22,7 @@ from irbin.binary.layers import binary_layers, phase_of
 from irbin.data import eval_loader
 from irbin.demo.network import demo_net
 from irbin.errors import SourceError, UsageError
+from irbin.records.in_c import COptions
 
 SPEC = "module:irbin.demo.network:demo_net"
 THREE = SourceOptions(num_classes=3)
@@ -198,7 +199,27 @@ def test_a_packed_network_has_a_card_that_tells_the_run(journey: Path, tmp_path:
     assert "| epochs | 2 |" in text
     assert "| data | 28 |" in text
     irbin.export(journey / "converted", tmp_path / "untrained")
-    assert "| data | not recorded |" in (tmp_path / "untrained" / "README.md").read_text("utf-8")
+    untrained = (tmp_path / "untrained" / "README.md").read_text("utf-8")
+    assert "| data | not recorded |" in untrained
+    how = "2 epochs of 28, recipe default"
+    told = f"| float weights | trained by irbin |\n| which were trained | {how} |\n"
+    assert told in text
+    assert told in untrained
+
+
+@pytest.mark.slow
+def test_what_is_made_to_be_given_away_names_no_folder(journey: Path, tmp_path: Path) -> None:
+    """Packed from a source with a whole path, and written from one."""
+    irbin.export_c(journey / "run", tmp_path / "c", c_options=COptions(test_images=1))
+    irbin.export_onnx(journey / "packed", tmp_path / "net.onnx")
+    files = [
+        path
+        for folder in (journey / "packed", tmp_path)
+        for path in folder.rglob("*")
+        if path.is_file()
+    ]
+    here = str(journey).encode()
+    assert [file.name for file in files if here in file.read_bytes()] == []
 
 
 @pytest.mark.parametrize("calibrate", [-1, 8])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from irbin.artifact.schema import (
 )
 from irbin.errors import ArtifactError
 from irbin.files import whole_folder
+from irbin.messages import without_folders
 from irbin.program.lowered import Lowered
 from irbin.records.options import FloatDtype, SourceRecord
 from irbin.records.plan import Plan
@@ -43,7 +45,8 @@ def write_artifact(
 
     Args:
         lowered: the trained network.
-        source: where its float network came from.
+        source: where its float network came from; of paths the last part is written, since the
+            folder is made to be given away.
         plan: what was binarized; its predicted bytes are held against the tensors'.
         path: folder to make; its parents too.
         float_dtype: storage of everything that is float32 in the program.
@@ -58,7 +61,7 @@ def write_artifact(
         raise ArtifactError(f"`{path}` exists; choose another folder or allow overwriting")
     stored = {name: _stored(name, t, float_dtype) for name, t in lowered.tensors.items()}
     _check_sizes(stored, plan, float_dtype)
-    manifest = Manifest(__version__, float_dtype, source, plan)
+    manifest = Manifest(__version__, float_dtype, _without_folders(source), plan)
     with whole_folder(path, overwrite=overwrite) as partial:
         _write_json(partial / CONFIG_FILE, manifest_to_json(manifest))
         _write_json(partial / PROGRAM_FILE, lowered.program.to_json())
@@ -78,6 +81,11 @@ def write_artifact(
         n_nodes=len(lowered.program.nodes),
         float_dtype=float_dtype,
     )
+
+
+def _without_folders(source: SourceRecord) -> SourceRecord:
+    weights = None if source.weights is None else without_folders(source.weights)
+    return replace(source, spec=without_folders(source.spec), weights=weights)
 
 
 def _in_order(file: bytes) -> bytes:

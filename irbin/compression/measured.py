@@ -23,6 +23,7 @@ from irbin.records.results import Evaluation
 from irbin.report.jsonout import dumps, evaluation_json
 from irbin.report.units import bare_percent, ratio
 from irbin.reporting import write_evaluation_report
+from irbin.sources.folder import network_folder, recorded
 from irbin.verbs import compare, evaluate
 
 FORMS = ("float", "binary", "packed")
@@ -128,9 +129,9 @@ def _timed(work: Work) -> Timing:
 
 def _write_card(work: Work) -> None:
     """The packed folder's model card again, with what was measured."""
-    manifest = read_artifact(work.out / PACKED).manifest
+    manifest, run = read_artifact(work.out / PACKED).manifest, work.out / RUN
     facts = replace(
-        card_facts(work.out / RUN, manifest.source),
+        card_facts(run, recorded(network_folder(run))),
         total_bytes=sum((work.out / PACKED / name).stat().st_size for name in FILES),
         evaluations=tuple(work.record.evaluations.values()),
         timing=work.record.timing,

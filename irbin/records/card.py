@@ -10,7 +10,7 @@ from irbin.records.results import Evaluation
 
 @dataclass(frozen=True)
 class TrainedFacts:
-    """The run that a packed network comes from. Made by `runs.folder`, read by `card`."""
+    """A run that a packed network comes from. Made by `runs.folder`, read by `card`."""
 
     recipe: str
     """Its name as it was given; `default` where none was."""
@@ -40,3 +40,5 @@ class CardFacts:
     """What was measured of it, and beside it."""
     timing: Timing | None = None
     """Where it was measured."""
+    float_trained: TrainedFacts | None = None
+    """Of the float network that it was made from, where irbin trained that; None elsewhere."""

@@ -99,11 +99,7 @@ def load_folder(path: Path) -> Network:
     Raises:
         SourceError: a file is missing, damaged or of another version, or the weights do not fit.
     """
-    config = _read_config(path) or {}
-    ours = config.get("irbin")
-    if not isinstance(ours, Mapping) or ours.get("format") != "network":
-        raise SourceError(f"`{path}`: expected a folder written by `irbin convert` or `finetune`")
-    source, plan = _records(path, ours)
+    source, plan = _records(path)
     network = Network(build(source), source)
     if plan is not None:
         from irbin.rewriting.rewrite import rewrite  # a float network needs no tracing
@@ -114,6 +110,15 @@ def load_folder(path: Path) -> Network:
     if plan is None:
         source = replace(source, spec=str(path.absolute()))
     return Network(network.module, source, plan)
+
+
+def recorded(path: Path) -> SourceRecord:
+    """What a network folder says of its source, without its weights.
+
+    Raises:
+        SourceError: see `load_folder`.
+    """
+    return _records(path)[0]
 
 
 def folder_kind(path: Path) -> FolderKind | None:
@@ -198,7 +203,10 @@ def _read_config(path: Path) -> dict[str, Any] | None:
     return config
 
 
-def _records(path: Path, ours: Mapping[str, Any]) -> tuple[SourceRecord, Plan | None]:
+def _records(path: Path) -> tuple[SourceRecord, Plan | None]:
+    ours = (_read_config(path) or {}).get("irbin")
+    if not isinstance(ours, Mapping) or ours.get("format") != "network":
+        raise SourceError(f"`{path}`: expected a folder written by `irbin convert` or `finetune`")
     where = (
         f"`{path / CONFIG_FILE}` (written by irbin {ours.get('version')}, this is {__version__})"
     )

@@ -161,8 +161,8 @@ def _places(source: Source | PackedModel | None) -> list[Path]:
     names: list[str] = []
     if isinstance(source, str | Path):
         names.append(str(source))
-    elif isinstance(source, Network | PackedModel):
-        names.append(source_record(source).spec)
+    elif isinstance(source, Network):
+        names.append(source.source.spec)
     paths = []
     for name in names:
         path = located(name.removeprefix("local-dir:")).expanduser()

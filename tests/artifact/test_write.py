@@ -6,6 +6,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from irbin.artifact.read import read_artifact
 from irbin.artifact.write import write_artifact
 from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, Method
@@ -37,6 +38,17 @@ def test_a_card_lies_beside_them_and_is_not_counted(exported, tmp_path):
     assert told == [(exported.arguments[1].class_names, record.total_bytes)]
     sizes = [f.stat().st_size for f in (tmp_path / "p").iterdir() if f.name != "README.md"]
     assert record.total_bytes == sum(sizes)
+
+
+def test_no_way_through_folders_is_written(exported, tmp_path):
+    """A packed folder is given away, by `push` or by hand."""
+    source = dataclasses.replace(
+        exported.source, spec="/home/me/float/best", weights="local-dir:/home/me/net"
+    )
+    write_artifact(exported.lowered, source, exported.plan, tmp_path / "p")
+    written = read_artifact(tmp_path / "p").manifest.source
+    assert (written.spec, written.weights) == ("best", "local-dir:net")
+    assert all(b"/home" not in file.read_bytes() for file in (tmp_path / "p").iterdir())
 
 
 @pytest.mark.parametrize("float_dtype", ["float32", "float16", "bfloat16"])

@@ -21,6 +21,7 @@ from irbin.sources.folder import (
     folder_kind,
     load_folder,
     network_folder,
+    recorded,
     refuse_existing,
     save_folder,
 )
@@ -39,6 +40,14 @@ def network() -> Network:
 def same_weights(a: nn.Module, b: nn.Module) -> bool:
     one, two = a.state_dict(), b.state_dict()
     return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+
+
+def test_what_a_folder_says_of_its_source_needs_no_weights(tmp_path: Path, network) -> None:
+    save_folder(network, tmp_path / "out")
+    (tmp_path / "out" / "model.safetensors").unlink()
+    assert recorded(tmp_path / "out") == network.source
+    with pytest.raises(SourceError, match="expected a folder written by"):
+        recorded(tmp_path)
 
 
 @pytest.mark.slow
