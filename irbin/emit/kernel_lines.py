@@ -10,6 +10,7 @@ from irbin.axes import BoxAxis, Span
 from irbin.emit.weights import by_word, float_literal
 from irbin.emit.writer import Writer, pointer, read
 from irbin.errors import LowerError
+from irbin.kernels.attention import AttentionKernel
 from irbin.kernels.byte_convolution import ByteConvKernel
 from irbin.kernels.convolution import ConvKernel, FloatConvKernel
 from irbin.kernels.geometry import Geometry
@@ -28,6 +29,7 @@ from irbin.kernels.sign_convolution import SignConvKernel
 from irbin.kernels.steps import Step
 from irbin.program.fused import Fused
 
+_HEADS = ("heads", "queries", "keys", "depth", "width")
 MEETINGS = {"multiply": "IRBIN_TIMES", "add": "IRBIN_PLUS", "subtract": "IRBIN_MINUS"}
 
 
@@ -88,6 +90,8 @@ def kernel_lines(w: Writer, kernel: Kernel) -> list[str]:
             work = pointer(w.call.others[kernel.n_residuals], "FLOATS")
             epsilon, x = float_literal(kernel.epsilon), _x(w, "FLOATS")
             lines.append(f"irbin_group_norm({sizes}, {epsilon}, {x}, {work}, &out);")
+        case AttentionKernel():
+            lines += _attention_lines(w, kernel)
         case RowsKernel():
             x = _x(w, "FLOATS")
             lines.append(f"irbin_rows({w.call.n}, {kernel.n_channels}, {x}, &out);")
@@ -263,6 +267,21 @@ def _average_lines(w: Writer, kernel: AverageKernel) -> list[str]:
 def _spans_line(name: str, spans: Sequence[Span]) -> str:
     written = ", ".join(f"{{{span.begin}, {span.end}, {span.divisor}}}" for span in spans)
     return f"static const irbin_span {name}[] = {{{written}}};"
+
+
+def _attention_lines(w: Writer, kernel: AttentionKernel) -> list[str]:
+    fields = [f".{name} = {size}" for name, size in zip(_HEADS, kernel.heads, strict=True)]
+    for name, (_, offset, head, row) in zip(("query", "key", "value"), kernel.looks, strict=True):
+        fields.append(f".{name} = {{{offset}, {head}, {row}}}")
+    fields.append(f".scale = {float_literal(kernel.scale)}")
+    if kernel.mask is not None:
+        fields.append(f".mask = {w.array(kernel.mask, 'mask')}, .mask_heads = {len(kernel.mask)}")
+    read_at = [_x(w, "FLOATS"), *(read(w, at) for at in w.call.others[kernel.n_residuals : -1])]
+    work = pointer(w.call.others[-1], "FLOATS")
+    return [
+        f"static const irbin_heads heads = {{{', '.join(fields)}}};",
+        f"irbin_attention(&heads, {', '.join(read_at)}, {work}, &out);",
+    ]
 
 
 def _crop_lines(w: Writer, kernel: CropKernel) -> list[str]:

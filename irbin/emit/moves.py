@@ -16,6 +16,7 @@ from irbin.emit.copies import Copy, copies_of
 from irbin.emit.looks import look, parts
 from irbin.emit.meetings import COMPARED, Meeting, meeting_of
 from irbin.errors import ArtifactError, LowerError
+from irbin.kernels.attention import AttentionKernel
 from irbin.kernels.kernel import Kernel
 from irbin.kernels.norms import GroupNormKernel
 from irbin.kernels.passes import PoolKernel
@@ -285,7 +286,8 @@ class _Adding:
         name = f"lines of {item.name}"
         self._place(name, Form(shape, np.float32, 1))
         self.added.items.append(Node(name, LINES, (), {}, TensorType("float32", shape)))
-        return replace(item, others=(*item.others, name))
+        axes = (*item.others_axes, 1) if item.others_axes else ()
+        return replace(item, others=(*item.others, name), others_axes=axes)
 
 
 def _reads(item: Fused) -> list[tuple[str, int | None]]:
@@ -293,7 +295,9 @@ def _reads(item: Fused) -> list[tuple[str, int | None]]:
     of_bits = (item.producer or item).kind == "dot"
     axis = item.channel_axis if item.source_axis is None else item.source_axis
     first: tuple[str, int | None] = (item.source, None if of_bits else axis)
-    return [first, *((name, item.channel_axis) for name in other_names(item))]
+    names = other_names(item)
+    axes = [item.channel_axis] * (len(names) - len(item.others_axes)) + [*item.others_axes]
+    return [first, *zip(names, axes, strict=True)]
 
 
 def _reading(item: Fused, renamed: Mapping[str, str]) -> Fused:
@@ -310,11 +314,18 @@ def _reading(item: Fused, renamed: Mapping[str, str]) -> Fused:
 
 
 def lines_shape(kernel: Kernel) -> tuple[int, int, int, int] | None:
-    """Floats that a kernel works on: rows of what is pooled, a mean and a factor a group."""
+    """Floats that a kernel works on.
+
+    Rows of what is pooled; a mean and a factor a group; a row of what attention gives, and a
+    product a key.
+    """
     if isinstance(kernel, PoolKernel) and (kernel.producer is not None or kernel.before):
         return (1, kernel.n_channels, n_lines(kernel), kernel.geometry.size[1])
     if isinstance(kernel, GroupNormKernel):
         return (1, 2 * kernel.n_groups, 1, 1)
+    if isinstance(kernel, AttentionKernel):
+        n_heads, _, n_keys, _, width = kernel.heads
+        return (1, n_heads * width + n_keys, 1, 1)
     return None
 
 

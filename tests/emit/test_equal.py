@@ -210,6 +210,30 @@ class Activations(nn.Module):
         return F.gelu(x, approximate="tanh")
 
 
+class Attends(nn.Module):
+    """Attention of images' pixels and of rows, heads of odd sizes, with masks and without."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 3 * 21, 3, 2, 1), nn.LayerNorm(21)
+        self.rows, self.last = binary(nn.Linear(21, 3 * 34)), binary(nn.Linear(34, 5))
+        self.mask = nn.Buffer(torch.randn(1, 2, 20, 20).masked_fill(torch.rand(20, 20) > 0.7, -1e9))
+
+    def forward(self, x):
+        x = self.stem(x)
+        y = F.scaled_dot_product_attention(*self.heads(x.flatten(2).mT, 3))
+        y = F.hardtanh(y.transpose(1, 2).reshape(-1, 20, 21))
+        y = self.norm(x.flatten(2).mT[..., :21] + y)
+        q, k, v = self.heads(self.rows(y), 2)
+        z = F.scaled_dot_product_attention(q, k, v, self.mask, scale=0.5)
+        return self.last(z.transpose(1, 2).reshape(-1, 20, 34))
+
+    @staticmethod
+    def heads(x, n: int):
+        """Queries, keys and values out of one tensor of rows."""
+        return x.reshape(-1, 20, 3, n, x.shape[-1] // (3 * n)).permute(2, 0, 3, 1, 4).unbind(0)
+
+
 def of_floats(layer: nn.Conv2d) -> nn.Module:
     return BinaryConv2d.from_float(layer, Method(binary_activations=False), EdePhase())
 
@@ -254,6 +278,7 @@ NETWORKS = {
     "signs": Signs,
     "floats": Floats,
     "signs_for_floats": SignsForFloats,
+    "attends": Attends,
     "moves": Moves,
     "pairs": Pairs,
     "activations": Activations,

@@ -52,6 +52,16 @@ class Out(ctypes.Structure):
     )
 
 
+class Heads(ctypes.Structure):
+    _fields_ = (
+        ("sizes", c_int32 * 5),
+        ("looks", c_int32 * 9),
+        ("scale", c_float),
+        ("mask", c_void_p),
+        ("mask_heads", c_int32),
+    )
+
+
 class Walk(ctypes.Structure):
     _fields_ = (
         ("axes", c_int32),
@@ -153,6 +163,46 @@ def test_operations_round_once(nn, operation: str) -> None:
     number = c_int32(MEETINGS.index(operation))
     nn.irbin_meet(ctypes.byref(walk), number, c_float(1), pointer(a), pointer(b), pointer(y))
     assert np.array_equal(bits(y), bits(wanted))
+
+
+SIZES = [(1, 1, 1, 1, 1), (2, 3, 15, 7, 8), (3, 2, 16, 8, 9), (1, 4, 17, 16, 16), (2, 1, 33, 5, 17)]
+
+
+@pytest.mark.parametrize("masks", [0, 1, 3])
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_attention_is_the_definitions(nn, sizes: tuple[int, ...], masks: int) -> None:
+    """Queries, keys and values side by side in one row, as a linear layer gives them."""
+    n_heads, n_queries, n_keys, depth, width = sizes
+    draw, row = np.random.default_rng(7), n_heads * (2 * depth + width)
+    x = (draw.standard_normal((max(n_queries, n_keys), row)) * 3).astype(np.float32)
+    x[0, 0] = np.nan if masks == 3 else -0.0
+    ends = np.cumsum([n_heads * depth, n_heads * depth])
+    each = [part.reshape(len(x), n_heads, -1).transpose(1, 0, 2) for part in np.split(x, ends, 1)]
+    mask = draw.standard_normal((n_heads if masks > 1 else 1, n_queries, n_keys)).astype(np.float32)
+    mask[..., -1] = -np.inf if n_keys > 1 else 0
+    work, y = (
+        np.empty(n_heads * width + n_keys, np.float32),
+        np.empty((n_queries, n_heads * width), np.float32),
+    )
+    heads = Heads(
+        (c_int32 * 5)(*sizes),
+        (c_int32 * 9)(0, depth, row, ends[0], depth, row, ends[1], width, row),
+        0.3,
+        mask.ctypes.data if masks else None,
+        len(mask),
+    )
+    out = Out(None, 0, y=y.ctypes.data)
+    read = [pointer(x)] * 3
+    nn.irbin_attention(ctypes.byref(heads), *read, pointer(work), ctypes.byref(out))
+    queries, keys, values = (
+        each[0][None, :, :n_queries],
+        each[1][None, :, :n_keys],
+        each[2][None, :, :n_keys],
+    )
+    wanted = float_reference.attention(
+        queries, keys, values, np.float32(0.3), mask if masks else None
+    )
+    assert np.array_equal(bits(y), bits(wanted[0].transpose(1, 0, 2).reshape(y.shape)))
 
 
 def test_a_checksum_is_zlibs(nn) -> None:

@@ -1245,6 +1245,77 @@ void irbin_group_norm(int32_t height, int32_t width, int32_t channels, int32_t g
         }
 }
 
+/* ---- attention ---- */
+
+/* Products of a query with n keys that lie `row` apart, numbers in order. */
+static void products_of_keys(const float *query, const float *key, int32_t depth, int32_t row,
+                             int32_t n, float *v)
+{
+    for (int32_t i = 0; i < n; ++i) v[i] = 0.0f;
+    for (int32_t d = 0; d < depth; ++d)
+        for (int32_t i = 0; i < n; ++i)
+            v[i] = multiply_add(query[d], key[(ptrdiff_t)i * row + d], v[i]);
+}
+
+/* Numbers become e to the power of what they lie below the largest; their sum. NaN makes all NaN. */
+static float soften(float *x, int32_t n)
+{
+    float largest = -INFINITY;
+    for (int32_t i = 0; i < n; ++i)
+        if (x[i] > largest || x[i] != x[i]) largest = x[i];
+    for (int32_t i = 0; i < n; ++i) x[i] = exp_of(x[i] - largest);
+    return sum_of_row(x, n, 0.0f, false);
+}
+
+/* One query of one head: a mean of values. */
+static void attend(const irbin_heads *a, const float *query, const float *key, const float *value,
+                   const float *mask, float *weights, float *to)
+{
+    for (int32_t k = 0; k < a->keys; k += BLOCK)
+        products_of_keys(query, key + (ptrdiff_t)k * a->key.row, a->depth, a->key.row,
+                         least(BLOCK, a->keys - k), weights + k);
+    for (int32_t k = 0; k < a->keys; ++k) {
+        weights[k] *= a->scale;
+        if (mask != NULL) weights[k] += mask[k];
+    }
+    const float total = soften(weights, a->keys);
+    for (int32_t c = 0; c < a->width; c += BLOCK) {
+        const int32_t n = least(BLOCK, a->width - c);
+        float v[BLOCK] = {0.0f};
+        for (int32_t k = 0; k < a->keys; ++k) {
+            const float *from = value + (ptrdiff_t)k * a->value.row + c;
+            for (int32_t i = 0; i < n; ++i) v[i] = multiply_add(weights[k], from[i], v[i]);
+        }
+        for (int32_t i = 0; i < n; ++i) to[c + i] = (v[i] + 0.0f) / total;
+    }
+}
+
+void irbin_attention(const irbin_heads *heads, const float *queries, const float *keys,
+                     const float *values, float *work, const irbin_out *out)
+{
+    const int32_t channels = heads->heads * heads->width;
+    const size_t of_mask = (size_t)heads->queries * (size_t)heads->keys;
+    for (int32_t q = 0; q < heads->queries; ++q) {
+        for (int32_t h = 0; h < heads->heads; ++h) {
+            const float *mask = NULL;
+            if (heads->mask != NULL)
+                mask = heads->mask + (size_t)(h % heads->mask_heads) * of_mask +
+                       (size_t)q * (size_t)heads->keys;
+            attend(heads, queries + heads->query.offset + (ptrdiff_t)h * heads->query.head +
+                       (ptrdiff_t)q * heads->query.row,
+                   keys + heads->key.offset + (ptrdiff_t)h * heads->key.head,
+                   values + heads->value.offset + (ptrdiff_t)h * heads->value.head, mask,
+                   work + channels, work + h * heads->width);
+        }
+        for (int32_t c = 0; c < channels; c += BLOCK) {
+            const int32_t n = least(BLOCK, channels - c);
+            float v[BLOCK];
+            memcpy(v, work + c, (size_t)n * sizeof(float));
+            finish(v, n, (size_t)q, c, channels, out);
+        }
+    }
+}
+
 /* ---- boxes, several images ---- */
 
 /* Where place i of a box's axis is read; -1: beyond the image. */

@@ -180,6 +180,24 @@ IRBIN_KERNEL void irbin_layer_norm(int32_t rows, int32_t channels, float epsilon
 IRBIN_KERNEL void irbin_group_norm(int32_t height, int32_t width, int32_t channels, int32_t groups,
                       float epsilon, const float *x, float *work, const irbin_out *out);
 
+/* Where rows lie in what is read of an image: from the first, to the next head, to the next row. */
+typedef struct irbin_look {
+    int32_t offset, head, row;
+} irbin_look;
+
+/* Means of values, weighed by e to the power of the scaled products of queries and keys. */
+typedef struct irbin_heads {
+    int32_t heads, queries, keys, depth, width; /* of a head: rows, numbers of a key and of a value */
+    irbin_look query, key, value;
+    float scale;
+    const float *mask;  /* added to the scaled products: (mask_heads, queries, keys); or NULL */
+    int32_t mask_heads; /* 1, or as many as heads */
+} irbin_heads;
+
+/* Attention: (queries, heads * width). `work` holds a row of that and, behind it, a product a key. */
+IRBIN_KERNEL void irbin_attention(const irbin_heads *heads, const float *queries, const float *keys,
+                     const float *values, float *work, const irbin_out *out);
+
 /* A box of the image, `value` where it reaches beyond. */
 IRBIN_KERNEL void irbin_crop(const irbin_box *y, const irbin_box *x, const irbin_box *channels, float value,
                 const float *image, const irbin_out *out);

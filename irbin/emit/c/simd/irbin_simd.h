@@ -38,6 +38,8 @@ typedef struct irbin_kernels {
     void (*layer_norm)(int32_t, int32_t, float, const float *, const irbin_out *);
     void (*group_norm)(int32_t, int32_t, int32_t, int32_t, float, const float *, float *,
                        const irbin_out *);
+    void (*attention)(const irbin_heads *, const float *, const float *, const float *, float *,
+                      const irbin_out *);
     void (*crop)(const irbin_box *, const irbin_box *, const irbin_box *, float, const float *,
                  const irbin_out *);
     void (*join)(int32_t, const float *const *, const int32_t *, int32_t, const irbin_out *);
@@ -56,9 +58,9 @@ typedef struct irbin_kernels {
         irbin_bconv2d, irbin_conv2d, irbin_sign_conv2d, irbin_conv2d_bytes, irbin_depthwise,      \
             irbin_max_pool, irbin_max_pool_bconv2d, irbin_max_pool_conv2d,                        \
             irbin_max_pool_sign_conv2d, irbin_max_pool_conv2d_bytes, irbin_max_pool_steps,        \
-            irbin_average, irbin_layer_norm, irbin_group_norm, irbin_crop, irbin_join,            \
-            irbin_channel_mean, irbin_gate, irbin_pair, irbin_rows, irbin_bitpack, irbin_copy,    \
-            irbin_meet                                                                            \
+            irbin_average, irbin_layer_norm, irbin_group_norm, irbin_attention, irbin_crop,       \
+            irbin_join, irbin_channel_mean, irbin_gate, irbin_pair, irbin_rows, irbin_bitpack,    \
+            irbin_copy, irbin_meet                                                                \
     }
 
 /* Sets that this compiler makes for this kind of processor. */
