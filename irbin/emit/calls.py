@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from irbin.emit.copies import MAX_WALK_AXES, Copy, walked
 from irbin.emit.kernel_lines import kernel_lines
 from irbin.emit.meetings import Meeting
+from irbin.emit.moves import Step
 from irbin.emit.placed import Call, Place, Walk
+from irbin.emit.products import Product, Soft, batches
 from irbin.emit.weights import Weights, float_literal
 from irbin.emit.writer import Writer, pointer, read
 from irbin.errors import LowerError
 from irbin.kernels.kernel import Kernel
 from irbin.program.fused import Fused
+from irbin.runtime.arrays import Array
 
 
 def call_lines(call: Call, weights: Weights, number: int) -> list[str]:
@@ -29,13 +35,20 @@ def call_lines(call: Call, weights: Weights, number: int) -> list[str]:
     """
     writer = Writer(call, weights, number)
     if isinstance(call.does, Kernel):
-        lines = kernel_lines(writer, call.does)
+        lines = _each_window(call.windows, kernel_lines(writer, call.does))
     elif call.does == "bitpack":
         lines = _pack_lines(writer)
     else:
         lines = [line for walk in call.does for line in _walk_lines(writer, walk)]
     traced = _traced(call)
     return [f"    {{ /* {number}: {described(call)} */", *_indented(lines + traced), "    }"]
+
+
+def _each_window(n: int, lines: list[str]) -> list[str]:
+    """A kernel's lines, for every window that is an image to it."""
+    if n == 1:
+        return lines
+    return [f"for (int32_t window = 0; window < {n}; ++window) {{", *_indented(lines, 4), "}"]
 
 
 def described(call: Call) -> str:
@@ -56,15 +69,16 @@ def plain(text: str) -> str:
     return re.sub(r"[^\w .,:;()+\-]", "_", text, flags=re.ASCII)
 
 
-def _indented(lines: Sequence[str]) -> list[str]:
-    return [f"        {line}" for line in lines]
+def _indented(lines: Sequence[str], by: int = 8) -> list[str]:
+    return [f"{' ' * by}{line}" for line in lines]
 
 
 def _traced(call: Call) -> list[str]:
     """What a test looks at: results as they lie in memory."""
     lines = []
     for name, place, kind in zip(call.sizes, _results(call), _kinds(call), strict=True):
-        lines.append(f"TRACE({pointer(place, kind)}, {call.sizes[name]});")
+        whole = pointer(replace(place, apart=0), kind)
+        lines.append(f"TRACE({whole}, {call.sizes[name]});")
     return lines
 
 
@@ -91,7 +105,7 @@ def _walk_lines(w: Writer, walk: Walk) -> list[str]:
     return walk_lines(move, places, pointer(walk.to, "FLOATS"))
 
 
-def walk_lines(move: Copy | Meeting, read_at: Sequence[str], to: str) -> list[str]:
+def walk_lines(move: Step, read_at: Sequence[str], to: str) -> list[str]:
     """A move as C.
 
     Args:
@@ -101,17 +115,47 @@ def walk_lines(move: Copy | Meeting, read_at: Sequence[str], to: str) -> list[st
     """
     if not move.to.size:
         return []
-    arrays = (move.x,) if isinstance(move, Copy) else move.arrays
-    sizes, steps = walked(*arrays, move.to)
+    match move:
+        case Copy():
+            lines = [_walk_line("walk", ("from",), (move.x, move.to))]
+            call = f"irbin_copy(&walk, {read_at[0]}, {to});"
+        case Meeting():
+            lines = [_walk_line("walk", ("from", "other"), (*move.arrays, move.to))]
+            what = f"IRBIN_OF_{move.operation}, {float_literal(move.factor)}"
+            call = f"irbin_meet(&walk, {what}, {read_at[0]}, {read_at[1]}, {to});"
+        case Product():
+            lines = [_product_line(move)]
+            call = f"irbin_matmul(&product, {read_at[0]}, {read_at[1]}, {to});"
+        case Soft():
+            (x,) = move.arrays
+            first = [np.moveaxis(array, move.axis, 0)[0] for array in (x, move.to)]
+            steps = ", ".join(str(array.strides[move.axis] // 4) for array in (x, move.to))
+            lines = [_walk_line("walk", ("from",), first)]
+            call = f"irbin_softmax(&walk, {x.shape[move.axis]}, {steps}, {read_at[0]}, {to});"
+    return ["{", *(f"    {line}" for line in lines), f"    {call}", "}"]
+
+
+def _walk_line(name: str, read: Sequence[str], arrays: Sequence[Array]) -> str:
+    return f"static const irbin_walk {name} = {_walk(read, arrays)};"
+
+
+def _walk(read: Sequence[str], arrays: Sequence[Array]) -> str:
+    """How arrays of one shape are walked over together, the last of them written."""
+    sizes, steps = walked(*arrays)
     if len(sizes) > MAX_WALK_AXES:
         raise LowerError(f"expected at most {MAX_WALK_AXES} axes, got {len(sizes)}")
-    names = ("from", "other") if isinstance(move, Meeting) else ("from",)
-    fields = [("size", sizes), *zip((*names, "to"), steps, strict=True)]
+    fields = [("size", sizes), *zip((*read, "to"), steps, strict=True)]
     written = ", ".join(f".{name} = {{{', '.join(map(str, of))}}}" for name, of in fields)
-    walk = f"static const irbin_walk walk = {{.axes = {len(sizes)}, {written}}};"
-    if isinstance(move, Copy):
-        call = f"irbin_copy(&walk, {read_at[0]}, {to});"
-    else:
-        operation, factor = f"IRBIN_OF_{move.operation}", float_literal(move.factor)
-        call = f"irbin_meet(&walk, {operation}, {factor}, {read_at[0]}, {read_at[1]}, {to});"
-    return ["{", f"    {walk}", f"    {call}", "}"]
+    return f"{{.axes = {len(sizes)}, {written}}}"
+
+
+def _product_line(move: Product) -> str:
+    a, b = move.arrays
+    walk = _walk(("from", "other"), batches((a, b, move.to), move.to.shape[:-2]))
+    sizes = dict(zip(("rows", "depth", "columns"), (*a.shape[-2:], b.shape[-1]), strict=True))
+    for name, array in (("a", a), ("b", b), ("to", move.to)):
+        names = {"a": ("row", "depth"), "b": ("depth", "column"), "to": ("row", "column")}[name]
+        for axis, along in zip((-2, -1), names, strict=True):
+            sizes[f"{name}_{along}"] = array.strides[axis] // 4
+    fields = ", ".join(f".{name} = {value}" for name, value in sizes.items())
+    return f"static const irbin_product product = {{.walk = {walk}, {fields}}};"

@@ -23,10 +23,10 @@ MAX_WALK_AXES = 8
 class Copy:
     """Numbers from one place to another."""
 
-    source: str
-    """Name of what is read."""
+    source: str | None
+    """Name of what is read; None for a number."""
     x: Array
-    """What is read, in its owner's memory."""
+    """What is read, in its owner's memory; of a number an array of it."""
     to: Array
     """What is written, in the result's memory; of the same shape."""
 
@@ -42,13 +42,8 @@ def copies_of(node: Node, arrays: Arrays, known: Mapping[str, Any]) -> tuple[int
         arrays: all that may be read.
         known: integers by name.
     """
-    if not isinstance(node.type, TensorType) or node.type.dtype != "float32" or node.kwargs:
-        return None
-    try:
-        args = [filled(value, _Names(known)) for value in node.args]
-    except LookupError:
-        return None
-    if not args or not _are_floats(args[0], arrays):
+    args = arguments(node, arrays, known)
+    if args is None or not isinstance(node.type, TensorType):
         return None
     match node.op, args:
         case "aten.cat.default", [list() as names, *axis]:
@@ -66,6 +61,20 @@ def copies_of(node: Node, arrays: Arrays, known: Mapping[str, Any]) -> tuple[int
         case "aten.repeat.default" | "aten.tile.default", [Ref(name), list() as times]:
             return _repeated(name, arrays[name], times)
     return None
+
+
+def arguments(node: Node, arrays: Arrays, known: Mapping[str, Any]) -> list[Any] | None:
+    """A node's, with integers in place of their names; None if floats come neither in nor out.
+
+    Args:
+        node: any.
+        arrays: all that may be read.
+        known: integers by name.
+    """
+    if not isinstance(node.type, TensorType) or node.type.dtype != "float32" or node.kwargs:
+        return None
+    args = [filled(value, _Names(known)) for value in node.args]
+    return args if args and _are_floats(args[0], arrays) else None
 
 
 class _Names(dict[str, Any]):

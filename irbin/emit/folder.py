@@ -72,7 +72,9 @@ def write_c(
             of_bytes = content if isinstance(content, bytes) else content.encode("utf-8")
             (partial / path).write_bytes(of_bytes)
     n_bytes = calls.arena_bytes, made.weight_bytes
-    return CRecord(str(out), name, network.function, *n_bytes, len(calls.calls))
+    return CRecord(
+        str(out), name, network.function, *n_bytes, len(calls.calls), calls.by_definition
+    )
 
 
 def _checked_name(name: str | None, spec: str) -> str:

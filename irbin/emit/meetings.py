@@ -52,6 +52,8 @@ class Meeting:
     """What is written, in the result's memory."""
     factor: float = 1.0
     """By which the second is multiplied first; other than 1 only of zeros and ones."""
+    into: str | None = None
+    """What is written, where it is not the node's result."""
 
 
 Operand = tuple[str | None, Array]

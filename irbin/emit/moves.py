@@ -12,14 +12,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from irbin.emit.around import around_of
 from irbin.emit.copies import Copy, copies_of
 from irbin.emit.looks import look, parts
 from irbin.emit.meetings import COMPARED, Meeting, meeting_of
+from irbin.emit.products import Product, Soft, as_floats, attends, product_of
 from irbin.errors import ArtifactError, LowerError
 from irbin.kernels.attention import AttentionKernel
 from irbin.kernels.kernel import Kernel
 from irbin.kernels.norms import GroupNormKernel
 from irbin.kernels.passes import PoolKernel
+from irbin.kernels.tensor_reference import added
 from irbin.program.elementwise import as_step, channel_axis_of
 from irbin.program.fused import Fused, Item, results
 from irbin.program.own import BitPack
@@ -28,15 +31,16 @@ from irbin.program.types import Node, Ref, TensorType, ValueType
 from irbin.runtime.arrays import Array, is_in_rows
 from irbin.runtime.layers import make_kernel, other_names
 from irbin.runtime.memory import Form, forms
-from irbin.runtime.segments import task
 from irbin.runtime.work import Work
 
 LINES = "lines"
 """Operator of memory that a kernel works on."""
+_LINES_OF = "lines of "
 MAX_BYTES = 2**31 - 1
 """Of what one call reads or writes: the C counts in `int32_t`."""
 
-Move = tuple[Copy, ...] | Meeting
+Step = Copy | Meeting | Product | Soft
+Move = tuple[Step, ...]
 
 
 class Look(NamedTuple):
@@ -147,7 +151,8 @@ class _Adding:
         source = self._first(node)
         if source is not None and (self._shown(node, source) or self._packed(node, source)):
             return True
-        return self._copied(node) or self._met(node) or self._passed(node)
+        made = (self._copied, self._met, self._passed, self._multiplied, self._attended)
+        return any(one(node) for one in made)
 
     def _first(self, node: Node) -> Look | None:
         first = node.args[0] if node.args else None
@@ -197,7 +202,8 @@ class _Adding:
         return True
 
     def _copied(self, node: Node) -> bool:
-        copied = copies_of(node, {n: one.array for n, one in self.added.looks.items()}, self.known)
+        arrays = {n: one.array for n, one in self.added.looks.items()}
+        copied = copies_of(node, arrays, self.known) or around_of(node, arrays, self.known)
         if copied is None:
             return False
         axis, made = copied
@@ -212,8 +218,38 @@ class _Adding:
         if node.op in COMPARED:
             self._flags.add(node.name)
         axis, made = meeting
-        self._move(node, axis, made)
+        self._move(node, axis, lambda to: (made(to),))
         return True
+
+    def _multiplied(self, node: Node) -> bool:
+        made = product_of(node, {n: one.array for n, one in self.added.looks.items()})
+        if made is None or not isinstance(node.type, TensorType):
+            return False
+        self._move(node, len(node.type.shape) - 1, lambda to: (made(to),))
+        return True
+
+    def _attended(self, node: Node) -> bool:
+        """Attention whose rows lie anyhow: the products have memory of their own."""
+        for name in node.refs()[3:]:
+            mask = self.work.constants.get(name)
+            if isinstance(mask, np.ndarray) and mask.dtype == np.bool_:
+                self._hold(as_floats(name), added(mask))
+        attention = attends(node, {n: one.array for n, one in self.added.looks.items()})
+        if attention is None or not isinstance(node.type, TensorType):
+            return False
+        form = Form(attention.scores, np.float32, len(attention.scores) - 1)
+        lines, scores = self._lines(node.name, form)
+        axis = len(node.type.shape) - 1
+        node = replace(node, args=(*node.args, Ref(lines)))
+        self._move(node, axis, lambda to: attention.calls(lines, scores, to))
+        return True
+
+    def _lines(self, name: str, form: Form) -> tuple[str, Array]:
+        """Memory that a call works on: its name, and it."""
+        lines = f"{_LINES_OF}{name}"
+        array = self._place(lines, form)
+        self.added.items.append(Node(lines, LINES, (), {}, TensorType("float32", form.shape)))
+        return lines, array
 
     def _move(self, node: Node, axis: int, made: Callable[[Array], Move]) -> None:
         assert isinstance(node.type, TensorType), "a move gives one tensor"
@@ -258,8 +294,6 @@ class _Adding:
 
     def _kernel(self, item: Fused) -> bool:
         kernel = self.added.kernels[item.name]
-        if task(item, kernel, 1).n != 1 and not item.takes_rows:
-            return False  # windows of an image as images
         renamed: dict[str, str] = {}
         for name, axis in _reads(item):
             one = self.added.looks.get(name)
@@ -283,9 +317,7 @@ class _Adding:
         shape = lines_shape(kernel)
         if shape is None:
             return item
-        name = f"lines of {item.name}"
-        self._place(name, Form(shape, np.float32, 1))
-        self.added.items.append(Node(name, LINES, (), {}, TensorType("float32", shape)))
+        name, _ = self._lines(item.name, Form(shape, np.float32, 1))
         axes = (*item.others_axes, 1) if item.others_axes else ()
         return replace(item, others=(*item.others, name), others_axes=axes)
 
@@ -311,6 +343,11 @@ def _reading(item: Fused, renamed: Mapping[str, str]) -> Fused:
     others = tuple(renamed.get(name, name) for name in item.others)
     source = renamed.get(item.source, item.source)
     return replace(item, source=source, steps=steps, others=others)
+
+
+def is_of_lines(name: str) -> bool:
+    """Whether it is memory that a kernel works on."""
+    return name.startswith(_LINES_OF)  # no program has a name with spaces
 
 
 def lines_shape(kernel: Kernel) -> tuple[int, int, int, int] | None:

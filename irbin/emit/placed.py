@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from irbin.artifact.read import Artifact
 from irbin.emit.copies import Copy
-from irbin.emit.meetings import Meeting
-from irbin.emit.moves import LINES, Added, Look, moves_added
-from irbin.emit.ready import engine_of, work_of
+from irbin.emit.moves import LINES, Added, Look, Step, is_of_lines, moves_added
+from irbin.emit.ready import by_definition, engine_of, work_of
 from irbin.errors import LowerError
 from irbin.kernels.kernel import Kernel
 from irbin.program.fused import Item
@@ -43,13 +42,15 @@ class Place:
     """In bytes."""
     constant: Array | None = None
     """Its numbers."""
+    apart: int = 0
+    """Bytes from a window of the image to the next, where a kernel takes several one by one."""
 
 
 @dataclass(frozen=True, eq=False)
 class Walk:
     """A move with its places."""
 
-    does: Copy | Meeting
+    does: Step
     """What is moved."""
     places: tuple[Place, ...]
     """Of what it reads."""
@@ -81,6 +82,8 @@ class Call:
     """Of a `bitpack`: pixels, groups, channels of a group."""
     sizes: Mapping[str, int]
     """Bytes of its results, `y` first."""
+    windows: int = 1
+    """Of an image, each as an image of its own: so many times, places further on each time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +104,8 @@ class Placed:
     """Without the batch."""
     origins: Mapping[str, tuple[str, int]]
     """Of every result: whose value of the program it holds, and the axis that lies innermost."""
+    by_definition: tuple[str, ...]
+    """Operators that `irbin.load` leaves to torch, whose order of summing is not known."""
 
 
 def placed(artifact: Artifact, images: CInput = "float32") -> Placed:
@@ -145,6 +150,7 @@ def placed(artifact: Artifact, images: CInput = "float32") -> Placed:
             name: (added.origins.get(name, name), form.channel_axis)
             for name, form in added.made.items()
         },
+        by_definition=by_definition(work),
     )
 
 
@@ -172,18 +178,26 @@ class _Placing:
             return self._packed(item) if item.op == "bitpack" else self._moved(item)
         made = task(item, self._added.kernels[item.name], 1)
         first = self._added.looks[item.source]
+        windows = 1 if item.takes_rows else made.n
         return Call(
             item,
             made.kernel,
             made.n,
-            self._place(first),
+            self._window(item.source, windows),
             tuple(step // first.array.itemsize for step in first.array.strides),
-            tuple(self._where(name) for name in other_names(item)),
-            None if item.floats is None else self._where(item.floats),
-            None if item.bits is None else self._where(item.bits),
+            tuple(self._window(name, windows) for name in other_names(item)),
+            None if item.floats is None else self._window(item.floats, windows),
+            None if item.bits is None else self._window(item.bits, windows),
             (),
             {name: self._added.made[name].n_bytes for name in item.results()},
+            windows,
         )
+
+    def _window(self, name: str, windows: int) -> Place:
+        """Where the first of so many windows lies, and how far the others are apart."""
+        array = self._added.looks[name].array
+        is_shared = windows == 1 or is_of_lines(name)
+        return replace(self._where(name), apart=0 if is_shared else array.strides[0])
 
     def outputs(self, names: tuple[str, ...]) -> tuple[Walk, ...]:
         """Results one behind the other, in the program's order of axes."""
@@ -226,15 +240,10 @@ class _Placing:
     def _moved(self, node: Node) -> Call:
         move, y = self._added.moves[node.name], self._where(node.name)
         walks: list[Walk] = []
-        if isinstance(move, Meeting):
-            read: list[Any] = list(zip(move.names, move.arrays, strict=True))
-            places = tuple(self._operand(name, array) for name, array in read)
-            walks.append(Walk(move, places, y))
-        else:
-            walks += [
-                Walk(one, (self._operand(one.source, one.x),), self._within(node.name, one.to))
-                for one in move
-            ]
+        for one in move:
+            names, arrays, into = _reads_and_writes(one)
+            places = tuple(map(self._operand, names, arrays))
+            walks.append(Walk(one, places, self._within(into or node.name, one.to)))
         sizes = {node.name: self._added.made[node.name].n_bytes}
         return Call(node, tuple(walks), 1, y, (), (), y, None, (), sizes)
 
@@ -242,6 +251,15 @@ class _Placing:
         if name is None:
             return Place("constant", 0, np.full(1, array.flat[0], np.float32))
         return self._within(self._added.looks[name].root, array)
+
+
+def _reads_and_writes(
+    step: Step,
+) -> tuple[tuple[str | None, ...], tuple[Array, ...], str | None]:
+    """Names and arrays that are read, and what is written where it is not the result."""
+    if isinstance(step, Copy):
+        return (step.source,), (step.x,), None
+    return step.names, step.arrays, step.into
 
 
 def n_floats(shape: tuple[int, ...]) -> int:

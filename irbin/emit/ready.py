@@ -5,15 +5,28 @@ from __future__ import annotations
 import numpy as np
 
 from irbin.artifact.read import Artifact
+from irbin.emit.definitions import DEFINITIONS
 from irbin.errors import UsageError
+from irbin.program.types import Node
 from irbin.records.in_c import CInput
+from irbin.runtime.calls import short
 from irbin.runtime.engine import Engine
 from irbin.runtime.work import Work
 
 
 def engine_of(artifact: Artifact) -> Engine:
-    """What answers as the C does: with float convolutions of irbin's, as `irbin.load` has them."""
-    return Engine(artifact, float_convs=True)
+    """What answers as the C does.
+
+    Float convolutions are irbin's, as `irbin.load` has them; what torch computes there in an order
+    of its own is done by definition here.
+    """
+    return Engine(artifact, float_convs=True, definitions=DEFINITIONS)
+
+
+def by_definition(work: Work) -> tuple[str, ...]:
+    """Operators whose results `irbin.load` has from torch, and C as `definitions` says."""
+    ops = (item.op for item in work.items if isinstance(item, Node) and item.op in DEFINITIONS)
+    return tuple(sorted({short(op) for op in ops}))
 
 
 def work_of(engine: Engine, images: CInput) -> Work:

@@ -217,6 +217,7 @@ def _json(network: Network, weights: Weights) -> str:
         "std": list(preprocessing.std),
         "classes": list(network.classes),
         "operators": sorted(operators),
+        "by_definition": list(network.placed.by_definition),
     }
     return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
 
@@ -280,6 +281,7 @@ def _blanks(
         "EXPECTED": expected,
         "DECLARATIONS": "\n".join(weights.declarations()),
         "IMAGE": _image_words(network),
+        "EQUAL": _equal_words(network),
         "STATISTICS": "\n".join(f"| {i} | {m} | {s} |" for i, (m, s) in enumerate(statistics)),
         "MEAN": ", ".join(float_literal(float(np.float32(m))) for m in preprocessing.mean),
         "STD": ", ".join(float_literal(float(np.float32(s))) for s in preprocessing.std),
@@ -305,6 +307,18 @@ def _image_words(network: Network) -> str:
     return (
         f"`chw` is one image, (channels, height, width) = ({channels}, {height}, {width}), each "
         "value\n`(byte / 255 - mean) / std`:"
+    )
+
+
+def _equal_words(network: Network) -> str:
+    """Of the README: what it answers beside what `irbin.load` answers."""
+    left = network.placed.by_definition
+    if not left:
+        return "Answers are those of `irbin.load`, bit for bit, on every processor."
+    return (
+        "Answers are the same bits on every processor, and those of `irbin.load` but for rounding: "
+        f"it leaves\nto torch {', '.join(f'`{name}`' for name in left)}, which adds in an order of "
+        "its own; here the order is written down."
     )
 
 

@@ -36,13 +36,16 @@ class Weights:
 
         Args:
             array: float32, int32, int16, uint32, or uint8, which is filled with zeros to words.
-            name: for readers; unique.
+            name: for readers; a number is put behind one that another array has.
         """
         words = _words(array)
         key = (_kind(words), words.tobytes())
         if key not in self._names:
-            self._names[key] = f"{self._prefix}_{name}"
-            self._arrays[self._names[key]] = words
+            whole, number = f"{self._prefix}_{name}", 1
+            while whole in self._arrays:
+                whole, number = f"{self._prefix}_{name}_{number}", number + 1
+            self._names[key] = whole
+            self._arrays[whole] = words
         return self._names[key]
 
     @property

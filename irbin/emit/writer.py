@@ -24,15 +24,20 @@ class Writer:
 
 
 def pointer(place: Place, kind: str) -> str:
-    """Where something in the arena or the image lies, as C."""
-    if place.base == "image":
-        return f"image + {place.offset // 4}" if place.offset else "image"  # never of bytes
-    return f"{kind}({place.offset})"
+    """Where something in the arena or the image lies, as C; a window of it, if it has several."""
+    if place.base == "image":  # never of bytes
+        return "image" + _behind(place.offset // 4, place.apart // 4)
+    return f"{kind}({_behind(place.offset, place.apart, first='')})"
 
 
 def read(w: Writer, place: Place, kind: str = "FLOATS") -> str:
     """Where something that is read lies, as C."""
     if place.constant is None:
         return pointer(place, kind)
-    name = w.array(place.constant, "operand")
-    return f"{name} + {place.offset // 4}" if place.offset else name
+    return w.array(place.constant, "operand") + _behind(place.offset // 4, place.apart // 4)
+
+
+def _behind(offset: int, apart: int, first: str = " + ") -> str:
+    """How much is added to where something begins."""
+    window = f" + window * {apart}" if apart else ""
+    return f"{first}{offset}{window}" if offset or not first else window

@@ -147,6 +147,8 @@ class CRecord:
     """Of weights and all other numbers."""
     n_calls: int
     """Of kernels, for one image."""
+    by_definition: tuple[str, ...] = ()
+    """Operators that `irbin.load` leaves to torch: answers equal its own but for rounding there."""
 
 
 @dataclass(frozen=True)

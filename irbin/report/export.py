@@ -57,9 +57,16 @@ def c_table(record: CRecord) -> Table:
 
 def c_line(record: CRecord) -> Text:
     """One sentence: where, under which name, how many calls."""
+    left = ""
+    if record.by_definition:
+        left = (
+            "; equal to irbin.load but for rounding, since "
+            "torch adds in an order of its own there: "
+            f"{', '.join(record.by_definition)}"
+        )
     return Text(
         f"{record.path}: {counted(record.n_calls, 'call')} for an image, {record.function} in "
-        f"{record.name}.h"
+        f"{record.name}.h{left}"
     )
 
 

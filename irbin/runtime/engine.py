@@ -7,9 +7,10 @@ in parts whose results stay in the cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, get_args
 
 import numpy as np
@@ -34,7 +35,7 @@ from irbin.runtime.calls import (
 )
 from irbin.runtime.given import chunk_of
 from irbin.runtime.layers import AS_THEY_ARE, Normalization, make_kernel
-from irbin.runtime.operators import Operations
+from irbin.runtime.operators import Operation, Operations
 from irbin.runtime.parts import Schedules, side_by_side
 from irbin.runtime.pixels import Pixels, n_channels, normalization_of, normalized
 from irbin.runtime.schedule import Schedule, Watch
@@ -50,7 +51,8 @@ Record = Callable[[Node, Any], None]
 class Engine:
     """What runs a packed network; may be called from several threads.
 
-    Takes what `model.PackedModel` takes, and raises what it raises: there it is told.
+    Takes what `model.PackedModel` takes, and raises what it raises: there it is told. Beside that
+    `definitions`: what computes nodes on images in torch's place, by operator.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Engine:
         fusions: Collection[str] = FUSIONS,
         float_math: FloatMath = "float32",
         float_convs: bool | None = None,
+        definitions: Mapping[str, Operation] = MappingProxyType({}),
     ) -> None:
         self.program: Program = artifact.program
         if float_math not in get_args(FloatMath):
@@ -73,6 +76,7 @@ class Engine:
         self._float_convs = native.is_fast_at_floats() if float_convs is None else float_convs
         self.origin = (artifact, tuple(fusions), float_math, self._float_convs)
         self._operations = Operations()
+        self._definitions = definitions
         self._constants, self._nodes = self._fold(artifact.tensors)
         self._signs = sign_weights(self.program, artifact.tensors)
         self._fusions = tuple(fusions)
@@ -232,7 +236,8 @@ class Engine:
         (source,) = self.program.inputs
         constants = {**self._constants, **_turned_weights(nodes, self._constants)}
         outputs = self.program.outputs
-        return Work(items, kernels, self._operations, constants, source, outputs, given)
+        operations = Operations({**self._operations, **self._definitions})
+        return Work(items, kernels, operations, constants, source, outputs, given)
 
     def _fold(self, tensors: dict[str, Any]) -> tuple[dict[str, Any], list[Node]]:
         """Constants and results of nodes on them, as far as read later; and the other nodes."""

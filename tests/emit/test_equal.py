@@ -234,6 +234,30 @@ class Attends(nn.Module):
         return x.reshape(-1, 20, 3, n, x.shape[-1] // (3 * n)).permute(2, 0, 3, 1, 4).unbind(0)
 
 
+class Products(nn.Module):
+    """Products of computed tensors, softmax along any axis, attention of windows, with masks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.rows = nn.Conv2d(3, 18, 3, padding=1), binary(nn.Linear(18, 9))
+        self.mask = nn.Buffer(torch.rand(12, 12) > 0.3)
+        self.added = nn.Buffer(torch.randn(3, 1, 6))
+
+    def forward(self, x):
+        x = self.stem(x)
+        of_heads = x.reshape(-1, 3, 6, 72)
+        scores = of_heads @ of_heads.mT * 0.25
+        y = (scores.softmax(-1) @ of_heads).reshape(-1, 18, 9, 8)
+        shares = (y * x).softmax(1)
+        windows = shares.reshape(-1, 3, 6, 3, 3, 8).permute(0, 3, 1, 4, 5, 2).reshape(-1, 3, 24, 6)
+        z = F.scaled_dot_product_attention(windows[:, :, ::2], windows, windows)
+        z = z.reshape(-1, 3, 12, 18)
+        z = F.scaled_dot_product_attention(z, z, z, self.mask) * z
+        half = z[:, :, 1::2]
+        z = F.scaled_dot_product_attention(z, half, half, self.added, scale=0.5)
+        return self.rows(z) @ z.transpose(1, 2).reshape(-1, 3, 9, 24), (y * x).softmax(2)
+
+
 def of_floats(layer: nn.Conv2d) -> nn.Module:
     return BinaryConv2d.from_float(layer, Method(binary_activations=False), EdePhase())
 
@@ -279,6 +303,7 @@ NETWORKS = {
     "floats": Floats,
     "signs_for_floats": SignsForFloats,
     "attends": Attends,
+    "products": Products,
     "moves": Moves,
     "pairs": Pairs,
     "activations": Activations,

@@ -11,7 +11,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from irbin.kernels import activations, float_reference
+from irbin.kernels import activations, float_reference, tensor_reference
 
 GCC = shutil.which("gcc")
 pytestmark = pytest.mark.skipif(GCC is None, reason="there is no gcc")
@@ -203,6 +203,39 @@ def test_attention_is_the_definitions(nn, sizes: tuple[int, ...], masks: int) ->
         queries, keys, values, np.float32(0.3), mask if masks else None
     )
     assert np.array_equal(bits(y), bits(wanted[0].transpose(1, 0, 2).reshape(y.shape)))
+
+
+class Product(ctypes.Structure):
+    _fields_ = (("walk", Walk), ("sizes", c_int32 * 3), ("steps", c_int32 * 6))
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 7, 15), (3, 8, 16), (5, 33, 17)], ids=str)
+def test_matrices_are_multiplied_by_definition(nn, sizes: tuple[int, int, int]) -> None:
+    """Of a batch of two, the second matrix turned, the result's rows lying apart."""
+    rows, depth, columns = sizes
+    draw = np.random.default_rng(sum(sizes))
+    a = draw.standard_normal((2, rows, depth)).astype(np.float32)
+    b = draw.standard_normal((columns, depth)).astype(np.float32)
+    b.flat[0], y = np.nan, np.zeros((2, rows, columns + 1), np.float32)
+    walk = Walk(1, (c_int32 * 8)(2), (c_int32 * 24)(rows * depth, *[0] * 15, rows * (columns + 1)))
+    steps = (c_int32 * 6)(depth, 1, 1, depth, columns + 1, 1)
+    product = Product(walk, (c_int32 * 3)(*sizes), steps)
+    nn.irbin_matmul(ctypes.byref(product), pointer(a), pointer(b), pointer(y))
+    assert np.array_equal(bits(y[..., :-1]), bits(tensor_reference.matmul(a, b.T[None])))
+    assert not y[..., -1].any()
+
+
+@pytest.mark.parametrize("n", [1, 7, 15, 16, 17, 33])
+def test_softmax_is_the_definitions(nn, n: int) -> None:
+    """Along the first axis, into a result that is turned."""
+    x = np.random.default_rng(n).standard_normal((n, 4)).astype(np.float32) * 30
+    x[:, 1], x[-1, 2], x[0, 3] = -np.inf, np.nan, np.inf
+    y = np.empty((4, n), np.float32)
+    walk = Walk(1, (c_int32 * 8)(4), (c_int32 * 24)(1, *[0] * 15, n))
+    nn.irbin_softmax(ctypes.byref(walk), c_int32(n), c_int32(4), c_int32(1), pointer(x), pointer(y))
+    with np.errstate(all="ignore"):
+        wanted = tensor_reference.softmax(x, 0).T
+    assert np.array_equal(bits(y), bits(wanted))
 
 
 def test_a_checksum_is_zlibs(nn) -> None:

@@ -82,3 +82,11 @@ def test_what_is_equal_is_written_once() -> None:
     assert weights.add(ones.view(np.int32), "c") == "net_c"  # the same bytes, another type
     assert weights.n_bytes == 32
     assert weights.crc == zlib.crc32(2 * ones.tobytes())
+
+
+def test_two_arrays_of_one_name_are_two() -> None:
+    weights = Weights("net")
+    one, other = np.arange(3, dtype=np.float32), np.arange(1, 4, dtype=np.float32)
+    names = [weights.add(array, "0_operand") for array in (one, other, one, other)]
+    assert names == ["net_0_operand", "net_0_operand_1"] * 2
+    assert weights.n_bytes == 24

@@ -1172,6 +1172,13 @@ void irbin_average(int32_t width, int32_t channels, const irbin_span *rows, int3
 
 /* ---- norms ---- */
 
+static float added_in_halves(float *sums) /* of 16 */
+{
+    for (int32_t half = 8; half > 0; half /= 2)
+        for (int32_t i = 0; i < half; ++i) sums[i] += sums[i + half];
+    return sums[0];
+}
+
 /* Of a row, less a number, or of its squares: number i goes to partial sum i mod 16. */
 static float sum_of_row(const float *x, int32_t n, float less, bool of_squares)
 {
@@ -1181,9 +1188,7 @@ static float sum_of_row(const float *x, int32_t n, float less, bool of_squares)
         const float term = of_squares ? apart * apart : apart;
         sums[i % 16] += term;
     }
-    for (int32_t half = 8; half > 0; half /= 2)
-        for (int32_t i = 0; i < half; ++i) sums[i] += sums[i + half];
-    return sums[0];
+    return added_in_halves(sums);
 }
 
 void irbin_layer_norm(int32_t rows, int32_t channels, float epsilon, const float *x,
@@ -1262,7 +1267,7 @@ static float soften(float *x, int32_t n)
 {
     float largest = -INFINITY;
     for (int32_t i = 0; i < n; ++i)
-        if (x[i] > largest || x[i] != x[i]) largest = x[i];
+        if (x[i] > largest || x[i] != x[i]) largest = x[i]; /* nothing is above NaN */
     for (int32_t i = 0; i < n; ++i) x[i] = exp_of(x[i] - largest);
     return sum_of_row(x, n, 0.0f, false);
 }
@@ -1505,6 +1510,61 @@ void irbin_meet(const irbin_walk *walk, irbin_operation operation, float factor,
             to[(ptrdiff_t)i * walk->to[last]] =
                 met(operation, x[(ptrdiff_t)i * walk->from[last]],
                     other[(ptrdiff_t)i * walk->other[last]] * factor);
+    } while (advance(walk, &p));
+}
+
+/* Of one pair of matrices. */
+static void multiply(const irbin_product *m, const float *a, const float *b, float *y)
+{
+    for (int32_t row = 0; row < m->rows; ++row, a += m->a_row, y += m->to_row)
+        for (int32_t c = 0; c < m->columns; c += BLOCK) {
+            const int32_t n = least(BLOCK, m->columns - c);
+            float v[BLOCK] = {0.0f};
+            for (int32_t k = 0; k < m->depth; ++k) {
+                const float factor = a[(ptrdiff_t)k * m->a_depth];
+                const float *from = b + (ptrdiff_t)k * m->b_depth + (ptrdiff_t)c * m->b_column;
+                for (int32_t i = 0; i < n; ++i)
+                    v[i] = multiply_add(factor, from[(ptrdiff_t)i * m->b_column], v[i]);
+            }
+            for (int32_t i = 0; i < n; ++i) y[(ptrdiff_t)(c + i) * m->to_column] = v[i];
+        }
+}
+
+void irbin_matmul(const irbin_product *product, const float *a, const float *b, float *y)
+{
+    const irbin_walk *walk = &product->walk;
+    const int32_t last = walk->axes - 1;
+    place p = {{0}, 0, 0, 0};
+    do {
+        for (int32_t i = 0; i < walk->size[last]; ++i)
+            multiply(product, a + p.from + (ptrdiff_t)i * walk->from[last],
+                     b + p.other + (ptrdiff_t)i * walk->other[last],
+                     y + p.to + (ptrdiff_t)i * walk->to[last]);
+    } while (advance(walk, &p));
+}
+
+static void soften_apart(const float *x, ptrdiff_t x_step, float *y, ptrdiff_t y_step, int32_t n)
+{
+    float largest = -INFINITY, sums[16] = {0.0f};
+    for (int32_t i = 0; i < n; ++i)
+        if (x[i * x_step] > largest || x[i * x_step] != x[i * x_step]) largest = x[i * x_step];
+    for (int32_t i = 0; i < n; ++i) {
+        y[i * y_step] = exp_of(x[i * x_step] - largest);
+        sums[i % 16] += y[i * y_step];
+    }
+    const float total = added_in_halves(sums);
+    for (int32_t i = 0; i < n; ++i) y[i * y_step] /= total;
+}
+
+void irbin_softmax(const irbin_walk *walk, int32_t n, int32_t x_step, int32_t y_step,
+                   const float *x, float *y)
+{
+    const int32_t last = walk->axes - 1;
+    place p = {{0}, 0, 0, 0};
+    do {
+        for (int32_t i = 0; i < walk->size[last]; ++i)
+            soften_apart(x + p.from + (ptrdiff_t)i * walk->from[last], x_step,
+                         y + p.to + (ptrdiff_t)i * walk->to[last], y_step, n);
     } while (advance(walk, &p));
 }
 

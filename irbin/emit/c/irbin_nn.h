@@ -249,6 +249,20 @@ typedef enum irbin_operation {
 IRBIN_KERNEL void irbin_meet(const irbin_walk *walk, irbin_operation operation, float factor, const float *a,
                 const float *b, float *y);
 
+/* How matrices are multiplied; the walk goes over pairs of them. Floats between neighbors. */
+typedef struct irbin_product {
+    irbin_walk walk;
+    int32_t rows, depth, columns;
+    int32_t a_row, a_depth, b_depth, b_column, to_row, to_column;
+} irbin_product;
+
+/* Products of matrices, added along the depth by fused multiply-adds. */
+IRBIN_KERNEL void irbin_matmul(const irbin_product *product, const float *a, const float *b, float *y);
+
+/* Softmax of n numbers that lie x_step apart, of the result y_step; the walk goes over their firsts. */
+IRBIN_KERNEL void irbin_softmax(const irbin_walk *walk, int32_t n, int32_t x_step, int32_t y_step,
+                   const float *x, float *y);
+
 /* CRC-32 (ISO 3309) of more bytes; begins with 0. */
 uint32_t irbin_crc32(uint32_t crc, const void *bytes, size_t n_bytes);
 

@@ -50,6 +50,8 @@ typedef struct irbin_kernels {
     void (*bitpack)(int32_t, int32_t, int32_t, const float *, uint8_t *);
     void (*copy)(const irbin_walk *, const float *, float *);
     void (*meet)(const irbin_walk *, irbin_operation, float, const float *, const float *, float *);
+    void (*matmul)(const irbin_product *, const float *, const float *, float *);
+    void (*softmax)(const irbin_walk *, int32_t, int32_t, int32_t, const float *, float *);
 } irbin_kernels;
 
 /* All of them, where they have the names of irbin_nn.h. */
@@ -60,7 +62,7 @@ typedef struct irbin_kernels {
             irbin_max_pool_sign_conv2d, irbin_max_pool_conv2d_bytes, irbin_max_pool_steps,        \
             irbin_average, irbin_layer_norm, irbin_group_norm, irbin_attention, irbin_crop,       \
             irbin_join, irbin_channel_mean, irbin_gate, irbin_pair, irbin_rows, irbin_bitpack,    \
-            irbin_copy, irbin_meet                                                                \
+            irbin_copy, irbin_meet, irbin_matmul, irbin_softmax                                   \
     }
 
 /* Sets that this compiler makes for this kind of processor. */
