@@ -11,7 +11,7 @@ import numpy as np
 from irbin.emit.copies import MAX_WALK_AXES, Copy, walked
 from irbin.emit.kernel_lines import kernel_lines
 from irbin.emit.meetings import Meeting
-from irbin.emit.moves import Step
+from irbin.emit.moves import OneMove
 from irbin.emit.placed import Call, Place, Walk
 from irbin.emit.products import Product, Soft, batches
 from irbin.emit.weights import Weights, float_literal
@@ -105,7 +105,7 @@ def _walk_lines(w: Writer, walk: Walk) -> list[str]:
     return walk_lines(move, places, pointer(walk.to, "FLOATS"))
 
 
-def walk_lines(move: Step, read_at: Sequence[str], to: str) -> list[str]:
+def walk_lines(move: OneMove, read_at: Sequence[str], to: str) -> list[str]:
     """A move as C.
 
     Args:

@@ -17,11 +17,9 @@ from irbin.emit.copies import Copy, copies_of
 from irbin.emit.looks import look, parts
 from irbin.emit.meetings import COMPARED, Meeting, meeting_of
 from irbin.emit.products import Product, Soft, as_floats, attends, product_of
+from irbin.emit.reads import LINES_OF, lines_shape, reading, reads
 from irbin.errors import ArtifactError, LowerError
-from irbin.kernels.attention import AttentionKernel
 from irbin.kernels.kernel import Kernel
-from irbin.kernels.norms import GroupNormKernel
-from irbin.kernels.passes import PoolKernel
 from irbin.kernels.tensor_reference import added
 from irbin.program.elementwise import as_step, channel_axis_of
 from irbin.program.fused import Fused, Item, results
@@ -35,12 +33,11 @@ from irbin.runtime.work import Work
 
 LINES = "lines"
 """Operator of memory that a kernel works on."""
-_LINES_OF = "lines of "
 MAX_BYTES = 2**31 - 1
 """Of what one call reads or writes: the C counts in `int32_t`."""
 
-Step = Copy | Meeting | Product | Soft
-Move = tuple[Step, ...]
+OneMove = Copy | Meeting | Product | Soft
+Move = tuple[OneMove, ...]
 
 
 class Look(NamedTuple):
@@ -246,7 +243,7 @@ class _Adding:
 
     def _lines(self, name: str, form: Form) -> tuple[str, Array]:
         """Memory that a call works on: its name, and it."""
-        lines = f"{_LINES_OF}{name}"
+        lines = f"{LINES_OF}{name}"
         array = self._place(lines, form)
         self.added.items.append(Node(lines, LINES, (), {}, TensorType("float32", form.shape)))
         return lines, array
@@ -295,7 +292,7 @@ class _Adding:
     def _kernel(self, item: Fused) -> bool:
         kernel = self.added.kernels[item.name]
         renamed: dict[str, str] = {}
-        for name, axis in _reads(item):
+        for name, axis in reads(item):
             one = self.added.looks.get(name)
             if one is None:
                 return False
@@ -306,7 +303,7 @@ class _Adding:
             if axis is None or array.dtype != np.float32:
                 return False
             renamed[name] = self._in_rows(name, own)
-        item = _reading(item, renamed) if renamed else item
+        item = reading(item, renamed) if renamed else item
         self.added.items.append(self._with_lines(item, kernel))
         for name, form in forms([item], 1).items():
             self._place(name, form)
@@ -320,53 +317,3 @@ class _Adding:
         name, _ = self._lines(item.name, Form(shape, np.float32, 1))
         axes = (*item.others_axes, 1) if item.others_axes else ()
         return replace(item, others=(*item.others, name), others_axes=axes)
-
-
-def _reads(item: Fused) -> list[tuple[str, int | None]]:
-    """Names that a kernel reads, and the axis that must lie innermost; None for bits' bytes."""
-    of_bits = (item.producer or item).kind == "dot"
-    axis = item.channel_axis if item.source_axis is None else item.source_axis
-    first: tuple[str, int | None] = (item.source, None if of_bits else axis)
-    names = other_names(item)
-    axes = [item.channel_axis] * (len(names) - len(item.others_axes)) + [*item.others_axes]
-    return [first, *zip(names, axes, strict=True)]
-
-
-def _reading(item: Fused, renamed: Mapping[str, str]) -> Fused:
-    """The same item, reading other values."""
-    steps = tuple(
-        replace(step, operand=renamed.get(str(step.operand), step.operand))
-        if step.kind == "residual"
-        else step
-        for step in item.steps
-    )
-    others = tuple(renamed.get(name, name) for name in item.others)
-    source = renamed.get(item.source, item.source)
-    return replace(item, source=source, steps=steps, others=others)
-
-
-def is_of_lines(name: str) -> bool:
-    """Whether it is memory that a kernel works on."""
-    return name.startswith(_LINES_OF)  # no program has a name with spaces
-
-
-def lines_shape(kernel: Kernel) -> tuple[int, int, int, int] | None:
-    """Floats that a kernel works on.
-
-    Rows of what is pooled; a mean and a factor a group; a row of what attention gives, and a
-    product a key.
-    """
-    if isinstance(kernel, PoolKernel) and (kernel.producer is not None or kernel.before):
-        return (1, kernel.n_channels, n_lines(kernel), kernel.geometry.size[1])
-    if isinstance(kernel, GroupNormKernel):
-        return (1, 2 * kernel.n_groups, 1, 1)
-    if isinstance(kernel, AttentionKernel):
-        n_heads, _, n_keys, _, width = kernel.heads
-        return (1, n_heads * width + n_keys, 1, 1)
-    return None
-
-
-def n_lines(kernel: PoolKernel) -> int:
-    """Rows of what is pooled that are kept: as many as a window reaches over."""
-    reach = (kernel.geometry.kernel[0] - 1) * kernel.geometry.dilation[0] + 1
-    return min(reach, kernel.geometry.size[0])

@@ -15,7 +15,8 @@ import numpy as np
 
 from irbin.artifact.read import Artifact
 from irbin.emit.copies import Copy
-from irbin.emit.moves import LINES, Added, Look, Step, is_of_lines, moves_added
+from irbin.emit.moves import LINES, Added, Look, OneMove, moves_added
+from irbin.emit.reads import is_of_lines
 from irbin.emit.ready import by_definition, engine_of, work_of
 from irbin.errors import LowerError
 from irbin.kernels.kernel import Kernel
@@ -50,7 +51,7 @@ class Place:
 class Walk:
     """A move with its places."""
 
-    does: Step
+    does: OneMove
     """What is moved."""
     places: tuple[Place, ...]
     """Of what it reads."""
@@ -254,12 +255,12 @@ class _Placing:
 
 
 def _reads_and_writes(
-    step: Step,
+    move: OneMove,
 ) -> tuple[tuple[str | None, ...], tuple[Array, ...], str | None]:
     """Names and arrays that are read, and what is written where it is not the result."""
-    if isinstance(step, Copy):
-        return (step.source,), (step.x,), None
-    return step.names, step.arrays, step.into
+    if isinstance(move, Copy):
+        return (move.source,), (move.x,), None
+    return move.names, move.arrays, move.into
 
 
 def n_floats(shape: tuple[int, ...]) -> int:

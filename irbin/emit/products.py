@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from irbin.emit.copies import Arrays
 from irbin.emit.definitions import ATTENTION, MATMUL, SOFTMAX
 from irbin.emit.meetings import Meeting
 from irbin.program.types import Node, Ref, TensorType
@@ -45,11 +46,7 @@ class Soft:
     """What is written, where it is not the node's result."""
 
 
-Arrays = Mapping[str, Array]
-Made = Callable[[Array], Product | Soft]
-
-
-def product_of(node: Node, arrays: Arrays) -> Made | None:
+def product_of(node: Node, arrays: Arrays) -> Callable[[Array], Product | Soft] | None:
     """What a product of matrices or a softmax does; None if it is another node.
 
     Args:
