@@ -73,13 +73,16 @@ def rank(layers: Sequence[LayerAnalysis], by: Ranking) -> tuple[LayerAnalysis, .
     return tuple(sorted(layers, key=key))
 
 
-def check_reachable(budget: Budget, choices: Choices, argument: str = "") -> None:
+def check_reachable(
+    budget: Budget, choices: Choices, argument: str = "", beside_bytes: int = 0
+) -> None:
     """Refuses, before anything is measured, a size or time that no choice of layers meets.
 
     Args:
         budget: asked for.
         choices: what may be binary.
         argument: what gave the budget, for the message; `max_bytes=` and the like where it is ''.
+        beside_bytes: that a size counts beside the tensors.
 
     Raises:
         UsageError: it cannot be met, or the float network meets it.
@@ -89,8 +92,12 @@ def check_reachable(budget: Budget, choices: Choices, argument: str = "") -> Non
         if not budget.limit >= 0:
             raise UsageError(f"`{said}`: expected points ≥ 0, got {budget.limit:g}")
         return
-    cost = cost_of(budget, choices)
-    useful = useful_for(budget, choices)
+    of_choice, useful = cost_of(budget, choices), useful_for(budget, choices)
+    beside = beside_bytes if budget.kind == "bytes" else 0
+
+    def cost(names: Collection[str]) -> float:
+        return of_choice(names) + beside
+
     smallest = cost(useful) if useful else cost(())
     if not budget.limit >= smallest:
         raise UsageError(

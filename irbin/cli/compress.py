@@ -31,7 +31,7 @@ from irbin.cli.source_options import SourceFlags
 from irbin.recipes.recipe import Recipe
 from irbin.records.compression import Compression, CompressOptions, CompressStep
 from irbin.records.json import JsonValue, to_json
-from irbin.report.compression import kept_line, step_line, timing_line
+from irbin.report.compression import budget_lines, step_line, timing_line
 from irbin.report.evaluation import accuracy_table, agreement_lines, input_lines, margin_line
 from irbin.report.jsonout import export_json
 from irbin.report.units import duration
@@ -167,7 +167,7 @@ def _print(record: Compression, json_to: str | None) -> None:
         lines += agreement_lines(binary, packed, record.agreement)
     if record.timing is not None:
         lines.append(timing_line(record.timing))
-    lines += filter(None, [kept_line(record)])
+    lines += budget_lines(record)
     for line in lines:
         say(screen, line)
     took = duration(record.seconds)

@@ -253,7 +253,8 @@ class _Steady:
         if total:
             left = duration((total - done) / rate) if done else DASH
             line += f" of {total:,}, {left} left"
-        say(self.console, f"{line}, {count(rate)} a second", style="dim")
+        pace = f"{count(rate)} a second" if rate >= 1 or not done else f"{duration(1 / rate)} each"
+        say(self.console, f"{line}, {pace}", style="dim")
 
 
 @contextmanager

@@ -62,8 +62,8 @@ def compress(
         device: torch's name of it, for training and for evaluating what is not packed.
         watcher: told how it goes.
         options: fields of `PlanOptions` (`bits`, `keep`, `shortcut`, …) and of `CompressOptions`:
-            `budget`, for which `analyze` proposes what stays float ("size=4MB": predicted bytes of
-            the packed tensors; "latency=5": estimated milliseconds of one image on one thread;
+            `budget`, for which `analyze` proposes what stays float ("size=4MB": bytes of the packed
+            folder's files; "latency=5": estimated milliseconds of one image on one thread;
             "drop=2": points of top-1 on a sample, before fine-tuning), and `train_float`, whether
             the float network is trained first, which None does where its weights or its classifier
             are random, unless the recipe names the network.
@@ -137,7 +137,7 @@ def _analyze(work: Work) -> str:
     source, options = work.float_source
     limit = {f"max_{work.budget.kind}": work.budget.limit}
     if work.budget.kind == "bytes":
-        limit = {"max_bytes": int(work.budget.limit)}
+        limit = {"max_bytes": int(work.budget.limit) - work.record.beside_bytes}
     with work.watcher.counting("networks measured") as report:
         analysis = analyze(
             source,
@@ -155,9 +155,10 @@ def _analyze(work: Work) -> str:
     work.note(proposed_keep=analysis.proposal.keep)
     point = analysis.proposal.point
     kept = ", ".join(analysis.proposal.keep) or "nothing"
+    stays = "stay" if len(analysis.proposal.keep) > 1 else "stays"
     return (
-        f"{kept} stays float; {byte_size(point.packed_bytes)}, estimated {1e3 * point.seconds:.2f} "
-        "ms an image"
+        f"{kept} {stays} float; {byte_size(point.packed_bytes)} of weights, estimated "
+        f"{1e3 * point.seconds:.2f} ms an image"
     )
 
 

@@ -21,6 +21,7 @@ _DECIDED = (
     "asked",
     "trains_float",
     "begins_trained",
+    "beside_bytes",
     "proposed_keep",
     "outcomes",
     "seconds",

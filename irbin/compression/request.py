@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from irbin.analysis.budget import check_reachable, parse_budget
@@ -13,6 +15,7 @@ from irbin.compression.folder import FLOAT, began, check_same, keep
 from irbin.compression.watcher import Watcher
 from irbin.data import check_classes, check_same_classes, open_dataset
 from irbin.errors import UsageError
+from irbin.exporting import export
 from irbin.files import named
 from irbin.launch import launched
 from irbin.planning.plan import make_plan
@@ -25,8 +28,10 @@ from irbin.records.given import check_is
 from irbin.records.json import JsonValue, changed_fields
 from irbin.records.options import DataOptions, SourceOptions, check_given
 from irbin.records.plan import PlanOptions
+from irbin.rewriting.conversion import make_binary
 from irbin.rewriting.network import Network
 from irbin.runs.folder import FREE_KNOBS
+from irbin.runs.listener import ignore
 from irbin.sources.opened import check_classifier, open_network, refuse_own_source
 from irbin.tracing.trace import trace
 
@@ -115,13 +120,13 @@ def begin(
         stage("reading the network", 0, 0)
         network = open_network(request.source, request.source_options)
         trains_float = _trains_float(network, wish.further.train_float, named=source is not None)
-        _check_network(network, plan, budget)
+        beside = _check_network(network, plan, budget)
         stage("looking for images", 0, 0)
         _check_images(network, data, new_classes=trains_float)
     with named(place):
         place.mkdir(parents=True, exist_ok=True)
     began_trained = network.source.weights is not None
-    record = Compression(str(place), wanted, trains_float, began_trained)
+    record = Compression(str(place), wanted, trains_float, began_trained, beside_bytes=beside)
     keep(record)
     return Work(place, request, data, plan, budget, device, watcher, record)
 
@@ -134,12 +139,16 @@ def _trains_float(network: Network, wanted: bool | None, *, named: bool) -> bool
     return wanted if wanted is not None else named and not network.source.trained
 
 
-def _check_network(network: Network, options: PlanOptions, budget: Budget | None) -> None:
+def _check_network(network: Network, options: PlanOptions, budget: Budget | None) -> int:
     """Refuses a network that cannot be made binary as asked for.
+
+    Returns:
+        See `Compression.beside_bytes`.
 
     Raises:
         UsageError: it is converted already or has no classifier, or the budget is out of reach.
         TraceError, PlanError: see `tracing.trace` and `planning.plan`.
+        ConvertError, LowerError: how large it would be cannot be found out.
     """
     if network.plan is not None:
         raise UsageError(
@@ -150,8 +159,26 @@ def _check_network(network: Network, options: PlanOptions, budget: Budget | None
     graph = trace(network.module, network.source.preprocessing.input_size)
     if budget is None:
         make_plan(graph, options)
-    else:
-        check_reachable(budget, choices(graph, options, "layer"), "budget=")
+        return 0
+    space = choices(graph, options, "layer")
+    check_reachable(budget, space, "budget=")
+    if budget.kind != "bytes":
+        return 0
+    beside = _beside(network, options)
+    check_reachable(budget, space, "budget=", beside)
+    return beside
+
+
+_FURTHER = 1.1
+"""Times the description's bytes where all is binary: layers that stay float have other words."""
+
+
+def _beside(network: Network, options: PlanOptions) -> int:
+    """Bytes of a packed folder's description, however many layers are binary."""
+    converted = make_binary(network, options, None, 0, ignore)
+    with TemporaryDirectory(prefix="irbin-") as place:
+        record = export(converted, Path(place) / "packed")
+    return math.ceil(_FURTHER * (record.total_bytes - record.tensor_bytes))
 
 
 def _check_images(network: Network, data: DataOptions, *, new_classes: bool) -> None:
@@ -192,7 +219,7 @@ def _asked(
         },
         "overrides": {k: v for k, v in request.overrides.items() if k not in FREE_KNOBS},
         "plan": changed_fields(plan),
-        "budget": None if budget is None else f"{budget.kind} {budget.limit:g}",
+        "budget": None if budget is None else f"{budget.kind} {budget.limit:.12g}",
         "train_float": train_float,
     }
 

@@ -25,8 +25,8 @@ class CompressOptions:
             "KIND=LIMIT",
         ),
     ] = None
-    """Predicted bytes of the packed tensors; estimated milliseconds of one image on one thread; or
-    points of top-1 on a sample, before fine-tuning."""
+    """Bytes of the packed folder's three files; estimated milliseconds of one image on one thread;
+    or points of top-1 on a sample, before fine-tuning."""
     train_float: Annotated[
         bool | None,
         Knob(
@@ -103,3 +103,5 @@ class Compression:
     """Of one image."""
     seconds: float = 0.0
     """That it took in all, interruptions left out."""
+    beside_bytes: int = 0
+    """Of the packed folder, that a budget of bytes leaves for what describes the tensors."""

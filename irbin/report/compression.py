@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from irbin.messages import counted
 from irbin.records.compression import Compression, CompressStep, StepName, Timing
-from irbin.report.units import digits, ratio
+from irbin.report.units import byte_size, digits, ratio
 
 _DOING: dict[StepName, str] = {
     "train": "training the float network, which is random or has a new classifier",
@@ -49,8 +49,31 @@ def timing_line(timing: Timing) -> str:
     )
 
 
-def kept_line(record: Compression) -> str:
-    """What the budget made of the plan; '' where there was none."""
+def budget_lines(record: Compression) -> list[str]:
+    """What the budget made of the plan, and whether what was measured keeps it; none without."""
     if record.proposed_keep is None:
-        return ""
-    return f"kept float for the budget: {', '.join(record.proposed_keep) or 'nothing'}"
+        return []
+    kept = ", ".join(record.proposed_keep) or "nothing"
+    return [f"kept float for the budget: {kept}", *filter(None, [_spent(record)])]
+
+
+def _spent(record: Compression) -> str:
+    """What was measured beside what was asked for; '' where it was not."""
+    kind, _, amount = str(record.asked.get("budget")).partition(" ")
+    limit, forms = float(amount or "nan"), record.evaluations
+    if kind == "bytes" and record.export is not None:
+        n_bytes, advice = record.export.total_bytes, "ask for less"
+        return _held(n_bytes <= limit, f"{byte_size(n_bytes)} of files", byte_size(limit), advice)
+    if kind == "latency" and record.timing is not None:
+        ms, advice = record.timing.packed_ms, "the plan holds to an estimate; ask for less"
+        return _held(ms <= limit, f"{digits(ms)} ms measured", f"{limit:g} ms", advice)
+    if kind == "drop" and {"float", "packed"} <= forms.keys():
+        lost = forms["float"].top1 - forms["packed"].top1
+        advice = "the plan holds to a sample before fine-tuning; more epochs win back more"
+        return _held(lost <= limit, f"{lost:.2f} points of top-1 lost", f"{limit:g}", advice)
+    return ""
+
+
+def _held(is_kept: bool, spent: str, limit: str, advice: str) -> str:
+    ending = "" if is_kept else f"; {advice}"
+    return f"the budget is {'' if is_kept else 'not '}kept: {spent}, of at most {limit}{ending}"

@@ -248,7 +248,7 @@ def test_a_count_that_takes_long_says_how_far_it_is(clock, monkeypatch, capsys) 
         report(7, 0)
     assert capsys.readouterr().err.splitlines() == [
         "evaluating: 200 of 1,000, 0:48 left, 17 a second",
-        "evaluating: 7, 0 a second",
+        "evaluating: 7, 0:05 each",
     ]
 
 

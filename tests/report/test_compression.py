@@ -1,7 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from irbin.records.compression import Compression, CompressStep, Timing
-from irbin.report.compression import kept_line, step_line, timing_line
+from irbin.records.options import NetworkForm, Preprocessing
+from irbin.records.results import Evaluation, ExportRecord
+from irbin.report.compression import budget_lines, step_line, timing_line
 
 
 def test_a_step_says_what_it_does_what_came_of_it_and_what_is_next() -> None:
@@ -27,7 +33,36 @@ def test_the_time_of_an_image_and_torchs() -> None:
 
 
 def test_what_a_budget_keeps() -> None:
-    assert kept_line(Compression("o", {})) == ""
-    assert kept_line(Compression("o", {}, proposed_keep=())) == "kept float for the budget: nothing"
-    told = kept_line(Compression("o", {}, proposed_keep=("a", "b")))
-    assert told == "kept float for the budget: a, b"
+    assert budget_lines(Compression("o", {})) == []
+    nothing = Compression("o", {"budget": "bytes 9"}, proposed_keep=())
+    assert budget_lines(nothing) == ["kept float for the budget: nothing"]
+    two = replace(nothing, proposed_keep=("a", "b"))
+    assert budget_lines(two) == ["kept float for the budget: a, b"]
+
+
+def evaluation(kind: NetworkForm, top1: float) -> Evaluation:
+    return Evaluation(kind, kind, 100, top1, 100.0, 1.0, {}, 9.0, 9, 9, Preprocessing())
+
+
+@pytest.mark.parametrize(
+    ("budget", "kept", "told"),
+    [
+        ("bytes 100000", True, "100 kB of files, of at most 100 kB"),
+        ("bytes 99999", False, "100 kB of files, of at most 100 kB; ask for less"),
+        ("latency 0.5", True, "0.50 ms measured, of at most 0.5 ms"),
+        ("latency 0.25", False, "0.50 ms measured, of at most 0.25 ms; the plan holds to an"),
+        ("drop 3", True, "3.00 points of top-1 lost, of at most 3"),
+        ("drop 2.5", False, "3.00 points of top-1 lost, of at most 2.5; the plan holds to a sam"),
+    ],
+)
+def test_what_was_measured_is_held_against_the_budget(budget: str, kept: bool, told: str) -> None:
+    record = Compression(
+        "o",
+        {"budget": budget},
+        proposed_keep=(),
+        export=ExportRecord("o", 1, 1, 100_000, 1, 1, 1, "float32"),
+        evaluations={"float": evaluation("float", 90), "packed": evaluation("packed", 87)},
+        timing=Timing(0.5, None, 1, "", "", "", "bytes"),
+    )
+    line = budget_lines(record)[1]
+    assert line.startswith(f"the budget is {'' if kept else 'not '}kept: {told}")
