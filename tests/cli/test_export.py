@@ -96,6 +96,7 @@ def test_to_c_as_json(run, verbs) -> None:
         "arena_bytes": 83968,
         "constant_bytes": 50512,
         "n_calls": 26,
+        "by_definition": [],
     }
 
 
