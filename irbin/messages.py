@@ -15,6 +15,9 @@ LONGEST = 300
 _OPEN_FILE = re.compile(r" ?<(_io\.|[\w.]+ object at |[\w.]*ExFileObject ).*>")
 """How Python shows an object, as Pillow names what it reads; the path is beside it already."""
 
+_HINT = re.compile(r"\s*\bHint: .*", re.DOTALL)
+"""Advice that torch ends its errors with (`Hint: enable anomaly detection …`)."""
+
 
 _PATH = re.compile(r"(local-dir:)?(?=[/\\~.]|[A-Za-z]:[/\\])(?:.*[/\\])?([^/\\]+)[/\\]*", re.DOTALL)
 
@@ -59,14 +62,18 @@ def lacks_memory(error: BaseException) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its class's name where it has none."""
-    lines = _OPEN_FILE.sub("", str(error).strip()).splitlines()
+    """The first line of an error's message, or its class's name where it has none.
+
+    Without torch's hints, which speak to those who debug torch.
+    """
+    lines = _HINT.sub("", _OPEN_FILE.sub("", str(error).strip())).splitlines()
     return _cut(lines[0]) if lines else type(error).__name__
 
 
 def one_line(error: BaseException) -> str:
     """An error's whole message in one line, or its class's name where it has none."""
-    return _cut(" ".join(_OPEN_FILE.sub("", str(error)).split())) or type(error).__name__
+    text = _HINT.sub("", _OPEN_FILE.sub("", str(error)))
+    return _cut(" ".join(text.split())) or type(error).__name__
 
 
 def with_class(error: BaseException) -> str:

@@ -148,3 +148,12 @@ def _is_named_likewise(node: ast.AST) -> bool:
 )
 def test_of_a_path_the_last_part_is_told(text: str, sent: str) -> None:
     assert without_folders(text) == sent
+
+
+def test_hints_of_torchs_are_left_out() -> None:
+    text = (
+        "a tensor was modified; expected version 0 instead. Hint: enable anomaly detection, with X."
+    )
+    for line in (first_line, one_line):
+        assert line(RuntimeError(text)) == "a tensor was modified; expected version 0 instead."
+        assert line(RuntimeError("a hint: this one is nobody's")) == "a hint: this one is nobody's"

@@ -151,6 +151,12 @@ class _Display:
 
 
 def _say_how_to_resume(out: Path) -> None:
+    from irbin.compression.folder import STATE_FILE
+
+    if not (out / STATE_FILE).is_file():
+        line = "stopped by Ctrl-C before anything was done; the same line begins again"
+        say(notes(), line, style="bold")
+        return
     typed = [word for word in sys.argv[1:] if word != "--resume"]
     screen = notes()
     say(screen, f"stopped by Ctrl-C; {out} keeps what is done. Go on with:", style="bold")

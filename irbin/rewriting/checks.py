@@ -23,6 +23,7 @@ from irbin.messages import first_line, lacks_memory
 from irbin.records.options import SourceOptions
 from irbin.records.plan import Plan
 from irbin.rewriting.network import Network
+from irbin.rewriting.overwritten import overwritten
 from irbin.rewriting.private import check_latent_weights_are_private
 from irbin.tracing.calling import cause
 from irbin.tracing.observe import SignCount
@@ -73,7 +74,8 @@ def check_runs(module: nn.Module, plan: Plan) -> None:
             if lacks_memory(error):
                 raise
             why = f"the converted network does not train: {first_line(error)}"
-            raise ConvertError(_bound_to_batch(probe, x, error) or why) from error
+            known = _bound_to_batch(probe, x, error) or overwritten(probe, x, error)
+            raise ConvertError(known or why) from error
     for name, layer in layers.items():
         _check_gradient(name, layer)
     check_latent_weights_are_private(probe, layers, x, answers)

@@ -174,7 +174,7 @@ def _sign_of(
     if name in _SLOPED_FUNCTIONS:
         return _function_by_running(node)
     if is_replaceable_function(node):
-        return Sign(True, (f"{node.name}()",))
+        return _rectified(f"{node.name}()", first)
     if name in _FIXED_FUNCTIONS or (name == "pow" and node.args[1:2] == (2,)):
         return Sign(True, fixed=name)
     if name in _PASSING_FUNCTIONS:
@@ -185,6 +185,13 @@ def _sign_of(
         value = node.args[2] if len(node.args) > 2 else node.kwargs.get("value")
         return inputs.get(value, UNKNOWN) if isinstance(value, fx.Node) else UNKNOWN
     return UNKNOWN
+
+
+def _rectified(name: str, first: Sign) -> Sign:
+    """Of a ReLU or kin; behind another one both make it so, behind what nothing replaces that."""
+    if first.non_negative and not first.replaceable:
+        return first
+    return Sign(True, (*first.replaceable, name), first.fixed)
 
 
 def _function_by_running(node: fx.Node) -> Sign:
@@ -228,7 +235,7 @@ def is_replaceable_module(module: nn.Module) -> bool:
 def module_sign(module: nn.Module, path: str, first: Sign) -> Sign:
     """What `module`, a leaf at `path`, makes of its first input's sign."""
     if is_replaceable_module(module):
-        return Sign(True, (path,))
+        return _rectified(path, first)
     if type(module).__name__ in _FIXED_MODULES:
         return Sign(True, fixed=_FIXED_MODULES[type(module).__name__])
     if is_norm(module):

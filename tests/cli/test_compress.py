@@ -116,9 +116,17 @@ def test_quietly_only_results_are_said(run, fake) -> None:
     assert "60.00±" in done.out
 
 
+@pytest.fixture
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 @pytest.mark.parametrize("resumed", [(), ("--resume",)])
-def test_ctrl_c_says_how_to_go_on(run, fake, resumed: tuple[str, ...]) -> None:
+def test_ctrl_c_says_how_to_go_on(run, fake, in_tmp: Path, resumed: tuple[str, ...]) -> None:
     fake.raises = KeyboardInterrupt()
+    Path("out dir").mkdir()
+    Path("out dir/compress.json").write_text("{}")
     done = run(*LINE, *resumed)
     assert done.code == 130
     assert done.out == ""
@@ -126,6 +134,18 @@ def test_ctrl_c_says_how_to_go_on(run, fake, resumed: tuple[str, ...]) -> None:
         "stopped by Ctrl-C; out dir keeps what is done. Go on with:",
         "irbin compress net --data-dir d -o 'out dir' --device cpu --resume",
     ]
+
+
+def test_ctrl_c_before_anything_stands_there_does_not_say_that_it_is_kept(
+    run, fake, in_tmp: Path
+) -> None:
+    fake.raises = KeyboardInterrupt()
+    done = run(*LINE)
+    assert done.code == 130
+    assert done.err.splitlines()[-1] == (
+        "stopped by Ctrl-C before anything was done; the same line begins again"
+    )
+    assert "keeps" not in done.err
 
 
 def test_an_error_is_one_line_in_the_words_that_are_typed(run, fake) -> None:

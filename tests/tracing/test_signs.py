@@ -156,6 +156,30 @@ def test_an_activation_in_place_changes_what_later_readers_see() -> None:
     assert second(InPlace()).activations == ("between.act",)
 
 
+RECTIFIED_TWICE = {
+    "over one in place": lambda p, x: p.act(F.relu_(x)),
+    "functions": lambda p, x: F.relu(F.relu6(x, inplace=True)),
+    "pooled between": lambda p, x: F.max_pool2d(x.clamp_(min=0), 2).relu_(),
+}
+
+
+@pytest.mark.parametrize("both", RECTIFIED_TWICE.values(), ids=RECTIFIED_TWICE)
+def test_of_rectifiers_behind_each_other_both_are_causes(both: Any) -> None:
+    class Twice(Probe):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.second(both(self, self.first(x)))
+
+    found = {r.name: r for r in trace(Twice(nn.ReLU()), (3, 8, 8)).layers}["second"]
+    assert len(found.activations) == 2
+    assert found.never_negative == ""
+
+
+def test_behind_what_cannot_be_replaced_a_rectifier_is_no_cause() -> None:
+    found = second(lambda x: F.relu(torch.sigmoid(x)))
+    assert found.activations == ()
+    assert found.never_negative == "sigmoid"
+
+
 def test_a_blur_filter_keeps_products_non_negative() -> None:
     class Blur(nn.Module):
         def __init__(self) -> None:
