@@ -16,8 +16,6 @@ from torch.utils._pytree import tree_leaves
 
 from irbin.messages import names_of
 
-_SIGNS = {"__iadd__": "+=", "__isub__": "-=", "__imul__": "*=", "__itruediv__": "/="}
-
 _MARK = "modified by an inplace operation"
 
 
@@ -42,7 +40,7 @@ class _Writes(TorchFunctionMode):
         made = func(*args, **(kwargs or {}))
         if first is not None and first._version != before:
             name = getattr(func, "__name__", str(func))
-            self.found.append(_Write(_SIGNS.get(name, name), _place(first), before))
+            self.found.append(_Write(name, _place(first), before))
         return made
 
 
