@@ -197,7 +197,7 @@ def _measure(
             least = base.top1 - measure(order[:1]).top1
             findings.unmet = (
                 f"`max_drop=`: expected at least {least:.2f} points, which `{order[0]}` alone "
-                f"costs on the sample, got {budget.limit:g}"
+                f"costs on the sample before fine-tuning, got {budget.limit:g}"
             )
     _mark_front(findings)
 

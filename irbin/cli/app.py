@@ -201,7 +201,7 @@ def explain(error: Exception, words: Sequence[str]) -> tuple[str, int]:
         named = [word for word in words[:1] if word in COMMANDS]
         helper = " ".join(["irbin", *named, "--help"])
         text = _one_line(error.format_message()).rstrip(".?").replace("Value error, ", "")
-        return f"{text}; see `{helper}`", error.exit_code
+        return f"{text}; see `{helper}`{_dashed(words)}", error.exit_code
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{where}", FAILED
@@ -210,6 +210,15 @@ def explain(error: Exception, words: Sequence[str]) -> tuple[str, int]:
         return f"out of memory{_advice(words)} ({text})", FAILED
     kind = type(error).__name__
     return f"unforeseen {kind}: {text} (`{TRACEBACK_FLAG}` shows where)", FAILED
+
+
+def _dashed(words: Sequence[str]) -> str:
+    """What to do where a file's name was read as options, as a shell's pattern gives it."""
+    before = words[: words.index("--")] if "--" in words else words
+    found = [word for word in before if word.startswith("-") and os.path.lexists(word)]
+    if not found:
+        return ""
+    return f"; the file `{found[0]}` was read as options: put such names last, behind `--`"
 
 
 def _advice(words: Sequence[str]) -> str:

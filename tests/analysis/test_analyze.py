@@ -167,7 +167,7 @@ class TestDrop:
         assert len(found.layers) == 6
         assert found.unmet == (
             f"`max_drop=`: expected at least 7.00 points, which `{found.layers[0].name}` alone "
-            "costs on the sample, got 1"
+            "costs on the sample before fine-tuning, got 1"
         )
 
     def pretend(self, monkeypatch: pytest.MonkeyPatch, tops: dict[int, float]) -> None:

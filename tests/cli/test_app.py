@@ -123,6 +123,20 @@ def test_misuse_is_one_line_and_exit_code_2(run, words: list[str], message: str)
     assert done.err.count("\n") == 1
 
 
+def test_a_file_whose_name_was_read_as_options_is_told(run, tmp_path, monkeypatch) -> None:
+    """As a shell's pattern gives it."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("-b0.png", "-x.png"):
+        (tmp_path / name).touch()
+        done = run("predict", "packed", name)
+        assert done.code == 2
+        assert done.err.endswith(
+            f"; the file `{name}` was read as options: put such names last, behind `--`\n"
+        )
+    assert "read as options" not in run("predict", "packed", "-b1.png").err
+    assert "read as options" not in run("inspect", "--bits", "2", "--", "-x.png").err
+
+
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
