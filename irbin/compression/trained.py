@@ -9,6 +9,7 @@ from irbin.compression.request import Work
 from irbin.files import current, remove
 from irbin.records.training import RunRecord
 from irbin.report.units import percent
+from irbin.sources.folder import recorded
 from irbin.training.resume import finished_run
 from irbin.verbs import finetune
 
@@ -56,11 +57,22 @@ def tune(work: Work) -> str:
             data=work.data,
             recipe=work.request.file,
             overrides=work.request.overrides,
+            teacher=_moved_teacher(work),
             resume=_goes_on(folder),
             device=work.device,
             **told,
         )
     return _outcome(record)
+
+
+def _moved_teacher(work: Work) -> Path | None:
+    """The float network in OUT, where OUT has moved since it was converted; None where not.
+
+    The converted network names the old place.
+    """
+    if not work.record.trains_float or not work.request.recipe(converted=True).distill:
+        return None
+    return None if Path(recorded(work.out / CONVERTED).spec).exists() else work.out / FLOAT
 
 
 def _goes_on(folder: Path) -> bool:

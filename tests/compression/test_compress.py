@@ -146,6 +146,23 @@ def test_a_random_network_is_trained_first_and_teaches(asked: dict[str, Any], tm
 
 
 @pytest.mark.slow
+def test_its_folder_may_move_before_it_is_gone_on_with(
+    asked: dict[str, Any], tmp_path: Path
+) -> None:
+    """The teacher lies in it."""
+    given: dict[str, Any] = {"source_options": THREE, **asked, "overrides": {"epochs": 1}}
+    seen = Seen(stop="finetune")
+    with pytest.raises(KeyboardInterrupt):
+        irbin.compress(SPEC, tmp_path / "old", **given, watcher=seen.watcher())
+    (tmp_path / "old").rename(tmp_path / "new")
+    seen = Seen(stop="evaluate")
+    with pytest.raises(KeyboardInterrupt):
+        irbin.compress(SPEC, tmp_path / "new", **given, resume=True, watcher=seen.watcher())
+    assert [one.name for one in seen.steps if one.stood_there] == ["train", "convert"]
+    assert (tmp_path / "new" / "packed").is_dir()
+
+
+@pytest.mark.slow
 def test_a_budget_keeps_layers_float(
     trained: Path, asked: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
