@@ -30,25 +30,25 @@ def bars(
         margins: what each may be off, drawn as a whisker.
     """
     values = [value if math.isfinite(value) else 0.0 for _, value in named]
-    largest = max(values, default=0.0) or 1.0
+    offs = [off if math.isfinite(off) else 0.0 for off in margins or [0.0] * len(values)]
+    reach = [value + off for value, off in zip(values, offs, strict=True)]
 
     def draw(axes: Any) -> None:
         places = range(len(values))
         axes.barh(places, values, height=0.62, color=SERIES[0])
         if margins is not None:
-            axes.errorbar(values, places, xerr=margins, fmt="none", ecolor=INK, capsize=3)
-        for place, value in enumerate(values):
-            off = margins[place] if margins is not None else 0.0
+            axes.errorbar(values, places, xerr=offs, fmt="none", ecolor=INK, capsize=3)
+        for place, end in enumerate(reach):
             axes.annotate(
                 label(shown(named[place][1])),
-                (value + off, place),
+                (end, place),
                 (5, 0),
                 textcoords="offset points",
                 va="center",
             )
         axes.set_yticks(places, [label(name, 24) for name, _ in named])
         axes.set_ylim(len(values) - 0.45, -0.55)
-        axes.set_xlim(0, largest * 1.42)
+        axes.set_xlim(0, (max(reach, default=0.0) or 1.0) * 1.42)  # room for the figures
         axes.tick_params(axis="y", length=0)
         axes.spines["bottom"].set_visible(False)
         axes.set_xticks([])  # figures stand at the bars' ends
