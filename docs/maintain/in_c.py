@@ -4,7 +4,8 @@
 
 converts each network as the sweep does (random weights, measured batch norm, no step), packs
 it, writes it as C, builds that with gcc and runs its test, which compares every result of every
-call. `--packed DIR` keeps packed folders there and takes those that are there already.
+call. `--packed DIR` keeps packed folders there and takes those that are there already; `--anew`
+tries rows that have been tried too.
 """
 
 from __future__ import annotations
@@ -29,38 +30,35 @@ from irbin.records.options import SourceOptions
 from irbin.rewriting.calibrate import reestimate_batch_norm
 from irbin.sources.spec import load_source
 
-REFUSED = "refused: "
+REFUSED, BY_DEFINITION = "refused: ", "by definition: "
 N_IMAGES = 1
 
 
 def in_c(packed: Path, place: Path) -> str:
-    """What becomes of a packed folder as C: `equal`, `refused: ` and operators, or what differs.
+    """What becomes of a packed folder as C.
+
+    `equal`, `refused: ` and operators, what differs; or `by definition: ` and the operators that
+    `irbin.load` leaves to torch, where C computes them as they are defined.
 
     Args:
         packed: the folder.
         place: a folder to write the C to.
     """
     try:
-        options = COptions("net", test_images=N_IMAGES)
-        write_c(read_artifact(packed), place, spec="network", options=options)
+        options = COptions("net", test_images=N_IMAGES, weights="binary")
+        record = write_c(read_artifact(packed), place, spec="network", options=options)
     except LowerError as error:
         return REFUSED + (", ".join(operators(str(error))) or str(error))
-    sources = [*map(str, sorted(place.glob("*.c"))), str(place / "test" / "main.c")]
-    program, vectors = str(place / "t"), str(place / "test" / "vectors.bin")
-    command = [
-        "gcc",
-        "-std=c11",
-        "-O1",
-        "-DIRBIN_TRACE",
-        f"-I{place}",
-        *sources,
-        "-lm",
-        "-o",
-        program,
-    ]
+    sources = [*sorted(place.glob("*.[cS]")), place / "test" / "main.c"]
+    flags = ["-std=c11", "-O2", "-DIRBIN_TRACE", f"-I{place}", f"-Wa,-I{place}"]
+    program = place / "t"
+    command = ["gcc", *flags, *map(str, sources), "-lm", "-o", str(program)]
     subprocess.run(command, check=True, capture_output=True)
-    done = subprocess.run([program, vectors], check=False, capture_output=True, text=True)
-    return EQUAL if done.returncode == 0 else f"differs: {done.stdout.splitlines()[0]}"
+    command = [str(program), str(place / "test" / "vectors.bin")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        return f"differs: {(done.stdout.splitlines() or [f'ended with {done.returncode}'])[0]}"
+    return BY_DEFINITION + ", ".join(record.by_definition) if record.by_definition else EQUAL
 
 
 def operators(message: str) -> list[str]:
@@ -100,6 +98,8 @@ def column(row: Row, kept: Path | None) -> str:
             return in_c(packed, Path(place, "c"))
         except IrbinError as error:
             return f"{type(error).__name__}: {error}"
+        except MemoryError:
+            return "not tried: memory"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -107,12 +107,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("path", type=Path)
     parser.add_argument("--packed", type=Path)
+    parser.add_argument("--anew", action="store_true")
     parser.add_argument("sources", nargs="*")
     asked = parser.parse_intermixed_args(arguments)
     if shutil.which("gcc") is None:
         parser.error("expected gcc")
     for row in sorted(read_rows(asked.path), key=lambda row: row.seconds):
-        if row.c or (asked.sources and row.source not in asked.sources):
+        if (row.c and not asked.anew) or (asked.sources and row.source not in asked.sources):
             continue
         said = column(row, asked.packed)
         print(f"{row.source}: {said}", flush=True)

@@ -273,89 +273,144 @@ static inline void apply(const irbin_step *step, float *tile, float *held, int32
     }
 }
 
-#if defined(VECTOR_BYTES)
-/* Compilers see neither that the numbers of a tile are nobody else's nor that a block is registers. */
-typedef float vector __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
-typedef int32_t choice __attribute__((vector_size(VECTOR_BYTES)));
-
-INLINE vector chosen(choice which, vector yes, vector no)
-{
-    return (vector)(((choice)yes & which) | ((choice)no & ~which));
-}
-
-#define EACH_VECTOR(statement)                                          \
-    for (int32_t p = 0; p < pixels; ++p)                                \
-        for (int32_t k = 0; k < BLOCK * 4 / VECTOR_BYTES; ++k) {        \
-            vector *const v = (vector *)(void *)(tile + p * BLOCK) + k; \
-            statement;                                                  \
-        }                                                               \
-    return true
-
-/* A step of a whole block; false: it is none of these. */
-INLINE bool apply_to_block(const irbin_step *step, float *tile, int32_t pixels, size_t at,
-                           int32_t channel, int32_t channels, const irbin_out *out)
-{
-    const vector *values = NULL;
-    if (step->values != NULL) values = (const vector *)(const void *)(step->values + channel);
-    switch (step->kind) {
-    case IRBIN_MULTIPLY: EACH_VECTOR(*v *= values[k]);
-    case IRBIN_ADD: EACH_VECTOR(*v += values[k]);
-    case IRBIN_RESIDUAL: {
-        const float *from = out->residuals[step->residual] + at;
-        EACH_VECTOR(*v += ((const vector *)(const void *)(from + (size_t)(p * channels)))[k]);
-    }
-    case IRBIN_CLAMP: {
-        const vector low = (vector){0} + step->low, high = (vector){0} + step->high;
-        EACH_VECTOR(const vector raised = chosen(low > *v, low, *v);
-                    *v = chosen(high < raised, high, raised));
-    }
-    case IRBIN_PRELU: EACH_VECTOR(*v = chosen(*v > 0.0f, *v, *v * values[k]));
-    case IRBIN_WRITE: {
-        if (out->y == NULL) return true;
-        float *to = out->y + at;
-        EACH_VECTOR(((vector *)(void *)(to + (size_t)(p * channels)))[k] = *v);
-    }
-    default: return false;
-    }
-}
-#endif
-
-static inline void step_on(const irbin_step *step, float *tile, float *held, int32_t pixels,
-                           int32_t n, size_t at, int32_t channel, int32_t channels,
-                           const irbin_out *out)
-{
-#if defined(VECTOR_BYTES)
-    if (n == BLOCK && apply_to_block(step, tile, pixels, at, channel, channels, out)) return;
-#endif
-    apply(step, tile, held, pixels, n, at, channel, channels, out);
-}
-
-static inline void finish_numbers(float *v, int32_t pixels, int32_t n, size_t pixel, int32_t channel,
-                                  int32_t channels, const irbin_out *out)
+static void finish_numbers(float *v, int32_t pixels, int32_t n, size_t pixel, int32_t channel,
+                           int32_t channels, const irbin_out *out)
 {
     static const irbin_step written = {.kind = IRBIN_WRITE};
     const size_t at = pixel * (size_t)channels + (size_t)channel;
     bool is_written = false;
     float held[TILE * BLOCK]; /* written before it is read */
     for (int32_t s = 0; s < out->n_steps; ++s) {
-        step_on(&out->steps[s], v, held, pixels, n, at, channel, channels, out);
+        apply(&out->steps[s], v, held, pixels, n, at, channel, channels, out);
         is_written |= out->steps[s].kind == IRBIN_WRITE;
     }
-    if (!is_written) step_on(&written, v, held, pixels, n, at, channel, channels, out);
+    if (!is_written) apply(&written, v, held, pixels, n, at, channel, channels, out);
     if (out->bits == NULL) return;
     const size_t bytes = ((size_t)channels + 7) / 8;
     uint8_t *to = out->bits + pixel * bytes + (size_t)channel / 8;
     for (int32_t p = 0; p < pixels; ++p, to += bytes) write_bits(negative(v + p * BLOCK, n), n, to);
 }
 
+#if defined(VECTOR_BYTES)
+/* Whole blocks stay in registers through all steps. Loops over `pixels`, a number that the compiler
+ * knows, and over the parts of a block are unrolled, or the registers would go through memory. */
+typedef float vector __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+typedef int32_t choice __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+enum { PARTS = BLOCK * 4 / VECTOR_BYTES };
+#define UNROLLED(n, i) _Pragma("GCC unroll 8") for (int32_t i = 0; i < (n); ++i)
+#define EACH_PART UNROLLED(pixels, p) UNROLLED(PARTS, k)
+#define PART v[p * PARTS + k]
+
+INLINE vector all_of(float x)
+{
+    return (vector){0} + x;
+}
+
+INLINE vector chosen(choice which, vector yes, vector no)
+{
+    return (vector)(((choice)yes & which) | ((choice)no & ~which));
+}
+
+INLINE vector within_vectors(vector x, vector low, vector high)
+{
+    const vector raised = chosen((choice)(low > x), low, x);
+    return chosen((choice)(high < raised), high, raised);
+}
+
+INLINE vector kept_vector(vector y, vector held)
+{
+    const vector below = within_vectors(y, all_of(-INFINITY), all_of(-FLT_MIN));
+    const vector above = within_vectors(y, all_of(0.0f), all_of(INFINITY)) + all_of(0.0f);
+    return chosen((choice)(held < all_of(0.0f)), below, above);
+}
+
+INLINE const vector *vectors_at(const float *from)
+{
+    return (const vector *)(const void *)from;
+}
+
+INLINE void write_vectors(const vector *v, int32_t pixels, size_t at, int32_t channels,
+                          const irbin_out *out)
+{
+    if (out->y == NULL) return;
+    EACH_PART ((vector *)(void *)(out->y + at + (size_t)(p * channels)))[k] = PART;
+}
+
+/* Steps that are not written out for vectors. */
+APART void apply_apart(const irbin_step *step, vector *v, vector *held, int32_t pixels, size_t at,
+                       int32_t channel, int32_t channels, const irbin_out *out)
+{
+    apply(step, (float *)(void *)v, (float *)(void *)held, pixels, BLOCK, at, channel, channels, out);
+}
+
+INLINE void finish_vectors(vector *v, int32_t pixels, size_t pixel, int32_t channel,
+                           int32_t channels, const irbin_out *out)
+{
+    const size_t at = pixel * (size_t)channels + (size_t)channel;
+    bool is_written = false;
+    vector held[AT_ONCE * PARTS], apart[AT_ONCE * PARTS]; /* in memory */
+    for (const irbin_step *step = out->steps, *end = step + out->n_steps; step < end; ++step)
+        switch (step->kind) {
+        case IRBIN_MULTIPLY: EACH_PART PART *= vectors_at(step->values + channel)[k]; break;
+        case IRBIN_ADD: EACH_PART PART += vectors_at(step->values + channel)[k]; break;
+        case IRBIN_RESIDUAL: {
+            const float *from = out->residuals[step->residual] + at;
+            EACH_PART PART += vectors_at(from + (size_t)(p * channels))[k];
+            break;
+        }
+        case IRBIN_CLAMP:
+            EACH_PART PART = within_vectors(PART, all_of(step->low), all_of(step->high));
+            break;
+        case IRBIN_PRELU:
+            EACH_PART PART = chosen((choice)(PART > all_of(0.0f)), PART,
+                                    PART * vectors_at(step->values + channel)[k]);
+            break;
+        case IRBIN_WRITE:
+            write_vectors(v, pixels, at, channels, out);
+            is_written = true;
+            break;
+        case IRBIN_HOLD: EACH_PART held[p * PARTS + k] = PART; break;
+        case IRBIN_KEEP: EACH_PART PART = kept_vector(PART, held[p * PARTS + k]); break;
+        default:
+            EACH_PART apart[p * PARTS + k] = PART;
+            apply_apart(step, apart, held, pixels, at, channel, channels, out);
+            EACH_PART PART = apart[p * PARTS + k];
+        }
+    if (!is_written) write_vectors(v, pixels, at, channels, out);
+    if (out->bits == NULL) return;
+    const size_t bytes = ((size_t)channels + 7) / 8;
+    uint8_t *to = out->bits + pixel * bytes + (size_t)channel / 8;
+    UNROLLED(pixels, p) write_bits(NEGATIVE(v + p * PARTS), BLOCK, to + (size_t)p * bytes);
+}
+
+/* Of so many pixels of a tile, (pixels, BLOCK). */
+INLINE void finish_part(const float *tile, int32_t pixels, size_t pixel, int32_t channel,
+                        int32_t channels, const irbin_out *out)
+{
+    vector v[AT_ONCE * PARTS];
+    EACH_PART PART = vectors_at(tile + p * BLOCK)[k];
+    finish_vectors(v, pixels, pixel, channel, channels, out);
+}
+
+APART void finish_blocks(const float *tile, int32_t pixels, size_t pixel, int32_t channel,
+                         int32_t channels, const irbin_out *out)
+{
+    int32_t p = 0;
+    for (; p + AT_ONCE <= pixels; p += AT_ONCE)
+        finish_part(tile + p * BLOCK, AT_ONCE, pixel + (size_t)p, channel, channels, out);
+    for (; p < pixels; ++p)
+        finish_part(tile + p * BLOCK, 1, pixel + (size_t)p, channel, channels, out);
+}
+#endif
+
 /* n values of every pixel of a tile, (pixels, BLOCK), from a channel on: steps, then y and bits where
  * they are wanted. */
 static void finish_tile(float *v, int32_t pixels, int32_t n, size_t pixel, int32_t channel,
                         int32_t channels, const irbin_out *out)
 {
-#if defined(IRBIN_SET) /* whole blocks are vectors */
+#if defined(VECTOR_BYTES)
     if (n == BLOCK) {
-        finish_numbers(v, pixels, BLOCK, pixel, channel, channels, out);
+        finish_blocks(v, pixels, pixel, channel, channels, out);
         return;
     }
 #endif
@@ -546,6 +601,7 @@ typedef struct tile {
     taps down;
     int32_t first, last; /* words that have taps inside the image */
     bool is_masked;      /* some also have others */
+    bool at_first, at_last; /* those of the first and the last pixel alone */
     taps right[TILE];
     int32_t depth[TILE]; /* signs that are multiplied */
 } tile;
@@ -560,14 +616,22 @@ static void look(const irbin_conv *conv, int32_t bytes, tile *t)
     t->last = (t->down.last * line + 3) / 4;
     t->is_masked = t->first * 4 != t->down.first * line ||
                    least(t->last * 4, whole) != t->down.last * line;
+    t->at_first = t->at_last = false;
+    bool is_within = !t->is_masked;
     for (int32_t p = 0; p < t->pixels; ++p) {
         const taps right = inside((t->column + p) * w->stride_x - w->left, w->dilation_x,
                                   w->kernel_width, w->width);
         t->right[p] = right;
         t->depth[p] =
             (t->down.last - t->down.first) * (right.last - right.first) * conv->in_channels;
-        t->is_masked |= right.last - right.first != w->kernel_width;
+        if (right.last - right.first == w->kernel_width) continue;
+        t->is_masked = true;
+        t->at_first |= p == 0;
+        t->at_last |= p != 0 && p == t->pixels - 1;
+        is_within &= p == 0 || p == t->pixels - 1;
     }
+    t->at_first &= is_within;
+    t->at_last &= is_within;
 }
 
 /* Few bytes, without a call. */
@@ -639,6 +703,12 @@ static void gather(const irbin_conv *conv, const uint8_t *image, int32_t group, 
         }
 }
 
+/* A row of n windows beside each other. */
+INLINE void copy_lines(uint8_t *to, const uint8_t *from, ptrdiff_t step, int32_t n, int32_t length)
+{
+    for (int32_t k = 0; k < n; ++k, to += WORDS * 4, from += step) copy_bytes(to, from, length);
+}
+
 /* Windows of pixels p to before end, all of whose columns are inside and lie behind each other. */
 static void gather_rows(const irbin_conv *conv, const uint8_t *image, const tile *t, int32_t p,
                         int32_t end, uint32_t *x, uint32_t *mask)
@@ -649,7 +719,7 @@ static void gather_rows(const irbin_conv *conv, const uint8_t *image, const tile
     const ptrdiff_t x0 = ((ptrdiff_t)(t->column + p) * w->stride_x - w->left) * bytes;
     for (int32_t k = p; k < end; ++k) {
         x[k * WORDS + words - 1] = 0;
-        if (!t->is_masked) continue;
+        if (!t->is_masked || t->at_first || t->at_last) continue;
         clear_words(mask + k * WORDS, words);
         fill_bytes((uint8_t *)(mask + k * WORDS) + at, (t->down.last - t->down.first) * line);
     }
@@ -657,8 +727,14 @@ static void gather_rows(const irbin_conv *conv, const uint8_t *image, const tile
     for (int32_t r = t->down.first; r < t->down.last; ++r, to += line) {
         const uint8_t *from =
             image + (ptrdiff_t)(t->y0 + r * w->dilation_y) * w->width * bytes + x0;
-        for (int32_t k = 0; k < end - p; ++k, from += (ptrdiff_t)w->stride_x * bytes)
-            copy_bytes(to + k * (WORDS * 4), from, line);
+        const ptrdiff_t step = (ptrdiff_t)w->stride_x * bytes;
+        switch (line) { /* lengths that the compiler knows, of usual windows */
+        case 6: copy_lines(to, from, step, end - p, 6); break;
+        case 12: copy_lines(to, from, step, end - p, 12); break;
+        case 24: copy_lines(to, from, step, end - p, 24); break;
+        case 48: copy_lines(to, from, step, end - p, 48); break;
+        default: copy_lines(to, from, step, end - p, line);
+        }
     }
 }
 
@@ -679,15 +755,78 @@ static void gather_tile(const irbin_conv *conv, const uint8_t *image, int32_t gr
         gather(conv, image, group, t, p, begin, words, x + p * WORDS, mask + p * WORDS);
 }
 
-/* Dots of a tile with n filters of a group from o on. What is gathered stays for the next filters. */
-static void tile_dots(const irbin_conv *conv, const uint8_t *image, int32_t group, const tile *t,
-                      int32_t o, int32_t n, uint32_t *x, uint32_t *mask, int32_t *dots)
+/* The first word of a block's filters. */
+static const uint32_t *filters_of(const irbin_conv *conv, int32_t group, int32_t o)
 {
     const irbin_window *w = &conv->window;
     const int32_t bytes = (conv->in_channels + 7) / 8;
     const int32_t all = (w->kernel_height * w->kernel_width * bytes + 3) / 4;
-    const uint32_t *weight = (const uint32_t *)conv->weight +
-                             (size_t)all * ((size_t)group * (size_t)conv->out_channels + (size_t)o);
+    return (const uint32_t *)conv->weight +
+           (size_t)all * ((size_t)group * (size_t)conv->out_channels + (size_t)o);
+}
+
+#if defined(HAS_COUNT_VECTORS)
+/* Dots of pixels whose windows lie WORDS apart with a block of filters, and what becomes of them,
+ * without a way through memory. */
+INLINE void count_and_finish(const uint32_t *x, const uint32_t *mask, bool at_first, bool at_last,
+                             const uint32_t *filters, int32_t words, const int32_t *depth,
+                             int32_t pixels, size_t pixel, int32_t channel, int32_t channels,
+                             const irbin_out *out)
+{
+    choice dots[AT_ONCE];
+    if (mask == NULL || at_first || at_last)
+        count_vectors(x, NULL, filters, words, pixels, dots);
+    else
+        count_vectors(x, mask, filters, words, pixels, dots);
+    /* outside the image bits are 0: what differs there are the filters' own */
+    if (at_first) dots[0] -= count_outside(mask, filters, words);
+    if (at_last) dots[pixels - 1] -= count_outside(mask + (pixels - 1) * WORDS, filters, words);
+    UNROLLED(pixels, p) dots[p] = ((choice){0} + depth[p]) - (dots[p] << 1);
+    if (out->lower == NULL) {
+        vector v[AT_ONCE];
+        UNROLLED(pixels, p) v[p] = __builtin_convertvector(dots[p], vector);
+        finish_vectors(v, pixels, pixel, channel, channels, out);
+        return;
+    }
+    const size_t bytes = ((size_t)channels + 7) / 8;
+    const choice lower = *(const choice *)(const void *)(out->lower + channel);
+    const uint32_t flip = out->flips[channel / 8] | (uint32_t)out->flips[channel / 8 + 1] << 8;
+    uint8_t *to = out->bits + pixel * bytes + (size_t)channel / 8;
+    UNROLLED(pixels, p)
+        write_bits(LESS(dots[p], lower) ^ flip, BLOCK, to + (size_t)p * bytes);
+}
+
+/* Whether none of n pixels from p on has a mask, in a tile where the first or the last one has. */
+static bool is_inner(const tile *t, int32_t p, int32_t n)
+{
+    if (!t->at_first && !t->at_last) return false;
+    return !(t->at_first && p == 0) && !(t->at_last && p + n == t->pixels);
+}
+
+static void count_and_finish_tile(const uint32_t *x, const uint32_t *mask, const uint32_t *filters,
+                                  int32_t words, const tile *t, size_t pixel, int32_t channel,
+                                  int32_t channels, const irbin_out *out)
+{
+    const int32_t *depth = t->depth;
+    int32_t p = 0;
+#define PIXELS(n)                                                                                  \
+    for (; p + (n) <= t->pixels; p += (n))                                                         \
+    count_and_finish(x + p * WORDS, mask == NULL || is_inner(t, p, n) ? NULL : mask + p * WORDS,   \
+                     t->at_first && p == 0, t->at_last && p + (n) == t->pixels, filters, words,    \
+                     depth + p, n, pixel + (size_t)p, channel, channels, out)
+    PIXELS(8);
+    PIXELS(4);
+    PIXELS(2);
+    PIXELS(1);
+#undef PIXELS
+}
+#endif
+
+/* Dots of a tile with n filters of a group from o on. What is gathered stays for the next filters. */
+static void tile_dots(const irbin_conv *conv, const uint8_t *image, int32_t group, const tile *t,
+                      int32_t o, int32_t n, uint32_t *x, uint32_t *mask, int32_t *dots)
+{
+    const uint32_t *weight = filters_of(conv, group, o);
     for (int32_t p = 0; p < t->pixels; ++p) memset(dots + p * BLOCK, 0, BLOCK * sizeof *dots);
     for (int32_t k = t->first; k < t->last; k += WORDS) {
         const int32_t words = least(WORDS, t->last - k);
@@ -717,9 +856,24 @@ static void bconv2d_row(const irbin_conv *conv, const uint8_t *x, int32_t row, s
     for (; t.column < w->out_width; t.column += t.pixels, pixel += (size_t)t.pixels) {
         t.pixels = least(TILE, w->out_width - t.column);
         look(conv, (conv->in_channels + 7) / 8, &t);
+#if defined(HAS_COUNT_VECTORS)
+        const bool is_whole = conv->out_channels % BLOCK == 0 && t.last - t.first <= WORDS;
+        if (!is_whole)
+#endif
+            t.at_first = t.at_last = false; /* then all have a mask */
         for (int32_t g = 0; g < conv->groups; ++g)
             for (int32_t o = 0; o < conv->out_channels; o += BLOCK) {
                 const int32_t n = least(BLOCK, conv->out_channels - o);
+#if defined(HAS_COUNT_VECTORS)
+                if (is_whole) {
+                    if (o == 0) gather_tile(conv, x, g, &t, t.first, t.last - t.first, words, mask);
+                    count_and_finish_tile(words, t.is_masked ? mask : NULL,
+                                          filters_of(conv, g, o) + (size_t)t.first * BLOCK,
+                                          t.last - t.first, &t, pixel, g * conv->out_channels + o,
+                                          conv->groups * conv->out_channels, out);
+                    continue;
+                }
+#endif
                 tile_dots(conv, x, g, &t, o, n, words, mask, dots);
                 finish_dots(dots, t.pixels, n, pixel, g * conv->out_channels + o,
                             conv->groups * conv->out_channels, out);

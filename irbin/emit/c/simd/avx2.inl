@@ -2,6 +2,8 @@
 #define HAS_FMA
 #define HAS_LANES
 #define VECTOR_BYTES 32
+#define NEGATIVE_HALF(v) _mm256_movemask_ps(_mm256_cmp_ps((__m256)(v), _mm256_setzero_ps(), _CMP_LT_OQ))
+#define NEGATIVE(v) ((uint32_t)(NEGATIVE_HALF((v)[0]) | NEGATIVE_HALF((v)[1]) << 8))
 enum { TILE = 8, WORDS = 144 };
 
 /* ---- sixteen floats ---- */
@@ -9,7 +11,7 @@ enum { TILE = 8, WORDS = 144 };
 typedef struct lanes {
     __m256 a, b;
 } lanes;
-enum { LANES_AT_ONCE = 4 };
+enum { LANES_AT_ONCE = 4, AT_ONCE = 4 };
 
 static inline lanes lanes_zero(void)
 {

@@ -6,10 +6,11 @@ enum { TILE = 8, WORDS = 144 };
 #if defined(__aarch64__)
 #define HAS_LANES
 #define VECTOR_BYTES 16
+#define NEGATIVE(v) negative((const float *)(const void *)(v), BLOCK)
 typedef struct lanes {
     float32x4_t part[4];
 } lanes;
-enum { LANES_AT_ONCE = 4 };
+enum { LANES_AT_ONCE = 4, AT_ONCE = 4 };
 
 static inline lanes lanes_zero(void)
 {
