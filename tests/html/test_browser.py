@@ -165,3 +165,19 @@ def test_every_page_prints(browser, files, tmp_path) -> None:
         assert printed.startswith(b"%PDF")
         assert len(printed) > 5_000
         tab.close()
+
+
+def test_heads_of_tables_are_printed_on_every_page(browser, files: dict[str, Path]) -> None:
+    """Chromium repeats a head that no page break divides, but leaves out what is a box in it."""
+    tab = browser.new_page()
+    tab.emulate_media(media="print")
+    for file in files.values():
+        tab.goto(file.as_uri())
+        for what, name, value in (
+            ("thead", "breakInside", "avoid"),
+            ("th button", "display", "contents"),
+            ("figcaption", "breakInside", "avoid"),
+        ):
+            found = f"[...document.querySelectorAll({what!r})].map(e => getComputedStyle(e).{name})"
+            assert set(tab.evaluate(found)) <= {value}
+    tab.close()
