@@ -1,13 +1,15 @@
-"""Which line of a network's own code something comes from: neither torch's nor irbin's."""
+"""Which line of a network's own code something comes from: not torch's, irbin's or Python's."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
+import sysconfig
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 
 def _home(package: str) -> str:
@@ -25,9 +27,16 @@ def own_line(frames: Iterable[tuple[str, int]]) -> str:
     return f"{'/'.join(Path(own[-1][0]).parts[-2:])}:{own[-1][1]}" if own else ""
 
 
+_PYTHONS = sysconfig.get_path("stdlib")
+_INSTALLED = ("site-packages", "dist-packages")
+"""Lies inside of Python's own, and may well be a network's."""
+
+
 def is_own_code(file: str) -> bool:
     """Whether a file is a network's own code."""
-    return not file.startswith((*_OTHERS, "<")) and Path(file).suffix == ".py"
+    if file.startswith((*_OTHERS, "<")) or Path(file).suffix != ".py":
+        return False
+    return not file.startswith(_PYTHONS) or any(name in file for name in _INSTALLED)
 
 
 def line_of_error(error: BaseException) -> str:
@@ -48,3 +57,41 @@ def line_running() -> str:
     """The network's own line that is being run; '' if none is."""
     frame = frame_running()
     return "" if frame is None else own_line([(frame.f_code.co_filename, frame.f_lineno)])
+
+
+def where_they_part(one: Callable[[], object], other: Callable[[], object]) -> str:
+    """` (net.py:12)`: the last line of a network's own code before two runs of it go other ways.
+
+    '' where they run alike. Errors of the runs are kept in.
+    """
+    before = ""
+    for here, there in zip(_steps_run(one), _steps_run(other), strict=False):
+        if here != there:
+            break
+        before = own_line([here[:2]])
+    else:
+        return ""
+    return f" ({before})" * bool(before)
+
+
+def _steps_run(call: Callable[[], object]) -> list[tuple[str, int, int]]:
+    """Every instruction of own code that a call runs: file, line, place in its function."""
+    steps: list[tuple[str, int, int]] = []
+
+    def trace(frame: FrameType, event: str, arg: object) -> Any:  # noqa: ARG001 - a tracer's
+        if not is_own_code(frame.f_code.co_filename):
+            return None
+        frame.f_trace_opcodes = True  # a line may hold a whole branch
+        if event == "opcode":
+            steps.append((frame.f_code.co_filename, frame.f_lineno, frame.f_lasti))
+        return trace
+
+    was = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except Exception:  # the network's own code may raise anything
+        return steps
+    finally:
+        sys.settrace(was)
+    return steps

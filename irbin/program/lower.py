@@ -11,6 +11,7 @@ import io
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -22,6 +23,7 @@ from irbin.binary.layers import BinaryConv2d, BinaryLinear, binary_layers
 from irbin.copies import copied, plain_floats, scripted_parts
 from irbin.errors import LowerError
 from irbin.messages import with_class
+from irbin.program.followed import as_function, check_followed
 from irbin.program.freeze import (
     ConvGeometry,
     FrozenLayer,
@@ -99,11 +101,16 @@ def _frozen_copy(module: nn.Module) -> nn.Module:
 
 
 def _translated(frozen: nn.Module, input_size: tuple[int, int, int]) -> Lowered:
+    called = copied(frozen)
     with _quiet():
         exported = _export(frozen, input_size)
+        graph = as_function(exported)
         if not in_program_operators(exported.graph):
             exported = _decomposed(exported)
-    return _translate(frozen, exported)
+    lowered = _translate(frozen, exported)
+    with _quiet():
+        check_followed(called, graph, input_size, partial(_export, frozen, input_size))
+    return lowered
 
 
 def _decomposed(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
