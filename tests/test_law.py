@@ -122,7 +122,26 @@ class Functional(Net):
         return y if shift is None else y + shift
 
 
+class DropsItsBias(nn.Conv2d):
+    def forward(self, x):
+        return F.conv2d(x, self.weight, None, self.stride, self.padding)
+
+
+class ReadsInPart(Net):
+    """The head's weight is read without its bias, the bias of another one without its weight."""
+
+    def __init__(self):
+        super().__init__(DropsItsBias(16, 16, 3, padding=1))
+        self.other = nn.Linear(16, 4)
+
+    def forward(self, x):
+        x = self.relu(self.norm1(self.conv1(self.relu(self.norm(self.stem(x))))))
+        x = self.norm2(self.conv2(self.middle(x))).mean((2, 3))
+        return F.linear(x, self.head.weight, self.other.bias)
+
+
 NETWORKS = {
+    "biases that nothing reads": ReadsInPart,
     "an encoder of torch's": Encoder,
     "activations that are functions": Functional,
     "plain": Net,
@@ -182,7 +201,8 @@ def test_what_converts_trains_and_is_exported_and_answers_alike(make, tmp_path):
         optimizer.zero_grad()
         module(torch.randn(8, *SIZE)).square().sum().backward()
         optimizer.step()
-    irbin.export(network, tmp_path / "packed")
+    record = irbin.export(network, tmp_path / "packed")
+    assert record.tensor_bytes >= record.predicted_bytes
     packed, x = irbin.load(tmp_path / "packed"), torch.randn(40, *SIZE)
     with torch.no_grad():
         wanted = module.eval()(x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,8 @@ from irbin.records.options import FloatDtype, SourceRecord
 from irbin.records.plan import Plan
 from irbin.records.results import ExportRecord
 from irbin.version import __version__
+
+_log = logging.getLogger("irbin")
 
 
 def write_artifact(
@@ -60,7 +63,7 @@ def write_artifact(
     if path.exists() and not overwrite:
         raise ArtifactError(f"`{path}` exists; choose another folder or allow overwriting")
     stored = {name: _stored(name, t, float_dtype) for name, t in lowered.tensors.items()}
-    _check_sizes(stored, plan, float_dtype)
+    _note_sizes(stored, plan, float_dtype)
     manifest = Manifest(__version__, float_dtype, _without_folders(source), plan)
     with whole_folder(path, overwrite=overwrite) as partial:
         _write_json(partial / CONFIG_FILE, manifest_to_json(manifest))
@@ -113,14 +116,13 @@ def _stored(name: str, tensor: Tensor, float_dtype: FloatDtype) -> Tensor:
     return stored
 
 
-def _check_sizes(stored: dict[str, Tensor], plan: Plan, float_dtype: FloatDtype) -> None:
-    """Holds the tensors against the plan, layer by layer, so that a difference can be named.
+def _note_sizes(stored: dict[str, Tensor], plan: Plan, float_dtype: FloatDtype) -> None:
+    """Holds the tensors against the plan, layer by layer, and names the first that differs.
 
-    What lies beside the layers may differ: constants that a network's code computes (tables of
-    relative positions, say) are only known once it is lowered. `ExportRecord` has both numbers.
-
-    Raises:
-        ArtifactError: names the first layer that differs.
+    Only told: a network that was trained is written. What lies beside the layers may differ:
+    constants that a network's code computes (tables of relative positions, say) are only known once
+    it is lowered; so may a layer of which the answers do not need everything. `ExportRecord` has
+    both numbers.
     """
     predicted, actual = plan.packed_bytes(float_dtype), _n_bytes(stored.values())
     if predicted == actual:
@@ -133,11 +135,16 @@ def _check_sizes(stored: dict[str, Tensor], plan: Plan, float_dtype: FloatDtype)
         n_bytes = sum(
             t.numel() * (4 if t.is_floating_point() else t.element_size()) for t in own.values()
         )
-        if n_bytes != decision.packed_bytes:
-            raise ArtifactError(
-                f"layer `{name}`: the plan predicts {decision.packed_bytes} bytes of float32 and "
-                f"bits, its tensors have {n_bytes} ({', '.join(own) or 'none'}); please report this"
+        if n_bytes > decision.packed_bytes:
+            _log.warning(
+                "layer `%s`: the plan predicted %d bytes of float32 and bits, its tensors have %d "
+                "(%s); the packed network is right, please report this",
+                name,
+                decision.packed_bytes,
+                n_bytes,
+                ", ".join(own),
             )
+            return
 
 
 def _layer_of(tensor_name: str) -> str:

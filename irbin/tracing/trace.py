@@ -7,6 +7,7 @@ in the order in which they ran are all there is (`facts.py`); what that loses is
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,8 @@ from torch import Tensor, fx, nn
 
 from irbin.copies import plain_floats, scripted_parts
 from irbin.errors import TraceError
-from irbin.records.plan import LayerGraph
+from irbin.planning.plan import NEVER_RUNS
+from irbin.records.plan import LayerGraph, LayerRecord
 from irbin.tracing.facts import Facts, has_computed_weight, record_tensors
 from irbin.tracing.recorder import BATCH, Recording, record, run_copy
 from irbin.tracing.reparameterize import n_fusable
@@ -113,12 +115,16 @@ def trace(module: nn.Module, input_size: Sequence[int]) -> LayerGraph:
         )
     recording, ran = record(module, list(layers), size)
     facts = Facts(module, size, recording, *_graph_or_why(module, size))
+    read = {id(t) for t in recording.used}
     records = [
-        facts.layer_record(name, layers[name]) for name in _in_execution_order(layers, recording)
+        _as_read(facts.layer_record(name, layers[name]), ran.get_submodule(name), read)
+        for name in _in_execution_order(layers, recording)
     ]
-    own = [t for r in records for t in _own_tensors(ran.get_submodule(r.name))]
+    own = [t for r in records for t in _own_tensors(r, ran.get_submodule(r.name))]
     own_ids = {id(t) for t in own}
-    others = [t for t in recording.used if id(t) not in own_ids]
+    packed = [r for r in records if r.obstacle != NEVER_RUNS]
+    theirs = {id(t) for r in packed for t in _own_tensors(r, ran.get_submodule(r.name))}
+    others = [t for t in recording.used if id(t) not in theirs]
     floats = sum(t.numel() for t in others if t.is_floating_point())
     vectors = 2 * recording.norm_features
     return LayerGraph(
@@ -148,11 +154,18 @@ def _refuse_scripted(module: nn.Module) -> None:
         )
 
 
-def _own_tensors(layer: nn.Module) -> list[Tensor]:
+def _as_read(record: LayerRecord, layer: nn.Module, read: set[int]) -> LayerRecord:
+    """A record without a bias that nothing reads where the weight is read: it is not packed."""
+    tensors = record_tensors(layer)
+    unread = id(tensors["weight"]) in read and id(tensors.get("bias")) not in read
+    return dataclasses.replace(record, has_bias=record.has_bias and not unread)
+
+
+def _own_tensors(record: LayerRecord, layer: nn.Module) -> list[Tensor]:
     """What a layer's record counts, and what a weight that is computed is computed from."""
     if has_computed_weight(layer):
         return [*layer.parameters(), *layer.buffers()]
-    return list(record_tensors(layer).values())
+    return [t for n, t in record_tensors(layer).items() if n != "bias" or record.has_bias]
 
 
 def _graph_or_why(
