@@ -143,8 +143,9 @@ def read_json(path: Path) -> Any:
     """What a JSON file holds, within the bounds of `irbin.bounds`.
 
     Raises:
-        ValueError: it is not JSON, too large, nested too deep, or holds numbers that are not finite
-            or have too many digits; the message is one line without the file's name.
+        ValueError: it is not JSON, too large, nested too deep, gives a key twice, or holds numbers
+            that are not finite or have too many digits; the message is one line without the file's
+            name.
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
@@ -157,6 +158,7 @@ def read_json(path: Path) -> Any:
             parse_int=_integer,
             parse_float=_finite,
             parse_constant=_no_number,
+            object_pairs_hook=_each_once,
         )
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
@@ -165,6 +167,35 @@ def read_json(path: Path) -> Any:
 
 
 _TOO_DEEP = f"expected at most {MAX_NESTING} levels of lists and objects"
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, of which no two readers can take different values."""
+    made: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in made:
+            raise ValueError(f"expected each key once, got {name[:60]!a} twice")
+        made[name] = value
+    return made
+
+
+def refuse_doubled_names(path: Path) -> None:
+    """Checks that the header of a safetensors file gives each name once, if it is such a header.
+
+    Raises:
+        ValueError: one stands there twice: nobody can tell which of its tensors is meant.
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        n_bytes = int.from_bytes(file.read(8), "little")
+        header = file.read(min(n_bytes, MAX_JSON_BYTES))
+    try:
+        text = header.decode("utf-8").lstrip()
+        pairs = json.JSONDecoder(object_pairs_hook=list).decode(text)
+    except (ValueError, RecursionError):
+        return
+    if text.startswith("{"):
+        _each_once(pairs)
 
 
 def _integer(text: str) -> int:

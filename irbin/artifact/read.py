@@ -19,7 +19,13 @@ from irbin.artifact.schema import (
 from irbin.artifact.tensors import Stored, read_stored
 from irbin.bits import tail_is_zero
 from irbin.errors import ArtifactError
-from irbin.files import MAX_POINTER_BYTES, not_fetched, pointer_size, read_json
+from irbin.files import (
+    MAX_POINTER_BYTES,
+    not_fetched,
+    pointer_size,
+    read_json,
+    refuse_doubled_names,
+)
 from irbin.messages import counted, first_line, system_says
 from irbin.program.own import binary_weight
 from irbin.program.program import Node, Program
@@ -56,7 +62,9 @@ def read_artifact(path: Path) -> Artifact:
         raise ArtifactError(f"`{path}`: expected a packed folder, found no folder there")
     for name in FILES:
         if not (path / name).is_file():
-            raise ArtifactError(f"`{path}`: expected a packed folder, but it has no `{name}`")
+            stands = (path / name).exists() or (path / name).is_symlink()
+            lacks = f"what is called `{name}` in it is no file" if stands else f"it has no `{name}`"
+            raise ArtifactError(f"`{path}`: expected a packed folder, but {lacks}")
         _refuse_pointer(path / name)
     manifest = manifest_from_json(_read_json(path / CONFIG_FILE), str(path / CONFIG_FILE))
     content = _read_json(path / PROGRAM_FILE)
@@ -64,9 +72,10 @@ def read_artifact(path: Path) -> Artifact:
         program = Program.from_json(content)
     except ArtifactError as error:
         raise ArtifactError(f"{path / PROGRAM_FILE}: {error}") from error
-    if fault := _misfit(manifest.source, program):
+    if fault := _misfit(manifest.source, program) or _other_size(manifest.source, program):
         raise ArtifactError(f"{path / CONFIG_FILE}: at `source`: {fault}")
     try:
+        refuse_doubled_names(path / TENSORS_FILE)
         stored = read_stored(path / TENSORS_FILE)
     except Exception as error:  # safetensors lets a dozen types through; nothing of the file ran
         why = first_line(error)
@@ -88,6 +97,19 @@ def _misfit(source: SourceRecord, program: Program) -> str:
     if n_classes and names is not None and len(names) != n_classes:
         return f"`class_names`: expected {counted(n_classes, 'name')}, got {len(names)}"
     return ""
+
+
+def _other_size(source: SourceRecord, program: Program) -> str:
+    """What the manifest says of the images' size that the program does not; '' if nothing."""
+    ((_, images),) = program.inputs.items()
+    size, taken = source.preprocessing.input_size, images.shape[1:]
+    pairs = zip(size, taken, strict=False)
+    if len(taken) == len(size) and all(t == s for s, t in pairs if isinstance(t, int)):
+        return ""
+    return (
+        f"`preprocessing.input_size`: expected {list(taken)}, as the program takes, got "
+        f"{list(size)}"
+    )
 
 
 def _n_answers(program: Program) -> int | None:

@@ -11,7 +11,13 @@ from torch import Tensor
 
 from irbin.checkpoints.unpickle import read_torch
 from irbin.errors import SourceError
-from irbin.files import MAX_POINTER_BYTES, not_fetched, pointer_size, read_json
+from irbin.files import (
+    MAX_POINTER_BYTES,
+    not_fetched,
+    pointer_size,
+    read_json,
+    refuse_doubled_names,
+)
 from irbin.interrupt import interrupt_after
 from irbin.messages import first_line, system_says
 
@@ -80,6 +86,8 @@ def _opened(path: Path) -> BinaryIO:
     """A file that exists."""
     if path.is_dir():
         raise SourceError(f"`{path}`: expected a checkpoint file, got a folder")
+    if path.exists() and not path.is_file():
+        raise SourceError(f"`{path}`: expected a checkpoint file, got a device or a pipe")
     if not path.is_file():
         raise SourceError(f"`{path}`: no such file; expected a checkpoint")
     try:
@@ -112,6 +120,7 @@ def _refuse_pointer(path: Path, note: bytes) -> None:
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         with interrupt_after():
+            refuse_doubled_names(path)
             return load_file(path, device="cpu")
     except Exception as error:  # safetensors lets a dozen types through; nothing of the file ran
         raise SourceError(

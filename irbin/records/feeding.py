@@ -26,8 +26,10 @@ def fault_of(preprocessing: Preprocessing) -> str:
     if not all(1 <= side <= MAX_REACH for side in size):
         return f"`input_size`: expected sizes from 1 to {MAX_REACH}, got {list(size)}"
     for name in ("mean", "std"):
-        if not getattr(preprocessing, name):
-            return f"`{name}`: expected a number for each of {size[0]} channels, got none"
+        n_numbers = len(getattr(preprocessing, name))
+        if n_numbers not in (1, size[0]):
+            got = n_numbers or "none"
+            return f"`{name}`: expected a number for each of {size[0]} channels, got {got}"
     return fault_in(vars(preprocessing))
 
 

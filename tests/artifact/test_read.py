@@ -3,6 +3,7 @@
 import ast
 import inspect
 import json
+import os
 import subprocess
 import sys
 
@@ -185,3 +186,95 @@ def test_classes_are_those_that_the_program_answers(folder, named, value, said):
     edit_json(folder / "config.json", lambda config: config["source"].update({named: value}))
     with pytest.raises(ArtifactError, match=f"config.json: at `source`: `{named}`: {said}"):
         read_artifact(folder)
+
+
+@pytest.mark.parametrize(
+    ("named", "change", "said"),
+    [
+        ("input_size", lambda size: [size[0], size[1] + 1, size[2]], "expected .* takes, got "),
+        ("input_size", lambda size: [1, *size[1:]], "expected .*, got "),
+        ("mean", lambda _: [0.5, 0.5], "expected a number for each of 3 channels, got 2"),
+        ("std", lambda _: [0.5] * 4, "expected a number for each of 3 channels, got 4"),
+        ("interpolation", lambda _: "sinc", "expected one of "),
+        ("crop_pct", lambda _: 0, "expected a share above 0, got 0"),
+    ],
+)
+def test_images_are_fed_as_the_program_takes_them(exported, folder, named, change, said):
+    size = list(exported.source.preprocessing.input_size)
+
+    def edit(config):
+        feeding = config["source"].setdefault("preprocessing", {})
+        feeding.update({"mean": [0.5], "std": [0.5], "input_size": size})
+        feeding[named] = change(size)
+
+    edit_json(folder / "config.json", edit)
+    with pytest.raises(ArtifactError, match=rf"config\.json: at `source[.`].*`: {said}"):
+        read_artifact(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "program.json"])
+def test_a_key_that_stands_twice_is_told(folder, name):
+    text = (folder / name).read_text()
+    key = next(iter(json.loads(text)))
+    (folder / name).write_text('{"' + key + '": 1, ' + text.lstrip()[1:])
+    message = rf"^.*{name}: cut short or damaged: expected each key once, got '{key}' twice$"
+    with pytest.raises(ArtifactError, match=message):
+        read_artifact(folder)
+
+
+def doubled(file):
+    """The bytes of a safetensors file whose first tensor has two entries of one name."""
+    data = file.read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    name = next(n for n in header if n != "__metadata__")
+    text = data[8:end].rstrip()[:-1] + b"," + json.dumps({name: header[name]}).encode()[1:]
+    return len(text).to_bytes(8, "little") + text + data[end:], name
+
+
+def test_a_tensor_that_stands_twice_in_the_header_is_told(folder):
+    file = folder / "packed.safetensors"
+    data, name = doubled(file)
+    file.write_bytes(data)
+    assert name in load_file(file)  # safetensors takes one of them
+    message = rf"^.*safetensors: cut short or damaged: expected each key once, got '{name}' twice$"
+    with pytest.raises(ArtifactError, match=message):
+        read_artifact(folder)
+
+
+NO_FILES = {
+    "a pipe": os.mkfifo,
+    "a folder": os.mkdir,
+    "a link to nowhere": lambda path: path.symlink_to("nowhere"),
+    "a link to itself": lambda path: path.symlink_to(path.name),
+    "a link to a folder": lambda path: path.symlink_to("."),
+    "an endless device": lambda path: path.symlink_to("/dev/zero"),
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="of Windows")
+@pytest.mark.parametrize("make", NO_FILES.values(), ids=NO_FILES)
+@pytest.mark.parametrize("name", ["config.json", "program.json", "packed.safetensors"])
+def test_what_is_no_file_is_told_and_not_waited_for(folder, name, make):
+    (folder / name).unlink()
+    make(folder / name)
+    message = rf"^`.*`: expected a packed folder, but what is called `{name}` in it is no file$"
+    with pytest.raises(ArtifactError, match=message):
+        read_artifact(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "program.json", "packed.safetensors"])
+def test_another_file_of_the_folder_in_its_place_is_told(folder, name):
+    other = "config.json" if name == "program.json" else "program.json"
+    (folder / name).unlink()
+    (folder / name).symlink_to(other)
+    with pytest.raises(ArtifactError, match=rf"{name}: ") as raised:
+        read_artifact(folder)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_link_to_a_file_elsewhere_is_read_as_that(folder, tmp_path):
+    for name in ("config.json", "program.json", "packed.safetensors"):
+        (folder / name).rename(tmp_path / name)
+        (folder / name).symlink_to(tmp_path / name)
+    assert read_artifact(folder).program == read_artifact(tmp_path).program

@@ -42,6 +42,8 @@ def test_borders_are_taken(changes: dict[str, Any]) -> None:
         ({"input_size": (3, 65537, 32)}, "`input_size`: expected sizes"),
         ({"mean": ()}, "`mean`: expected a number for each of 3 channels, got none"),
         ({"std": ()}, "`std`: expected a number for each of 3 channels, got none"),
+        ({"mean": (0.5, 0.5)}, "`mean`: expected a number for each of 3 channels, got 2"),
+        ({"std": (0.5,) * 4}, "`std`: expected a number for each of 3 channels, got 4"),
         ({"std": (0.1, 0.0, 0.1)}, "`std`: expected a number above 0, got 0.0"),
         ({"std": (0.1, math.nan, 0.1)}, "`std`: expected a number above 0, got nan"),
         ({"std": (math.inf,)}, "`std`: expected a finite number, got inf"),

@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -336,3 +337,41 @@ def test_others_may_read_what_was_written(network: Network, tmp_path: Path) -> N
     ordinary.touch()
     modes = {f.stat().st_mode for f in (tmp_path / "out").iterdir()}
     assert modes == {ordinary.stat().st_mode}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="of Windows")
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        os.mkfifo,
+        os.mkdir,
+        lambda path: path.symlink_to("nowhere"),
+        lambda path: path.symlink_to(path.name),
+        lambda path: path.symlink_to("/dev/zero"),
+    ],
+    ids=["a pipe", "a folder", "a link to nowhere", "a link to itself", "an endless device"],
+)
+def test_what_is_no_file_is_told_and_not_waited_for(tmp_path: Path, network, name, make) -> None:
+    save_folder(network, tmp_path / "out")
+    (tmp_path / "out" / name).unlink()
+    make(tmp_path / "out" / name)
+    with pytest.raises(SourceError, match=r"^`.*out.*expected a (folder|checkpoint)") as raised:
+        irbin.open_network(tmp_path / "out")
+    assert "\n" not in str(raised.value)
+
+
+def test_names_that_stand_twice_are_told(tmp_path: Path, network) -> None:
+    save_folder(network, tmp_path / "out")
+    file = tmp_path / "out" / "model.safetensors"
+    data, config = file.read_bytes(), tmp_path / "out" / "config.json"
+    end = 8 + int.from_bytes(data[:8], "little")
+    entry = json.dumps({"linear.bias": json.loads(data[8:end])["linear.bias"]}).encode()[1:]
+    header = data[8:end].rstrip()[:-1] + b"," + entry
+    file.write_bytes(len(header).to_bytes(8, "little") + header + data[end:])
+    with pytest.raises(SourceError, match=r"damaged \(expected each key once, got 'linear.bias' twice"):
+        irbin.open_network(tmp_path / "out")
+    file.write_bytes(data)
+    config.write_text(config.read_text().replace("{", '{"architecture": "vgg11",', 1))
+    with pytest.raises(SourceError, match=r"config.json`: .*\(expected each key once, got 'arch"):
+        irbin.open_network(tmp_path / "out")
