@@ -53,7 +53,10 @@ def in_c(packed: Path, place: Path) -> str:
     flags = ["-std=c11", "-O2", "-DIRBIN_TRACE", f"-I{place}", f"-Wa,-I{place}"]
     program = place / "t"
     command = ["gcc", *flags, *map(str, sources), "-lm", "-o", str(program)]
-    subprocess.run(command, check=True, capture_output=True)
+    made = subprocess.run(command, check=False, capture_output=True, text=True)
+    if made.returncode:
+        said = (line for line in made.stderr.splitlines() if " error: " in line)
+        return f"does not compile: {next(said, made.stderr[:80]).partition(' error: ')[2]}"
     command = [str(program), str(place / "test" / "vectors.bin")]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:

@@ -48,7 +48,7 @@ def _each_window(n: int, lines: list[str]) -> list[str]:
     """A kernel's lines, for every window that is an image to it."""
     if n == 1:
         return lines
-    return [f"for (int32_t window = 0; window < {n}; ++window) {{", *_indented(lines, 4), "}"]
+    return [f"for (int32_t nth = 0; nth < {n}; ++nth) {{", *_indented(lines, 4), "}"]
 
 
 def described(call: Call) -> str:

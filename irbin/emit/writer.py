@@ -39,5 +39,5 @@ def read(w: Writer, place: Place, kind: str = "FLOATS") -> str:
 
 def _behind(offset: int, apart: int, first: str = " + ") -> str:
     """How much is added to where something begins."""
-    window = f" + window * {apart}" if apart else ""
-    return f"{first}{offset}{window}" if offset or not first else window
+    further = f" + nth * {apart}" if apart else ""
+    return f"{first}{offset}{further}" if offset or not first else further

@@ -240,6 +240,7 @@ class Products(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem, self.rows = nn.Conv2d(3, 18, 3, padding=1), binary(nn.Linear(18, 9))
+        self.of_windows = binary(nn.Conv2d(3, 3, 3, padding=1))
         self.mask = nn.Buffer(torch.rand(12, 12) > 0.3)
         self.added = nn.Buffer(torch.randn(3, 1, 6))
 
@@ -250,6 +251,7 @@ class Products(nn.Module):
         y = (scores.softmax(-1) @ of_heads).reshape(-1, 18, 9, 8)
         shares = (y * x).softmax(1)
         windows = shares.reshape(-1, 3, 6, 3, 3, 8).permute(0, 3, 1, 4, 5, 2).reshape(-1, 3, 24, 6)
+        windows = F.relu(F.max_pool2d(self.of_windows(windows), 3, 1, 1))
         z = F.scaled_dot_product_attention(windows[:, :, ::2], windows, windows)
         z = z.reshape(-1, 3, 12, 18)
         z = F.scaled_dot_product_attention(z, z, z, self.mask) * z
