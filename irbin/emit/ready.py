@@ -7,7 +7,9 @@ import numpy as np
 from irbin.artifact.read import Artifact
 from irbin.emit.definitions import DEFINITIONS
 from irbin.errors import UsageError
+from irbin.program.fused import Fused
 from irbin.program.types import Node
+from irbin.program.windows import has_few_outputs
 from irbin.records.in_c import CInput
 from irbin.runtime.calls import short
 from irbin.runtime.engine import Engine
@@ -25,8 +27,13 @@ def engine_of(artifact: Artifact) -> Engine:
 
 def by_definition(work: Work) -> tuple[str, ...]:
     """Operators whose results `irbin.load` has from torch, and C as `definitions` says."""
-    ops = (item.op for item in work.items if isinstance(item, Node) and item.op in DEFINITIONS)
-    return tuple(sorted({short(op) for op in ops}))
+    types = {**work.types, **{item.name: item.type for item in work.items}}
+    ops = {item.op for item in work.items if isinstance(item, Node) and item.op in DEFINITIONS}
+    for item in work.items:
+        one = (item.producer or item) if isinstance(item, Fused) else None
+        if one is not None and one.kind == "conv" and has_few_outputs(one.root, types):
+            ops.add(one.root.op)
+    return tuple(sorted(map(short, ops)))
 
 
 def work_of(engine: Engine, images: CInput) -> Work:

@@ -49,6 +49,7 @@ def fuse(
     *,
     float_convs: bool = True,
     from_bytes: bool = False,
+    all_convs: bool = False,
 ) -> tuple[Item, ...]:
     """Carries out the passes.
 
@@ -59,6 +60,8 @@ def fuse(
         float_convs: whether our kernels compute float convolutions and linear layers, or torch.
         from_bytes: convolutions that read the program's input are to read pixels as bytes; see
             `pixels.other_reader` for what else reads it.
+
+        all_convs: with `float_convs` also those that torch does faster.
 
     Raises:
         UsageError: there is no such pass.
@@ -75,7 +78,13 @@ def fuse(
     plain = with_kept_signs(plain, types, KEPT_ACTIVATIONS, program.outputs)
     graph = Graph(plain, types, types.keys() - computed, program.outputs)
     bytes_in = tuple(program.inputs) if from_bytes else ()
-    start(graph, with_pools="pool" in passes, with_convs=float_convs, bytes_in=bytes_in)
+    start(
+        graph,
+        with_pools="pool" in passes,
+        with_convs=float_convs,
+        bytes_in=bytes_in,
+        all_convs=all_convs,
+    )
     if "transform" in passes:
         _absorb_behind(graph)
         _pass_over(graph, where_it_lies=True)

@@ -13,13 +13,25 @@ from irbin.program.graph import Graph
 from irbin.program.norms import norm_of
 from irbin.program.several import alike, joined, met
 from irbin.program.types import Node, Ref, TensorType, Types, one_tensor
-from irbin.program.windows import conv_window, is_depthwise, linear_shape, n_groups, pool_window
+from irbin.program.windows import (
+    conv_window,
+    has_few_outputs,
+    is_depthwise,
+    linear_shape,
+    n_groups,
+    pool_window,
+)
 
 CONV, POOL = "aten.conv2d.default", "aten.max_pool2d.default"
 
 
 def start(
-    graph: Graph, *, with_pools: bool, with_convs: bool, bytes_in: Collection[str] = ()
+    graph: Graph,
+    *,
+    with_pools: bool,
+    with_convs: bool,
+    bytes_in: Collection[str] = (),
+    all_convs: bool = False,
 ) -> None:
     """Every kernel as a record of its own.
 
@@ -28,6 +40,7 @@ def start(
         with_pools: poolings too.
         with_convs: float convolutions and linear layers too.
         bytes_in: values that hold bytes; convolutions that read them are kernels anyhow.
+        all_convs: float convolutions that torch does faster too.
     """
     for item in list(graph.items):
         if with_convs and isinstance(item, Node) and item.op == ATTENTION:
@@ -43,7 +56,8 @@ def start(
         if record is not None and record.box is not None:  # the padding is nobody else's
             graph.put(record, in_place_of=item, without=graph.maker(item.refs()[0]))
             continue
-        record = record or (_weighted(graph, item) if with_convs else None)
+        if with_convs and record is None:
+            record = _weighted(graph, item, with_few=all_convs)
         parts = graph.node(item.refs()[0]) if item.refs() else None
         count = averaged_neighbors(item, parts, graph.types)
         if count is not None and parts is not None and graph.only_reader(parts.name) is item:
@@ -83,10 +97,12 @@ def _padding_of(graph: Graph, item: Node, bytes_in: Collection[str]) -> Fused | 
     return maker if maker.box.is_border and is_its else None
 
 
-def _weighted(graph: Graph, item: Node) -> Fused | None:
-    """A float convolution or linear layer."""
+def _weighted(graph: Graph, item: Node, *, with_few: bool = False) -> Fused | None:
+    """A float convolution, of few outputs a group if that is asked for, or a linear layer."""
     kind: Kind
     if item.op == CONV and conv_window(item, graph.types, graph.constants) is not None:
+        if has_few_outputs(item, graph.types) and not with_few:
+            return None
         kind, axis = "depthwise" if is_depthwise(item, graph.types) else "conv", 1
     elif linear_shape(item, graph.types, graph.constants) is not None:
         kind, axis = "linear", len(one_tensor(item.type).shape) - 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from irbin.border import Border
-from irbin.program.types import Node, Ref, TensorType, Value, ValueType, fixed
+from irbin.program.types import Node, Ref, TensorType, Value, ValueType, fixed, one_tensor
 
 LINEAR = "aten.linear.default"
 LEAST_OF_A_GROUP = 8
@@ -17,8 +17,7 @@ def conv_window(
 ) -> tuple[tuple[int, int], ...] | None:
     """(stride, padding, dilation) of a float convolution, or None if it is left to torch.
 
-    Left to torch: weights that are computed, padding by name, sizes that do not fit each other, and
-    groups of few channels, which would leave most of a register empty; not where each is one alone.
+    Left to torch: weights that are computed, padding by name, and sizes that do not fit each other.
     """
     if node.kwargs:
         return None
@@ -41,9 +40,6 @@ def conv_window(
     )
     if not isinstance(groups, int) or groups < 1 or n_out % groups or not n_in:
         return None
-    is_depthwise_too = n_out == groups and n_in == 1
-    if groups > 1 and n_out // groups < LEAST_OF_A_GROUP and not is_depthwise_too:
-        return None
     if kernel.dtype != "float32" or image.shape[1:2] != (n_in * groups,) or not has_fitting_bias:
         return None
     if node.type != _result_type(image, n_out, ((size[0], size[1]), *window)):
@@ -56,6 +52,15 @@ def n_groups(conv: Node) -> int:
     groups = conv.args[6] if len(conv.args) > 6 else 1
     assert isinstance(groups, int), "`conv_window` looked"
     return groups
+
+
+def has_few_outputs(conv: Node, types: Mapping[str, ValueType]) -> bool:
+    """Whether groups have so few channels that most of a register would be empty.
+
+    Not where each is one alone; of a convolution that `conv_window` takes.
+    """
+    groups, n_out = n_groups(conv), fixed(one_tensor(types[conv.refs()[1]]).shape[0])
+    return groups > 1 and n_out // groups < LEAST_OF_A_GROUP and not is_depthwise(conv, types)
 
 
 def is_depthwise(conv: Node, types: Mapping[str, ValueType]) -> bool:

@@ -52,7 +52,8 @@ class Engine:
     """What runs a packed network; may be called from several threads.
 
     Takes what `model.PackedModel` takes, and raises what it raises: there it is told. Beside that
-    `definitions`: what computes nodes on images in torch's place, by operator.
+    `definitions`: what computes nodes on images in torch's place, by operator; with some, irbin's
+    kernels compute every float convolution that they can.
     """
 
     def __init__(
@@ -210,6 +211,7 @@ class Engine:
             fusions,
             float_convs=self._float_convs,
             from_bytes=from_bytes,
+            all_convs=bool(self._definitions),
         )
 
     def _made(

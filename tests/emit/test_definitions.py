@@ -27,7 +27,10 @@ def test_each_takes_and_gives_tensors_as_torchs() -> None:
 
 @pytest.mark.parametrize(
     ("name", "operators"),
-    [("attends", ()), ("products", ("matmul", "scaled_dot_product_attention", "softmax"))],
+    [
+        ("attends", ()),
+        ("products", ("conv2d", "matmul", "scaled_dot_product_attention", "softmax")),
+    ],
 )
 def test_an_export_says_what_is_torchs_when_loaded(tmp_path, name: str, operators) -> None:
     assert by_definition(engine_of(artifact(name)).work) == operators

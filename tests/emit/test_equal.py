@@ -240,12 +240,13 @@ class Products(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem, self.rows = nn.Conv2d(3, 18, 3, padding=1), binary(nn.Linear(18, 9))
+        self.few = nn.Conv2d(18, 36, 3, padding=1, groups=18)
         self.of_windows = binary(nn.Conv2d(3, 3, 3, padding=1))
         self.mask = nn.Buffer(torch.rand(12, 12) > 0.3)
         self.added = nn.Buffer(torch.randn(3, 1, 6))
 
     def forward(self, x):
-        x = self.stem(x)
+        x = F.relu(self.few(self.stem(x)))[:, ::2]
         of_heads = x.reshape(-1, 3, 6, 72)
         scores = of_heads @ of_heads.mT * 0.25
         y = (scores.softmax(-1) @ of_heads).reshape(-1, 18, 9, 8)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from irbin.program.fused import Fused
+from irbin.program.graph import Graph
+from irbin.program.start import start
 from irbin.program.types import Node, Ref, TensorType
-from irbin.program.windows import conv_window, pool_window
+from irbin.program.windows import conv_window, has_few_outputs, pool_window
 
 F32 = "float32"
 CONV_TYPES = {
@@ -46,12 +49,23 @@ class TestConvWindow:
             wrong = (*rest[:-1], groups)
             assert self.window(*wrong, types=weight, kind=(16, 7, 5)) is None
 
-    def test_groups_of_few_channels_are_torchs_unless_each_is_one_alone(self):
-        rest = (None, (1, 1), (0, 0), (1, 1))
-        few = {"w": TensorType(F32, (14, 2, 3, 3))}
-        assert self.window(*rest, 2, types=few, kind=(14, 7, 5)) is None
-        alone = {"w": TensorType(F32, (4, 1, 3, 3))}
-        assert self.window(*rest, 4, types=alone, kind=(4, 7, 5)) is not None
+    @pytest.mark.parametrize(
+        ("shape", "groups", "few"),
+        [((14, 2, 3, 3), 2, True), ((16, 2, 3, 3), 2, False), ((4, 1, 3, 3), 4, False)],
+    )
+    def test_groups_of_few_channels_are_torchs_unless_each_is_one_alone(self, shape, groups, few):
+        """What is faster is `start`'s to ask for; the window fits either way."""
+        args = (None, (1, 1), (0, 0), (1, 1), groups)
+        types = {**CONV_TYPES, "w": TensorType(F32, shape)}
+        assert self.window(*args, types=types, kind=(shape[0], 7, 5)) is not None
+        kind = TensorType(F32, ("N", shape[0], 7, 5))
+        node = Node("y", "aten.conv2d.default", (Ref("x"), Ref("w"), *args), {}, kind)
+        assert has_few_outputs(node, types) is few
+        graph = Graph([node], types, {"w"}, ("y",))
+        start(graph, with_pools=True, with_convs=True)
+        assert isinstance(graph.items[0], Node) is few
+        start(graph, with_pools=True, with_convs=True, all_convs=True)
+        assert isinstance(graph.items[0], Fused)
 
     def test_computed_weights_and_biases_are_torchs(self):
         assert self.window(Ref("b"), constants=("b",)) is None
