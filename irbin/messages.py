@@ -21,6 +21,11 @@ _HINT = re.compile(r"\s*\bHint: .*", re.DOTALL)
 
 _PATH = re.compile(r"(local-dir:)?(?=[/\\~.]|[A-Za-z]:[/\\])(?:.*[/\\])?([^/\\]+)[/\\]*", re.DOTALL)
 
+SET_FORWARD = (
+    "its `forward` was set on the network itself (`net.forward = …`), which is in no graph of its "
+    "class; define it in a subclass"
+)
+
 
 def names_of(names: Iterable[str]) -> str:
     """The first few names in backticks and how many more there are."""

@@ -1,5 +1,8 @@
 """What converts trains, is exported, and answers packed as trained; else it says one line."""
 
+import random
+import types
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -348,3 +351,44 @@ def test_a_compiled_packed_network_answers_as_itself_without_a_warning(packed, w
     compiled = torch.compile(wrap(packed), backend="eager")
     assert torch.equal(compiled(images), packed(images))
     assert torch.equal(compiled(images[:2]), packed(images[:2]))
+
+
+class Elsewhere(Net):
+    """Reads its layers from the network that it was at first, so that no copy runs its own."""
+
+    def __init__(self):
+        super().__init__()
+        itself = self
+        self.find = lambda: itself
+
+    def forward(self, x):
+        return Net.forward(self.find(), x)
+
+
+def with_a_forward(*, traceable):
+    net = Functional() if traceable else nn.Module()
+    if not traceable:
+        net.layers = Functional()
+    act = Functional.forward if traceable else (lambda net, x: net.layers(x))
+    net.forward = types.MethodType(lambda net, x: act(net, x) * 2, net)
+    return net
+
+
+class DrawsFromPython(Net):
+    def forward(self, x):
+        return super().forward(x) * random.random()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (Elsewhere, "its forward reaches the layers past `self`"),
+        (lambda: with_a_forward(traceable=True), "its `forward` was set on the network itself"),
+        (lambda: with_a_forward(traceable=False), "its `forward` was set on the network itself"),
+        (DrawsFromPython, "`DrawsFromPython` never gives the same answer twice"),
+    ],
+)
+def test_what_is_wrong_is_said_as_it_is(make, words):
+    with pytest.raises(irbin.IrbinError, match=words):
+        irbin.convert(make(), source_options=HOW)

@@ -226,6 +226,12 @@ def _nothing_binary(decisions: tuple[Decision, ...]) -> str:
     more = len(counts) - 4
     tail = f"; and {more} further reasons" if more > 0 else ""
     start = f"expected at least one layer to binarize, but all {len(decisions)} stay float: "
+    if set(counts) == {NEVER_RUNS}:
+        return (
+            f"{start}no layer of a copy of the network runs when the copy is called; its forward "
+            "reaches the layers past `self` (a closure, a weak reference, a `forward` of another "
+            "network); let it read them from `self`"
+        )
     untraced = [d.layer.unseen for d in decisions if d.layer.unseen and d.layer.never_negative]
     if untraced:
         return (

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 from irbin.binary.layers import BinaryLayer
 from irbin.copies import copied
 from irbin.errors import ConvertError, IrbinError, TraceError, UsageError
-from irbin.messages import first_line, lacks_memory
+from irbin.messages import SET_FORWARD, first_line, lacks_memory
 from irbin.records.options import SourceOptions
 from irbin.records.plan import Plan
 from irbin.rewriting.network import Network
@@ -263,9 +263,11 @@ def _not_in_a_graph(module: nn.Module) -> str:
         return "hooks on the network itself, `register_forward_hook`, are in no graph of it"
     if type(module).__call__ is not nn.Module.__call__:
         return "what its class's own `__call__` does is in no graph of it"
+    if "forward" in vars(module):
+        return SET_FORWARD
     return (
-        "its forward depends on `self.training`, or on what it changes itself, in a way tracing "
-        "cannot keep"
+        "its forward depends on `self.training`, on `torch.is_grad_enabled()`, or on what it "
+        "changes itself, in a way tracing cannot keep"
     )
 
 

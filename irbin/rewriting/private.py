@@ -9,10 +9,12 @@ recorded run's own mode.)
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
@@ -111,7 +113,7 @@ def _differs(
 def _answers(probe: nn.Module, x: Tensor, mode: Mode) -> list[Tensor] | None:
     """What the network returns; None where it cannot run, which training says itself."""
     was_training = {m: m.training for m in probe.modules()}
-    with torch.random.fork_rng(devices=[]), mode.context():
+    with torch.random.fork_rng(devices=[]), _other_generators(), mode.context():
         torch.manual_seed(0)
         if mode.training:
             probe.train()
@@ -125,6 +127,19 @@ def _answers(probe: nn.Module, x: Tensor, mode: Mode) -> list[Tensor] | None:
             for module, training in was_training.items():
                 module.training = training
     return [t.detach() for t in tree_leaves(returned) if isinstance(t, Tensor)]
+
+
+@contextmanager
+def _other_generators() -> Iterator[None]:
+    """Within, Python's and NumPy's own draw the same numbers each time."""
+    pythons, numpys = random.getstate(), np.random.get_state()
+    random.seed(0)
+    np.random.seed(0)
+    try:
+        yield
+    finally:
+        random.setstate(pythons)
+        np.random.set_state(numpys)
 
 
 def _same(one: list[Tensor], other: list[Tensor]) -> bool:

@@ -26,7 +26,7 @@ from torch.utils._pytree import TreeSpec, tree_unflatten
 from irbin.binary.activations import RPReLU, SignKept
 from irbin.errors import TraceError
 from irbin.lines import line_running
-from irbin.messages import first_line
+from irbin.messages import SET_FORWARD, first_line
 from irbin.tracing.assigned import watch_attributes
 from irbin.tracing.backward import is_in_autograd_function
 from irbin.tracing.loses_sign import whole_activations
@@ -306,8 +306,11 @@ def trace_symbolically(
             traced = fx.GraphModule(module, graph, type(module).__name__)
             traced.meta["assigned"] = assigned()
         except Exception as error:
+            why = why_untraceable(error)
+            if isinstance(error, NotImplementedError) and "forward" in vars(module):
+                why = SET_FORWARD
             raise TraceError(
-                f"cannot trace `{type(module).__name__}.forward`: {why_untraceable(error)}; "
+                f"cannot trace `{type(module).__name__}.forward`: {why}; "
                 "expected a forward that does the same for every image and batch, in torch alone"
             ) from error
     traced.meta.update(autocast=tracer.autocast, no_grad=tracer.no_grad)
