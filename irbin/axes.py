@@ -1,4 +1,4 @@
-"""What an operator does along one axis of an image: where a box copies, over what it averages."""
+"""What an operator does along one axis of an image: where a box copies, what is averaged."""
 
 from __future__ import annotations
 
@@ -14,6 +14,19 @@ class Span(NamedTuple):
     """Behind the last one."""
     divisor: int
     """By which the sum is divided, times that of the other axis."""
+
+
+class Between(NamedTuple):
+    """What one output of an interpolation is made of along an axis."""
+
+    first: int
+    """A place."""
+    second: int
+    """The next one, or the same."""
+    first_weight: float
+    """Of the first, as float32."""
+    second_weight: float
+    """Of the second."""
 
 
 class BoxAxis(NamedTuple):

@@ -122,7 +122,10 @@ class AttentionKernel(Kernel):
         scale = np.float32(self.scale)
         made = float_reference.attention(queries, keys, values, scale, self.mask)
         shape = self._out_shape(len(x))
-        added = [array.reshape(shape) for array in residuals[: self.n_residuals]]
+        added = [
+            array.reshape(wanted)
+            for array, wanted in zip(residuals, self._residual_shapes(shape), strict=False)
+        ]
         return reference.apply_steps(
             made.transpose(0, 2, 1, 3).reshape(shape), self._value_steps, added
         )

@@ -13,6 +13,7 @@ from itertools import product
 
 import numpy as np
 
+from irbin.axes import Between
 from irbin.border import Border
 from irbin.kernels import activations
 from irbin.kernels.reference import patches
@@ -209,7 +210,7 @@ def sums_of_rows(x: Floats) -> Floats:
     return total
 
 
-def layer_norm(x: Floats, epsilon: float) -> Floats:
+def layer_norm(x: Floats, epsilon: float, *, is_centered: bool = True) -> Floats:
     """(x − mean) · (1 / √(variance + ε)), each operation rounded; sums as `sums_of_rows`.
 
     The variance is the mean of the squares of what is left after the mean was taken away.
@@ -217,13 +218,36 @@ def layer_norm(x: Floats, epsilon: float) -> Floats:
     Args:
         x: (..., channels).
         epsilon: taken as float32.
+        is_centered: else the mean is taken to be 0 (an RMS norm).
     """
     n = np.float32(x.shape[-1])
     with np.errstate(all="ignore"):
-        apart = x - sums_of_rows(x) / n
+        apart = x - sums_of_rows(x) / n if is_centered else x
         variance = sums_of_rows(apart * apart) / n
         made: Floats = apart * (np.float32(1) / np.sqrt(variance + np.float32(epsilon)))
     return made
+
+
+def resized(x: Floats, rows: Sequence[Between], columns: Sequence[Between]) -> Floats:
+    """Numbers between four: two of a row, then the two rows, each product and sum rounded.
+
+    Args:
+        x: (batch, height, width, channels).
+        rows: of each output row.
+        columns: of each output column.
+    """
+
+    def between(of: Floats, places: Sequence[Between], axis: int) -> Floats:
+        first = of.take([place.first for place in places], axis)
+        second = of.take([place.second for place in places], axis)
+        shape = [1, 1, 1, 1]
+        shape[axis] = -1
+        v, w = (np.array([place[i] for place in places], np.float32).reshape(shape) for i in (2, 3))
+        made: Floats = v * first + w * second
+        return made
+
+    with np.errstate(all="ignore"):
+        return between(between(x, columns, 2), rows, 1)
 
 
 def group_norm(x: Floats, n_groups: int, epsilon: float) -> Floats:

@@ -49,8 +49,8 @@ class Kernel(ABC):
 
         Args:
             x: bits or floats, see the class.
-            residuals: what residual steps add, of y's shape; behind them what else the kernel
-                reads, see the class.
+            residuals: what residual steps add, of y's shape, or with fewer channels where a step
+                says so; behind them what else the kernel reads, see the class.
             y: float32 (…, channels), written.
             y_bits: uint8 (…, ⌈channels / 8⌉), signs of y, or of what the steps behind a `write`
                 make of it; written.
@@ -69,7 +69,7 @@ class Kernel(ABC):
             raise UsageError("expected `y_bits` alone from a kernel with thresholds, got `y`")
         if y_bits is not None and not self.can_pack:
             raise UsageError("expected groups of whole bytes to give `y_bits`, got others")
-        shapes = (*[shape] * self.n_residuals, *self._further_shapes(n))
+        shapes = (*self._residual_shapes(shape), *self._further_shapes(n))
         if len(residuals) != len(shapes):
             raise UsageError(f"expected {len(shapes)} residuals, got {len(residuals)}")
         for i, (residual, wanted) in enumerate(zip(residuals, shapes, strict=True)):
@@ -136,6 +136,14 @@ class Kernel(ABC):
     @abstractmethod
     def _out_shape(self, n: int) -> tuple[int, ...]: ...
 
+    def _residual_shapes(self, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """Of the tensors that residual steps add to a result of that shape."""
+        shapes = [shape] * self.n_residuals
+        for step in self.steps:
+            if step.kind == "residual" and step.channels:
+                shapes[step.residual] = (*shape[:-1], step.channels)
+        return shapes
+
     def _further_shapes(self, n: int) -> tuple[tuple[int, ...], ...]:  # noqa: ARG002 - most read none
         """Of the tensors behind the residuals, for n images."""
         return ()
@@ -146,7 +154,10 @@ class Kernel(ABC):
 
 def step_tuples(steps: Sequence[Step]) -> list[tuple[Any, ...]]:
     """Steps as the extension module takes them."""
-    return [(KINDS.index(s.kind), s.residual, s.low, s.high, s.values) for s in steps]
+    return [
+        (KINDS.index(s.kind), s.residual, s.low, s.high, s.values, s.before, s.channels)
+        for s in steps
+    ]
 
 
 def check_steps(steps: Sequence[Step], n_channels: int) -> None:
@@ -155,6 +166,7 @@ def check_steps(steps: Sequence[Step], n_channels: int) -> None:
         raise UsageError("expected steps on channels alone behind a `write`, got others")
     if not all(_holds_before_keeping(part) for part in split(steps)):
         raise UsageError("expected a `hold` before a `keep`, on the same side of a `write`")
+    widths: dict[int, int] = {}
     for step in steps:
         if step.kind not in KINDS:
             raise UsageError(f"expected a step of {', '.join(KINDS)}, got {step.kind!r}")
@@ -163,6 +175,15 @@ def check_steps(steps: Sequence[Step], n_channels: int) -> None:
             raise UsageError(
                 f"`residual`: expected a number below {MAX_RESIDUALS}, got {step.residual}"
             )
+        if step.kind == "residual":
+            width = widths.setdefault(step.residual, step.channels)
+            if width != step.channels:
+                raise UsageError(
+                    f"`residuals[{step.residual}]`: expected one number of channels, got "
+                    f"{width or n_channels} and {step.channels or n_channels}"
+                )
+        before = check_integer("before", step.before, 0, n_channels)
+        check_integer("channels", step.channels, 0, n_channels - before)
         if step.kind in WITH_VALUES:
             if step.values is None:
                 raise UsageError(f"`{step.kind}`: expected values, got None")

@@ -23,19 +23,29 @@ class LayerNormKernel(Kernel):
         n_channels: innermost.
         epsilon: added to the variance.
         steps: on the result, learned factors and offsets among them.
+        is_centered: the mean is taken away; else it is an RMS norm.
 
     Raises:
         UsageError: there are no channels, or a step has another number of them.
     """
 
-    def __init__(self, n_channels: int, epsilon: float, steps: Sequence[Step] = ()) -> None:
+    def __init__(
+        self,
+        n_channels: int,
+        epsilon: float,
+        steps: Sequence[Step] = (),
+        *,
+        is_centered: bool = True,
+    ) -> None:
         super().__init__(steps)
+        self.is_centered = is_centered
         self.n_channels = check_integer("n_channels", n_channels, 1, MAX_INTEGER)
         self.epsilon = float(np.float32(epsilon))
         check_steps(steps, n_channels)
 
     def _make(self) -> Any:
-        return native.module().layer_norm(self.n_channels, self.epsilon, step_tuples(self.steps))
+        steps = step_tuples(self.steps)
+        return native.module().layer_norm(self.n_channels, self.epsilon, self.is_centered, steps)
 
     def _check_input(self, x: NDArray[Any]) -> int:
         check_array("x", x, np.float32, (None, self.n_channels))
@@ -45,7 +55,7 @@ class LayerNormKernel(Kernel):
         return (n, self.n_channels)
 
     def _value(self, x: NDArray[Any], residuals: Sequence[Floats]) -> Floats:
-        made = float_reference.layer_norm(x, self.epsilon)
+        made = float_reference.layer_norm(x, self.epsilon, is_centered=self.is_centered)
         return reference.apply_steps(made, self._value_steps, residuals)
 
 

@@ -198,7 +198,7 @@ def apply_steps(
     Args:
         y: any shape, channels innermost.
         steps: what to do.
-        residuals: what residual steps add, of the shape of y.
+        residuals: what residual steps add, of the shape of y, or with fewer channels.
     """
     held = y
     with np.errstate(all="ignore"):  # infinities and NaN are values like others
@@ -208,7 +208,7 @@ def apply_steps(
             elif step.kind == "add":
                 y = y + step.vector
             elif step.kind == "residual":
-                y = y + residuals[step.residual]
+                y = y + widened(residuals[step.residual], step, y.shape[-1])
             elif step.kind == "clamp":  # a NaN passes
                 y = np.minimum(np.maximum(y, np.float32(step.low)), np.float32(step.high))
             elif step.kind == "prelu":
@@ -222,6 +222,15 @@ def apply_steps(
             elif step.kind != "write":
                 y = DEFINITIONS[step.kind](y)
     return y
+
+
+def widened(residual: NDArray[np.float32], step: Step, n_channels: int) -> NDArray[np.float32]:
+    """A tensor that a residual step adds, with zeros for the channels that it lacks."""
+    if not step.channels:
+        return residual
+    made = np.zeros((*residual.shape[:-1], n_channels), np.float32)
+    made[..., step.before : step.before + step.channels] = residual
+    return made
 
 
 def _power_of_two(scale_log2: NDArray[np.int8]) -> NDArray[np.float32]:

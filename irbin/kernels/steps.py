@@ -63,6 +63,10 @@ class Step:
     """Of a clamp; −inf for none."""
     high: float = 0.0
     """Of a clamp; inf for none."""
+    before: int = 0
+    """Of a residual tensor with fewer channels: the channel that its first is added to."""
+    channels: int = 0
+    """How many channels a residual tensor has, 0 for all; to others +0 is added."""
 
     @property
     def vector(self) -> Floats:

@@ -40,6 +40,7 @@ class TestEveryImplementation:
         x, residual = numbers(n, channels), numbers(n, channels, seed=9)
         as_defined(LayerNormKernel(channels, 1e-6), x)
         as_defined(LayerNormKernel(channels, 1e-6, learned(channels)), x, residual)
+        as_defined(LayerNormKernel(channels, 1e-6, is_centered=False), x)
 
     @given(
         n=st.integers(0, 3),
@@ -78,6 +79,13 @@ def test_a_layer_norm_is_torchs_within_rounding(n):
     x = numbers(5, n) + 3
     expected = F.layer_norm(torch.from_numpy(x).double(), (n,), eps=1e-5).numpy()
     assert np.allclose(float_reference.layer_norm(x, 1e-5), expected, atol=2e-5 if n > 2 else 2e-4)
+
+
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 1000])
+def test_an_rms_norm_is_torchs_within_rounding(n):
+    x = numbers(5, n) + 3
+    expected = F.rms_norm(torch.from_numpy(x).double(), (n,), eps=1e-5).numpy()
+    assert np.allclose(float_reference.layer_norm(x, 1e-5, is_centered=False), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("groups", [1, 3, 12])

@@ -38,6 +38,10 @@ def steps_of(recipe: str, n_channels: int, seed: int = 0) -> tuple[Step, ...]:
     for i, name in enumerate(recipe.split()):
         if name.startswith("residual"):
             made.append(Step("residual", residual=int(name.removeprefix("residual"))))
+        elif name.startswith("part"):
+            before, n = n_channels // 3, -(-n_channels // 2)
+            number = int(name.removeprefix("part"))
+            made.append(Step("residual", residual=number, before=before, channels=n))
         elif name == "clamp":
             made.append(Step("clamp", low=-1.5, high=6.0))
         elif name == "relu":
@@ -71,15 +75,18 @@ RECIPES = (
     "write add",
     "multiply add clamp write multiply prelu add",
     "multiply write",
+    "multiply add part0 relu",  # as many channels as there are between zeros
+    "part1 prelu residual0 part2 write add",
 )
-BEFORE = tuple(r for r in RECIPES if "residual" not in r and "write" not in r)
+BEFORE = tuple(r for r in RECIPES if not any(w in r for w in ("residual", "part", "write")))
 
 
 def assert_equals_definition(kernel: Kernel, x: np.ndarray, n_threads: int = 1) -> None:
     """Runs `kernel` for values, for bits and for both: all must be what the reference gives."""
     shape = kernel._out_shape(len(x))
     packed = (*shape[:-1], -(-shape[-1] // 8))
-    residuals = [floats(*shape, seed=100 + i) for i in range(kernel.n_residuals)]
+    shapes = kernel._residual_shapes(shape)
+    residuals = [floats(*one, seed=100 + i) for i, one in enumerate(shapes)]
     expected, expected_bits = np.empty(shape, np.float32), np.empty(packed, np.uint8)
     kernel.define(x, residuals, expected, expected_bits)
     assert tail_is_zero(expected_bits, shape[-1])
@@ -201,8 +208,23 @@ class TestRowsKernel:
             for n_rows in (0, 1, 4, 7):
                 assert_equals_definition(kernel, floats(n_rows, n_channels, seed=n_rows))
 
+    @pytest.mark.parametrize("n_channels", [1, 15, 16, 17, 33, 48])
+    def test_a_residual_of_fewer_channels_is_one_with_zeros_around_them(self, n_channels):
+        x = np.where(floats(5, n_channels, seed=1) < 0, np.float32(-0.0), floats(5, n_channels))
+        for before in range(n_channels):
+            for n in range(1, n_channels - before + 1):
+                narrow = floats(5, n, seed=n)
+                around = ((0, 0), (before, n_channels - before - n))
+                made, wanted = np.empty_like(x), np.empty_like(x)
+                part = Step("residual", before=before, channels=n)
+                RowsKernel(n_channels, [part])(x, [narrow], made)
+                RowsKernel(n_channels, [Step("residual")])(x, [np.pad(narrow, around)], wanted)
+                number = ~np.isnan(wanted)
+                assert np.array_equal(np.isnan(made), ~number)
+                assert np.array_equal(made[number].view(np.int32), wanted[number].view(np.int32))
+
     def test_threads_give_what_the_reference_gives(self):
-        kernel = RowsKernel(65, steps_of("multiply add residual0 relu", 65))
+        kernel = RowsKernel(65, steps_of("multiply add residual0 part1 relu", 65))
         assert_equals_definition(kernel, floats(7001, 65), n_threads=3)
 
     def test_a_result_may_replace_its_input(self):

@@ -133,7 +133,7 @@ void Attention::part(const Implementation& how, const Arguments& a, int64_t imag
                   made + (i - first) * n_channels + h * s.width, n_channels);
   }
   if (is_all) return;
-  const Residuals shifted(a.others, after_.n_residuals(), pixel, n_channels);
+  const Residuals shifted(a.others, after_, pixel);
   how.finish_floats(made, n_channels, last - first, 0, n_channels,
                     {after_.data(), after_.size(), shifted.data(), n_channels, y, n_channels,
                      a.y_bits == nullptr ? nullptr : a.y_bits + pixel * bits_stride, bits_stride});

@@ -119,9 +119,24 @@ struct FloatTile {
 
   [[gnu::always_inline]] inline void add_residual(const Step& step, int64_t channel,
                                                   const Output& out) {
+    if (step.channels > 0) return add_part(step, channel, out);
     const float* from = out.residuals[step.residual] + channel;
     EACH_PIXEL EACH_BLOCK at[p][b] =
         V::add(at[p][b], V::load(from + p * out.residual_stride + b * kLanes));
+  }
+
+  [[gnu::always_inline]] inline void add_part(const Step& step, int64_t channel,
+                                              const Output& out) {
+    EACH_BLOCK {
+      const int64_t first = channel + b * kLanes - step.before, last = first + kLanes;
+      uint32_t lanes = 0xffff;
+      if (first < 0) lanes &= first > -kLanes ? 0xffff << -first : 0;
+      if (last > step.channels) lanes &= first < step.channels ? 0xffff >> (last - step.channels) : 0;
+      const float* from = out.residuals[step.residual] + first;
+      EACH_PIXEL at[p][b] = V::add(
+          at[p][b],
+          _mm512_maskz_loadu_ps(static_cast<__mmask16>(lanes), from + p * step.channels));
+    }
   }
 
   [[gnu::always_inline]] inline void clamp(const Step& step) {

@@ -90,6 +90,8 @@ struct Step {
   int32_t residual;     // which tensor a residual step adds
   float low, high;      // of a clamp
   const float* values;  // per channel, up to a whole block; multiply, add, prelu, elu
+  int32_t before = 0;   // of a residual tensor that has fewer channels: those in front of its first,
+  int32_t channels = 0;  // how many it has, 0 for all; what it lacks is +0
 };
 
 // Where results go. Pointers stand at the first pixel and channel 0.
@@ -183,11 +185,13 @@ struct Implementation {
   void (*average)(const float* const* inputs, int64_t n_inputs, int64_t n_floats, float divisor,
                   float* y);
 
-  // A row of a convolution of every channel by itself, n_pixels of them, and the steps on it.
-  void (*depthwise)(const DepthwiseRow&, int64_t n_pixels, const Output&);
+  // A row of a convolution of every channel by itself, n_pixels of them, and the steps on it. They are
+  // pixels `first` and further of the output.
+  void (*depthwise)(const DepthwiseRow&, int64_t first, int64_t n_pixels, const Output&);
 
-  // y = (x − mean) / sqrt(variance + epsilon) of n numbers, as `float_reference.layer_norm` sums them.
-  void (*normalize)(const float* x, int64_t n, float epsilon, float* y);
+  // y = (x − mean) / sqrt(variance + epsilon) of n numbers, as `float_reference.layer_norm` sums them;
+  // not centered, the mean is taken to be 0.
+  void (*normalize)(const float* x, int64_t n, float epsilon, bool is_centered, float* y);
 
   // In place: e to the power of x[i] · scale + mask[i], less the largest of them; a mask may be missing.
   // Returns their sum, as `float_reference.sums_of_rows` adds. x has room for whole blocks.

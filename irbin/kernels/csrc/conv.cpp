@@ -174,8 +174,7 @@ struct Conv::Piece {
 // Where the results from some pixel on go.
 struct Conv::Target {
   Target(const Conv& conv, const Call& call, int64_t pixel)
-      : residuals(call.residuals, conv.transform_.n_residuals(), pixel,
-                  conv.geometry_.out_channels) {
+      : residuals(call.residuals, conv.transform_, pixel) {
     const int64_t n = conv.geometry_.out_channels, bits_stride = (n + 7) / 8;
     out = {conv.transform_.data(),
            conv.transform_.size(),

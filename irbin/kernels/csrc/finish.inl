@@ -2,7 +2,8 @@
 //
 // Included inside an implementation's target region and its unnamed namespace, after `V` is defined and activations.inl:
 // everything here is local to that file. V::Floats, V::Ints and V's functions are its intrinsics.
-// Steps run outside, pixels inside, so that a step is decoded once for several pixels.
+// Steps run outside, pixels inside, so that a step is decoded once for several pixels. Loops over pixels are
+// unrolled by pragma: else the registers go through memory between steps.
 
 constexpr int kAtOnce = 4;
 
@@ -11,10 +12,22 @@ inline void store_bits(uint8_t* to, uint32_t mask, int n_lanes) {
   if (n_lanes > 8) to[1] = static_cast<uint8_t>(mask >> 8);
 }
 
+// Channels [channel, channel + n_lanes) of a pixel of a residual tensor with fewer channels.
+inline V::Floats part_of(const float* pixel, const Step& step, int64_t channel, int n_lanes) {
+  const int64_t first = channel - step.before;
+  if (first >= 0 && first + n_lanes <= step.channels) return V::load_part(pixel + first, n_lanes);
+  if (first >= step.channels || first + n_lanes <= 0) return V::all(0.0f);
+  float lanes[kLanes] = {};
+  for (int i = 0; i < n_lanes; ++i)
+    if (first + i >= 0 && first + i < step.channels) lanes[i] = pixel[first + i];
+  return V::load(lanes);
+}
+
 template <int N>
 inline void write_floats(const V::Floats (&v)[N], const Output& out, int64_t pixel, int64_t channel,
                          int n_lanes) {
   if (out.y == nullptr) return;
+#pragma GCC unroll 8
   for (int i = 0; i < N; ++i)
     V::store_part(out.y + (pixel + i) * out.y_stride + channel, v[i], n_lanes);
 }
@@ -24,6 +37,7 @@ inline void write_bits(const V::Floats (&v)[N], const Output& out, int64_t pixel
                        int n_lanes) {
   if (out.bits == nullptr) return;
   const uint32_t used = (1u << n_lanes) - 1;
+#pragma GCC unroll 8
   for (int i = 0; i < N; ++i)
     store_bits(out.bits + (pixel + i) * out.bits_stride + channel / 8, V::negative(v[i]) & used,
                n_lanes);
@@ -34,34 +48,46 @@ template <int N>
 inline void finish_block(V::Floats (&v)[N], const Output& out, int64_t pixel, int64_t channel,
                          int n_lanes) {
   bool is_written = false;
-  V::Floats held[N];
-  for (int i = 0; i < N; ++i) held[i] = v[i];
+  float held[N * kLanes];
   for (int64_t s = 0; s < out.n_steps; ++s) {
     const Step& step = out.steps[s];
     switch (step.kind) {
       case StepKind::multiply: {
         const V::Floats by = V::load(step.values + channel);
+#pragma GCC unroll 8
         for (int i = 0; i < N; ++i) v[i] = V::multiply(v[i], by);
         break;
       }
       case StepKind::add: {
         const V::Floats by = V::load(step.values + channel);
+#pragma GCC unroll 8
         for (int i = 0; i < N; ++i) v[i] = V::add(v[i], by);
         break;
       }
       case StepKind::residual: {
-        const float* from = out.residuals[step.residual] + pixel * out.residual_stride + channel;
+        const float* from = out.residuals[step.residual];
+        if (step.channels > 0) {
+          from += pixel * step.channels;
+#pragma GCC unroll 8
+          for (int i = 0; i < N; ++i, from += step.channels)
+            v[i] = V::add(v[i], part_of(from, step, channel, n_lanes));
+          break;
+        }
+        from += pixel * out.residual_stride + channel;
+#pragma GCC unroll 8
         for (int i = 0; i < N; ++i)
           v[i] = V::add(v[i], V::load_part(from + i * out.residual_stride, n_lanes));
         break;
       }
       case StepKind::clamp: {
         const V::Floats low = V::all(step.low), high = V::all(step.high);
+#pragma GCC unroll 8
         for (int i = 0; i < N; ++i) v[i] = V::clamp(v[i], low, high);
         break;
       }
       case StepKind::prelu: {
         const V::Floats slope = V::load(step.values + channel);
+#pragma GCC unroll 8
         for (int i = 0; i < N; ++i) v[i] = V::prelu(v[i], slope);
         break;
       }
@@ -71,17 +97,21 @@ inline void finish_block(V::Floats (&v)[N], const Output& out, int64_t pixel, in
         break;
       }
       case StepKind::hold: {
-        for (int i = 0; i < N; ++i) held[i] = v[i];
+#pragma GCC unroll 8
+        for (int i = 0; i < N; ++i) V::store(held + i * kLanes, v[i]);
         break;
       }
       case StepKind::keep: {
-        for (int i = 0; i < N; ++i) v[i] = kept(v[i], held[i]);
+#pragma GCC unroll 8
+        for (int i = 0; i < N; ++i) v[i] = kept(v[i], V::load(held + i * kLanes));
         break;
       }
       default: {
         float values[N * kLanes];
+#pragma GCC unroll 8
         for (int i = 0; i < N; ++i) V::store(values + i * kLanes, v[i]);
         activate(step, channel, N, 1, values);
+#pragma GCC unroll 8
         for (int i = 0; i < N; ++i) v[i] = V::load(values + i * kLanes);
       }
     }
@@ -381,8 +411,8 @@ inline void depthwise_sliding(const DepthwiseRow& of, int64_t first, int64_t cha
 
 // Blocks of channels of N pixels, which stay in registers until they are finished.
 template <int N>
-void depthwise_pixels(const DepthwiseRow& of, int64_t pixel, const Output& out) {
-  const int64_t first = pixel * of.pixel_stride;
+void depthwise_pixels(const DepthwiseRow& of, int64_t p, int64_t pixel, const Output& out) {
+  const int64_t first = p * of.pixel_stride;
   const bool slides = V::kRegisters == 1 && N > 3 && of.tap_stride == of.pixel_stride;
   for (int64_t c = 0; c < of.n_channels; c += kLanes) {
     const int n_lanes = lanes_left(of.n_channels - c);
@@ -404,21 +434,21 @@ void depthwise_pixels(const DepthwiseRow& of, int64_t pixel, const Output& out) 
 }
 
 // Tiles as even as they can be: one of few pixels would wait for its own sums.
-void depthwise(const DepthwiseRow& of, int64_t n_pixels, const Output& out) {
+void depthwise(const DepthwiseRow& of, int64_t first, int64_t n_pixels, const Output& out) {
   const int64_t n_tiles = (n_pixels + kDepthwisePixels - 1) / kDepthwisePixels;
   for (int64_t t = 0; t < n_tiles; ++t) {
     const int64_t p = n_pixels * t / n_tiles;
     switch (n_pixels * (t + 1) / n_tiles - p) {
-      case 1: depthwise_pixels<1>(of, p, out); break;
-      case 2: depthwise_pixels<2>(of, p, out); break;
-      case 3: depthwise_pixels<3>(of, p, out); break;
-      case 4: depthwise_pixels<4>(of, p, out); break;
+      case 1: depthwise_pixels<1>(of, p, first + p, out); break;
+      case 2: depthwise_pixels<2>(of, p, first + p, out); break;
+      case 3: depthwise_pixels<3>(of, p, first + p, out); break;
+      case 4: depthwise_pixels<4>(of, p, first + p, out); break;
       default:
         if constexpr (kDepthwisePixels == 8) switch (n_pixels * (t + 1) / n_tiles - p) {
-            case 5: depthwise_pixels<5>(of, p, out); break;
-            case 6: depthwise_pixels<6>(of, p, out); break;
-            case 7: depthwise_pixels<7>(of, p, out); break;
-            default: depthwise_pixels<8>(of, p, out);
+            case 5: depthwise_pixels<5>(of, p, first + p, out); break;
+            case 6: depthwise_pixels<6>(of, p, first + p, out); break;
+            case 7: depthwise_pixels<7>(of, p, first + p, out); break;
+            default: depthwise_pixels<8>(of, p, first + p, out);
           }
     }
   }
@@ -433,13 +463,16 @@ inline float sum_of_lanes(const V::Floats& v) {
   return at[0];
 }
 
-void normalize(const float* x, int64_t n, float epsilon, float* y) {
+void normalize(const float* x, int64_t n, float epsilon, bool is_centered, float* y) {
   V::Floats total = V::all(0.0f);
-  for (int64_t i = 0; i < n; i += kLanes)
-    total = V::add(total, V::load_part(x + i, lanes_left(n - i)));
   const auto count = static_cast<float>(n);
-  const V::Floats mean = V::all(sum_of_lanes(total) / count);
-  total = V::all(0.0f);
+  V::Floats mean = total;
+  if (is_centered) {
+    for (int64_t i = 0; i < n; i += kLanes)
+      total = V::add(total, V::load_part(x + i, lanes_left(n - i)));
+    mean = V::all(sum_of_lanes(total) / count);
+    total = V::all(0.0f);
+  }
   for (int64_t i = 0; i < n; i += kLanes) {
     const int n_lanes = lanes_left(n - i);
     V::Floats apart = V::subtract(V::load_part(x + i, n_lanes), mean);

@@ -10,6 +10,9 @@ namespace {
 // A float that is touched costs about as much time as so many 1-bit MACs.
 constexpr int64_t kMacsAFloat = 32;
 
+// In a narrower row few windows lie inside, and tiles of all are faster than copying is slow.
+constexpr int64_t kLeastInside = 48;
+
 int64_t sum(const std::vector<int64_t>& values) {
   int64_t total = 0;
   for (const int64_t one : values) total += one;
@@ -48,7 +51,7 @@ void Lines::run(const Implementation& how, const Arguments& a) const {
     for (int64_t r = n_rows * part / n_parts; r < n_rows * (part + 1) / n_parts; ++r) {
       const int64_t pixel = r * width_;
       float* y = a.y == nullptr ? nullptr : a.y + pixel * n_channels_;
-      const Residuals shifted(a.others, after_.n_residuals(), pixel, n_channels_);
+      const Residuals shifted(a.others, after_, pixel);
       finished_line(how, a, r / height_, r % height_,
                     {after_.data(), after_.size(), shifted.data(), n_channels_, y, n_channels_,
                      a.y_bits == nullptr ? nullptr : a.y_bits + pixel * bits_stride, bits_stride},
@@ -128,14 +131,45 @@ void Depthwise::finished_line(const Implementation& how, const Arguments& a, int
   const int64_t n = n_channels();
   const float* from = a.from<float>() + image * y_.size * x_.size * n;
   scratch.taps.resize(static_cast<size_t>(y_.kernel));
-  for (int64_t i = 0; i < y_.kernel; ++i) {
-    const int64_t y = row * y_.stride + i * y_.dilation - y_.before;
-    scratch.taps[static_cast<size_t>(i)] =
-        y >= 0 && y < y_.size ? padded(from, image * y_.size, y, scratch) : zeros_.data();
+  const DepthwiseRow taps{scratch.taps.data(), y_.kernel, x_.kernel, x_.dilation * n,
+                          x_.stride * n,       weights_.data(), n};
+  const auto each_row = [&](const auto& place) {
+    for (int64_t i = 0; i < y_.kernel; ++i) {
+      const int64_t y = row * y_.stride + i * y_.dilation - y_.before;
+      scratch.taps[static_cast<size_t>(i)] = y >= 0 && y < y_.size ? place(i, y) : zeros_.data();
+    }
+  };
+  if (width() < kLeastInside) {
+    each_row([&](int64_t, int64_t y) { return padded(from, image * y_.size, y, scratch); });
+    how.depthwise(taps, 0, width(), out);
+    return;
   }
-  how.depthwise({scratch.taps.data(), y_.kernel, x_.kernel, x_.dilation * n, x_.stride * n,
-                 weights_.data(), n},
-                width(), out);
+  // Windows inside the image read it where it is; those over the border a copy of the few columns.
+  const int64_t reach = (x_.kernel - 1) * x_.dilation + 1;
+  const int64_t begin = std::min(width(), (x_.before + x_.stride - 1) / x_.stride);
+  const int64_t room = x_.size + x_.before - reach;
+  const int64_t end = std::max(begin, std::min(width(), room < 0 ? 0 : room / x_.stride + 1));
+  each_row([&](int64_t, int64_t y) {
+    return from + (y * x_.size + begin * x_.stride - x_.before) * n;
+  });
+  how.depthwise(taps, begin, end - begin, out);
+  const auto over_border = [&](int64_t first, int64_t last) {
+    if (first == last) return;
+    const int64_t left = first * x_.stride - x_.before;
+    const int64_t columns = (last - first - 1) * x_.stride + reach;
+    scratch.rows.assign(static_cast<size_t>(y_.kernel * columns * n), 0.0f);
+    const int64_t inside = std::max<int64_t>(left, 0);
+    const int64_t count = std::min(left + columns, x_.size) - inside;
+    each_row([&](int64_t i, int64_t y) {
+      float* to = scratch.rows.data() + i * columns * n;
+      if (count > 0)
+        std::copy_n(from + (y * x_.size + inside) * n, count * n, to + (inside - left) * n);
+      return static_cast<const float*>(to);
+    });
+    how.depthwise(taps, first, last - first, out);
+  };
+  over_border(0, begin);
+  over_border(end, width());
 }
 
 Crop::Crop(const BoxAxis& y, const BoxAxis& x, const BoxAxis& channels, float value,
@@ -191,6 +225,33 @@ void Join::line(const Implementation&, const Arguments& a, int64_t image, int64_
         (i == 0 ? a.from<float>() : further(a, static_cast<int>(i) - 1)) + first * here;
     for (int64_t x = 0; x < width(); ++x) std::copy_n(from + x * here, here, to + x * n);
     to += here;
+  }
+}
+
+Resize::Resize(int64_t height, int64_t width, int64_t n_channels, std::vector<Between> rows,
+               std::vector<Between> columns, Transform after)
+    : Lines(static_cast<int64_t>(rows.size()), static_cast<int64_t>(columns.size()), n_channels, 0,
+            8, std::move(after)),
+      in_height_(height),
+      in_width_(width),
+      rows_(std::move(rows)),
+      columns_(std::move(columns)) {}
+
+void Resize::line(const Implementation&, const Arguments& a, int64_t image, int64_t row, float* to,
+                  Scratch&) const {
+  const int64_t n = n_channels();
+  const Between& y = rows_[static_cast<size_t>(row)];
+  const float* from = a.from<float>() + image * in_height_ * in_width_ * n;
+  const float *upper = from + y.first * in_width_ * n, *lower = from + y.second * in_width_ * n;
+  for (const Between& x : columns_) {
+    const float *one = upper + x.first * n, *other = upper + x.second * n;
+    const float *third = lower + x.first * n, *fourth = lower + x.second * n;
+    for (int64_t c = 0; c < n; ++c) {
+      const float above = x.first_weight * one[c] + x.second_weight * other[c];
+      const float below = x.first_weight * third[c] + x.second_weight * fourth[c];
+      to[c] = y.first_weight * above + y.second_weight * below;
+    }
+    to += n;
   }
 }
 

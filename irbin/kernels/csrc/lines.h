@@ -132,6 +132,26 @@ class Join final : public Lines {
   std::vector<int64_t> channels_;
 };
 
+// A place between two of an axis: (1 − weight) of one and weight of the other, both factors rounded.
+struct Between {
+  int64_t first, second;
+  float first_weight, second_weight;
+};
+
+// Every number is made of four: two of a row, then the two rows, each product and each sum rounded.
+class Resize final : public Lines {
+ public:
+  Resize(int64_t height, int64_t width, int64_t n_channels, std::vector<Between> rows,
+         std::vector<Between> columns, Transform after);
+
+ private:
+  void line(const Implementation&, const Arguments&, int64_t image, int64_t row, float* to,
+            Scratch&) const override;
+
+  int64_t in_height_, in_width_;
+  std::vector<Between> rows_, columns_;
+};
+
 enum class Meeting : int32_t { multiply, add, subtract };
 
 // Means of every `count` neighboring channels: sums in order from +0, then one division.

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <atomic>
 #include <memory>
 #include <optional>
@@ -28,6 +29,7 @@
 #include "operator.h"
 #include "plan.h"
 #include "values.h"
+#include "walk.h"
 
 namespace nb = nanobind;
 using namespace irbin;
@@ -37,12 +39,17 @@ namespace {
 template <class T, int Rank>
 using Array = nb::ndarray<const T, nb::ndim<Rank>, nb::c_contig, nb::device::cpu>;
 using Vector = std::optional<Array<float, 1>>;
-// (kind, residual, low, high, values)
-using StepTuple = std::tuple<int, int, float, float, Vector>;
+// (kind, residual, low, high, values, before, channels)
+using StepTuple = std::tuple<int, int, float, float, Vector, int, int>;
 // (size, kernel, stride, dilation, before, after)
 using AxisTuple = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t>;
 // (size, offset, head, row)
 using LookTuple = std::tuple<int64_t, int64_t, int64_t, int64_t>;
+// (source, offset, strides)
+using WayTuple = std::tuple<int, int64_t, std::vector<int64_t>>;
+// (kind, sizes, to, first, second, count, step, to_step)
+using LegTuple = std::tuple<int, std::vector<int64_t>, WayTuple, WayTuple, WayTuple, int64_t,
+                            int64_t, int64_t>;
 using Addresses = std::vector<uintptr_t>;
 // (base, offset), or (−1, 0) for nothing
 using PlaceTuple = std::tuple<int32_t, int64_t>;
@@ -122,7 +129,8 @@ Transform make_transform(const std::vector<StepTuple>& steps, int64_t n_channels
   need(n_channels >= 0 && n_channels <= kMaxSize, "expected channels");
   Transform made;
   bool holds = false;
-  for (const auto& [kind, residual, low, high, values] : steps) {
+  int widths[kMaxResiduals] = {-1, -1, -1, -1};
+  for (const auto& [kind, residual, low, high, values, before, channels] : steps) {
     need(kind >= 0 && kind <= static_cast<int>(StepKind::keep), "no such step");
     holds |= static_cast<StepKind>(kind) == StepKind::hold;
     need(holds || static_cast<StepKind>(kind) != StepKind::keep, "nothing is held to keep");
@@ -131,8 +139,15 @@ Transform make_transform(const std::vector<StepTuple>& steps, int64_t n_channels
       throw std::invalid_argument("a step has another number of channels");
     if (residual < 0 || residual >= kMaxResiduals)
       throw std::invalid_argument("too many residuals");
+    need(before >= 0 && channels >= 0 && int64_t{before} + channels <= n_channels,
+         "a residual reaches beyond the channels");
+    if (static_cast<StepKind>(kind) == StepKind::residual) {
+      need(widths[residual] < 0 || widths[residual] == channels,
+           "a residual has two numbers of channels");
+      widths[residual] = channels;
+    }
     made.append(static_cast<StepKind>(kind), residual, low, high, values ? values->data() : nullptr,
-                n_channels);
+                n_channels, before, channels);
   }
   return made;
 }
@@ -242,6 +257,26 @@ std::unique_ptr<Average> make_average(int64_t height, int64_t width, int64_t n_c
                                    make_spans(columns, width), make_transform(after, n_channels));
 }
 
+// (first, second, first_weight, second_weight)
+using BetweenTuple = std::tuple<int64_t, int64_t, float, float>;
+
+std::vector<Between> make_between(const std::vector<BetweenTuple>& given, int64_t size) {
+  std::vector<Between> places;
+  for (const auto& [first, second, first_weight, second_weight] : given) {
+    need(first >= 0 && first < size && second >= 0 && second < size, "expected places inside");
+    places.push_back({first, second, first_weight, second_weight});
+  }
+  return places;
+}
+
+std::unique_ptr<Resize> make_resize(int64_t height, int64_t width, int64_t n_channels,
+                                    const std::vector<BetweenTuple>& rows,
+                                    const std::vector<BetweenTuple>& columns,
+                                    const std::vector<StepTuple>& after) {
+  return std::make_unique<Resize>(height, width, n_channels, make_between(rows, height),
+                                  make_between(columns, width), make_transform(after, n_channels));
+}
+
 std::unique_ptr<Depthwise> make_depthwise(const AxisTuple& y, const AxisTuple& x,
                                           const Array<float, 3>& weights,
                                           const std::vector<StepTuple>& after) {
@@ -297,10 +332,11 @@ std::unique_ptr<Gate> make_gate(int64_t height, int64_t width, int64_t n_channel
                                 make_transform(after, n_channels));
 }
 
-std::unique_ptr<LayerNorm> make_layer_norm(int64_t n_channels, float epsilon,
+std::unique_ptr<LayerNorm> make_layer_norm(int64_t n_channels, float epsilon, bool is_centered,
                                            const std::vector<StepTuple>& after) {
   need(n_channels > 0, "expected channels");
-  return std::make_unique<LayerNorm>(n_channels, epsilon, make_transform(after, n_channels));
+  return std::make_unique<LayerNorm>(n_channels, epsilon, is_centered,
+                                     make_transform(after, n_channels));
 }
 
 std::unique_ptr<GroupNorm> make_group_norm(int64_t height, int64_t width, int64_t n_channels,
@@ -341,6 +377,64 @@ std::unique_ptr<Attention> make_attention(
       make_look(queries, n_heads, n_queries, depth), make_look(keys, n_heads, n_keys, depth),
       make_look(values, n_heads, n_keys, width), scale, mask ? mask->data() : nullptr, mask_heads,
       make_transform(steps, n_heads * width));
+}
+
+// All that a leg touches of something lies within its `size` numbers.
+Way make_way(const WayTuple& given, const Leg& leg, int64_t count, int64_t step, int64_t size) {
+  const auto& [source, offset, strides] = given;
+  need(strides.size() == static_cast<size_t>(leg.n_axes), "expected a stride for every axis");
+  Way way{source, offset, {}};
+  int64_t low = offset, high = offset;
+  const auto reach = [&](int64_t n, int64_t by) { (by < 0 ? low : high) += (n - 1) * by; };
+  for (int32_t i = 0; i < leg.n_axes; ++i) {
+    need(std::abs(strides[static_cast<size_t>(i)]) <= kMaxSize, "expected places within an image");
+    way.strides[i] = strides[static_cast<size_t>(i)];
+    reach(leg.sizes[i], way.strides[i]);
+  }
+  need(std::abs(step) <= kMaxSize, "expected places within an image");
+  reach(count, step);
+  need(offset >= 0 && offset <= kMaxSize && low >= 0 && high < size,
+       "expected places within an image");
+  return way;
+}
+
+std::unique_ptr<Walk> make_walk(int64_t n_pixels, int64_t n_channels,
+                                const std::vector<int64_t>& sizes,
+                                const std::vector<LegTuple>& legs,
+                                const Array<float, 1>& constants,
+                                const std::vector<StepTuple>& after) {
+  for (const int64_t n : {n_pixels, n_channels})
+    need(n > 0 && n <= kMaxSize, "expected sizes of at least 1");
+  need(!sizes.empty(), "expected something to read");
+  const auto n_constants = static_cast<int64_t>(constants.size());
+  const auto size_of = [&](int source) {
+    need(source >= -1 && source < static_cast<int>(sizes.size()), "no such tensor");
+    return source < 0 ? n_constants : sizes[static_cast<size_t>(source)];
+  };
+  std::vector<Leg> made;
+  for (const auto& [kind, box, to, first, second, count, step, to_step] : legs) {
+    need(kind >= 0 && kind <= static_cast<int>(WalkKind::softmax), "no such walk");
+    need(!box.empty() && box.size() <= kMaxWalkAxes, "expected 1 to 8 axes");
+    need(count > 0 && count <= kMaxSize, "expected sizes of at least 1");
+    Leg leg{};
+    leg.kind = static_cast<WalkKind>(kind);
+    leg.n_axes = static_cast<int32_t>(box.size());
+    for (size_t i = 0; i < box.size(); ++i) {
+      need(box[i] > 0 && box[i] <= kMaxSize, "expected sizes of at least 1");
+      leg.sizes[i] = box[i];
+    }
+    const bool is_many = leg.kind == WalkKind::softmax;
+    leg.to = make_way(to, leg, is_many ? count : 1, to_step, n_pixels * n_channels);
+    leg.first = make_way(first, leg, count, step, size_of(std::get<0>(first)));
+    leg.second = make_way(second, leg, 1, 0, size_of(std::get<0>(second)));
+    leg.count = count;
+    leg.step = step;
+    leg.to_step = to_step;
+    made.push_back(leg);
+  }
+  return std::make_unique<Walk>(n_pixels, n_channels, sizes, std::move(made),
+                                std::vector<float>(constants.data(), constants.data() + n_constants),
+                                make_transform(after, n_channels));
 }
 
 std::unique_ptr<PackPlanes> make_planes(int64_t n_channels, int64_t n_pixels) {
@@ -505,4 +599,8 @@ NB_MODULE(_native, m) {
   nb::class_<ChannelMean, Operator>(m, "ChannelMean");
   m.def("channel_mean", make_channel_mean);
   m.def("gate", make_gate);
+  nb::class_<Resize, Operator>(m, "Resize");
+  m.def("resize", make_resize);
+  nb::class_<Walk, Operator>(m, "Walk");
+  m.def("walk", make_walk);
 }

@@ -26,8 +26,9 @@ void LayerNorm::run(const Implementation& how, const Arguments& a) const {
       const int64_t n_rows = std::min(kRowsAtOnce, end - first);
       const float* x = a.from<float>() + first * n_channels_;
       for (int64_t i = 0; i < n_rows; ++i)
-        how.normalize(x + i * n_channels_, n_channels_, epsilon_, rows.data() + i * n_channels_);
-      const Residuals shifted(a.others, after_.n_residuals(), first, n_channels_);
+        how.normalize(x + i * n_channels_, n_channels_, epsilon_, is_centered_,
+                      rows.data() + i * n_channels_);
+      const Residuals shifted(a.others, after_, first);
       how.finish_floats(
           rows.data(), n_channels_, n_rows, 0, n_channels_,
           {after_.data(), after_.size(), shifted.data(), n_channels_,
@@ -108,7 +109,7 @@ void GroupNorm::run(const Implementation& how, const Arguments& a) const {
     for (int64_t i = a.n * part / n_parts; i < a.n * (part + 1) / n_parts; ++i) {
       const float* x = a.from<float>() + i * n_floats;
       image.measure(x);
-      const Residuals shifted(a.others, after_.n_residuals(), i * n_pixels, n_channels_);
+      const Residuals shifted(a.others, after_, i * n_pixels);
       how.finish_floats(
           x, n_channels_, n_pixels, 0, n_channels_,
           {steps.data(), static_cast<int64_t>(steps.size()), shifted.data(), n_channels_,

@@ -14,8 +14,12 @@ namespace irbin {
 // Of each row by itself. x, residuals, y: (n, n_channels); y_bits: (n, ⌈n_channels / 8⌉).
 class LayerNorm final : public Operator {
  public:
-  LayerNorm(int64_t n_channels, float epsilon, Transform after)
-      : n_channels_(n_channels), epsilon_(epsilon), after_(std::move(after)) {}
+  // Not centered, means are taken to be 0.
+  LayerNorm(int64_t n_channels, float epsilon, bool is_centered, Transform after)
+      : n_channels_(n_channels),
+        epsilon_(epsilon),
+        is_centered_(is_centered),
+        after_(std::move(after)) {}
 
   void run(const Implementation&, const Arguments&) const override;
   int n_others() const override { return after_.n_residuals(); }
@@ -23,6 +27,7 @@ class LayerNorm final : public Operator {
  private:
   int64_t n_channels_;
   float epsilon_;
+  bool is_centered_;
   Transform after_;
 };
 

@@ -21,7 +21,7 @@ void Rows::run(const Implementation& how, const Arguments& a) const {
   const int64_t bits_stride = (n_channels_ + 7) / 8;
   parallel(n_parts, n_threads, [&](int part) {
     const int64_t first = a.n * part / n_parts, last = a.n * (part + 1) / n_parts;
-    const Residuals shifted(a.others, steps_.n_residuals(), first, n_channels_);
+    const Residuals shifted(a.others, steps_, first);
     how.finish_floats(
         a.from<float>() + first * n_channels_, n_channels_, last - first, 0, n_channels_,
         {steps_.data(), steps_.size(), shifted.data(), n_channels_,
@@ -159,7 +159,7 @@ void MaxPool::run(const Implementation& how, const Arguments& a) const {
       }
       pool_row(how, rows, r % out_height, line.data());
       const int64_t pixel = r * out_width;
-      const Residuals shifted(a.others, after_.n_residuals(), pixel, n_channels_);
+      const Residuals shifted(a.others, after_, pixel);
       how.finish_floats(
           line.data(), n_channels_, out_width, 0, n_channels_,
           {after_.data(), after_.size(), shifted.data(), n_channels_,

@@ -17,6 +17,7 @@
 #include "problems.h"
 #include "recipes.h"
 #include "values.h"
+#include "walks.h"
 
 namespace {
 
@@ -59,7 +60,7 @@ void check_steps(Check& check, Random& random, const Problem& problem, const Mak
   for (int recipe = 0; recipe < n_recipes; ++recipe) {
     const Steps steps = draw_steps(random, recipe, g.out_channels);
     Transform transform = build(steps, g.out_channels);
-    const std::vector<Floats> residuals = draw_residuals(random, transform, dots.size());
+    const std::vector<Floats> residuals = draw_residuals(random, transform, dots.size(), g.out_channels);
     const Conv conv = make(std::move(transform));
     check(words + " recipe " + std::to_string(recipe),
           expect(steps, dots, g.out_channels, residuals, has_clamp(steps)),
@@ -202,7 +203,7 @@ void check_rows(Check& check, Random& random, int64_t n_pixels, int64_t n_channe
   for (int recipe = 0; recipe < n_recipes; ++recipe) {
     const Steps steps = draw_steps(random, recipe, n_channels);
     Transform transform = build(steps, n_channels);
-    const std::vector<Floats> residuals = draw_residuals(random, transform, x.size());
+    const std::vector<Floats> residuals = draw_residuals(random, transform, x.size(), n_channels);
     const Rows rows(n_channels, std::move(transform));
     check("rows " + std::to_string(n_pixels) + " x " + std::to_string(n_channels) + " recipe " +
               std::to_string(recipe),
@@ -321,7 +322,7 @@ struct Pooling {
     Transform after = build(last, n_channels);
     const Floats pooled =
         naive::max_pool(y, x, n_channels, n_images, naive::apply(first, from, n_channels, {}));
-    const std::vector<Floats> residuals = draw_residuals(random, after, pooled.size());
+    const std::vector<Floats> residuals = draw_residuals(random, after, pooled.size(), n_channels);
     Transform before = producer == nullptr ? build(first, n_channels) : Transform();
     const MaxPool pool(y, x, n_channels, std::move(before), std::move(after), producer);
     check(describe({y, x, n_channels, n_channels, 1}, n_images, 0, n_threads) + what,
@@ -428,6 +429,7 @@ int main(int n_arguments, char** arguments) {
     line_checks::check_lines(check, random);
     norm_checks::check_norms(check, random);
     attention_checks::check_attention(check, random);
+    walk_checks::check_walks(check, random);
   }
 
   int64_t passed = 0, failed = 0;

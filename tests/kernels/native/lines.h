@@ -31,7 +31,7 @@ inline void check_line(Check& check, Random& random, const std::string& what, co
   const int recipe = static_cast<int>(random.between(0, recipes::n_recipes - 1));
   const naive::Steps steps = recipes::draw_steps(random, recipe, n_channels);
   irbin::Transform transform = recipes::build(steps, n_channels);
-  std::vector<Floats> others = recipes::draw_residuals(random, transform, plain.size());
+  std::vector<Floats> others = recipes::draw_residuals(random, transform, plain.size(), n_channels);
   const check::Expected expected =
       recipes::expect(steps, plain, n_channels, others, recipes::has_clamp(steps));
   const auto one = make(std::move(transform));
@@ -187,12 +187,44 @@ inline void check_channel_mean(Check& check, Random& random, const Size& s) {
   check_line(check, random, "channel mean", make, x, s.n, {}, plain, s.channels);
 }
 
+inline std::vector<irbin::Between> draw_between(Random& random, int64_t size) {
+  std::vector<irbin::Between> places;
+  for (int64_t i = random.between(1, 6); i > 0; --i)
+    places.push_back({random.between(0, size - 1), random.between(0, size - 1), random.number(),
+                      random.number()});
+  return places;
+}
+
+inline void check_resize(Check& check, Random& random, const Size& s) {
+  const Floats x = random.numbers(s.count());
+  const auto rows = draw_between(random, s.height), columns = draw_between(random, s.width);
+  Floats plain;
+  for (int64_t i = 0; i < s.n; ++i)
+    for (const auto& row : rows)
+      for (const auto& column : columns)
+        for (int64_t c = 0; c < s.channels; ++c) {
+          const auto along = [&](int64_t y) {
+            return column.first_weight * x[s.at(i, y, column.first, c)] +
+                   column.second_weight * x[s.at(i, y, column.second, c)];
+          };
+          plain.push_back(row.first_weight * along(row.first) +
+                          row.second_weight * along(row.second));
+        }
+  const Make make = [&](irbin::Transform after) {
+    return std::make_unique<irbin::Resize>(s.height, s.width, s.channels, rows, columns,
+                                           std::move(after));
+  };
+  check_line(check, random, "resize", make, x, s.n, {}, plain, s.channels);
+}
+
 inline void check_lines(Check& check, Random& random) {
   const Size s{random.between(0, 2), random.between(1, 7), random.between(1, 9),
                random.one_of({1, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65, 97, 130})};
   check_average(check, random, s);
-  check_depthwise(check, random, s, problems::draw_axis(random, 7, false),
-                  problems::draw_axis(random, 12, random.chance(30)));
+  irbin::Axis across = problems::draw_axis(random, 12, random.chance(30));
+  if (random.chance(20)) across.size += 60 * across.stride;  // rows that are read where they are
+  check_depthwise(check, random, s, problems::draw_axis(random, 7, false), across);
+  check_resize(check, random, s);
   check_crop(check, random, s);
   check_join(check, random, s);
   check_gate(check, random, s);

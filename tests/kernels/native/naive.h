@@ -165,6 +165,7 @@ struct Step {
   Floats values{};  // (channels,) of what has some
   int32_t residual = 0;
   float low = 0, high = 0;
+  int32_t before = 0, channels = 0;
 };
 using Steps = std::vector<Step>;
 
@@ -181,7 +182,15 @@ inline float apply(const Step& step, float v, size_t channel, float residual) {
   }
 }
 
-// x: (pixels, n_channels); every residual likewise.
+// What a residual step adds to number i of (pixels, n_channels).
+inline float added(const Step& step, const Floats& residual, int64_t i, int64_t n_channels) {
+  if (step.channels == 0) return residual[static_cast<size_t>(i)];
+  const int64_t c = i % n_channels - step.before;
+  if (c < 0 || c >= step.channels) return 0;
+  return residual[static_cast<size_t>(i / n_channels * step.channels + c)];
+}
+
+// x: (pixels, n_channels); every residual likewise, or with fewer channels.
 inline Floats apply(const Steps& steps, Floats x, int64_t n_channels,
                     const std::vector<Floats>& residuals) {
   for (size_t i = 0; i < x.size(); ++i) {
@@ -190,7 +199,8 @@ inline Floats apply(const Steps& steps, Floats x, int64_t n_channels,
       if (step.kind == StepKind::hold) held = x[i];
       float residual = 0;
       if (step.kind == StepKind::residual)
-        residual = residuals[static_cast<size_t>(step.residual)][i];
+        residual = added(step, residuals[static_cast<size_t>(step.residual)],
+                         static_cast<int64_t>(i), n_channels);
       if (step.kind == StepKind::keep)
         x[i] = held < 0 ? std::min(x[i], -std::numeric_limits<float>::min())
                         : curves::within(x[i], 0, x[i]) + 0.0f;

@@ -1,4 +1,4 @@
-// Layer and group norms, against plain loops.
+// Layer, RMS and group norms, against plain loops.
 #pragma once
 
 #include <cmath>
@@ -24,17 +24,18 @@ inline float row_sum(const Floats& x) {
 inline void check_layer_norm(check::Check& check, Random& random, int64_t n_rows, int64_t n) {
   const Floats x = random.numbers(n_rows * n);
   const float epsilon = random.one_of({0.0f, 1e-6f, 1e-5f});
+  const bool is_centered = random.chance(50);
   Floats plain;
   for (int64_t r = 0; r < n_rows; ++r) {
     Floats apart(x.begin() + r * n, x.begin() + (r + 1) * n), squares;
-    const float mean = row_sum(apart) / static_cast<float>(n);
+    const float mean = is_centered ? row_sum(apart) / static_cast<float>(n) : 0.0f;
     for (float& one : apart) one -= mean;
     for (const float one : apart) squares.push_back(one * one);
     const float by = 1.0f / std::sqrt(row_sum(squares) / static_cast<float>(n) + epsilon);
     for (const float one : apart) plain.push_back(one * by);
   }
   const line_checks::Make make = [&](irbin::Transform after) {
-    return std::make_unique<irbin::LayerNorm>(n, epsilon, std::move(after));
+    return std::make_unique<irbin::LayerNorm>(n, epsilon, is_centered, std::move(after));
   };
   line_checks::check_line(check, random, "layer norm", make, x, n_rows, {}, plain, n);
 }

@@ -21,7 +21,7 @@ inline Transform build(const Steps& steps, int64_t n_channels) {
   Transform made;
   for (const naive::Step& s : steps)
     made.append(s.kind, s.residual, s.low, s.high, s.values.empty() ? nullptr : s.values.data(),
-                n_channels);
+                n_channels, s.before, s.channels);
   return made;
 }
 
@@ -38,6 +38,7 @@ enum Recipe {
   clamped_threshold,
   activated,
   kept,
+  narrow,
   n_recipes
 };
 
@@ -82,6 +83,13 @@ inline Steps draw_steps(Random& random, int recipe, int64_t n_channels) {
       return {per_channel(StepKind::multiply), per_channel(StepKind::add), {StepKind::hold},
               {curve},  {StepKind::keep}, first, {StepKind::write}, per_channel(StepKind::add)};
     }
+    case narrow: {  // a part of the channels is added, and all
+      const int64_t n = random.between(1, n_channels), first_of_it = random.between(0, n_channels - n);
+      naive::Step part = first;
+      part.channels = static_cast<int32_t>(n);
+      part.before = static_cast<int32_t>(first_of_it);
+      return {per_channel(StepKind::multiply), per_channel(StepKind::add), part, second, clamp};
+    }
     case before: return {per_channel(StepKind::multiply), per_channel(StepKind::add), clamp};
     default: return {};
   }
@@ -104,10 +112,11 @@ inline bool has_clamp(const Steps& steps) {
 
 // Tensors that the steps' residual steps add.
 inline std::vector<Floats> draw_residuals(Random& random, const Transform& transform,
-                                          size_t n_floats) {
+                                          size_t n_floats, int64_t n_channels) {
   std::vector<Floats> made;
+  const int64_t n_pixels = n_channels == 0 ? 0 : static_cast<int64_t>(n_floats) / n_channels;
   for (int i = 0; i < transform.n_residuals(); ++i)
-    made.push_back(random.numbers(static_cast<int64_t>(n_floats)));
+    made.push_back(random.numbers(n_pixels * transform.residual_channels(i)));
   return made;
 }
 
