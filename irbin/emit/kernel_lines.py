@@ -80,7 +80,7 @@ def kernel_lines(w: Writer, kernel: Kernel) -> list[str]:
             lines += _join_lines(w, kernel)
         case GateKernel():
             lines.append(_gate_line(w, kernel))
-        case LayerNormKernel():
+        case LayerNormKernel() if kernel.is_centered:
             epsilon, x = float_literal(kernel.epsilon), _x(w, "FLOATS")
             lines.append(
                 f"irbin_layer_norm({w.call.n}, {kernel.n_channels}, {epsilon}, {x}, &out);"
@@ -121,6 +121,8 @@ def _steps_lines(w: Writer, steps: Sequence[Step], name: str) -> list[str]:
         fields = [f".kind = IRBIN_{step.kind.upper()}"]
         if step.kind == "residual":
             fields.append(f".residual = {step.residual}")
+            if step.channels:
+                fields.append(f".before = {step.before}, .channels = {step.channels}")
         elif step.kind == "clamp":
             low, high = (float(np.float32(bound)) for bound in (step.low, step.high))
             fields.append(f".low = {float_literal(low)}, .high = {float_literal(high)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from irbin.artifact.read import Artifact
-from irbin.emit.definitions import DEFINITIONS
+from irbin.emit.definitions import DEFINITIONS, SOFTMAX
 from irbin.errors import UsageError
 from irbin.program.fused import Fused
 from irbin.program.types import Node
@@ -20,15 +20,19 @@ def engine_of(artifact: Artifact) -> Engine:
     """What answers as the C does.
 
     Float convolutions are irbin's, as `irbin.load` has them; what torch computes there in an order
-    of its own is done by definition here.
+    of its own is done by definition here. C has moves of its own (`moves.py`), to the same bits.
     """
-    return Engine(artifact, float_convs=True, definitions=DEFINITIONS)
+    return Engine(artifact, float_convs=True, definitions=DEFINITIONS, walks=False)
 
 
 def by_definition(work: Work) -> tuple[str, ...]:
-    """Operators whose results `irbin.load` has from torch, and C as `definitions` says."""
+    """Operators whose results `irbin.load` has from torch, and C as `definitions` says.
+
+    Softmax is defined alike in both.
+    """
     types = {**work.types, **{item.name: item.type for item in work.items}}
     ops = {item.op for item in work.items if isinstance(item, Node) and item.op in DEFINITIONS}
+    ops.discard(SOFTMAX)
     for item in work.items:
         one = (item.producer or item) if isinstance(item, Fused) else None
         if one is not None and one.kind == "conv" and has_few_outputs(one.root, types):

@@ -90,15 +90,18 @@ class Windows(nn.Module):
 
 
 class Signs(nn.Module):
-    """Signs of the image, groups, thresholds, poolings of dots, rows; a copy in front of a row."""
+    """Signs of the image, groups, thresholds, poolings of dots, rows; a copy in front of a row.
+
+    What is added has all channels, and fewer.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.stem = binary(nn.Conv2d(3, 16, 3, padding=1))
         self.grouped = binary(nn.Conv2d(16, 16, 3, padding=1, groups=2))
-        self.odd = binary(nn.Conv2d(16, 12, 3, padding=1, groups=4))
-        self.pooled = binary(nn.Conv2d(12, 10, 3, padding=1))
-        self.norms = nn.ModuleList(norm(n) for n in (16, 16, 12, 10))
+        self.odd = binary(nn.Conv2d(16, 20, 3, padding=1, groups=4))
+        self.pooled = binary(nn.Conv2d(20, 10, 3, padding=1))
+        self.norms = nn.ModuleList(norm(n) for n in (16, 16, 20, 10))
         self.row, self.last = binary(nn.Linear(10 * 16, 9)), nn.Linear(9, 5)
         self.slope = nn.PReLU(16)
         nn.init.normal_(self.slope.weight)
@@ -106,7 +109,7 @@ class Signs(nn.Module):
     def forward(self, x):
         x = self.slope(self.norms[0](self.stem(x)))
         x = F.hardtanh(self.norms[1](self.grouped(x)) + x)
-        x = F.hardtanh(self.norms[2](self.odd(x)))
+        x = F.hardtanh(self.norms[2](self.odd(x)) + F.pad(x, (0, 0, 0, 0, 1, 3)))
         x = F.hardtanh(self.norms[3](F.max_pool2d(self.pooled(x), 2)))
         return self.last(F.relu(self.row(x.flatten(1))))
 

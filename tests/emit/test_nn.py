@@ -37,6 +37,8 @@ class Step(ctypes.Structure):
         ("low", c_float),
         ("high", c_float),
         ("values", POINTER(c_float)),
+        ("before", c_int32),
+        ("channels", c_int32),
     )
 
 

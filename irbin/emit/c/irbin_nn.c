@@ -250,6 +250,18 @@ static uint32_t negative(const float *v, int32_t n)
     }                                               \
     break
 
+/* A residual that has fewer channels; the others get +0. */
+static void add_part(const irbin_step *step, float *tile, int32_t pixels, int32_t n, size_t pixel,
+                     int32_t channel, const irbin_out *out)
+{
+    const float *part = out->residuals[step->residual] + pixel * (size_t)step->channels;
+    for (int32_t p = 0; p < pixels; ++p, part += step->channels)
+        for (int32_t i = 0; i < n; ++i) {
+            const int32_t c = channel + i - step->before;
+            tile[p * BLOCK + i] += c >= 0 && c < step->channels ? part[c] : 0.0f;
+        }
+}
+
 static inline void apply(const irbin_step *step, float *tile, float *held, int32_t pixels, int32_t n,
                          size_t at, int32_t channel, int32_t channels, const irbin_out *out)
 {
@@ -258,6 +270,10 @@ static inline void apply(const irbin_step *step, float *tile, float *held, int32
     case IRBIN_MULTIPLY: EACH(v[i] *= values[i]);
     case IRBIN_ADD: EACH(v[i] += values[i]);
     case IRBIN_RESIDUAL: {
+        if (step->channels > 0) {
+            add_part(step, tile, pixels, n, at / (size_t)channels, channel, out);
+            break;
+        }
         const float *residual = out->residuals[step->residual] + at;
         EACH(v[i] += residual[p * channels + i]);
     }
@@ -353,11 +369,6 @@ INLINE void finish_vectors(vector *v, int32_t pixels, size_t pixel, int32_t chan
         switch (step->kind) {
         case IRBIN_MULTIPLY: EACH_PART PART *= vectors_at(step->values + channel)[k]; break;
         case IRBIN_ADD: EACH_PART PART += vectors_at(step->values + channel)[k]; break;
-        case IRBIN_RESIDUAL: {
-            const float *from = out->residuals[step->residual] + at;
-            EACH_PART PART += vectors_at(from + (size_t)(p * channels))[k];
-            break;
-        }
         case IRBIN_CLAMP:
             EACH_PART PART = within_vectors(PART, all_of(step->low), all_of(step->high));
             break;
@@ -371,6 +382,13 @@ INLINE void finish_vectors(vector *v, int32_t pixels, size_t pixel, int32_t chan
             break;
         case IRBIN_HOLD: EACH_PART held[p * PARTS + k] = PART; break;
         case IRBIN_KEEP: EACH_PART PART = kept_vector(PART, held[p * PARTS + k]); break;
+        case IRBIN_RESIDUAL:
+            if (step->channels == 0) {
+                const float *from = out->residuals[step->residual] + at;
+                EACH_PART PART += vectors_at(from + (size_t)(p * channels))[k];
+                break;
+            }
+            /* fall through */
         default:
             EACH_PART apart[p * PARTS + k] = PART;
             apply_apart(step, apart, held, pixels, at, channel, channels, out);

@@ -62,6 +62,8 @@ typedef struct irbin_step {
     int32_t residual;    /* which one */
     float low, high;     /* of a clamp */
     const float *values; /* one a channel */
+    int32_t before;      /* of a residual with fewer channels: those in front of its first, */
+    int32_t channels;    /* how many it has, 0 for all */
 } irbin_step;
 
 /* Where results go. */
