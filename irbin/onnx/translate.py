@@ -60,7 +60,7 @@ def translated(artifact: Artifact) -> Translated:
 class _Translation:
     def __init__(self, artifact: Artifact) -> None:
         self.program = artifact.program
-        engine = Engine(artifact, fusions=(), float_convs=False)
+        engine = Engine(artifact, fusions=(), float_convs=False, walks=False)
         tensors = {**artifact.tensors, **engine.work.constants}
         self.arrays: dict[str, Array] = {
             name: as_array(value) for name, value in tensors.items() if not isinstance(value, int)

@@ -153,7 +153,7 @@ def _place(
         memory = np.empty(shape, np.int8)
         seen = np.moveaxis(memory, -1, axis)
         for node in chain:
-            seen = _shown(node, seen, n)
+            seen = shown(node, seen, n)
         if seen.ndim != 4 or not np.may_share_memory(seen, memory) or len(memory) != len(seen):
             return None
     except (ArtifactError, ValueError, TypeError, IndexError, MemoryError):
@@ -165,8 +165,18 @@ def _place(
     return (size, offset, head, row) if in_order else None
 
 
-def _shown(node: Node, array: NDArray[np.int8], n: int) -> NDArray[np.int8]:
-    """What a node shows of an array; its declared shape is what it must have."""
+def shown(node: Node, array: NDArray[np.int8], n: int) -> NDArray[np.int8]:
+    """What a node of `LOOKS` shows of an array; its declared shape is what it must have.
+
+    Args:
+        node: it reads `array` first.
+        array: its first argument, as it lies in memory.
+        n: images.
+
+    Raises:
+        TypeError, ValueError, IndexError: it would move numbers, or is another node.
+        ArtifactError: its declared shape is none.
+    """
     args = node.args[1:]
     kind = node.type
     if node.kwargs or not isinstance(kind, TensorType) or not array.size:
@@ -183,6 +193,8 @@ def _shown(node: Node, array: NDArray[np.int8], n: int) -> NDArray[np.int8]:
         case "aten.slice.Tensor", (int(axis), start, end, *step):
             part = slice(start, end, *step)
             made = np.moveaxis(np.moveaxis(array, axis, 0)[part], 0, axis)
+        case "aten.expand.default", (tuple(), *_):
+            made = np.broadcast_to(array, shape)
         case _:
             made = array.reshape(shape)
             if not np.may_share_memory(made, array):

@@ -6,7 +6,12 @@ from irbin.axes import Span
 from irbin.program.types import Node, Ref, TensorType, Types, Value
 from irbin.program.windows import out_size, pair
 
-AVERAGE = ("aten.avg_pool2d.default", "aten.adaptive_avg_pool2d.default", "aten.mean.dim")
+AVERAGE = (
+    "aten.avg_pool2d.default",
+    "aten.adaptive_avg_pool2d.default",
+    "aten.mean.dim",
+    "aten.avg_pool1d.default",
+)
 """Operators whose average may be ours."""
 MAX_COUNT = 2**24
 """Up to here a count is a float32."""
@@ -41,6 +46,8 @@ def average_spans(node: Node, types: Types) -> Spans | None:
     keeps: Value = True
     if node.op == AVERAGE[0]:
         spans = _pooled(size, node.args[1:])
+    elif node.op == AVERAGE[3]:
+        spans = _pooled(size, _of_rows(node.args[1:]))
     elif node.op == AVERAGE[1]:
         spans = _adapted(size, node.args[1:])
     else:
@@ -90,7 +97,7 @@ def averaged_channels(node: Node, types: Types) -> int | None:
     image = types[node.refs()[0]]
     rank = len(image.shape) if isinstance(image, TensorType) else 0
     if node.op != AVERAGE[2]:
-        return 1 if rank == 4 else None
+        return 1 if rank == (3 if node.op == AVERAGE[3] else 4) else None
     axes = node.args[1] if len(node.args) > 1 else None
     if not isinstance(axes, tuple) or rank not in (3, 4):
         return None
@@ -98,6 +105,16 @@ def averaged_channels(node: Node, types: Types) -> int | None:
     left = [axis for axis in range(1, rank) if axis not in averaged]
     fits = len(left) == 1 and 0 not in averaged and left[0] in (1, rank - 1)
     return left[0] if fits and len(axes) == len(averaged) == rank - 2 else None
+
+
+def _of_rows(args: tuple[Value, ...]) -> tuple[Value, ...]:
+    """`avg_pool1d`'s arguments as those of an image one pixel wide."""
+    beside: tuple[Value, ...] = (1, 1, 0)
+    made: list[Value] = []
+    for one, other in zip(args[:3], beside, strict=False):
+        first = one[0] if isinstance(one, tuple) and len(one) == 1 else one
+        made.append(() if first == () else (first, other))
+    return (*made, *args[3:])
 
 
 def _pooled(size: tuple[int, int], args: tuple[Value, ...]) -> Spans | None:

@@ -20,6 +20,7 @@ from typing import get_args
 
 from irbin.bounds import MAX_RESIDUALS
 from irbin.errors import UsageError
+from irbin.program.channels import add_fewer_channels
 from irbin.program.elementwise import (
     ARITHMETIC,
     KEPT_ACTIVATIONS,
@@ -29,11 +30,13 @@ from irbin.program.elementwise import (
 from irbin.program.fused import ActivationStep, Fused, FusedStep, Item
 from irbin.program.graph import Graph
 from irbin.program.kept import with_kept_signs
+from irbin.program.moved import MOVES
 from irbin.program.own import BConv2d, BitPack
 from irbin.program.plainer import in_plain_words
 from irbin.program.program import Program
 from irbin.program.start import record_of, start
 from irbin.program.types import Node, TensorType, ValueType, one_tensor
+from irbin.program.walks import ALONG, MEETINGS, walk
 from irbin.program.windows import n_groups
 
 FUSIONS = ("pool", "transform", "pack", "threshold")
@@ -50,6 +53,7 @@ def fuse(
     float_convs: bool = True,
     from_bytes: bool = False,
     all_convs: bool = False,
+    walks: bool = True,
 ) -> tuple[Item, ...]:
     """Carries out the passes.
 
@@ -60,7 +64,8 @@ def fuse(
         float_convs: whether our kernels compute float convolutions and linear layers, or torch.
         from_bytes: convolutions that read the program's input are to read pixels as bytes; see
             `pixels.other_reader` for what else reads it.
-
+        walks: whether our kernels move numbers and let tensors of several shapes meet, or whoever
+            runs nodes.
         all_convs: with `float_convs` also those that torch does faster.
 
     Raises:
@@ -85,6 +90,8 @@ def fuse(
         bytes_in=bytes_in,
         all_convs=all_convs,
     )
+    if walks:
+        walk(graph, (*MOVES, *ALONG))
     if "transform" in passes:
         _absorb_behind(graph)
         _pass_over(graph, where_it_lies=True)
@@ -96,8 +103,14 @@ def fuse(
         _absorb_producers(graph)
     if "pack" in passes:
         _absorb_packs(graph)
-    if "transform" in passes:  # what is left: those packed alone
+    if "transform" in passes:
+        add_fewer_channels(graph)
+    if "transform" in passes:  # what is left: those packed alone, and what is no step
         _pass_over(graph, where_it_lies=True, packed=True)
+        if walks:
+            walk(graph, MEETINGS)
+            _absorb_behind(graph)
+            _pass_over(graph, where_it_lies=True, packed=True)
         if "pack" in passes:
             _absorb_packs(graph)
     if "threshold" in passes:
@@ -252,7 +265,8 @@ def _absorb_packs(graph: Graph) -> None:
     for item in list(graph.items):
         if not isinstance(item, Fused) or item.bits is None or item.floats is None:
             continue
-        if not graph.readers(item.floats) and item.floats not in graph.outputs:
+        is_wanted = bool(graph.readers(item.floats)) or item.floats in graph.outputs
+        if not is_wanted and item.kind != "walk":  # which works on its floats
             graph.put(replace(item, floats=None), in_place_of=item)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from irbin.legs import Leg
 from irbin.program.boxes import Box
 from irbin.program.types import Node, TensorType, fixed
 
@@ -19,6 +20,7 @@ Kind = Literal[
     "depthwise",
     "pool",
     "average",
+    "resize",
     "channel_mean",
     "layer_norm",
     "group_norm",
@@ -26,13 +28,14 @@ Kind = Literal[
     "join",
     "gate",
     "meet",
+    "walk",
     "attention",
     "rows",
 ]
 """Inner products of signs; a float convolution, linear layer, convolution of each channel by
-itself; maximum pooling; means over pixels, and over neighboring channels; norms; slices and
-padding; images joined along their channels; an image and one pixel of each; two tensors number by
-number; attention; a pass over floats."""
+itself; maximum pooling; means over pixels, numbers between them, and means over neighboring
+channels; norms; slices and padding; images joined along their channels; an image and one pixel of
+each; two tensors number by number; numbers taken from anywhere; attention; a pass over floats."""
 
 ActivationStep = Literal[
     "elu", "sigmoid", "silu", "hardsigmoid", "hardswish", "gelu", "gelu_tanh", "tanh", "mish"
@@ -57,6 +60,10 @@ class FusedStep:
     """Of a clamp."""
     high: float = 0.0
     """Of a clamp."""
+    before: int = 0
+    """Of a residual with fewer channels: the channel that its first is added to."""
+    channels: int = 0
+    """How many channels a residual has, 0 for all; to others +0 is added."""
     keeps_sign: bool = False
     """Of an activation: its result is below zero wherever its input is, and nowhere else."""
 
@@ -98,6 +105,18 @@ class Attention:
     """A constant that is added to them."""
     looks: tuple[Look, Look, Look]
     """At queries, keys and values."""
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What a walk's numbers are made of. Made by `walks.walk_of`, read by `runtime`."""
+
+    legs: tuple[Leg, ...]
+    """They fill the result."""
+    sizes: tuple[int, ...]
+    """Numbers of an image, of what is read first and of each other tensor."""
+    constants: tuple[str | float, ...]
+    """What is read of every image, one behind the other: names, or numbers."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +166,8 @@ class Fused:
     """The same of `others`; empty: as `channel_axis` says."""
     attention: Attention | None = None
     """Of an `attention`."""
+    walk: Walk | None = None
+    """Of a `walk`."""
 
     @property
     def is_root(self) -> bool:
@@ -180,6 +201,8 @@ class Fused:
                 return self.root.refs()[1:]
             case "conv" | "depthwise" | "linear":  # a bias is a step
                 return self.root.refs()[1:2]
+            case "walk" if self.walk is not None:
+                return tuple(name for name in self.walk.constants if isinstance(name, str))
         return ()
 
     def results(self) -> tuple[str, ...]:

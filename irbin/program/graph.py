@@ -19,6 +19,7 @@ LOOKS = (
     "aten.squeeze.dims",
     "aten.slice.Tensor",
     "aten.select.int",
+    "aten.expand.default",
 )
 """Operators that may do no more than look at memory in another way."""
 

@@ -1,4 +1,4 @@
-"""Which norms of an image's own numbers are for our kernels: layer norms, group norms."""
+"""Which norms of an image's own numbers are for our kernels: layer, RMS and group norms."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from irbin.program.types import Node, Ref, TensorType, Types, Value
 
 LAYER_NORM = "aten.layer_norm.default"
 GROUP_NORM = "aten.group_norm.default"
+RMS_NORM = "aten.rms_norm.default"
+FLOAT_EPSILON = 2.0**-23
+"""What torch's RMS norm adds where nothing is said."""
 
 
 class Norm(NamedTuple):
@@ -22,23 +25,28 @@ class Norm(NamedTuple):
     """Name of the factors, one a channel."""
     bias: str | None
     """Name of the offsets, one a channel."""
+    is_centered: bool = True
+    """The mean is taken away first; not by an RMS norm."""
 
 
 def norm_of(node: Node, types: Types, constants: Collection[str]) -> Norm | None:
     """The norm that a node is, or None if it is left to torch.
 
-    Left to torch: other types than float32, layer norms over other axes than the last, group norms
-    of other than images (batch, channels, height, width), and factors that are computed.
+    Left to torch: other types than float32, layer and RMS norms over other axes than the last,
+    group norms of other than images (batch, channels, height, width), factors that are computed.
     """
-    if node.op not in (LAYER_NORM, GROUP_NORM) or node.kwargs or len(node.args) < 2:
+    if node.op not in (LAYER_NORM, GROUP_NORM, RMS_NORM) or node.kwargs or len(node.args) < 2:
         return None
     defaults: tuple[Value, ...] = (None, None, 1e-5, True)
     source, shape, *rest = node.args
+    if node.op == RMS_NORM:  # (weight, epsilon)
+        weight, given = (*rest, None, None)[:2]
+        rest = [weight, None, FLOAT_EPSILON if given is None else given]
     weight, bias, epsilon, _ = (*rest, *defaults[len(rest) :])
     kind = types[source.name] if isinstance(source, Ref) else None
     if not isinstance(kind, TensorType) or kind.dtype != "float32" or node.type != kind:
         return None
-    if node.op == LAYER_NORM:
+    if node.op != GROUP_NORM:
         n_channels, fits = kind.shape[-1:], shape == kind.shape[-1:] and len(kind.shape) > 1
         n_groups = 0
     else:
@@ -56,4 +64,4 @@ def norm_of(node: Node, types: Types, constants: Collection[str]) -> Norm | None
     if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not epsilon >= 0:
         return None
     names = [one.name if isinstance(one, Ref) else None for one in (weight, bias)]
-    return Norm(n_groups, float(epsilon), names[0], names[1])
+    return Norm(n_groups, float(epsilon), names[0], names[1], node.op != RMS_NORM)

@@ -2,7 +2,8 @@
 
 A part of `split`, `split_with_sizes` or `unbind` is a slice, or one index of an axis; padding by
 name is padding in numbers; signs of a permuted tensor are those of the tensor, where only its
-channels move, and signs of a tensor are packed once for all who read them.
+channels move, and signs of a tensor are packed once for all who read them. What gives a tensor as
+it is stands for that tensor.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def in_plain_words(
     by_name = {node.name: node for node in nodes}
     plain = [_plainer(node, by_name, types) for node in nodes]
     if signs_once:
-        plain = _packed_once(plain, outputs)
+        plain = _packed_once(_as_they_are(plain, types, outputs), outputs)
     read = set(outputs)
     kept: list[Node] = []
     for node in reversed(plain):
@@ -79,6 +80,54 @@ def _packed_once(nodes: Sequence[Node], outputs: Collection[str]) -> list[Node]:
         changed = bool(same) and any(name in same for name in node.refs())
         kept.append(replace(node, args=_renamed(node.args, same)) if changed else node)
     return kept
+
+
+def _as_they_are(
+    nodes: Sequence[Node], types: Mapping[str, ValueType], outputs: Collection[str]
+) -> list[Node]:
+    """Without nodes that give a tensor as it is, but for those that the program returns."""
+    same: dict[str, str] = {}
+    kept: list[Node] = []
+    for node in nodes:
+        source = _given_back(node, types)
+        if source is not None and node.name not in outputs:
+            same[node.name] = same.get(source, source)
+            continue
+        changed = bool(same) and any(name in same for name in node.refs())
+        kept.append(replace(node, args=_renamed(node.args, same)) if changed else node)
+    return kept
+
+
+def _given_back(node: Node, types: Mapping[str, ValueType]) -> str | None:
+    """The tensor that a node gives as it is: what is copied over all of another, a whole slice."""
+    if node.kwargs or len(node.args) < 2:
+        return None
+    first, *args = node.args
+    source: Value = None
+    match node.op:
+        case "aten.copy.default":
+            source = args[0]
+        case "aten.slice_scatter.default" if _is_all(args[1:], types, first):
+            source = args[0]
+        case "aten.slice.Tensor" if _is_all(args, types, first):
+            source = first
+    if not isinstance(source, Ref) or types[source.name] != node.type:
+        return None
+    return source.name
+
+
+def _is_all(bounds: Sequence[Value], types: Mapping[str, ValueType], of: Value) -> bool:
+    """Whether (axis, start, end, step) are a whole axis."""
+    defaults: tuple[Value, ...] = (0, None, None, 1)
+    axis, start, end, step = (*bounds, *defaults[len(bounds) :])
+    kind = types[of.name] if isinstance(of, Ref) else None
+    if not isinstance(kind, TensorType) or not isinstance(axis, int) or step != 1:
+        return False
+    if not -len(kind.shape) <= axis < len(kind.shape):
+        return False
+    size = kind.shape[axis]
+    least = size if isinstance(size, int) else 2**62
+    return start in (None, 0) and (end is None or (isinstance(end, int) and end >= least))
 
 
 def _renamed(values: tuple[Value, ...], names: Mapping[str, str]) -> tuple[Value, ...]:

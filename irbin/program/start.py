@@ -11,6 +11,7 @@ from irbin.program.boxes import box_of
 from irbin.program.fused import Fused, FusedStep, Kind
 from irbin.program.graph import Graph
 from irbin.program.norms import norm_of
+from irbin.program.resized import places_between
 from irbin.program.several import alike, joined, met
 from irbin.program.types import Node, Ref, TensorType, Types, one_tensor
 from irbin.program.windows import (
@@ -127,6 +128,8 @@ def _without_weights(graph: Graph, item: Node, *, with_pools: bool) -> Fused | N
         return record_of(item, item.refs()[0], 1, "pool")
     if average_spans(item, types) is not None:
         return _average(item, types)
+    if places_between(item, types) is not None:
+        return record_of(item, item.refs()[0], 1, "resize")
     axis = 3 if item.refs() and graph.innermost(item.refs()[0]) == 3 else 1
     box = box_of(item, types, axis)
     if box is not None:

@@ -53,7 +53,8 @@ class Engine:
 
     Takes what `model.PackedModel` takes, and raises what it raises: there it is told. Beside that
     `definitions`: what computes nodes on images in torch's place, by operator; with some, irbin's
-    kernels compute every float convolution that they can.
+    kernels compute every float convolution that they can. And `walks`: whether kernels move numbers
+    and let tensors of several shapes meet, or that is left as nodes.
     """
 
     def __init__(
@@ -63,6 +64,8 @@ class Engine:
         float_math: FloatMath = "float32",
         float_convs: bool | None = None,
         definitions: Mapping[str, Operation] = MappingProxyType({}),
+        *,
+        walks: bool = True,
     ) -> None:
         self.program: Program = artifact.program
         if float_math not in get_args(FloatMath):
@@ -76,6 +79,7 @@ class Engine:
         self.float_math: FloatMath = float_math
         self._float_convs = native.is_fast_at_floats() if float_convs is None else float_convs
         self.origin = (artifact, tuple(fusions), float_math, self._float_convs)
+        self._walks = walks
         self._operations = Operations()
         self._definitions = definitions
         self._constants, self._nodes = self._fold(artifact.tensors)
@@ -212,6 +216,7 @@ class Engine:
             float_convs=self._float_convs,
             from_bytes=from_bytes,
             all_convs=bool(self._definitions),
+            walks=self._walks,
         )
 
     def _made(

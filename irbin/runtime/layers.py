@@ -16,12 +16,7 @@ from irbin.kernels.convolution import ConvKernel, FloatConvKernel, dot_steps, li
 from irbin.kernels.geometry import Geometry
 from irbin.kernels.kernel import Kernel
 from irbin.kernels.lines import (
-    AverageKernel,
-    ChannelMeanKernel,
-    CropKernel,
     DepthwiseKernel,
-    GateKernel,
-    JoinKernel,
 )
 from irbin.kernels.norms import GroupNormKernel, LayerNormKernel
 from irbin.kernels.passes import PoolKernel, RowsKernel
@@ -29,15 +24,14 @@ from irbin.kernels.sign_convolution import SignConvKernel
 from irbin.kernels.steps import WITH_VALUES, Floats, Step, simplify
 from irbin.kernels.thresholds import find_thresholds
 from irbin.messages import first_line
-from irbin.program.averages import average_spans
 from irbin.program.fused import Fused, FusedStep
 from irbin.program.norms import norm_of
 from irbin.program.own import BConv2d, BGemm
-from irbin.program.several import MEETINGS
 from irbin.program.types import Ref, ValueType, fixed, one_tensor
 from irbin.program.windows import conv_window, n_groups, pool_border, pool_window
 from irbin.records.options import FloatMath
 from irbin.runtime.arrays import as_array
+from irbin.runtime.lines import lines_kernel
 from irbin.runtime.signs import SignWeight, takes_signs
 
 
@@ -106,7 +100,7 @@ def make_kernel(
                 return _norm_kernel(item, simplify_floats(steps), n_channels, types)
             case "attention":
                 return _attention_kernel(item, simplify_floats(steps), constants)
-        return _lines_kernel(item, simplify_floats(steps), types)
+        return lines_kernel(item, simplify_floats(steps), types, constants)
     except Exception as error:
         raise ArtifactError(
             f"node `{item.root.name}` ({item.root.op}): {first_line(error)}"
@@ -121,7 +115,8 @@ def written_out(
     n_residuals = 0
     for step in steps:
         if step.kind == "residual":
-            written.append(Step("residual", residual=n_residuals))
+            before, channels = step.before, step.channels
+            written.append(Step("residual", residual=n_residuals, before=before, channels=channels))
             n_residuals += 1
         elif step.kind == "write":
             written.append(Step("write"))
@@ -240,7 +235,7 @@ def _norm_kernel(
     norm = norm_of(item.root, types, constants)
     assert norm is not None, "`fuse` looked"
     if item.kind == "layer_norm":
-        return LayerNormKernel(n_channels, norm.epsilon, steps)
+        return LayerNormKernel(n_channels, norm.epsilon, steps, is_centered=norm.is_centered)
     size = _size(types[item.source], 2)
     return GroupNormKernel(size, n_channels, norm.n_groups, norm.epsilon, steps)
 
@@ -259,30 +254,6 @@ def _attention_kernel(
         shape = (len(given), own.n_queries, own.n_keys)
         mask = np.ascontiguousarray(np.broadcast_to(given, shape))
     return AttentionKernel(heads, (queries, keys, values), own.scale, mask, steps)
-
-
-def _lines_kernel(item: Fused, steps: tuple[Step, ...], types: Mapping[str, ValueType]) -> Kernel:
-    """Of a kind without weights that makes its image row by row."""
-    if item.kind == "meet":  # each row's own pixel
-        return GateKernel((1, 1), item.n_channels, MEETINGS[item.root.op], steps)
-    axis = item.channel_axis if item.source_axis is None else item.source_axis
-    sides = [n for at, n in enumerate(one_tensor(types[item.source]).shape) if at not in (0, axis)]
-    height, width = (*map(fixed, sides), 1)[:2]
-    size, n_channels = (height, width), fixed(one_tensor(types[item.source]).shape[axis])
-    if item.kind == "average":
-        spans = average_spans(item.root, types)
-        assert spans is not None, "`fuse` looked"
-        return AverageKernel(size, n_channels, *spans, steps)
-    if item.kind == "channel_mean":
-        return ChannelMeanKernel(size, item.n_channels, n_channels // item.n_channels, steps)
-    if item.kind == "crop":
-        assert item.box is not None, "`fuse` looked"
-        channels, y, x = item.box.axes
-        return CropKernel((y, x, channels), item.box.value, steps)
-    if item.kind == "join":
-        shapes = [one_tensor(types[name]).shape for name in (item.source, *item.others)]
-        return JoinKernel(size, [fixed(shape[axis]) for shape in shapes], steps)
-    return GateKernel(size, n_channels, MEETINGS[item.root.op], steps)
 
 
 def _pool_kernel(

@@ -139,7 +139,15 @@ def _needs(
 
 
 def _overwritable(item: Fused, owners: Owners) -> tuple[str, ...]:
-    """What it adds, unless it also reads it at other places: windows reach further back."""
+    """What it adds of the result's size, unless it also reads it at other places.
+
+    Windows reach further back.
+    """
+    if item.kind == "walk":  # all is moved before anything is added
+        return ()
     read = (item.source, *item.others)
     source = {*read, *(owner for name in read for owner in owners.get(name, ()))}
+    for step in item.steps:
+        if step.kind == "residual" and step.channels:
+            source |= {str(step.operand), *owners.get(str(step.operand), ())}
     return tuple(name for name in residual_names(item) if name not in source)

@@ -55,6 +55,8 @@ def task(item: Fused, kernel: Kernel, n: int) -> Task:
     """The task of a record for n images."""
     shape = sizes(item.type, n)
     n_rows = shape[0]  # images, or windows of them, as networks that attend locally make
+    if item.kind == "walk":  # which moves windows of an image to others
+        n_rows = n
     if item.takes_rows:
         n_rows = math.prod(size for axis, size in enumerate(shape) if axis != item.channel_axis)
     return Task(item, kernel, n_rows)
@@ -81,7 +83,7 @@ class Segment(ABC):
         idle: bool = False,
     ) -> None:
         self.is_idle = idle
-        self.tasks, self.memory = tuple(tasks), memory
+        self.tasks, self.memory, self.n = tuple(tasks), memory, n
         self.at = 0
         self._outside: list[Outside] = []
         self._readers: list[int] = []  # the first task that reads each
@@ -240,6 +242,8 @@ class DefinedSegment(Segment):
             return None
         array = self.memory.arrays[name]
         in_rows = rows(array, array.ndim - 1 if axis is None else axis)
+        if item.kind == "walk":
+            return in_rows.reshape(self.n, -(-len(in_rows) // max(self.n, 1)), *in_rows.shape[1:])
         if item.kind == "attention":
             n_rows = math.prod(in_rows.shape[1:-1])
             return in_rows.reshape(len(in_rows), n_rows, in_rows.shape[-1])
@@ -255,13 +259,15 @@ class DefinedSegment(Segment):
         array, is_planes = given[self._outside.index(outside)]
         return self._flat(rows(array, 1) if is_planes else array, item)
 
-    @staticmethod
-    def _flat(in_rows: Array, item: Fused) -> Array:
+    def _flat(self, in_rows: Array, item: Fused) -> Array:
         if item.root.op == "bgemm" or item.kind in ("linear", "meet"):
             return in_rows.reshape(-1, 1, 1, in_rows.shape[-1])
         if in_rows.ndim < 4 and item.kind == "average":  # of tokens, or a mean that keeps no axes
             n_rows = math.prod(in_rows.shape[1:-1])
             return in_rows.reshape(len(in_rows), n_rows, 1, in_rows.shape[-1])
+        if item.kind == "walk":
+            n_numbers = math.prod(in_rows.shape[1:]) * (len(in_rows) // self.n if self.n else 1)
+            return in_rows.reshape(self.n, n_numbers)
         if item.kind == "attention":  # residuals are of the result's shape
             n_numbers = math.prod(in_rows.shape[1:])
             return in_rows.reshape(len(in_rows), n_numbers)

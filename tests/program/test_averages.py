@@ -66,6 +66,33 @@ def test_adaptive_poolings_are_torchs(size, out):
     assert np.allclose(averaged(found, x), F.adaptive_avg_pool2d(x, out).numpy(), atol=1e-6)
 
 
+@given(
+    size=st.integers(1, 17),
+    kernel=st.integers(1, 5),
+    stride=st.integers(1, 4),
+    share=st.integers(0, 2),
+    ceil=st.booleans(),
+    counts_padding=st.booleans(),
+)
+@settings(deadline=None, derandomize=True, max_examples=60)
+def test_poolings_of_rows_are_torchs(size, kernel, stride, share, ceil, counts_padding):
+    padding = min(share, kernel // 2)
+    x = torch.randn(2, 3, size, generator=torch.Generator().manual_seed(0))
+    args = (kernel, stride, padding, ceil, counts_padding)
+    try:
+        expected = F.avg_pool1d(x, *args)
+    except RuntimeError:
+        return  # no output
+    kind = TensorType("float32", ("N", 3, expected.shape[2]))
+    types = {"x": TensorType("float32", ("N", 3, size))}
+    for given_args in (args, ((kernel,), (stride,), (padding,), ceil, counts_padding)):
+        node = Node("y", "aten.avg_pool1d.default", (Ref("x"), *given_args), {}, kind)
+        found = average_spans(node, types)
+        assert averaged_channels(node, types) == 1
+        y = float_reference.averages(x.permute(0, 2, 1)[:, :, None].contiguous().numpy(), *found)
+        assert np.allclose(np.moveaxis(y[:, :, 0], -1, 1), expected.numpy(), atol=1e-6)
+
+
 @pytest.mark.parametrize("axes", [(2, 3), (3, 2), (-1, -2), (-2, 3)])
 def test_means_over_an_image_are_ours(axes):
     whole = (((0, 5, 5),), ((0, 7, 7),))

@@ -86,7 +86,8 @@ class Net:
     def fuse(self, *passes, output=None, **settings) -> tuple[Item, ...]:
         outputs = (output.name if output else self.nodes[-1].name,)
         program = Program({"x": self.types["x"]}, self.constants, tuple(self.nodes), outputs)
-        return fuse(program, program.nodes, passes, **settings)
+        # nodes that stand for torch's are no walks of ours here
+        return fuse(program, program.nodes, passes, **{"walks": False, **settings})
 
 
 def form(items) -> list[str]:
@@ -239,6 +240,35 @@ class TestTransform:
             "bits",
             *(["dot: y", "z"] if axis == 1 else ["dot: y z"]),
         ]
+
+    @pytest.mark.parametrize("before", [0, 5])
+    def test_zero_channels_around_what_is_added_are_not_made(self, net, before):
+        wider = self.wider(net, before)
+        net("sum", "add.Tensor", net.conv("y", net.pack("bits", wider), 24, 24), wider)
+        assert form(net.fuse("transform")) == ["crop: wider", "bits", "dot: y sum"]
+        net = Net(16, 8, 8)
+        y = net.conv("y", net.pack("bits", net.x), 16, 24)
+        net("sum", "add.Tensor", y, self.wider(net, before))
+        *_, record = net.fuse("transform")
+        assert record.absorbed == ("wider", "y", "sum")
+        (step,) = record.steps
+        assert (step.operand, step.before, step.channels) == ("x", before, 16)
+
+    @pytest.mark.parametrize(
+        ("around", "value"), [((0, 0, 0, 0, 4, 4), 1.0), ((0, 0, 0, 0, 4, 4), -0.0)]
+    )
+    def test_other_channels_around_it_are_made(self, net, around, value):
+        y = net.conv("y", net.pack("bits", net.x), 16, 24)
+        kind = TensorType(F32, ("N", 24, 8, 8))
+        other = net("wider", "constant_pad_nd", net.x, around, value, kind=kind)
+        net("sum", "add.Tensor", y, other)
+        assert "crop: wider" in form(net.fuse("transform"))
+
+    @staticmethod
+    def wider(net, before):
+        kind = TensorType(F32, ("N", 24, 8, 8))
+        around = (0, 0, 0, 0, before, 8 - before)
+        return net("wider", "constant_pad_nd", net.x, around, 0.0, kind=kind)
 
 
 class TestFloatChains:

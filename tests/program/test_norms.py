@@ -31,6 +31,19 @@ def group(source: str, *args, **kwargs) -> Norm | None:
     return norm_of(node, TYPES, CONSTANTS)
 
 
+def rms(source: str, *args) -> Norm | None:
+    node = Node("y", "aten.rms_norm.default", (Ref(source), *args), {}, TYPES[source])
+    return norm_of(node, TYPES, CONSTANTS)
+
+
+def test_rms_norms_over_the_last_axis():
+    assert rms("rows", (12,)) == Norm(0, 2.0**-23, None, None, is_centered=False)
+    assert rms("rows", (12,), vector, 1e-6) == Norm(0, 1e-6, "vector", None, is_centered=False)
+    assert rms("rows", (12,), None, None) == rms("rows", (12,))
+    assert rms("rows", (7, 12)) is None
+    assert rms("rows", (12,), Ref("computed")) is None
+
+
 def test_layer_norms_over_the_last_axis():
     assert layer("rows", (12,)) == Norm(0, 1e-5, None, None)
     assert layer("rows", (12,), vector, vector, 1e-6) == Norm(0, 1e-6, "vector", "vector")
