@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from irbin.bounds import MAX_INTEGER
 from irbin.errors import UsageError
-from irbin.kernels import activations, float_reference, native, reference
+from irbin.kernels import native, reference, tensor_reference
 from irbin.kernels.kernel import Kernel, check_array, check_integers, check_steps, step_tuples
 from irbin.kernels.steps import Floats, Step
 from irbin.legs import CONSTANTS, MAX_WALK_AXES, WALK_KINDS, Leg, WalkKind, Way
@@ -142,12 +142,6 @@ def _summed(x: Floats, _: Floats) -> Floats:
     return total[..., None]
 
 
-def _softmax(x: Floats, _: Floats) -> Floats:
-    weights = activations.exp(x - x.max(axis=-1, keepdims=True))
-    made: Floats = weights / float_reference.sums_of_rows(weights)
-    return made
-
-
 _DEFINED: dict[WalkKind, Callable[[Floats, Floats], Floats]] = {
     "copy": lambda a, _: a,
     "multiply": np.multiply,
@@ -159,7 +153,7 @@ _DEFINED: dict[WalkKind, Callable[[Floats, Floats], Floats]] = {
     "negate": lambda a, _: np.negative(a),
     "absolute": lambda a, _: np.abs(a),
     "sum": _summed,
-    "softmax": _softmax,
+    "softmax": lambda x, _: tensor_reference.softmax(x, -1),
 }
 
 
