@@ -138,6 +138,7 @@ def sources(network: Network) -> Sources:
         "CMakeLists.txt": "CMakeLists.txt",
         "README.md": "README.md",
         "test/main.c": "main.c",
+        "test/time.c": "time.c",
     }
     if network.is_classifier:
         filled["test/classify.c"] = "classify.c"

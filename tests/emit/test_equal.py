@@ -497,6 +497,19 @@ def test_fast_math_does_not_compile(written, flag: str) -> None:
 
 
 @pytest.mark.slow
+def test_a_program_tells_how_long_an_image_takes(written, tmp_path) -> None:
+    folder, program = written("bytes"), tmp_path / "time"
+    sources = [*map(str, folder.glob("*.c")), str(folder / "test" / "time.c")]
+    command = [str(GCC), "-std=c11", "-O1", *STRICT, f"-I{folder}", *sources, "-lm"]
+    subprocess.run([*command, "-o", str(program)], check=True)
+    wanted = r"net: median \d+\.\d{3} ms an image, fastest \d+\.\d{3}, of 3 runs, one thread\n"
+    assert re.fullmatch(wanted, subprocess.check_output([str(program), "3"], text=True))
+    for wrong in ("0", "many", "10001"):
+        done = subprocess.run([str(program), wrong], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout[:16]) == (2, "usage: net_time ")
+
+
+@pytest.mark.slow
 def test_a_network_of_the_zoo_answers_as_it_does_when_loaded(tmp_path) -> None:
     """`vectors.bin` holds what the public `irbin.load` gives, and the C gives it too."""
     entry, out = "zoo:resnet20-cifar10-1w1a", tmp_path / "net"

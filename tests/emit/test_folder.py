@@ -69,6 +69,7 @@ def test_what_is_written(packed, tmp_path) -> None:
         "README.md",
         "LICENSE",
         "test/main.c",
+        "test/time.c",
         "test/classify.c",
         "test/vectors.bin",
     }
