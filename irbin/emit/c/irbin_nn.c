@@ -941,34 +941,40 @@ static void products(const irbin_conv *conv, const strided *image, int32_t y0, i
 }
 
 #if defined(HAS_LANES)
+/* Numbers of a channel under one tap, for pixels beside each other; 0 where they lie outside. */
+INLINE const float *factors_of(const float *row, ptrdiff_t step, int32_t first, int32_t last,
+                               int32_t pixels, float *copied)
+{
+    if (first == 0 && last == pixels && step == 1) return row;
+    for (int32_t p = 0; p < pixels; ++p) copied[p] = p >= first && p < last ? row[p * step] : 0.0f;
+    return copied;
+}
+
 /* Of a whole block of filters for pixels beside each other, whose number the compiler knows. */
 INLINE void products_of_lanes(const irbin_conv *conv, const strided *image, int32_t y0, int32_t x0,
                               const float *weight, ptrdiff_t first_channel, int32_t pixels, float *v)
 {
-    static const float nothing = 0.0f;
     const irbin_window *w = &conv->window;
     lanes sums[LANES_AT_ONCE];
-    for (int32_t p = 0; p < pixels; ++p) sums[p] = lanes_zero();
+    _Pragma("GCC unroll 8") for (int32_t p = 0; p < pixels; ++p) sums[p] = lanes_zero();
     for (int32_t r = 0; r < w->kernel_height; ++r)
         for (int32_t s = 0; s < w->kernel_width; ++s) {
-            const int32_t y = y0 + r * w->dilation_y;
-            const float *from[LANES_AT_ONCE];
-            ptrdiff_t step[LANES_AT_ONCE];
-            for (int32_t p = 0; p < pixels; ++p) {
-                const int32_t x = x0 + p * w->stride_x + s * w->dilation_x;
-                const bool is_inside = y >= 0 && y < w->height && x >= 0 && x < w->width;
-                step[p] = is_inside ? image->channel : 0;
-                from[p] = is_inside ? image->x + y * image->row + x * image->column +
-                                          first_channel * image->channel
-                                    : &nothing;
-            }
+            const int32_t y = y0 + r * w->dilation_y, x = x0 + s * w->dilation_x;
+            const bool is_there = y >= 0 && y < w->height; /* pixels first to before last too */
+            const taps along = inside(x, w->stride_x, pixels, is_there ? w->width : INT32_MIN);
+            const float *row = image->x + (is_there ? y * image->row : 0) + x * image->column +
+                               first_channel * image->channel;
             for (int32_t c = 0; c < conv->in_channels; ++c, weight += conv->out_channels) {
+                float copied[LANES_AT_ONCE];
+                const float *factors =
+                    factors_of(row + c * image->channel, w->stride_x * image->column, along.first,
+                               along.last, pixels, copied);
                 const lanes filters = lanes_of(weight);
-                for (int32_t p = 0; p < pixels; ++p)
-                    sums[p] = lanes_multiply_add(from[p][c * step[p]], filters, sums[p]);
+                _Pragma("GCC unroll 8") for (int32_t p = 0; p < pixels; ++p)
+                    sums[p] = lanes_multiply_add(factors[p], filters, sums[p]);
             }
         }
-    for (int32_t p = 0; p < pixels; ++p) lanes_to(v + p * BLOCK, sums[p]);
+    _Pragma("GCC unroll 8") for (int32_t p = 0; p < pixels; ++p) lanes_to(v + p * BLOCK, sums[p]);
 }
 #endif
 
