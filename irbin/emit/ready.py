@@ -30,12 +30,11 @@ def by_definition(work: Work) -> tuple[str, ...]:
 
     Softmax is defined alike in both.
     """
-    types = {**work.types, **{item.name: item.type for item in work.items}}
     ops = {item.op for item in work.items if isinstance(item, Node) and item.op in DEFINITIONS}
     ops.discard(SOFTMAX)
     for item in work.items:
         one = (item.producer or item) if isinstance(item, Fused) else None
-        if one is not None and one.kind == "conv" and has_few_outputs(one.root, types):
+        if one is not None and one.kind == "conv" and has_few_outputs(one.root):
             ops.add(one.root.op)
     return tuple(sorted(map(short, ops)))
 

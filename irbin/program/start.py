@@ -102,9 +102,9 @@ def _weighted(graph: Graph, item: Node, *, with_few: bool = False) -> Fused | No
     """A float convolution, of few outputs a group if that is asked for, or a linear layer."""
     kind: Kind
     if item.op == CONV and conv_window(item, graph.types, graph.constants) is not None:
-        if has_few_outputs(item, graph.types) and not with_few:
-            return None
         kind, axis = "depthwise" if is_depthwise(item, graph.types) else "conv", 1
+        if kind == "conv" and has_few_outputs(item) and not with_few:
+            return None
     elif linear_shape(item, graph.types, graph.constants) is not None:
         kind, axis = "linear", len(one_tensor(item.type).shape) - 1
     else:

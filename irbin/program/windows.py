@@ -54,13 +54,13 @@ def n_groups(conv: Node) -> int:
     return groups
 
 
-def has_few_outputs(conv: Node, types: Mapping[str, ValueType]) -> bool:
+def has_few_outputs(conv: Node) -> bool:
     """Whether groups have so few channels that most of a register would be empty.
 
-    Not where each is one alone; of a convolution that `conv_window` takes.
+    Of a convolution that `conv_window` takes; where each channel is one alone lanes are channels.
     """
-    groups, n_out = n_groups(conv), fixed(one_tensor(types[conv.refs()[1]]).shape[0])
-    return groups > 1 and n_out // groups < LEAST_OF_A_GROUP and not is_depthwise(conv, types)
+    groups, n_out = n_groups(conv), fixed(one_tensor(conv.type).shape[1])
+    return groups > 1 and n_out // groups < LEAST_OF_A_GROUP
 
 
 def is_depthwise(conv: Node, types: Mapping[str, ValueType]) -> bool:
