@@ -20,7 +20,15 @@ from irbin.program.types import Node, Ref, TensorType, Value
 
 TRIED = (2, 3)
 """Batch sizes at which places are computed: they must not depend on it."""
-LEFT = (NotMoved, ArtifactError, ValueError, TypeError, IndexError, MemoryError)
+LEFT = (
+    NotMoved,
+    ArtifactError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+)
 """What says that a node is left to others: arguments and shapes are what a file says."""
 
 

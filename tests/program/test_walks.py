@@ -190,12 +190,32 @@ def test_fusions_change_nothing(name, fusions):
         ("aten.sum.dim_IntList", (1, 2)),
         ("aten.repeat.default", (2, 1, 1, 1)),
         ("aten.flip.default", (7,)),
+        ("aten.add.Tensor", 10**400),
+        ("aten.roll.default", 3, 1),
     ],
     ids=str,
 )
 def test_images_stay_apart_and_what_has_no_order_is_left(op):
     name, *args = op
     kind = TensorType("float32", ("N", *SIZE))
+    node = Node("y", name, (Ref("x"), *args), {}, kind)
+    graph = Graph([node], {"x": kind, "y": kind}, (), ("y",))
+    assert walk_of(graph, node) is None
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        ("aten.roll.default", (1,), (2,)),
+        ("aten.upsample_nearest2d.vec", None, (2.0, 2.0)),
+        ("aten.pixel_shuffle.default", 0),
+        ("aten.softmax.int", 1),
+    ],
+    ids=str,
+)
+def test_images_without_pixels_are_left(op):
+    name, *args = op
+    kind = TensorType("float32", ("N", 3, 0, 5))
     node = Node("y", name, (Ref("x"), *args), {}, kind)
     graph = Graph([node], {"x": kind, "y": kind}, (), ("y",))
     assert walk_of(graph, node) is None
