@@ -33,14 +33,18 @@ from irbin.runtime.model import PackedModel
 from . import values
 from .pool import Outcome
 
-MANIFEST = manifest_to_json(
-    Manifest(
-        "0",
-        "float32",
-        SourceRecord("net", "timm:net", 3, Preprocessing()),
-        Plan(PlanOptions(), (), (2, 6, 6), 0, 0, 0),
+
+def _manifest(size: tuple[int, int, int]) -> dict[str, Any]:
+    """What fits a program of such images and any answers, or every mutant would be refused."""
+    each = (0.5,) * size[0]
+    preprocessing = Preprocessing(input_size=size, mean=each, std=each)
+    source = SourceRecord("net", "timm:net", 0, preprocessing)
+    return manifest_to_json(
+        Manifest("0", "float32", source, Plan(PlanOptions(), (), size, 0, 0, 0))
     )
-)
+
+
+MANIFEST = _manifest((2, 6, 6))
 
 
 def _node(name: str, op: str, args: list[Any], kind: Any, **kwargs: Any) -> dict[str, Any]:
@@ -277,7 +281,7 @@ def operators(seed: int, number: int) -> Outcome:
     for _ in range(3):
         here = folder()
         here.write(
-            json.dumps(MANIFEST),
+            json.dumps(_manifest((2, 5, 5))),
             json.dumps(program),
             save(_tensors(program, draw), {"format": "pt"}),
         )
@@ -289,7 +293,7 @@ def operators(seed: int, number: int) -> Outcome:
         program["nodes"] = [node, _node("z", "getitem", [_ref("y"), 0], node["type"][0])]
         program["outputs"] = ["z"]
         here.write(
-            json.dumps(MANIFEST),
+            json.dumps(_manifest((2, 5, 5))),
             json.dumps(program),
             save(_tensors(program, draw), {"format": "pt"}),
         )
