@@ -222,8 +222,17 @@ def first_speaks() -> Iterator[None]:
 
 
 class _Notes(logging.Handler):
+    """Once each but for debugging: `compress` and `eval` open the same images several times."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.told: set[str] = set()
+
     def emit(self, record: logging.LogRecord) -> None:
-        say(notes(), f"note: {record.getMessage()}", style="yellow")
+        text = record.getMessage()
+        if text not in self.told or record.levelno <= logging.DEBUG:
+            self.told.add(text)
+            say(notes(), f"note: {text}", style="yellow")
 
 
 class _LibrarysNotes(logging.Handler):

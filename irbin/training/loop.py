@@ -37,7 +37,7 @@ from irbin.rewriting.network import Network
 from irbin.runs.folder import begin_run, check_same_images, same_run
 from irbin.runs.listener import NOBODY, Listener
 from irbin.training.keeping import Keeper
-from irbin.training.meter import Meter, epoch_record, not_finite
+from irbin.training.meter import FEW_STEPS, Meter, epoch_record, few_steps, not_finite
 from irbin.training.norms import calibrate, settle_norms
 from irbin.training.precision import decide, tried_convolutions
 from irbin.training.prepare import after_training, cache_of, make_run, open_loaders
@@ -163,6 +163,9 @@ def _prepare(
     )
     if recipe.compile and not run.recipe.compile:
         path = path.rpartition(", ")[0] + ", not compiled (torch.compile failed)"
+    if run.n_epochs * n_steps < FEW_STEPS and group.is_first:
+        n_images = train.batch_size * recipe.grad_accum_steps * group.size
+        _log.warning("%s", few_steps(run.n_epochs, n_steps, n_images))
     return run, (path, train.why, *([run.views.why] if run.views is not None else []))
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from irbin.errors import TrainingError
 from irbin.evaluation.tally import sum_type
+from irbin.messages import counted
 from irbin.processes import Group
 from irbin.records.results import Evaluation
 from irbin.records.training import EpochRecord, LayerDiagnostics, StepRecord
@@ -163,4 +164,24 @@ def epoch_record(
         waiting=progress.waiting / max(progress.seconds, 1e-9),
         stage=stage,
         **epoch_means(layers),
+    )
+
+
+FEW_STEPS = 100
+"""Steps of a whole run below which hardly any network learns: running statistics of batch norm
+alone, which take a tenth of every batch, need dozens."""
+
+
+def few_steps(n_epochs: int, n_steps: int, n_images: int) -> str:
+    """That a run has few steps, and what makes them more.
+
+    Args:
+        n_epochs: of the run.
+        n_steps: steps of an epoch.
+        n_images: images of a step, over all processes.
+    """
+    return (
+        f"{counted(n_epochs, 'epoch')} of {counted(n_steps, 'step')}, each of "
+        f"{counted(n_images, 'image')}, are too few to learn much; a smaller `batch_size=` and "
+        "more epochs make more steps"
     )

@@ -93,6 +93,16 @@ def test_what_irbin_logs_is_a_line_on_standard_error(capsys) -> None:
     assert log.handlers == []
 
 
+def test_what_irbin_logs_again_is_not_told_again_in_the_same_command(capsys) -> None:
+    log = logging.getLogger("irbin")
+    for _ in range(2):  # of each command
+        with logged_as_notes():
+            for path in ("a", "b", "a"):
+                log.warning("%s: 2 files left out", path)
+        told = [f"note: {path}: 2 files left out" for path in ("a", "b")]
+        assert capsys.readouterr().err.splitlines() == told
+
+
 def test_what_a_library_logs_is_a_line_too_and_only_from_warnings_on(capsys) -> None:
     log, before = logging.Logger("timm.models", logging.DEBUG), logging.lastResort
     with logged_as_notes():

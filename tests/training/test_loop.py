@@ -264,6 +264,27 @@ def test_a_network_that_cannot_be_saved_is_told_before_training(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("least", [9, 10])
+def test_a_run_of_few_steps_is_told_before_the_first(
+    make_network: MakeNetwork,
+    data: DataOptions,
+    recipe: Recipe,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    least: int,
+) -> None:
+    monkeypatch.setattr("irbin.training.loop.FEW_STEPS", least)
+    told: list[list[str]] = []
+    listener = Listener(report=lambda _: told.append(list(caplog.messages)))
+    finetune(make_network(), data, recipe, tmp_path / "run", listener=listener)
+    few = [
+        "3 epochs of 3 steps, each of 8 images, are too few to learn much; a smaller `batch_size=` "
+        "and more epochs make more steps"
+    ]
+    assert told[0] == (few if least == 10 else [])
+
+
 def test_a_corrupt_image_stops_training_with_its_name(
     make_network: MakeNetwork, data: DataOptions, recipe: Recipe, tmp_path: Path
 ) -> None:
