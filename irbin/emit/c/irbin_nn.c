@@ -311,7 +311,7 @@ static void finish_numbers(float *v, int32_t pixels, int32_t n, size_t pixel, in
 /* Whole blocks stay in registers through all steps. Loops over `pixels`, a number that the compiler
  * knows, and over the parts of a block are unrolled, or the registers would go through memory. */
 typedef float vector __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
-typedef int32_t choice __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+typedef int32_t choice __attribute__((vector_size(VECTOR_BYTES))); /* never in others' memory */
 enum { PARTS = BLOCK * 4 / VECTOR_BYTES };
 #define UNROLLED(n, i) _Pragma("GCC unroll 8") for (int32_t i = 0; i < (n); ++i)
 #define EACH_PART UNROLLED(pixels, p) UNROLLED(PARTS, k)
@@ -807,7 +807,8 @@ INLINE void count_and_finish(const uint32_t *x, const uint32_t *mask, bool at_fi
         return;
     }
     const size_t bytes = ((size_t)channels + 7) / 8;
-    const choice lower = *(const choice *)(const void *)(out->lower + channel);
+    choice lower;
+    memcpy(&lower, out->lower + channel, sizeof lower);
     const uint32_t flip = out->flips[channel / 8] | (uint32_t)out->flips[channel / 8 + 1] << 8;
     uint8_t *to = out->bits + pixel * bytes + (size_t)channel / 8;
     UNROLLED(pixels, p)
