@@ -13,7 +13,7 @@ from irbin.cli.console import STDOUT, check_target, json_alone, notes, results, 
 from irbin.cli.device import pick_device
 from irbin.cli.flags import flat
 from irbin.cli.live import counting
-from irbin.cli.options import ANSWERING_HELP, Amp, Device, Input
+from irbin.cli.options import ANSWERING_HELP, Amp, Device, Input, Json
 from irbin.cli.record_flags import Flags
 from irbin.cli.rows import format_of, written
 from irbin.cli.source_options import SourceFlags
@@ -58,6 +58,7 @@ def predict(
         str | None,
         typer.Option("-o", "--output", metavar="FILE", help="Write .csv, .json or .parquet."),
     ] = None,
+    json_to: Json = None,
     device: Device = "auto",
     amp: Amp = None,
     input_type: Input = None,
@@ -67,7 +68,9 @@ def predict(
     Images are fed as the network's folder says, as in eval. A damaged picture is told and passed
     over; then the exit code is 1.
     """
-    check_target("-o", out, source, *images)
+    if json_to is not None:
+        form, out = _as_json(form, out, json_to)
+    check_target("-o" if json_to is None else "--json", out, source, *images)
     kind = _format(form, out)
     from irbin.prediction.named import pictures
     from irbin.prediction.predict import predictions
@@ -98,6 +101,13 @@ def predict(
 def _device(name: str) -> str:
     """`auto` is left to networks that are torch's."""
     return name if name == "auto" else pick_device(name)
+
+
+def _as_json(form: str | None, out: str | None, json_to: str) -> tuple[Literal["json"], str]:
+    """`--json FILE` is `--format json -o FILE`."""
+    if form is not None or out is not None:
+        raise UsageError("`--json` says the format and the file; leave `--format` and `-o` out")
+    return "json", json_to
 
 
 def _format(form: str | None, out: str | None) -> Any:

@@ -46,6 +46,15 @@ def test_csv_and_json_say_the_same(run, photos: Path, tmp_path: Path, to_file: b
     assert [row["error"] for row in rows] == [""] * 6
 
 
+@pytest.mark.parametrize("to_file", [False, True])
+def test_json_is_the_format_and_its_file(run, photos: Path, tmp_path: Path, to_file: bool) -> None:
+    file = tmp_path / "answers"
+    plain = run("predict", PACKED, str(photos), "--format", "json")
+    done = run("predict", PACKED, str(photos), "--json", str(file) if to_file else "-")
+    assert done.code == 0
+    assert (file.read_text() if to_file else done.out) == plain.out
+
+
 def test_a_damaged_picture_is_told_at_the_end(run, photos: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.png"
     bad.write_text("no picture")
@@ -59,6 +68,8 @@ def test_a_damaged_picture_is_told_at_the_end(run, photos: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (("{photos}", "--json", "-", "--format", "csv"), "leave `--format` and `-o` out"),
+        (("{photos}", "--json", "-", "-o", "a.csv"), "leave `--format` and `-o` out"),
         (("nope.png",), "`nope.png`, which is not there"),
         (("{photos}", "-o", "{photos}"), "`-o`: expected a file or `-`, got the folder"),
         (("{photos}", "-o", "a.txt"), "expected a file that ends in .csv, .json or .parquet"),
