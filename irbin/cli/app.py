@@ -215,10 +215,10 @@ def explain(error: Exception, words: Sequence[str]) -> tuple[str, int]:
 def _dashed(words: Sequence[str]) -> str:
     """What to do where a file's name was read as options, as a shell's pattern gives it."""
     before = words[: words.index("--")] if "--" in words else words
-    found = [word for word in before if word.startswith("-") and os.path.lexists(word)]
-    if not found:
+    dashed = [word for word in before if word.startswith("-") and os.path.lexists(word)]
+    if not dashed:
         return ""
-    return f"; the file `{found[0]}` was read as options: put such names last, behind `--`"
+    return f"; the file `{dashed[0]}` was read as options: put such names last, behind `--`"
 
 
 def _advice(words: Sequence[str]) -> str:

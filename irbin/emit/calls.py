@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from irbin.emit.copies import MAX_WALK_AXES, Copy, walked
+from irbin.emit.copies import MAX_COPY_AXES, Copy, walked
 from irbin.emit.kernel_lines import kernel_lines
 from irbin.emit.meetings import Meeting
 from irbin.emit.moves import OneMove
@@ -142,8 +142,8 @@ def _walk_line(name: str, read: Sequence[str], arrays: Sequence[Array]) -> str:
 def _walk(read: Sequence[str], arrays: Sequence[Array]) -> str:
     """How arrays of one shape are walked over together, the last of them written."""
     sizes, steps = walked(*arrays)
-    if len(sizes) > MAX_WALK_AXES:
-        raise LowerError(f"expected at most {MAX_WALK_AXES} axes, got {len(sizes)}")
+    if len(sizes) > MAX_COPY_AXES:
+        raise LowerError(f"expected at most {MAX_COPY_AXES} axes, got {len(sizes)}")
     fields = [("size", sizes), *zip((*read, "to"), steps, strict=True)]
     written = ", ".join(f".{name} = {{{', '.join(map(str, of))}}}" for name, of in fields)
     return f"{{.axes = {len(sizes)}, {written}}}"

@@ -15,7 +15,7 @@ from irbin.runtime.arrays import Array, is_in_rows
 from irbin.runtime.views import filled
 
 Arrays = Mapping[str, Array]
-MAX_WALK_AXES = 8
+MAX_COPY_AXES = 8
 """Of a copy in C, once axes that lie behind each other are one."""
 
 

@@ -89,9 +89,9 @@ class Reading:
             name = node.refs()[0]
         while True:
             source = chain[0].refs()[0] if chain else name
-            found = self._seen(source, chain)
-            if found is not None:
-                return found
+            owned = self._seen(source, chain)
+            if owned is not None:
+                return owned
             if not chain:
                 raise NotMoved
             name = chain.pop(0).name  # a copy: its result lies in order itself

@@ -103,15 +103,15 @@ def walk_of(graph: Graph, node: Node) -> Fused | None:
     tensors = [one for one in reading.owners if not one.is_constant]
     if not tensors:
         return None
-    found = []
+    laid = []
     for axis in _axes(kind, made[0][0]):
         legs = _at_every_size(kind, axis, reading.owners, [steps for _, steps in made])
         if legs is not None:
-            found.append((axis, legs))
-    if not found:
+            laid.append((axis, legs))
+    if not laid:
         return None
-    in_rows = [one for one in found if all(leg.first.strides[-1] == 1 for leg in one[1])]
-    axis, legs = (in_rows or found)[0]
+    in_rows = [one for one in laid if all(leg.first.strides[-1] == 1 for leg in one[1])]
+    axis, legs = (in_rows or laid)[0]
     first, *others = tensors
     constants = tuple(
         one.name if one.value is None else one.value for one in reading.owners if one.is_constant
@@ -145,16 +145,16 @@ def _at_every_size(
     made: Sequence[Callable[[Like], list[Step]]],
 ) -> tuple[Leg, ...] | None:
     """The legs, if they are the same for every batch size that is tried."""
-    found: set[tuple[Leg, ...]] = set()
+    seen: set[tuple[Leg, ...]] = set()
     try:
         for i, (n, steps) in enumerate(zip(TRIED, made, strict=True)):
             memory = memory_of(kind, n, axis)
             to = np.moveaxis(memory, -1, axis)
             places = _Places(owners, i, n, memory)
-            found.add(tuple(places.leg(step) for step in steps(to) if step.to.size))
+            seen.add(tuple(places.leg(step) for step in steps(to) if step.to.size))
     except LEFT:
         return None
-    (legs,) = found if len(found) == 1 else ((),)
+    (legs,) = seen if len(seen) == 1 else ((),)
     return legs if 0 < len(legs) <= MAX_LEGS else None
 
 

@@ -18,8 +18,8 @@ OF_THE_COMMAND_LINE = {"cli", "report", "html"}
 PIP = {"--no-cache-dir", "--force-reinstall", "--no-deps"}
 NO_FLAGS = PIP | {"--porcelain", "--gpus-per-task", "--nproc-per-node", "--help"}
 """Of other programs, or of all of them."""
-OF_LIBRARIES = {"weights_only", "training"}
-"""Arguments that comments on torch name."""
+OF_LIBRARIES = {"weights_only", "training", "inplace"}
+"""Arguments of torch that comments and messages on it name."""
 
 
 @pytest.mark.parametrize(
