@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import io
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from functools import partial
@@ -36,7 +37,7 @@ from irbin.program.lowered import Lowered
 from irbin.program.place import line_in, place_of_error
 from irbin.program.settle import settle
 from irbin.program.synonyms import IN_PARTS
-from irbin.program.translate import Translation
+from irbin.program.translate import Translation, refuse_chance
 from irbin.program.undecomposed import in_program_operators
 
 READ_BY_NETWORKS = frozenset(
@@ -215,15 +216,24 @@ def _refuse_autocast(exported: fx.GraphModule) -> None:
         _refuse_autocast(inside)
 
 
+_ASSIGNED = r"The tensor attributes? .* (was|were) assigned during export"
+"""How torch's warning of tensors begins that a forward keeps in its module."""
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps torch's pages on what it could not follow off the screen: the error says it."""
+    """Keeps torch's pages on what it could not follow off the screen: the error says it.
+
+    And what torch warns of meanwhile: tensors that a network keeps, which are constants here.
+    """
     loggers = [logging.getLogger(name) for name in ("torch", "torch.__trace")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL + 1)
     try:
-        with redirect_stderr(io.StringIO()):
+        with redirect_stderr(io.StringIO()), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", _ASSIGNED, UserWarning)  # said of whoever exports
+            warnings.filterwarnings("ignore", module=r"torch\.")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
@@ -251,6 +261,9 @@ def _translate(module: nn.Module, exported: torch.export.ExportedProgram) -> Low
     take_signs_of_inputs(exported.graph)
     specs = {spec.arg.name: spec for spec in exported.graph_signature.input_specs}
     live = _live_nodes(exported.graph)
+    for node in exported.graph.nodes:
+        if node in live and node.op == "call_function":
+            refuse_chance(node)  # before the empty tensor that it fills is looked at
     for node in exported.graph.nodes:
         if node.op == "output":
             results = cast("tuple[object, ...]", node.args[0])

@@ -57,7 +57,24 @@ def _threshold(x: Tensor, threshold: float, value: float) -> Tensor:
     return torch.where(x <= threshold, value, x)  # NaN stays, as in ATen
 
 
-IN_PARTS: Mapping[Any, Callable[..., Tensor]] = {torch.ops.aten.threshold.default: _threshold}
+def _rrelu_in_place(
+    x: Tensor,
+    noise: Tensor,
+    lower: float = 1 / 8,
+    upper: float = 1 / 3,
+    training: bool = False,
+    generator: object = None,  # noqa: ARG001
+) -> Any:
+    """What `F.rrelu_` is once it writes to nothing; its noise is for training alone."""
+    if training:
+        return NotImplemented
+    return torch.nn.functional.leaky_relu(x, (lower + upper) / 2), noise
+
+
+IN_PARTS: Mapping[Any, Callable[..., Any]] = {
+    torch.ops.aten.threshold.default: _threshold,
+    torch.ops.aten.rrelu_with_noise_functional.default: _rrelu_in_place,
+}
 """Operators that take several of a program's, for `run_decompositions`."""
 
 

@@ -103,12 +103,6 @@ class Translation:
         """
         name = FUNCTIONS.get(node.target) or str(node.target)
         self._place = place(node)
-        if draws_numbers(node):
-            way = "; write `F.dropout(x, p, self.training)`" if "dropout" in name else ""
-            raise LowerError(
-                f"`{name}`{self._place} draws random numbers in evaluation mode too, but a packed "
-                f"network gives one answer to one image{way}"
-            )
         if name in IDENTITIES:
             self._values[node] = self._values[node.all_input_nodes[0]]
         elif name in BATCH_NORMS:
@@ -316,6 +310,29 @@ class Translation:
         if symbols != {self._batch_symbol}:
             raise LowerError(f"the shape{self._place} depends on the images' values: {text}")
         return text.replace(self._batch_symbol, BATCH)
+
+
+_WITHOUT_CHANCE = {
+    "dropout": "; write `F.dropout(x, p, self.training)`",
+    "rrelu": "; write `F.rrelu(x, training=self.training)`",
+}
+"""Part of an operator's name → what draws numbers in training alone."""
+
+
+def refuse_chance(node: fx.Node) -> None:
+    """Refuses a node that draws random numbers.
+
+    Raises:
+        LowerError: names it, and its place in the source.
+    """
+    if not draws_numbers(node):
+        return
+    name = str(node.target)
+    way = next((words for part, words in _WITHOUT_CHANCE.items() if part in name), "")
+    raise LowerError(
+        f"`{name}`{place(node)} draws random numbers in evaluation mode too, but a packed "
+        f"network gives one answer to one image{way}"
+    )
 
 
 def draws_numbers(node: fx.Node) -> bool:

@@ -301,7 +301,7 @@ def trace_symbolically(
         try:
             with reads_of(module) as reads:
                 graph = tracer.trace(module)
-            unfreeze_training(graph)
+            unfreeze_training(graph, module)
             # before `untouched` takes the traced constants off `module` again
             traced = fx.GraphModule(module, graph, type(module).__name__)
             traced.meta["assigned"] = assigned()

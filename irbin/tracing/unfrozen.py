@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
+from typing import Any
 
-from torch import fx
+import torch
+from torch import fx, nn
+
+_FLAGS = ("training", "train")
+"""As torch's functions of Python and its operators call it."""
 
 
-def unfreeze_training(graph: fx.Graph) -> None:
+def unfreeze_training(graph: fx.Graph, module: nn.Module) -> None:
     """Lets functions called with `training=self.training` read the flag at run time again.
 
-    The flag is that of the module whose code makes the call: a part may be in another mode.
+    The flag is that of the module whose code makes the call: a part may be in another mode. A flag
+    that is not this module's mode is one of the source (`F.rrelu(x)`), and stays.
+
+    Args:
+        graph: of `module`.
+        module: in the modes in which it was traced.
     """
     for node in list(graph.nodes):
         place = _training_argument(node)
@@ -18,6 +29,9 @@ def unfreeze_training(graph: fx.Graph) -> None:
             continue
         stack = node.meta.get("nn_module_stack") or {}
         path = str(list(stack.values())[-1][0]) if stack else ""
+        given = node.args[place] if isinstance(place, int) else node.kwargs[place]
+        if given is not module.get_submodule(path).training:
+            continue
         with graph.inserting_before(node):
             flag = graph.create_node("get_attr", f"{path}.training".removeprefix("."))
         if isinstance(place, int):
@@ -30,14 +44,22 @@ def _training_argument(node: fx.Node) -> int | str | None:
     """Position or keyword of a `training` flag that tracing froze; None if there is none."""
     if node.op != "call_function":
         return None
-    if isinstance(node.kwargs.get("training"), bool):
-        return "training"
+    for name in _FLAGS:
+        if isinstance(node.kwargs.get(name), bool):
+            return name
+    for names in _parameters(node.target):
+        for i, (name, given) in enumerate(zip(names, node.args, strict=False)):
+            if name in _FLAGS and isinstance(given, bool):
+                return i
+    return None
+
+
+def _parameters(function: Any) -> list[Sequence[str]]:
+    """Names of a function's parameters; of each overload, where it is an operator of torch's."""
     try:
-        names = list(inspect.signature(node.target).parameters)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return None  # built-in functions have no signature; F.* are Python
-    if "training" not in names:
-        return None
-    position = names.index("training")
-    is_given = position < len(node.args) and isinstance(node.args[position], bool)
-    return position if is_given else None
+        return [list(inspect.signature(function).parameters)]
+    except (TypeError, ValueError):  # built-in functions have no signature; F.* are Python
+        if getattr(torch, getattr(function, "__name__", ""), None) is not function:
+            return []
+    schemas = torch._C._jit_get_schemas_for_operator(f"aten::{function.__name__}")
+    return [[a.name for a in schema.arguments] for schema in schemas]

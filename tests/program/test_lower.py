@@ -424,8 +424,15 @@ class TestRefusals:
     @pytest.mark.slow
     @pytest.mark.parametrize(
         "drop",
-        [lambda x: F.dropout(x), lambda x: x + torch.randn_like(x), lambda x: x * torch.rand(())],
-        ids=["dropout", "noise like the images", "noise alone"],
+        [
+            lambda x: F.dropout(x),
+            lambda x: F.dropout(x + 1, 0.5, True, True),
+            lambda x: F.rrelu_(x + 1, 0.1, 0.3, True),
+            lambda x: x + torch.empty_like(x).normal_(),
+            lambda x: x + torch.randn_like(x),
+            lambda x: x * torch.rand(()),
+        ],
+        ids=["dropout", "in place", "rrelu", "filled", "noise like the images", "noise alone"],
     )
     def test_random_numbers_in_evaluation_mode(self, drop):
         class Noisy(nn.Module):
@@ -435,6 +442,29 @@ class TestRefusals:
         message = r"^`aten\..*` in `0` \(program/test_lower\.py:\d+\) draws random numbers in eval"
         with pytest.raises(LowerError, match=message):
             lower(nn.Sequential(Noisy()), (3, 4, 4))
+
+    @pytest.mark.slow
+    def test_in_place_rrelu_is_a_leaky_relu(self):
+        class Leaks(nn.Module):
+            def forward(self, x):
+                return F.rrelu_(x + 1, 0.1, 0.3)
+
+        assert ops(lower(Leaks(), (3, 4, 4))) == ["add", "leaky_relu"]
+
+    @pytest.mark.slow
+    def test_tensors_that_a_forward_keeps_are_no_warning(self):
+        class Keeps(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.weight = nn.Parameter(torch.ones(4))
+                self.kept = {}
+
+            def forward(self, x):
+                if "cpu" not in self.kept:
+                    self.kept["cpu"] = self.weight * 2
+                return x + self.kept["cpu"]
+
+        assert ops(lower(Keeps(), (3, 4, 4)))[-1] == "add"
 
     @pytest.mark.slow
     def test_dropout_that_never_drops_is_nothing(self):

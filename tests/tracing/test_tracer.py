@@ -152,6 +152,44 @@ def test_functional_dropout_follows_the_mode_again() -> None:
     assert not torch.equal(traced.train()(x), x)
 
 
+@pytest.mark.parametrize(
+    "drop",
+    [
+        lambda x, on: torch.dropout(x, 0.5, on),
+        lambda x, on: torch.dropout(x, p=0.5, train=on),
+        lambda x, on: torch.dropout_(x + 0, 0.5, on),
+        lambda x, on: torch.feature_dropout(x, 0.5, on),
+        lambda x, on: torch.alpha_dropout(x, 0.5, on),
+        lambda x, on: torch.feature_alpha_dropout(x, 0.5, on),
+        lambda x, on: torch.rrelu(-x, 0.1, 0.3, on),
+        lambda x, on: torch.rrelu_(-x, 0.1, 0.3, training=on),
+    ],
+)
+def test_built_in_functions_follow_the_mode_again(drop: Callable[[Tensor, bool], Tensor]) -> None:
+    class Drops(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return drop(x, self.training)
+
+    x = torch.ones(100, 10)
+    for training in (True, False):
+        traced, _ = trace_symbolically(Drops(), training=training)
+        assert torch.equal(traced.eval()(x), drop(x, False))
+        torch.manual_seed(0)
+        dropped = traced.train()(x)
+        torch.manual_seed(0)
+        assert torch.equal(dropped, drop(x, True))
+
+
+def test_flags_that_are_not_the_mode_stay() -> None:
+    class Fixed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.rrelu(F.dropout(x, 0.5, False))
+
+    traced, _ = trace_symbolically(Fixed(), training=True)
+    x = torch.linspace(-1, 1, 100)
+    assert torch.equal(traced.train()(x), F.rrelu(x))
+
+
 def test_has_layers_looks_inside() -> None:
     assert has_layers(nn.Linear(1, 1))
     assert has_layers(nn.Sequential(nn.ReLU(), nn.Sequential(nn.Conv2d(1, 1, 1))))
