@@ -24,6 +24,7 @@ from irbin.binary.layers import BinaryConv2d, BinaryLinear, binary_layers
 from irbin.copies import copied, plain_floats, scripted_parts
 from irbin.errors import LowerError
 from irbin.messages import with_class
+from irbin.program.chance import refuse_chance
 from irbin.program.followed import as_function, check_followed
 from irbin.program.freeze import (
     ConvGeometry,
@@ -37,7 +38,7 @@ from irbin.program.lowered import Lowered
 from irbin.program.place import line_in, place_of_error
 from irbin.program.settle import settle
 from irbin.program.synonyms import IN_PARTS
-from irbin.program.translate import Translation, refuse_chance
+from irbin.program.translate import Translation
 from irbin.program.undecomposed import in_program_operators
 
 READ_BY_NETWORKS = frozenset(

@@ -17,7 +17,7 @@ def unfreeze_training(graph: fx.Graph, module: nn.Module) -> None:
     """Lets functions called with `training=self.training` read the flag at run time again.
 
     The flag is that of the module whose code makes the call: a part may be in another mode. A flag
-    that is not this module's mode is one of the source (`F.rrelu(x)`), and stays.
+    that is off while this module trains is one of the source (`F.rrelu(x)`), and stays.
 
     Args:
         graph: of `module`.
@@ -30,7 +30,7 @@ def unfreeze_training(graph: fx.Graph, module: nn.Module) -> None:
         stack = node.meta.get("nn_module_stack") or {}
         path = str(list(stack.values())[-1][0]) if stack else ""
         given = node.args[place] if isinstance(place, int) else node.kwargs[place]
-        if given is not module.get_submodule(path).training:
+        if not given and module.get_submodule(path).training:
             continue
         with graph.inserting_before(node):
             flag = graph.create_node("get_attr", f"{path}.training".removeprefix("."))
@@ -59,7 +59,8 @@ def _parameters(function: Any) -> list[Sequence[str]]:
     try:
         return [list(inspect.signature(function).parameters)]
     except (TypeError, ValueError):  # built-in functions have no signature; F.* are Python
-        if getattr(torch, getattr(function, "__name__", ""), None) is not function:
+        name = str(getattr(function, "__name__", ""))
+        if getattr(torch, name, None) is not function:
             return []
-    schemas = torch._C._jit_get_schemas_for_operator(f"aten::{function.__name__}")
+    schemas = torch._C._jit_get_schemas_for_operator(f"aten::{name}")
     return [[a.name for a in schema.arguments] for schema in schemas]
