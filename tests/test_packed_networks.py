@@ -103,7 +103,8 @@ def test_packed_answers_as_trained(seed: int, tmp_path: Path) -> None:
     size = (channels, int(rng.choice([7, 9, 12])), int(rng.choice([5, 8, 13])))
     names = ("body.1.conv", "middle")
     options = PlanOptions(binarize=names, **OPTIONS[seed % len(OPTIONS)])
-    source, record = Small(rng, channels), SourceRecord("x", "module:x:y", 5, Preprocessing(size))
+    fed = Preprocessing(size, mean=(0.5,), std=(0.5,))
+    source, record = Small(rng, channels), SourceRecord("x", "module:x:y", 5, fed)
     plan = make_plan(trace(source, size), options)
     # unchecked: irbin refuses nets that learn nothing, which these may be, but answers they have
     network = rewrite(Network(source, record), plan, check=False)

@@ -81,13 +81,19 @@ def figures(run: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if k not in timed} for row in csv.DictReader(file)]
 
 
+def notes_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """But for that on how short these runs are."""
+    notes = [record.getMessage() for record in caplog.records]
+    return [note for note in notes if "too few to learn" not in note]
+
+
 @pytest.mark.slow
 def test_one_command_gives_the_bytes_of_two(
     tmp_path: Path, recipe: str, data: DataOptions, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "irbin"):
         two_commands(None, tmp_path, recipe, data, seed=7)
-    assert not caplog.records  # the conversion is the recipe's
+    assert not notes_of(caplog)  # the conversion is the recipe's
     irbin.finetune(None, tmp_path / "one", data=data, recipe=recipe, source_options=THREE)
     assert_same_bytes(tmp_path / "one", tmp_path / "two")
 
@@ -180,7 +186,7 @@ def test_a_network_converted_otherwise_is_noted_and_trained(
     irbin.convert(SPEC, tmp_path / "other", source_options=THREE, shortcut="bireal", keep=keep)
     with caplog.at_level(logging.WARNING, "irbin"):
         irbin.finetune(tmp_path / "other", tmp_path / "run", data=data, recipe=recipe)
-    assert [record.getMessage() for record in caplog.records] == [
+    assert notes_of(caplog) == [
         f"the recipe `{recipe}` is made for another conversion: this network has `activation` "
         "hardtanh instead of prelu, `keep` stage3.conv2 instead of none"
     ]

@@ -302,6 +302,22 @@ class Neighbors(nn.Module):
         return torch.cat((y, apart.mean(2) + apart[:, :, 0]), 1)
 
 
+class Resized(nn.Module):
+    """Feature maps enlarged between binary layers: bilinear, and each pixel repeated."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = (binary(conv3(n, 8)) for n in (3, 8, 8))
+        self.norm = norm(8)
+
+    def forward(self, x):
+        x = F.interpolate(self.first(x), scale_factor=2, mode="bilinear")
+        y = self.second(F.hardtanh(self.norm(x)))
+        return self.third(F.interpolate(y, scale_factor=2, mode="nearest")) + F.interpolate(
+            x, size=(32, 32), mode="bilinear", align_corners=True
+        )
+
+
 def shortcuts() -> nn.Module:
     """Strides with a pooled 1×1 shortcut that stays float, with one of stride 2, and with pads."""
     pooled = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(8, 16, 1, bias=False), norm(16))
@@ -625,6 +641,7 @@ NETWORKS = {
     "a view": lambda: returned("view"),
     "several": Several,
     "neighbors": Neighbors,
+    "resized": Resized,
     "odd outputs": Odd,
 }
 SIZE = (3, 8, 8)

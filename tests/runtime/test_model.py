@@ -605,7 +605,8 @@ class TestConstants:
         model = packed(net, (3, 8, 8))
         x = torch.randn(2, 3, 8, 8)
         assert torch.allclose(model(x), net(x), atol=1e-6)
-        assert not [item for item in model.items if isinstance(item, Fused)]
+        run = {item.kind for item in model.items if isinstance(item, Fused)}
+        assert run <= {"walk"}  # the product with the images, and no layer
 
     def test_what_is_computed_of_constants_is_what_the_file_declares(self):
         """A kernel takes its weight's size from there."""
