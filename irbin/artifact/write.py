@@ -26,6 +26,7 @@ from irbin.errors import ArtifactError
 from irbin.files import whole_folder
 from irbin.messages import without_folders
 from irbin.program.lowered import Lowered
+from irbin.records.feeding import fault_of
 from irbin.records.options import FloatDtype, SourceRecord
 from irbin.records.plan import Plan
 from irbin.records.results import ExportRecord
@@ -57,9 +58,11 @@ def write_artifact(
         card: gives the text of a `README.md` beside them, of the manifest and their bytes.
 
     Raises:
-        ArtifactError: `path` exists, the tensors are not as large as predicted (the message names
-            the first layer that differs), or a value overflows `float_dtype`.
+        ArtifactError: `path` exists, the images that `source` tells of cannot be fed, or a value
+            overflows `float_dtype`.
     """
+    if fault := fault_of(source.preprocessing):  # as the reader would
+        raise ArtifactError(f"the network's record of its images, `source.preprocessing`: {fault}")
     if path.exists() and not overwrite:
         raise ArtifactError(f"`{path}` exists; choose another folder or allow overwriting")
     stored = {name: _stored(name, t, float_dtype) for name, t in lowered.tensors.items()}

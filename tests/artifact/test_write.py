@@ -99,6 +99,15 @@ def test_golden_numbers_of_the_worked_convolution_in_the_format_page():
     assert y.tolist() == [[[[0.75, 0.25]]]]
 
 
+def test_what_would_be_refused_when_it_is_read_is_not_written(exported, tmp_path):
+    fed = dataclasses.replace(exported.source.preprocessing, mean=(0.5, 0.5))
+    source = dataclasses.replace(exported.source, preprocessing=fed)
+    with pytest.raises(ArtifactError, match="`mean`: expected a number for each of") as caught:
+        write_artifact(exported.lowered, source, exported.plan, tmp_path / "p")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
 def test_existing_folder_is_kept_unless_told(exported, tmp_path):
     path = tmp_path / "p"
     path.mkdir()
