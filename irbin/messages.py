@@ -40,6 +40,15 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}{ending}"
 
 
+def in_a_row(values: Iterable[object]) -> str:
+    """Values of a list for a table: `0.9, 0.999`; those with a comma in quotes, as in a CSV."""
+    words = [str(value) for value in values]
+    return ", ".join(
+        '"{}"'.format(word.replace('"', '""')) if "," in word or '"' in word else word
+        for word in words
+    )
+
+
 def nearest_names(name: str, known: Iterable[str], cutoff: float = 0.5) -> list[str]:
     """The few of the known names that are most like `name`, the most like first.
 

@@ -10,6 +10,7 @@ from irbin.messages import (
     LONGEST,
     counted,
     first_line,
+    in_a_row,
     lacks_memory,
     names_of,
     nearest,
@@ -60,6 +61,13 @@ def test_names_are_counted_past_three() -> None:
     assert names_of([]) == "nothing"
     assert names_of("abc") == "`a`, `b`, `c`"
     assert names_of("abcde") == "`a`, `b`, `c` and 2 more"
+
+
+def test_names_of_several_words_stay_apart_in_a_row() -> None:
+    assert in_a_row(["house cat", "dog"]) == "house cat, dog"
+    assert in_a_row([0.9, 0.999]) == "0.9, 0.999"
+    assert in_a_row(["a, b", 'say "c"', "d"]) == '"a, b", "say ""c""", d'
+    assert in_a_row([]) == ""
 
 
 def test_the_nearest_name_comes_first() -> None:

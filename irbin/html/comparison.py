@@ -11,7 +11,7 @@ from irbin.html.blocks import Block, Cell, Figure, Page, Section, Words, table
 from irbin.html.curves import curve, look
 from irbin.html.run import made_by, verdict_line
 from irbin.html.svg import N_COLORS
-from irbin.messages import counted
+from irbin.messages import counted, in_a_row
 from irbin.report.curves import DEFAULT_PANELS, PANELS, panels_with_figures
 from irbin.report.units import DASH, bare_percent, count, duration, number
 from irbin.training.recorded import RecordedRun
@@ -129,7 +129,7 @@ def _over_seeds(runs: Sequence[RecordedRun]) -> list[Block]:
         top1 = [run.best.eval_top1 for run in group if run.best is not None]
         if len(top1) < 2:
             continue
-        seeds = " ".join(str(run.recipe.seed) for run in group)
+        seeds = in_a_row(run.recipe.seed for run in group)
         mean, spread = fmean(top1), stdev(top1)
         rows.append(
             (

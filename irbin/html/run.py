@@ -8,7 +8,7 @@ from itertools import groupby
 
 from irbin.html.blocks import Block, Cell, Figure, Page, Section, Words, table
 from irbin.html.curves import curve, layer_map, waits
-from irbin.messages import counted
+from irbin.messages import counted, in_a_row
 from irbin.recipes.recipe import Recipe
 from irbin.records.json import JsonValue, to_json
 from irbin.records.knob import knobs_of
@@ -176,7 +176,7 @@ def _recipe(run: RecordedRun) -> tuple[Block, ...]:
 
 def _said(value: JsonValue) -> str:
     if isinstance(value, list):
-        return " ".join(map(str, value)) or "–"
+        return in_a_row(value) or "–"
     return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 

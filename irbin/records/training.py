@@ -98,6 +98,8 @@ class EpochRecord:
     stage: str = ""
     """What is binary in a run of several stages: nothing (`float`), `activations`, all (`binary`);
     empty where the run has one stage."""
+    steps: int = 0
+    """Of the optimizer in the epoch; 0 where an older irbin did not write it."""
 
     @property
     def counts(self) -> bool:

@@ -37,7 +37,7 @@ from irbin.rewriting.network import Network
 from irbin.runs.folder import begin_run, check_same_images, same_run
 from irbin.runs.listener import NOBODY, Listener
 from irbin.training.keeping import Keeper
-from irbin.training.meter import FEW_STEPS, Meter, epoch_record, few_steps, not_finite
+from irbin.training.meter import Meter, epoch_record, few_steps, not_finite
 from irbin.training.norms import calibrate, settle_norms
 from irbin.training.precision import decide, tried_convolutions
 from irbin.training.prepare import after_training, cache_of, make_run, open_loaders
@@ -45,6 +45,7 @@ from irbin.training.resume import Progress, check_together, load_last, save_last
 from irbin.training.run import Computed, Run
 from irbin.training.waits import Waits
 from irbin.watching.nonfinite import first_nonfinite
+from irbin.watching.seen import FEW_STEPS
 
 _Record = TypeVar("_Record")
 _log = logging.getLogger("irbin")

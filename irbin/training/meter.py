@@ -163,13 +163,9 @@ def epoch_record(
         seconds=progress.seconds + progress.eval_seconds,
         waiting=progress.waiting / max(progress.seconds, 1e-9),
         stage=stage,
+        steps=progress.step,
         **epoch_means(layers),
     )
-
-
-FEW_STEPS = 100
-"""Steps of a whole run below which hardly any network learns: running statistics of batch norm
-alone, which take a tenth of every batch, need dozens."""
 
 
 def few_steps(n_epochs: int, n_steps: int, n_images: int) -> str:

@@ -14,7 +14,7 @@ import yaml
 
 from irbin.errors import IrbinError, SourceError
 from irbin.files import current, read_json
-from irbin.messages import one_line, system_says
+from irbin.messages import in_a_row, one_line, system_says
 from irbin.recipes.recipe import Recipe
 from irbin.recipes.request import recipe_of
 from irbin.records.json import JsonValue, from_json, to_json
@@ -175,6 +175,6 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
         for key, inner in value.items():
             yield from _flat(f"{name}.{key}", inner)
     elif isinstance(value, list | tuple):
-        yield name, " ".join(map(str, value)) or "–"
+        yield name, in_a_row(value) or "–"
     else:
         yield name, "–" if value is None or value == "" else str(value)

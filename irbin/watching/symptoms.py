@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from irbin.messages import counted
-from irbin.records.kinds import ACTIVATIONS, ESTIMATORS, estimator_of_weights
+from irbin.records.kinds import ACTIVATIONS
 from irbin.records.plan import PlanOptions
 from irbin.records.training import EpochRecord, LayerDiagnostics
+from irbin.watching.seen import Seen
 
 N_RISES = 3
 """Epochs in a row with a higher loss; EDE's sharpening makes it rise in one or two."""
@@ -42,11 +43,11 @@ LITTLE_GRADIENT = 0.05
 """Share of usable gradients; healthy runs end (t = 10) with 0.15 of the activations, 0.23 of the
 weights."""
 
-LITTLE_LEFT = 0.1
-"""Share of a run's epochs at its end in which signs may settle and gradients vanish."""
-
 FEW_FLIPS = 1e-4
-"""Share of the signs that flip in an epoch; healthy runs of 23 steps an epoch stay above 1e-3."""
+"""Share of the signs that flip in an epoch; healthy runs of `USUAL_STEPS` stay above 1e-3."""
+
+USUAL_STEPS = 23
+"""Steps of the shortest epochs that the bounds were put against; in fewer, fewer signs flip."""
 
 MANY_FLIPS = 0.3
 """In two epochs in a row after the first, where 0.5 is drawing all signs anew; healthy runs stay
@@ -55,9 +56,6 @@ below 0.05."""
 REDRAWN = 0.45
 """In one epoch: next to nothing is left of the signs it began with; a healthy first epoch from
 random weights has up to 0.33."""
-
-SMALL_LR = 0.1
-"""Times the highest learning rate so far: below it, few flips are no wonder."""
 
 WORTH_SAVING = 1.0
 """Seconds of waiting an epoch, below which nobody minds."""
@@ -88,36 +86,7 @@ class Symptom:
     """What is seen, where, and what to try."""
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """What there is to judge from."""
-
-    epochs: Sequence[EpochRecord]
-    layers: Sequence[LayerDiagnostics]
-    n_classes: int
-    n_epochs: int
-    options: PlanOptions
-
-    @property
-    def now(self) -> EpochRecord:
-        return self.epochs[-1]
-
-    @property
-    def is_settling(self) -> bool:
-        """Whether so little of the run is left that signs may stand still."""
-        return self.n_epochs - len(self.epochs) < max(LITTLE_LEFT * self.n_epochs, 1)
-
-    def is_by_ede(self, what: str) -> bool:
-        """Whether the gradient of `activations` or `weights` follows EDE's t."""
-        own = self.options.weight_estimator if what == "weights" else "same"
-        return ESTIMATORS[estimator_of_weights(self.options.estimator, own)].anneals
-
-    @property
-    def lr_is_high(self) -> bool:
-        return self.now.lr >= SMALL_LR * max(epoch.lr for epoch in self.epochs)
-
-
-_Judge = Callable[[_Seen], str | None]
+_Judge = Callable[[Seen], str | None]
 
 
 def symptoms(
@@ -139,7 +108,7 @@ def symptoms(
     """
     if not epochs:
         return ()
-    seen = _Seen(epochs, layers, n_classes, n_epochs, options or PlanOptions())
+    seen = Seen(epochs, layers, n_classes, n_epochs, options or PlanOptions())
     cause = tuple(_found(CAUSES, seen))[:1]
     effects = () if cause else _found(EFFECTS, seen)
     return (*cause, *effects, *_found(OTHERS, seen))
@@ -159,14 +128,14 @@ class News:
         return fresh
 
 
-def _found(judges: dict[str, _Judge], seen: _Seen) -> Iterator[Symptom]:
+def _found(judges: dict[str, _Judge], seen: Seen) -> Iterator[Symptom]:
     for name, judge in judges.items():
         sentence = judge(seen)
         if sentence is not None:
             yield Symptom(name, sentence)
 
 
-def _diverges(seen: _Seen) -> str | None:
+def _diverges(seen: Seen) -> str | None:
     losses = [epoch.train_loss for epoch in seen.epochs]
     last = losses[-N_RISES - 1 :]
     rises = all(after > before for before, after in pairwise(last))
@@ -180,7 +149,7 @@ def _diverges(seen: _Seen) -> str | None:
     return f"the run diverges: the training loss {what}; try a tenth of `lr=`, or `clip_grad=1`"
 
 
-def _is_far_off(seen: _Seen) -> bool:
+def _is_far_off(seen: Seen) -> bool:
     """Whether the loss is far above that of guessing, and answers are no better than guesses."""
     if seen.n_classes < 2:
         return False
@@ -190,7 +159,7 @@ def _is_far_off(seen: _Seen) -> bool:
     return (far or now > ABSURD_LOSS * guessing) and blind
 
 
-def _saturates(seen: _Seen) -> str | None:
+def _saturates(seen: Seen) -> str | None:
     shares = {"activations": seen.now.activation_gradient, "weights": seen.now.weight_gradient}
     few = {name: x for name, x in shares.items() if x < LITTLE_GRADIENT}
     if not few or seen.is_settling:
@@ -211,9 +180,12 @@ def _saturates(seen: _Seen) -> str | None:
     )
 
 
-def _freezes(seen: _Seen) -> str | None:
+def _freezes(seen: Seen) -> str | None:
     recent = seen.epochs[-2:]
-    still = len(recent) == 2 and all(epoch.flip_ratio < FEW_FLIPS for epoch in recent)
+    still = len(recent) == 2 and all(
+        epoch.flip_ratio < FEW_FLIPS * min(epoch.steps or USUAL_STEPS, USUAL_STEPS) / USUAL_STEPS
+        for epoch in recent
+    )
     if not still or seen.is_settling or not seen.lr_is_high:
         return None
     return (
@@ -223,7 +195,7 @@ def _freezes(seen: _Seen) -> str | None:
     )
 
 
-def _churns(seen: _Seen) -> str | None:
+def _churns(seen: Seen) -> str | None:
     recent = seen.epochs[1:][-2:]
     wild = len(recent) == 2 and all(epoch.flip_ratio > MANY_FLIPS for epoch in recent)
     if not wild and not seen.now.flip_ratio > REDRAWN:
@@ -235,20 +207,34 @@ def _churns(seen: _Seen) -> str | None:
     )
 
 
-def _guesses(seen: _Seen) -> str | None:
+def _guesses(seen: Seen) -> str | None:
     recent = [epoch.train_top1 for epoch in seen.epochs[-N_GUESSES:]]
     chance = 100 / max(seen.n_classes, 1)
     blind = len(recent) == N_GUESSES and all(top1 <= LEARNED * chance for top1 in recent)
-    if not blind or seen.n_classes < 2:
+    if not blind or seen.n_classes < 2 or seen.is_too_early:
         return None
+    advice = "try a tenth of `lr=`, or look whether labels and images belong together"
     return (
         f"nothing is learned: after {counted(len(seen.epochs), 'epoch')} the training accuracy is "
         f"{seen.now.train_top1:.3g} %, and guessing among {counted(seen.n_classes, 'class')} has "
-        f"{chance:.3g} %; try a tenth of `lr=`, or look whether labels and images belong together"
+        f"{chance:.3g} %; {_more_steps(seen) if seen.is_short else advice}"
     )
 
 
-def _starves(seen: _Seen) -> str | None:
+def _more_steps(seen: Seen) -> str:
+    """What helps where too few steps were taken, whatever the learning rate."""
+    return (
+        f"{counted(seen.n_steps, 'step')} are too few to learn much: try more `epochs=`, or a "
+        "smaller `batch_size=`"
+    )
+
+
+def _calmer(seen: Seen) -> str:
+    """What helps where validation falls behind training."""
+    return _more_steps(seen) if seen.is_short else "try a lower `lr=` or a larger `batch_size=`"
+
+
+def _starves(seen: Seen) -> str | None:
     if not seen.now.waiting > LONG_WAIT or seen.now.waiting * seen.now.seconds < WORTH_SAVING:
         return None
     return (
@@ -257,7 +243,7 @@ def _starves(seen: _Seen) -> str | None:
     )
 
 
-def _dies(seen: _Seen) -> str | None:
+def _dies(seen: Seen) -> str | None:
     dead = [row for row in seen.layers if row.dead_channels > MANY_DEAD]
     if not dead or len(seen.epochs) == 1:
         return None
@@ -279,31 +265,31 @@ def _revived(options: PlanOptions) -> str:
     return ""
 
 
-def _drifts(seen: _Seen) -> str | None:
+def _drifts(seen: Seen) -> str | None:
     wide = [row for row in seen.layers if row.statistics_gap > LARGE_GAP]
-    if not wide or not seen.now.eval_top1 < FAR_BELOW * seen.now.train_top1:
+    behind = seen.now.eval_top1 < FAR_BELOW * seen.now.train_top1
+    if not wide or not behind or seen.is_too_early:
         return None
     worst = max(wide, key=lambda row: row.statistics_gap)
     return (
         f"batch norm lags behind: validation reached {seen.now.eval_top1:.1f} %, training "
         f"{seen.now.train_top1:.1f} %, and the mean of a batch behind `{worst.layer}` is "
-        f"{worst.statistics_gap:.1f} standard deviations from the running one; try a lower `lr=` "
-        "or a larger `batch_size=`"
+        f"{worst.statistics_gap:.1f} standard deviations from the running one; {_calmer(seen)}"
     )
 
 
-def _collapses(seen: _Seen) -> str | None:
+def _collapses(seen: Seen) -> str | None:
     best = max((e.eval_top1 for e in seen.epochs if not math.isnan(e.eval_top1)), default=math.nan)
     best_train = max(
         (e.train_top1 for e in seen.epochs if not math.isnan(e.train_top1)), default=math.nan
     )
     fell = seen.now.eval_top1 < FAR_BELOW * best
-    if not fell or not seen.now.train_top1 >= STILL_FINE * best_train or _drifts(seen) is not None:
+    learns = seen.now.train_top1 >= STILL_FINE * best_train
+    if not fell or not learns or seen.is_too_early or _drifts(seen) is not None:
         return None
     return (
         f"validation collapsed: {seen.now.eval_top1:.1f} %, after {best:.1f} % before, while "
-        f"training is at {seen.now.train_top1:.1f} %; `best` is kept; try a lower `lr=` or a "
-        "larger `batch_size=`"
+        f"training is at {seen.now.train_top1:.1f} %; `best` is kept; {_calmer(seen)}"
     )
 
 

@@ -50,7 +50,7 @@ def test_seeds_of_the_same_arguments_are_added_up(recorded) -> None:
     every, seeds = blocks_of(comparison_page(runs), "Runs and seeds")[:2]
     assert [row[3].text for row in every.rows] == ["62.00", "64.00", "62.00"]
     ((names, numbers, mean, spread),) = seeds.rows
-    assert (names.text, numbers.text) == (f"{SCRIPT}, b", "42 7")
+    assert (names.text, numbers.text) == (f"{SCRIPT}, b", "42, 7")
     assert (mean.text, spread.text) == ("63.00", "1.41")
 
 

@@ -75,6 +75,13 @@ def test_knobs_that_differ_say_who_said_them(recorded) -> None:
     assert "3 of " in table.caption
 
 
+def test_values_of_a_list_stay_apart(recorded) -> None:
+    recipe = replace(recorded.recipe, decay_milestones=(3.0, 5.0))
+    (table,) = blocks_of(run_page(replace(recorded, recipe=recipe)), "Recipe against the default")
+    rows = {row[0].text: row[1].text for row in table.rows}
+    assert rows["decay-milestones"] == "3.0, 5.0"
+
+
 def test_stages_are_told_apart(recorded) -> None:
     recipe = replace(recorded.recipe, float_epochs=1, activation_epochs=1)
     names = ("float", "activations", "binary", "binary")

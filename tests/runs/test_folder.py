@@ -107,9 +107,9 @@ def test_summary_has_a_row_an_epoch(tmp_path: Path) -> None:
     assert (tmp_path / "summary.csv").read_text().splitlines() == [
         "epoch,train_loss,train_top1,eval_loss,eval_top1,eval_top5,lr,t,k,images_per_second,seconds,"
         "waiting,flip_ratio,never_flipped,weight_entropy,weight_gradient,activation_entropy,"
-        "dead_channels,activation_gradient,statistics_gap,stage",
-        "0,1.5,30.0,1.25,40.0,90.0,0.1,0.1,10.0,500.0,2.0,0.25" + 8 * ",nan" + ",",
-        "1,1.5,30.0,1.25,nan,90.0,0.1,0.1,10.0,500.0,2.0,0.25" + 8 * ",nan" + ",",
+        "dead_channels,activation_gradient,statistics_gap,stage,steps",
+        "0,1.5,30.0,1.25,40.0,90.0,0.1,0.1,10.0,500.0,2.0,0.25" + 8 * ",nan" + ",,0",
+        "1,1.5,30.0,1.25,nan,90.0,0.1,0.1,10.0,500.0,2.0,0.25" + 8 * ",nan" + ",,0",
     ]
     write_summary(tmp_path, [])
     assert len((tmp_path / "summary.csv").read_text().splitlines()) == 1

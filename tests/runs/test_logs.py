@@ -41,6 +41,7 @@ EPOCHS = {
         "k",
         "images_per_second",
         "seconds",
+        "steps",
     )
 }
 

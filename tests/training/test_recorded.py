@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
     write_classes(tmp_path, CLASSES)
     args = {
         "recipe": to_json(Recipe(epochs=3)),
-        "source": {"num_classes": 2},
+        "source": {"num_classes": 2, "class_names": ["house cat", "dog"]},
         "command": {"recipe": None, "overrides": {"epochs": 3}},
     }
     (tmp_path / "args.yaml").write_text(yaml.safe_dump(args))
@@ -62,6 +62,7 @@ def test_options_are_words_by_dotted_name(folder) -> None:
     assert options["recipe.epochs"] == "3"
     assert options["plan.bits"] == "1w32a"
     assert options["plan.keep"] == options["command.recipe"] == "–"
+    assert options["source.class_names"] == "house cat, dog"
     assert not any(name.startswith("command.overrides") for name in options)
 
 

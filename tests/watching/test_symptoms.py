@@ -213,6 +213,37 @@ def test_learning_nothing_is_told_after_three_epochs() -> None:
     assert told(run(3, train_top1=100.0), n_classes=1) == []
 
 
+def test_a_run_of_few_steps_is_told_to_take_more_not_smaller_ones() -> None:
+    few = {"steps": 4, "train_top1": 10.0}
+    assert sentence(run(3, **few)) == (
+        "nothing is learned: after 3 epochs the training accuracy is 10 %, and guessing among 10 "
+        "classes has 10 %; 12 steps are too few to learn much: try more `epochs=`, or a smaller "
+        "`batch_size=`"
+    )
+    more = "16 steps are too few to learn much: try more `epochs=`, or a smaller `batch_size=`"
+    far = layer(statistics_gap=1.25)
+    lags = [*run(3, steps=4), epoch(3, train_top1=60.0, eval_top1=12.0, steps=4)]
+    assert sentence(lags, far).endswith(f"deviations from the running one; {more}")
+    fallen = [*run(3, steps=4), epoch(3, eval_top1=5.0, steps=4)]
+    assert sentence(fallen, layer()).endswith(f"`best` is kept; {more}")
+
+
+def test_what_is_learned_is_judged_once_there_were_steps_enough() -> None:
+    epochs = [epoch(1, train_top1=10.0, steps=10) for _ in range(10)]
+    assert told(epochs[:9], n_epochs=99) == []
+    assert told(epochs, n_epochs=99) == ["guesses"]
+    assert "try a tenth of `lr=`" in symptoms(epochs, [], 10, 99)[0].sentence
+    lags = [epoch(1, steps=10), epoch(1, train_top1=60.0, eval_top1=5.0, steps=10)]
+    assert told(lags, layer(statistics_gap=1.25), n_epochs=99) == []
+    assert told(lags, layer(), n_epochs=99) == []
+
+
+def test_fewer_steps_flip_fewer_signs() -> None:
+    assert told(run(3, steps=23, flip_ratio=0.00004)) == ["freezes"]
+    assert told(run(3, steps=5, flip_ratio=0.00004)) == []
+    assert told(run(3, steps=5, flip_ratio=0.00001)) == ["freezes"]
+
+
 def test_waiting_for_images_is_told() -> None:
     assert told(run(1, waiting=0.1)) == []
     assert sentence(run(1, waiting=0.456)) == (
