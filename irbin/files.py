@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from irbin.bounds import MAX_DIGITS, MAX_JSON_BYTES, MAX_NESTING
 from irbin.errors import UsageError
-from irbin.messages import system_says
+from irbin.messages import as_text, is_text, system_says
 from irbin.writers import claimed_file, claimed_folder
 
 
@@ -44,6 +44,10 @@ def check_place(path: Path) -> None:
             the message names where.
     """
     check_replaceable(path)
+    if not is_text(str(path)):
+        raise UsageError(
+            f"`{as_text(str(path))}` cannot be made: its name is not UTF-8; choose another place"
+        )
     above = next(p for p in path.absolute().parents if p.exists() or p.is_symlink())
     if not above.is_dir():
         raise UsageError(f"`{path}` cannot be made: `{above}` is no folder; choose another place")

@@ -49,6 +49,20 @@ def in_a_row(values: Iterable[object]) -> str:
     )
 
 
+def is_text(name: str) -> bool:
+    """Whether it can be written as UTF-8: names of files may be bytes that are no text."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def as_text(name: str) -> str:
+    """The same where it is text; else with an escape in the place of what is none."""
+    return name.encode(errors="backslashreplace").decode()
+
+
 def nearest_names(name: str, known: Iterable[str], cutoff: float = 0.5) -> list[str]:
     """The few of the known names that are most like `name`, the most like first.
 

@@ -210,3 +210,9 @@ def test_only_files_puts_in_place() -> None:
         if re.search(words, line)
     ]
     assert own == []
+
+
+def test_nothing_is_written_under_a_name_that_is_no_text(tmp_path: Path) -> None:
+    """A run was trained there whose weights nobody could read again."""
+    with pytest.raises(UsageError, match=r"\\udcff/run` cannot be made: its name is not UTF-8;"):
+        check_place(tmp_path / "\udcff" / "run")

@@ -19,7 +19,7 @@ from irbin.files import (
     refuse_doubled_names,
 )
 from irbin.interrupt import interrupt_after
-from irbin.messages import first_line, system_says
+from irbin.messages import as_text, first_line, is_text, system_says
 
 INDEX_SUFFIX = ".index.json"
 """Ends the name of the file that says which shard holds which tensor."""
@@ -123,6 +123,11 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
             refuse_doubled_names(path)
             return load_file(path, device="cpu")
     except Exception as error:  # safetensors lets a dozen types through; nothing of the file ran
+        if not is_text(str(path)):
+            raise SourceError(
+                f"`{as_text(str(path))}`: expected a path in UTF-8, safetensors reads no other; "
+                "rename its folder"
+            ) from error
         raise SourceError(
             f"`{path}`: expected a safetensors file, this one is cut short or damaged "
             f"({first_line(error)})"

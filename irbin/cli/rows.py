@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol, TextIO, cast, get_args
 from irbin.cli.console import STDOUT
 from irbin.errors import UsageError
 from irbin.files import beside, named, put_file_in_place
+from irbin.messages import as_text, is_text
 from irbin.writers import claimed_file
 
 Format = Literal["csv", "json", "parquet"]
@@ -86,7 +87,8 @@ def written(kind: Format, path: str, columns: Mapping[str, type[Any]]) -> Iterat
                 yield rows
                 rows.end()
             else:
-                with partial.open("w", encoding="utf-8", newline="") as file:
+                # names of files are kept as they are
+                with partial.open("w", -1, "utf-8", "surrogateescape", "") as file:
                     rows = _text_rows(kind, file, columns)
                     yield rows
                     rows.end()
@@ -118,8 +120,11 @@ class _Json:
         self._stream, self._before = stream, "[\n "
 
     def add(self, row: Mapping[str, Any]) -> None:
-        ascii_only = (self._stream.encoding or "utf-8").lower().replace("-", "") != "utf8"
-        self._stream.write(self._before + json.dumps(row, ensure_ascii=ascii_only, allow_nan=False))
+        is_utf8 = (self._stream.encoding or "utf-8").lower().replace("-", "") == "utf8"
+        text = json.dumps(row, ensure_ascii=not is_utf8, allow_nan=False)
+        if not is_text(text):  # the name of a file
+            text = json.dumps(row, allow_nan=False)
+        self._stream.write(self._before + text)
         self._before = ",\n "
 
     def end(self) -> None:
@@ -137,7 +142,7 @@ class _Parquet:
         self._writer = pq.ParquetWriter(path, self._schema)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        self._rows.append(row)
+        self._rows.append({k: as_text(v) if isinstance(v, str) else v for k, v in row.items()})
         if len(self._rows) == _AT_ONCE:
             self._write()
 

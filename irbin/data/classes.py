@@ -50,15 +50,19 @@ def check_classes(source: SourceRecord, dataset: Images | Stream, by_map: bool =
     Raises:
         DataError: another number, the same names in another order, or other classes.
     """
-    actual, expected = n_classes(dataset), source.num_classes
-    if actual is not None and actual != expected:
+    names, expected = class_names(dataset), source.num_classes
+    if names is None:
+        return
+    if len(names) != expected:
         raise DataError(
-            f"expected {counted(expected, 'class')}, one an output of the network, got {actual} in "
-            f"{dataset.place}: another data set, or a network made with `num_classes={actual!r}`"
+            f"expected {counted(expected, 'class')}, one an output of the network, got "
+            f"{len(names)} in {dataset.place}, {_some(names)}: another data set, or a network made "
+            f"with `num_classes={len(names)}`"
         )
-    names = class_names(dataset)
-    if names is not None and source.class_names is not None:
+    if source.class_names is not None:
         _compare_names(source, names, dataset.place, by_map)
+    elif source.trained and not by_map:
+        _tell_order(names, dataset)
 
 
 def _compare_names(source: SourceRecord, names: tuple[str, ...], place: str, by_map: bool) -> None:
@@ -89,6 +93,21 @@ def _compare_names(source: SourceRecord, names: tuple[str, ...], place: str, by_
         f"{_some(odd)} in {place}: another data set, or the same classes under other names; then "
         "`class_map=` with these names in the network's order says so"
     )
+
+
+def _tell_order(names: tuple[str, ...], dataset: Images | Stream) -> None:
+    """Says so where torchvision would number a folder's classes otherwise, and nobody says how."""
+    by_torchvision = tuple(sorted(names))
+    if not hasattr(dataset.base, "classes") and names != by_torchvision:
+        first = next(i for i, name in enumerate(names) if name != by_torchvision[i])
+        _log.warning(
+            "%s: class %d is `%s`, as timm counts folders; torchvision's ImageFolder has `%s` "
+            "there, and the network does not say; `class_map=` fixes their numbers",
+            dataset.place,
+            first,
+            names[first],
+            by_torchvision[first],
+        )
 
 
 def _plain(name: str) -> str:

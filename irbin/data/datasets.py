@@ -57,6 +57,10 @@ _ADVICE = {
     "num_samples not specified": (
         "no number of images; `{kind}_num_samples=` or `|N_IMAGES` after the split says it"
     ),
+    "invalid literal for int()": (
+        "a class or an image whose name has a digit like `²` in it, which timm cannot put in "
+        "order; rename it"
+    ),
     "Dataset length is unknown": "no number of images; `{kind}_num_samples=` says it",
 }
 """What to say instead of a message that holds the key."""
@@ -229,7 +233,8 @@ def _find_split(root: Path, split: str, training: bool) -> Path:
     if there and not splits and not training:
         return root
     listed = ", ".join(f"`{name}`" for name in (splits or there)[:8]) or "nothing"
-    option = "train_split" if training else "val_split"
+    is_training = training or split in _SYNONYMS["train"]
+    option = "train_split" if is_training else "val_split"
     raise DataError(
         f"expected a folder `{split}` in {root}, found {listed}; `{option}=` names another"
     )

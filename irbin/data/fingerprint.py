@@ -55,7 +55,7 @@ def _of_files(reader: Any) -> Iterator[bytes]:
             size = os.path.getsize(sample[0]) if n <= _N_SIZES else 0
         else:
             name, label, size = sample[0].name, reader.targets[index], sample[0].size
-        yield f"{name}\0{label}\0{size}\n".encode()
+        yield f"{name}\0{label}\0{size}\n".encode(errors="surrogatepass")
 
 
 def _of_torchvision(base: Any) -> Iterator[bytes | memoryview]:
@@ -67,7 +67,7 @@ def _of_torchvision(base: Any) -> Iterator[bytes | memoryview]:
     if pixels is not None:
         yield np.ascontiguousarray(pixels).data.cast("B")
     for path, _ in getattr(base, "samples", ()):
-        yield f"{os.path.basename(path)}\n".encode()
+        yield f"{os.path.basename(path)}\n".encode(errors="surrogatepass")
 
 
 def _json(value: Any) -> bytes:

@@ -16,11 +16,11 @@ from typing import Any
 from timm.data import get_img_extensions
 from timm.data.readers.class_map import load_class_map
 from timm.data.readers.reader_image_folder import ReaderImageFolder
-from timm.utils.misc import natural_key
 
 from irbin.errors import DataError
-from irbin.messages import counted, first_line
+from irbin.messages import counted, first_line, is_text
 from irbin.pictures import HIDDEN
+from irbin.searched import natural, searched
 
 _N_NAMED = 5
 """Names in a message."""
@@ -46,7 +46,7 @@ class FolderReader(ReaderImageFolder):  # type: ignore[misc]  # timm has no type
 
     def __init__(self, root: str, class_map: str = "") -> None:
         self.root = root
-        images, others = _walk(root)
+        images, others, empty = _walk(root)
         if not images:
             raise DataError(f"Found 0 images in subfolders of {root}{_other_types(others)}")
         names = {label for _, label in images}
@@ -55,10 +55,12 @@ class FolderReader(ReaderImageFolder):  # type: ignore[misc]  # timm has no type
             _check_map(root, Counter(label for _, label in images), self.class_to_idx)
         else:
             _check_depth(root, images)
-            ordered = sorted(names, key=natural_key)
+            if empty:
+                _log.warning("%s: %s", root, _no_class(empty))
+            ordered = sorted(names, key=natural)
             self.class_to_idx = {name: index for index, name in enumerate(ordered)}
         numbered = [(path, self.class_to_idx[label]) for path, label in images]
-        self.samples = sorted(numbered, key=lambda sample: natural_key(sample[0]))
+        self.samples = sorted(numbered, key=lambda sample: natural(sample[0]))
         if others:
             _log.warning("%s: %s", root, _left_out(others))
 
@@ -93,11 +95,13 @@ def tidy_tar(reader: Any, place: str, class_map: str) -> None:
     """
     kept = [i for i, sample in enumerate(reader.samples) if not is_hidden(sample[0].name)]
     labels = [reader.class_idx_to_name[reader.targets[i]] for i in kept]
+    for label in set(labels):
+        _check_text(label)
     if class_map:
         numbers = _read_map(class_map, place)
         _check_map(place, Counter(labels), numbers)
     else:
-        numbers = {name: i for i, name in enumerate(sorted(set(labels), key=natural_key))}
+        numbers = {name: i for i, name in enumerate(sorted(set(labels), key=natural))}
     reader.samples = [reader.samples[i] for i in kept]
     reader.targets = [numbers[label] for label in labels]
     reader.class_name_to_idx = numbers
@@ -134,23 +138,32 @@ _FLAT = (
 )
 
 
-def _walk(root: str) -> tuple[list[tuple[str, str]], Counter[str]]:
-    """(path, innermost folder) of every image, and how many other files have which ending."""
-    types = get_img_extensions(as_set=True)
+def _walk(root: str) -> tuple[list[tuple[str, str]], Counter[str], list[str]]:
+    """(path, innermost folder) of every image; how many other files have which ending; empty ones.
+
+    Raises:
+        DataError: a folder cannot be read, or is called by no text.
+    """
     images: list[tuple[str, str]] = []
     others: Counter[str] = Counter()
-    for folder, inner, files in os.walk(root, followlinks=True):
-        inner[:] = [name for name in inner if not name.startswith(HIDDEN)]
-        label = "" if folder == root else os.path.basename(folder)
-        for name in files:
-            if name.startswith(HIDDEN):
-                continue
-            ending = os.path.splitext(name)[1].lower()
-            if ending in types:
-                images.append((os.path.join(folder, name), label))
-            elif ending not in _KNOWN_OTHERS:
-                others[ending] += 1
-    return images, others
+    n_below: Counter[str] = Counter()
+    for folder, names, more in searched(root, get_img_extensions(as_set=True)):
+        inside = "" if folder == root else os.path.relpath(folder, root)
+        label = os.path.basename(folder) if inside else ""
+        if inside:
+            n_below[inside.split(os.sep, 1)[0]] += len(names)
+        if names:
+            _check_text(label)
+        images += [(os.path.join(folder, name), label) for name in names]
+        endings = [os.path.splitext(name)[1].lower() for name in more]
+        others.update(ending for ending in endings if ending not in _KNOWN_OTHERS)
+    return images, others, [name for name, n in n_below.items() if not n]
+
+
+def _check_text(label: str) -> None:
+    """Refuses a class whose name is no text: it could be written into no file."""
+    if not is_text(label):
+        raise DataError(f"expected class folders named in UTF-8, got {ascii(label)}; rename it")
 
 
 def _check_depth(root: str, images: list[tuple[str, str]]) -> None:
@@ -169,7 +182,7 @@ def _check_depth(root: str, images: list[tuple[str, str]]) -> None:
 
 def _check_map(root: str, n_images: Counter[str], numbers: Mapping[str, int]) -> None:
     """Refuses a class map that would leave out images without a word."""
-    missing = sorted(set(n_images) - set(numbers), key=natural_key)
+    missing = sorted(set(n_images) - set(numbers), key=natural)
     if not missing:
         return
     listed = ", ".join(f"`{name}`" for name in missing[:_N_NAMED])
@@ -179,6 +192,11 @@ def _check_map(root: str, n_images: Counter[str], numbers: Mapping[str, int]) ->
         f"`class_map=`: expected a line for every class in {root}, {listed}{rest} of "
         f"{len(n_images)} have none ({counted(n_lost, 'image')}); add them, or remove their folders"
     )
+
+
+def _no_class(empty: list[str]) -> str:
+    listed = ", ".join(f"`{name}`" for name in empty[:_N_NAMED]) + " …" * (len(empty) > _N_NAMED)
+    return f"{counted(len(empty), 'folder')} without an image, no class ({listed})"
 
 
 def _other_types(others: Counter[str]) -> str:

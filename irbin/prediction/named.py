@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
 from irbin.errors import DataError, UsageError
-from irbin.pictures import FILE_TYPES, HIDDEN
+from irbin.pictures import FILE_TYPES
+from irbin.searched import natural, searched
 
 STDIN = "-"
 _PATTERN = re.compile(r"[*?\[]")
@@ -58,7 +59,7 @@ def _files(name: str) -> list[str]:
     if os.path.exists(name):
         return [name]
     if _PATTERN.search(name):
-        matched = sorted(glob.glob(name, recursive=True), key=_natural)
+        matched = sorted(glob.glob(name, recursive=True), key=natural)
         files = [path for path in matched if not os.path.isdir(path)]  # `**` matches folders too
         if not files:
             raise DataError(f"expected pictures that match `{name}`, found none")
@@ -68,21 +69,9 @@ def _files(name: str) -> list[str]:
 
 def _inside(folder: str) -> list[str]:
     """Pictures of a folder and of all that lie in it, but hidden ones."""
-    files = []
-    for place, inner, names in os.walk(folder, followlinks=True):
-        inner[:] = [name for name in inner if not name.startswith(HIDDEN)]
-        files += [
-            os.path.join(place, name)
-            for name in names
-            if name.lower().endswith(FILE_TYPES) and not name.startswith(HIDDEN)
-        ]
-    return sorted(files, key=_natural)
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Numbers in a name by their size: `2.png` before `10.png`."""
-    parts = re.split(r"(\d+)", name)
-    return [(int(part), "") if i % 2 else (-1, part.lower()) for i, part in enumerate(parts)]
+    listed = searched(folder, FILE_TYPES)
+    files = [os.path.join(place, name) for place, names, _ in listed for name in names]
+    return sorted(files, key=natural)
 
 
 def from_stdin() -> io.BytesIO:

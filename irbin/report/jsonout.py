@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 
+from irbin.messages import is_text
 from irbin.records.json import JsonValue, to_json
 from irbin.records.options import FloatDtype, SourceRecord
 from irbin.records.plan import Estimate, Plan
@@ -16,7 +17,11 @@ FLOAT_DTYPES: tuple[FloatDtype, ...] = ("float32", "float16", "bfloat16")
 
 def dumps(value: JsonValue) -> str:
     """Indented JSON with a final newline; nan and ±infinity are written as null."""
-    return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    finite = _finite(value)
+    text = json.dumps(finite, indent=2, ensure_ascii=False, allow_nan=False)
+    if not is_text(text):  # the name of a file; JSON can say it in ASCII
+        text = json.dumps(finite, indent=2, allow_nan=False)
+    return text + "\n"
 
 
 def plan_json(source: str, plan: Plan, gains: Estimate) -> dict[str, JsonValue]:

@@ -207,3 +207,14 @@ def test_ctrl_c_while_a_file_is_read_is_no_damage(
             read_content(tmp_path / "model.safetensors")
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_path_that_is_no_text_is_not_called_damaged(tmp_path: Path) -> None:
+    place = tmp_path / "\udcff"
+    place.mkdir()
+    save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors")
+    (tmp_path / "w.safetensors").rename(place / "w.safetensors")
+    with pytest.raises(
+        SourceError, match=r"/\\udcff/w.*: expected a path in UTF-8, safetensors re"
+    ):
+        read_content(place / "w.safetensors")

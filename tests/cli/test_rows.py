@@ -96,3 +96,14 @@ def test_what_writes_parquet_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(UsageError, match=r"pip install 'irbin\[parquet\]'"):
         check_parquet("parquet")
     check_parquet("csv")
+
+
+def test_names_that_are_no_text_are_kept_where_a_format_can(tmp_path: Path) -> None:
+    name = "a\udcff.png"
+    write("csv", str(tmp_path / "a.csv"), [{"file": name}])
+    assert b"\na\xff.png," in (tmp_path / "a.csv").read_bytes()
+    write("json", str(tmp_path / "a.json"), [{"file": name}])
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == [{"file": name}]
+    parquet = pytest.importorskip("pyarrow.parquet")
+    write("parquet", str(tmp_path / "a.parquet"), [{"file": name}])
+    assert parquet.read_table(tmp_path / "a.parquet")["file"].to_pylist() == ["a\\udcff.png"]

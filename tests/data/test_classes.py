@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from .conftest import CLASSES, RGB, make_split, options
 def test_another_number_of_classes_than_the_network_has(n_outputs: int, root: Path) -> None:
     dataset = open_dataset(options(root), "validation", RGB)
     check_classes(SourceRecord("x", "x", 3, RGB), dataset)
-    message = rf"expected {counted(n_outputs, 'class')}, .*got 3 in .*val.*`num_classes=3`$"
+    message = rf"expected {counted(n_outputs, 'class')}, .*got 3 in .*, `ant`, `bee`, `cat`: .*=3`$"
     with pytest.raises(DataError, match=message):
         check_classes(SourceRecord("x", "x", n_outputs, RGB), dataset)
 
@@ -60,3 +61,19 @@ def test_names_for_people_and_names_of_folders_may_have_nothing_in_common(
     assert (
         len([m for m in caplog.messages if "equal numbers are taken for equal classes" in m]) == 2
     )
+
+
+def test_folders_that_torchvision_would_number_otherwise_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A network of its ImageFolder was measured on classes in another order, without a word."""
+    make_split(tmp_path / "validation", ("1", "2", "10"))
+    dataset = open_dataset(options(tmp_path), "validation", RGB)
+    known = SourceRecord("net", "x", 3, RGB, trained=True)
+    check_classes(known, dataset, by_map=True)
+    check_classes(SourceRecord("net", "x", 3, RGB), dataset)
+    check_classes(replace(known, class_names=("1", "2", "10")), dataset)
+    assert not caplog.messages
+    check_classes(known, dataset)
+    (message,) = caplog.messages
+    assert "class 1 is `2`, as timm counts folders; torchvision's ImageFolder has `10`" in message

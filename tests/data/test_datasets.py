@@ -71,6 +71,9 @@ def test_a_missing_split_names_what_is_there(root: Path) -> None:
         open_dataset(options(root), "test", RGB)
     with pytest.raises(DataError, match=r"expected a folder `fit`.*`train_split=` names another"):
         open_dataset(options(root), "fit", RGB, training=True)
+    (root / "train").rename(root / "other")
+    with pytest.raises(DataError, match=r"expected a folder `train`.*`train_split=` names another"):
+        open_dataset(options(root), "train", RGB)  # to calibrate on
 
 
 def test_a_folder_of_classes_is_a_split_to_evaluate_but_not_to_train_on(tmp_path: Path) -> None:

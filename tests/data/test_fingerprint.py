@@ -75,3 +75,10 @@ def test_arrays_are_named_by_their_pixels_and_labels() -> None:
     names = [name(pixels, [0, 1]), name(other, [0, 1]), name(pixels, [1, 0])]
     assert len(set(names)) == 3
     assert name(torch.from_numpy(pixels), [0, 1]) == names[0]
+
+
+def test_names_of_files_need_not_be_text(make_folder: MakeFolder, tmp_path: Path) -> None:
+    options = make_folder()
+    before = of(options)
+    (tmp_path / "train" / "a" / "000.png").rename(tmp_path / "train" / "a" / "\udcff.png")
+    assert of(options) != before

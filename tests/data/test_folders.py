@@ -147,3 +147,39 @@ def test_a_class_map_that_leaves_a_number_out_is_refused(
     message = rf"^`class_map=`: expected a class of its own on every line .* on line {line}: it is"
     with pytest.raises(DataError, match=message):
         opened(root, class_map=str(root / "map.txt"))
+
+
+def test_folders_that_hold_no_image_are_told(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (root / "val" / "asp" / "deep").mkdir(parents=True)
+    (root / "val" / "bat").mkdir()
+    with caplog.at_level(logging.WARNING, "irbin"):
+        assert class_names(opened(root)) == ("ant", "bee", "cat")
+    (message,) = caplog.messages
+    assert message.endswith("val: 2 folders without an image, no class (`asp`, `bat`)")
+
+
+def test_classes_whose_names_differ_little_have_one_order(root: Path) -> None:
+    """It was that of a set of texts, another one in every process."""
+    for old, new in (("ant", "01"), ("bee", "1"), ("cat", "001")):
+        (root / "val" / old).rename(root / "val" / new)
+    assert class_names(opened(root)) == ("001", "01", "1")
+
+
+def test_a_class_whose_name_is_no_text_is_refused(root: Path) -> None:
+    (root / "val" / "ant").rename(root / "val" / "\udcff")
+    with pytest.raises(DataError, match=r"named in UTF-8, got '\\udcff'; rename it"):
+        opened(root)
+
+
+def test_a_class_called_by_a_digit_that_is_no_number(root: Path) -> None:
+    (root / "val" / "ant").rename(root / "val" / "²")
+    assert class_names(opened(root)) == ("bee", "cat", "²")
+
+
+def test_such_a_class_in_a_tar_is_named(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "val.tar", "w") as archive:
+        info = tarfile.TarInfo("²/0.png")
+        info.size = len(PIXELS)
+        archive.addfile(info, io.BytesIO(PIXELS))
+    with pytest.raises(DataError, match="digit like `²` in it, which timm cannot put in order"):
+        opened(tmp_path)

@@ -48,3 +48,8 @@ def test_export_has_its_ratio() -> None:
     record = ExportRecord("out", 10, 10, 20, 100, 1, 2, "float32")
     assert export_json(record)["ratio"] == 5.0
     assert export_json(ExportRecord("out", 0, 0, 0, 100, 1, 2, "float32"))["ratio"] is None
+
+
+def test_names_that_are_no_text_come_back() -> None:
+    text = dumps({"file": "ü\udcff.png"})
+    assert json.loads(text.encode()) == {"file": "ü\udcff.png"}
