@@ -34,7 +34,7 @@ def words(svg: bytes) -> list[str]:
 
 def test_every_panel_draws_fields_of_the_record() -> None:
     drawn = {line.field for panel in PANELS.values() for line in panel.lines}
-    assert drawn == set(NAMES) - {"epoch", "eval_top5", "seconds", "stage"}
+    assert drawn == set(NAMES) - {"epoch", "eval_top5", "seconds", "stage", "steps"}
     assert set(DEFAULT_PANELS) < set(PANELS)
 
 
