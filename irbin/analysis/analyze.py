@@ -26,7 +26,7 @@ from irbin.records.analysis import (
     Proposal,
     Ranking,
 )
-from irbin.records.knob import knobs_of, taken
+from irbin.records.knob import taken
 from irbin.records.options import DataOptions, SourceOptions, check_given
 from irbin.records.progress import OnProgress
 from irbin.rewriting.calibrate import has_statistics
@@ -69,7 +69,6 @@ def analyze(
     """
     check_given(source_options, data, needs_data=True)
     asked, plan = taken(AnalysisOptions, options)
-    _check(asked)
     budget = _budget(asked)
     open_device(device)
     network = open_network(source, source_options)
@@ -119,13 +118,6 @@ class _Findings:
     path: list[PathPoint] = field(default_factory=list)
     proposal: Proposal | None = None
     unmet: str = ""
-
-
-def _check(asked: AnalysisOptions) -> None:
-    for declared in knobs_of(AnalysisOptions):
-        value, least = getattr(asked, declared.name), declared.knob.least
-        if least is not None and value < least:
-            raise UsageError(f"`{declared.name}`: expected a number ≥ {least}, got {value}")
 
 
 def _budget(asked: AnalysisOptions) -> Budget | None:

@@ -133,6 +133,7 @@ def _flag(declared: Declared, defaults: Defaults) -> tuple[Any, Any]:
         *flag_names(declared, one_sided=default is False),
         metavar=knob.metavar,
         min=knob.least,
+        max=knob.most,
         rich_help_panel=knob.panel,
         show_default=shown if knob.shown is None or defaults == "hidden" else knob.shown,
         help=help_of(declared),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from irbin.records.given import check_record
 from irbin.records.knob import BUDGET, Knob
 from irbin.records.plan import PlanOptions
 
@@ -15,7 +16,11 @@ BudgetKind = Literal["bytes", "latency", "drop"]
 
 @dataclass(frozen=True)
 class AnalysisOptions:
-    """What is measured, and for what budget. Made by callers, read by `analysis`."""
+    """What is measured, and for what budget. Made by callers, read by `analysis`.
+
+    Raises:
+        UsageError: a value of another type, or one that cannot be meant.
+    """
 
     by: Annotated[
         Grouping, Knob(None, "Binarize a layer at a time, or all of the module around it.")
@@ -46,6 +51,9 @@ class AnalysisOptions:
         float | None,
         Knob(BUDGET, "… for at most these points of top-1 lost on the sample.", "POINTS"),
     ] = None
+
+    def __post_init__(self) -> None:
+        check_record(self, values=True)
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from irbin.records.given import check_record, check_whole
 from irbin.records.knob import Knob
 from irbin.records.results import InputType
+
+MOST_THREADS = 4096
+"""More than any machine has, less than OpenMP's library runs out of memory at and ends the
+process."""
 
 
 @dataclass(frozen=True)
 class TimingOptions:
-    """How often, and on how many threads. Made by callers, read by `bench`."""
+    """How often, and on how many threads. Made by callers, read by `bench`.
+
+    Raises:
+        UsageError: a number of another type, or one that cannot be meant.
+    """
 
     n_threads: Annotated[
         int | None,
-        Knob(None, "Threads of every runtime.", "N", shown="torch's", least=1, named="threads"),
+        Knob(
+            None,
+            "Threads of every runtime.",
+            "N",
+            shown="torch's",
+            least=1,
+            most=MOST_THREADS,
+            named="threads",
+        ),
     ] = None
     n_runs: Annotated[
         int, Knob(None, "Counted runs of each, interleaved.", "N", least=2, named="runs")
@@ -30,6 +47,11 @@ class TimingOptions:
             "for the backward one.",
         ),
     ] = True
+
+    def __post_init__(self) -> None:
+        check_record(self)
+        check_whole("n_threads", self.n_threads, least=1, most=MOST_THREADS)
+        check_whole("n_runs", self.n_runs, least=1)
 
 
 @dataclass(frozen=True)

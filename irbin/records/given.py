@@ -55,21 +55,24 @@ def check_is(name: str, value: object, kind: type | tuple[type, ...], how: str) 
         raise UsageError(f"`{name}`: expected `{how}`, got {_shown(value)}")
 
 
-def check_whole(name: str, value: object, *, least: int) -> None:
+def check_whole(name: str, value: object, *, least: int, most: int | None = None) -> None:
     """Refuses an argument that is neither None nor a whole number.
 
     Args:
         name: of the argument.
         value: what was given.
         least: smallest number that can be meant.
+        most: largest one; None if there is none.
 
     Raises:
-        UsageError: it is something else, or smaller.
+        UsageError: it is something else, or smaller, or larger.
     """
-    if value is not None and not (_fits(value, int) and value >= least):  # type: ignore[operator]
-        raise UsageError(
-            f"`{name}`: expected a whole number of {least} or more, got {_shown(value)}"
-        )
+    if value is None:
+        return
+    is_whole = _fits(value, int) and value >= least  # type: ignore[operator]
+    if not is_whole or (most is not None and value > most):  # type: ignore[operator]
+        span = f"of {least} or more" if most is None else f"from {least} to {most}"
+        raise UsageError(f"`{name}`: expected a whole number {span}, got {_shown(value)}")
 
 
 @cache

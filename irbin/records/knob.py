@@ -37,6 +37,8 @@ class Knob:
     """Type of the word on a command line, where the field's own cannot be one."""
     least: int | None = None
     """Smallest number that a command line takes, where the record does not check it."""
+    most: int | None = None
+    """Largest one, likewise."""
     named: str | None = None
     """Its name on a command line, without dashes, where it is not the field's."""
     also: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ from typing import Any
 from weakref import WeakMethod, WeakSet
 
 from irbin.errors import UsageError
+from irbin.records.bench import MOST_THREADS
 
 
 class _State:
@@ -52,10 +53,12 @@ def set_num_threads(n: int) -> None:
     they.
 
     Raises:
-        UsageError: n is no number of at least 1.
+        UsageError: n is no number of at least 1, or is more than 4096.
     """
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise UsageError(f"`n`: expected at least 1 thread, got {n!r}")
+    if n > MOST_THREADS:
+        raise UsageError(f"`n`: expected at most {MOST_THREADS} threads, got {n}")
     _State.asked, _State.torch_was_told = n, False
     if _State.in_child is not None:
         _State.in_child = n

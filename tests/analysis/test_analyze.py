@@ -199,9 +199,19 @@ def test_budgets_out_of_reach_are_told_before_anything_is_measured(network, data
     assert measured == []
 
 
-@pytest.mark.parametrize(("name", "value"), [("samples", 0), ("calibrate", -1), ("points", 0)])
-def test_numbers_that_cannot_be_meant_are_told(network, data, name, value) -> None:
-    with pytest.raises(UsageError, match=rf"^`{name}`: expected a number ≥ \d, got {value}$"):
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("samples", 0, "1 or more"),
+        ("calibrate", -1, "0 or more"),
+        ("points", 0, "1 or more"),
+        ("points", 1.5, "a whole number"),
+        ("by", "network", "`layer`, `block`"),
+        ("max_drop", "1", "a number"),
+    ],
+)
+def test_values_that_cannot_be_meant_are_told(network, data, name, value, wanted) -> None:
+    with pytest.raises(UsageError, match=rf"^`{name}`: expected {wanted}.*, got .?{value}.?$"):
         analyze(network, data, **{name: value})
 
 

@@ -9,6 +9,7 @@ import irbin
 from irbin.artifact.read import read_artifact
 from irbin.bench import inference, memory
 from irbin.bench.timing import interleaved
+from irbin.bench.training import benchmark_training
 from irbin.errors import UsageError
 from irbin.kernels import native
 from irbin.records.options import SourceOptions
@@ -97,6 +98,25 @@ def test_floats_are_timed_where_they_are_asked_for_or_bytes_are_not_read(folder,
     )
     with pytest.raises(UsageError, match=r"^`input_type`: expected one of `bytes`, `float32`"):
         irbin.benchmark(folder / "packed", input_type="int8", **few)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("n_threads", -1, "a whole number from 1 to 4096"),
+        ("n_threads", 1_000_000, "a whole number from 1 to 4096"),
+        ("n_threads", 1.5, "a whole number"),
+        ("n_runs", 0, "a whole number of 1 or more"),
+        ("n_runs", "2", "a whole number"),
+        ("batch_size", -1, "a whole number of 1 or more"),
+        ("batch_size", 1.5, "a whole number of 1 or more"),
+        ("memory", "no", "True or False"),
+    ],
+)
+@pytest.mark.parametrize("bench", [irbin.benchmark, benchmark_training])
+def test_numbers_that_cannot_be_meant_are_told(bench, name, value, wanted):
+    with pytest.raises(UsageError, match=rf"^`{name}`: expected {wanted}.*, got .+$"):
+        bench("paper:resnet20", **{name: value})
 
 
 @pytest.mark.slow

@@ -535,6 +535,13 @@ def test_there_is_at_least_one_thread(n):
     assert torch.get_num_threads() == before
 
 
+def test_openmp_is_not_asked_for_more_threads_than_it_survives():
+    before = torch.get_num_threads()
+    with pytest.raises(UsageError, match=r"^`n`: expected at most 4096 threads, got 1000000$"):
+        set_num_threads(1_000_000)
+    assert torch.get_num_threads() == before
+
+
 def test_threads_are_torchs():
     try:
         set_num_threads(2)
