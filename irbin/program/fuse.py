@@ -14,7 +14,7 @@ Every pass works on what the one before left and may be left out.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import get_args
 
@@ -45,6 +45,22 @@ FUSIONS = ("pool", "transform", "pack", "threshold")
 BITPACK = "bitpack"
 
 
+def checked(passes: Iterable[str]) -> tuple[str, ...]:
+    """The names of passes, each of `FUSIONS`.
+
+    Raises:
+        UsageError: one is not, or there is a name alone.
+    """
+    known = ", ".join(f"`{name}`" for name in FUSIONS)
+    if isinstance(passes, str) or not isinstance(passes, Iterable):
+        raise UsageError(f"`fusions`: expected a list of any of {known}, got {passes!r}")
+    found = tuple(passes)
+    for name in found:
+        if name not in FUSIONS:
+            raise UsageError(f"`fusions`: expected any of {known}, got `{name}`")
+    return found
+
+
 def fuse(
     program: Program,
     nodes: Sequence[Node],
@@ -60,21 +76,15 @@ def fuse(
     Args:
         program: for its types and outputs.
         nodes: those that remain to be run, in order; whatever else they read is constant.
-        passes: of `FUSIONS`; without any, kernels still become `Fused` records, one a node.
+        passes: of `FUSIONS`, see `checked`; without any, kernels still become `Fused` records, one
+            a node.
         float_convs: whether our kernels compute float convolutions and linear layers, or torch.
         from_bytes: convolutions that read the program's input are to read pixels as bytes; see
             `pixels.other_reader` for what else reads it.
         walks: whether our kernels move numbers and let tensors of several shapes meet, or whoever
             runs nodes.
         all_convs: with `float_convs` also those that torch does faster.
-
-    Raises:
-        UsageError: there is no such pass.
     """
-    for name in passes:
-        if name not in FUSIONS:
-            known = ", ".join(f"`{f}`" for f in FUSIONS)
-            raise UsageError(f"`fusions`: expected any of {known}, got `{name}`")
     types: dict[str, ValueType] = {**program.inputs, **program.constants}
     types |= {node.name: node.type for node in program.nodes}
     computed = {*program.inputs, *(node.name for node in nodes)}

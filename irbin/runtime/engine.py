@@ -18,7 +18,7 @@ import numpy as np
 from irbin.artifact.read import Artifact
 from irbin.errors import ArtifactError, UsageError
 from irbin.kernels import native
-from irbin.program.fuse import FUSIONS, fuse
+from irbin.program.fuse import FUSIONS, checked, fuse
 from irbin.program.fused import Fused, Item
 from irbin.program.pixels import other_reader
 from irbin.program.program import Node, Program, Ref
@@ -78,14 +78,14 @@ class Engine:
             )
         self.float_math: FloatMath = float_math
         self._float_convs = native.is_fast_at_floats() if float_convs is None else float_convs
-        self.origin = (artifact, tuple(fusions), float_math, self._float_convs)
+        self._fusions = checked(fusions)
+        self.origin = (artifact, self._fusions, float_math, self._float_convs)
         self._walks = walks
         self._operations = Operations()
         self._definitions = definitions
         self._constants, self._nodes = self._fold(artifact.tensors)
         self._signs = sign_weights(self.program, artifact.tensors)
-        self._fusions = tuple(fusions)
-        self.work = self._made(self._fused(fusions))
+        self.work = self._made(self._fused(self._fusions))
         self._plain: Work | None = None
         self.chunk = chunk_of(self.program)
         self._schedules = Schedules(self.program)

@@ -17,7 +17,7 @@ from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method
 from irbin.bounds import MAX_RESIDUALS
 from irbin.errors import UsageError
 from irbin.kernels import native
-from irbin.program.fuse import FUSIONS, fuse
+from irbin.program.fuse import FUSIONS, checked, fuse
 from irbin.program.fused import Fused, FusedStep, Item, results
 from irbin.program.lower import lower
 from irbin.program.program import Program
@@ -159,13 +159,18 @@ class TestStart:
         net("y", "conv2d.padding", net.x, w, None, (1, 1), "same", kind=kind)
         assert form(net.fuse(*FUSIONS)) == ["y"]
 
-    def test_no_other_pass_is_known(self, net):
-        net("y", "relu", net.x)
-        message = (
-            r"^`fusions`: expected any of `pool`, `transform`, `pack`, `threshold`, got `fold`$"
-        )
-        with pytest.raises(UsageError, match=message):
-            net.fuse("pool", "fold")
+    @pytest.mark.parametrize(
+        ("given", "wanted"),
+        [
+            (("pool", "fold"), "expected any of KNOWN, got `fold`"),
+            ("pack", "expected a list of any of KNOWN, got 'pack'"),
+            (None, "expected a list of any of KNOWN, got None"),
+        ],
+    )
+    def test_no_other_pass_is_known(self, given, wanted):
+        known = "`pool`, `transform`, `pack`, `threshold`"
+        with pytest.raises(UsageError, match=f"^`fusions`: {wanted.replace('KNOWN', known)}$"):
+            checked(given)
 
 
 class TestTransform:

@@ -19,6 +19,7 @@ from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import BinaryConv2d, BinaryLinear, Method, binary_layers
 from irbin.errors import ArtifactError, UsageError
 from irbin.kernels import native, reference
+from irbin.program.fuse import FUSIONS
 from irbin.program.fused import Fused, results
 from irbin.program.lower import lower
 from irbin.program.program import Program
@@ -525,6 +526,11 @@ class TestCallers:
         assert all(torch.equal(one, wanted) for one in found)
         assert not found[-1].is_inference()
         found[-1].requires_grad_().sum().backward()
+
+
+def test_passes_that_can_be_read_once_are_made(artifact):
+    wanted = PackedModel(artifact, FUSIONS)
+    assert PackedModel(artifact, (name for name in FUSIONS)).items == wanted.items
 
 
 @pytest.mark.parametrize("n", [0, -1, "2", 1.0, True])
