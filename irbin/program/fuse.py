@@ -54,11 +54,11 @@ def checked(passes: Iterable[str]) -> tuple[str, ...]:
     known = ", ".join(f"`{name}`" for name in FUSIONS)
     if isinstance(passes, str) or not isinstance(passes, Iterable):
         raise UsageError(f"`fusions`: expected a list of any of {known}, got {passes!r}")
-    found = tuple(passes)
-    for name in found:
+    names = tuple(passes)
+    for name in names:
         if name not in FUSIONS:
             raise UsageError(f"`fusions`: expected any of {known}, got `{name}`")
-    return found
+    return names
 
 
 def fuse(
