@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from irbin.emit.copies import MAX_COPY_AXES, Copy, walked
+from irbin.emit.copies import MAX_COPY_AXES, Copy, in_order, walked
+from irbin.emit.folds import Fold
 from irbin.emit.kernel_lines import kernel_lines
 from irbin.emit.meetings import Meeting
 from irbin.emit.moves import OneMove
@@ -123,6 +124,9 @@ def walk_lines(move: OneMove, read_at: Sequence[str], to: str) -> list[str]:
             lines = [_walk_line("walk", ("from", "other"), (*move.arrays, move.to))]
             what = f"IRBIN_OF_{move.operation}, {float_literal(move.factor)}"
             call = f"irbin_meet(&walk, {what}, {read_at[0]}, {read_at[1]}, {to});"
+        case Fold():
+            lines, how = _fold_lines(move)
+            call = f"irbin_fold(&walk, &terms, {how}, {read_at[0]}, {to});"
         case Product():
             lines = [_product_line(move)]
             call = f"irbin_matmul(&product, {read_at[0]}, {read_at[1]}, {to});"
@@ -133,6 +137,25 @@ def walk_lines(move: OneMove, read_at: Sequence[str], to: str) -> list[str]:
             lines = [_walk_line("walk", ("from",), first)]
             call = f"irbin_softmax(&walk, {x.shape[move.axis]}, {steps}, {read_at[0]}, {to});"
     return ["{", *(f"    {line}" for line in lines), f"    {call}", "}"]
+
+
+def _fold_lines(move: Fold) -> tuple[list[str], str]:
+    """The walks of a fold, and what it is."""
+    (x,) = move.arrays
+    first = [
+        np.moveaxis(one, move.axes, range(len(move.axes)))[(0,) * len(move.axes)]
+        for one in (x, move.to)
+    ]
+    sizes, steps = in_order(
+        [x.shape[axis] for axis in move.axes], [x.strides[axis] for axis in move.axes]
+    )
+    fields = ", ".join(
+        f".{name} = {{{', '.join(map(str, of))}}}"
+        for name, of in (("size", sizes), ("from", steps))
+    )
+    terms = f"static const irbin_walk terms = {{.axes = {len(sizes)}, {fields}}};"
+    lines = [_walk_line("walk", ("from",), first), terms]
+    return lines, f"IRBIN_FOLD_{move.folding.upper()}, {float_literal(move.divisor)}"
 
 
 def _walk_line(name: str, read: Sequence[str], arrays: Sequence[Array]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -199,3 +199,19 @@ def walked(*arrays: Array) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]
     sizes = tuple(math.prod(shape[axis] for axis in group) for group in groups) or (1,)
     steps = tuple(tuple(a.strides[group[-1]] // 4 for group in groups) or (1,) for a in arrays)
     return sizes, steps
+
+
+def in_order(sizes: Sequence[int], strides: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Axes of an array in their order, with as few as possible: sizes, and strides in floats.
+
+    Args:
+        sizes: of the axes.
+        strides: in bytes.
+    """
+    made: list[tuple[int, int]] = []
+    for size, stride in zip(sizes, strides, strict=True):
+        if made and made[-1][1] == stride * size:
+            made[-1] = (made[-1][0] * size, stride)
+        elif size != 1 or not made:
+            made.append((size, stride))
+    return [size for size, _ in made], [stride // 4 for _, stride in made]

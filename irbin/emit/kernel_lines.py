@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from irbin.axes import BoxAxis, Span
+from irbin.axes import Between, BoxAxis, Span
 from irbin.emit.weights import by_word, float_literal
 from irbin.emit.writer import Writer, pointer, read
 from irbin.errors import LowerError
@@ -25,6 +25,7 @@ from irbin.kernels.lines import (
 )
 from irbin.kernels.norms import GroupNormKernel, LayerNormKernel
 from irbin.kernels.passes import PoolKernel, RowsKernel
+from irbin.kernels.resize import ResizeKernel
 from irbin.kernels.sign_convolution import SignConvKernel
 from irbin.kernels.steps import Step
 from irbin.program.fused import Fused
@@ -80,11 +81,12 @@ def kernel_lines(w: Writer, kernel: Kernel) -> list[str]:
             lines += _join_lines(w, kernel)
         case GateKernel():
             lines.append(_gate_line(w, kernel))
-        case LayerNormKernel() if kernel.is_centered:
+        case ResizeKernel():
+            lines += _resize_lines(w, kernel)
+        case LayerNormKernel():
             epsilon, x = float_literal(kernel.epsilon), _x(w, "FLOATS")
-            lines.append(
-                f"irbin_layer_norm({w.call.n}, {kernel.n_channels}, {epsilon}, {x}, &out);"
-            )
+            call = "irbin_layer_norm" if kernel.is_centered else "irbin_rms_norm"
+            lines.append(f"{call}({w.call.n}, {kernel.n_channels}, {epsilon}, {x}, &out);")
         case GroupNormKernel():
             sizes = ", ".join(map(str, (*kernel.shape, kernel.n_groups)))
             work = pointer(w.call.others[kernel.n_residuals], "FLOATS")
@@ -264,6 +266,22 @@ def _average_lines(w: Writer, kernel: AverageKernel) -> list[str]:
         f"irbin_average({kernel.shape[1]}, {kernel.shape[2]}, rows, {len(kernel.rows)}, columns, "
         f"{len(kernel.columns)}, {_x(w, 'FLOATS')}, &out);",
     ]
+
+
+def _resize_lines(w: Writer, kernel: ResizeKernel) -> list[str]:
+    return [
+        _between_line("rows", kernel.rows),
+        _between_line("columns", kernel.columns),
+        f"irbin_resize({kernel.shape[1]}, {kernel.shape[2]}, rows, {len(kernel.rows)}, columns, "
+        f"{len(kernel.columns)}, {_x(w, 'FLOATS')}, &out);",
+    ]
+
+
+def _between_line(name: str, places: Sequence[Between]) -> str:
+    written = ", ".join(
+        f"{{{a}, {b}, {float_literal(v)}, {float_literal(u)}}}" for a, b, v, u in places
+    )
+    return f"static const irbin_between {name}[] = {{{written}}};"
 
 
 def _spans_line(name: str, spans: Sequence[Span]) -> str:

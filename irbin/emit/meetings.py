@@ -1,4 +1,8 @@
-"""Operations on tensors of any shapes that broadcast, one rounding each: C gives torch's bits."""
+"""Operations on tensors of any shapes that broadcast, number by number.
+
+One rounding each, so that C gives torch's bits, but for roots and powers, which are computed by
+definition.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from irbin.emit.copies import innermost
-from irbin.program.types import Node, Ref, TensorType, Value
+from irbin.emit.copies import Copy, innermost
+from irbin.program.types import Node, Ref, TensorType
 from irbin.runtime.arrays import Array
 
 TWO: dict[str, str] = {
@@ -26,16 +30,46 @@ ONE: dict[str, str] = {
     "aten.abs.default": "ABSOLUTE",
     "aten.square.default": "SQUARE",
     "aten.reciprocal.default": "RECIPROCAL",
+    "aten.sqrt.default": "ROOT",
+    "aten.rsqrt.default": "INVERSE_ROOT",
+    "aten.exp.default": "POWER",
 }
-"""Operators of one tensor; not of roots, which torch's libraries need not round to nearest."""
+"""Operators of one tensor."""
+POWERS = {2: "SQUARE", 0.5: "ROOT", -0.5: "INVERSE_ROOT"}
+"""Operations by what a tensor is raised to."""
 COMPARED: dict[str, str] = {
     "aten.lt.Scalar": "LESS",
     "aten.le.Scalar": "LESS_OR_EQUAL",
     "aten.gt.Scalar": "GREATER",
     "aten.ge.Scalar": "GREATER_OR_EQUAL",
+    "aten.eq.Scalar": "EQUAL",
+    "aten.ne.Scalar": "NOT_EQUAL",
+    "aten.lt.Tensor": "LESS",
+    "aten.le.Tensor": "LESS_OR_EQUAL",
+    "aten.gt.Tensor": "GREATER",
+    "aten.ge.Tensor": "GREATER_OR_EQUAL",
+    "aten.eq.Tensor": "EQUAL",
+    "aten.ne.Tensor": "NOT_EQUAL",
 }
 """Operators whose results are 0 or 1, which C keeps as floats."""
-SUM = "aten.sum.dim_IntList"
+LOGICAL: dict[str, str] = {
+    "aten.logical_and.default": "TIMES",
+    "aten.logical_or.default": "MAXIMUM",
+    "aten.bitwise_and.Tensor": "TIMES",
+    "aten.bitwise_or.Tensor": "MAXIMUM",
+}
+"""Operators of two that are 0 or 1."""
+NOT = ("aten.logical_not.default", "aten.bitwise_not.default")
+"""Operators of one that is 0 or 1."""
+CHOOSING = {
+    "aten.where.self": (0, 1, 2),
+    "aten.where.ScalarOther": (0, 1, 2),
+    "aten.where.ScalarSelf": (0, 1, 2),
+    "aten.masked_fill.Scalar": (1, 2, 0),
+}
+"""Operators that take one of two numbers: which argument says so, which are taken for 1 and 0."""
+FLAGS = frozenset((*COMPARED, *LOGICAL, *NOT))
+"""Operators that give zeros and ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,10 +106,10 @@ def meeting_of(
     kind = node.type
     if not isinstance(kind, TensorType):
         return None
-    if kind.dtype != ("bool" if node.op in COMPARED else "float32"):
+    if kind.dtype != ("bool" if node.op in FLAGS else "float32"):
         return None
     operation, args, factor = _read(node, flags)
-    read = _summed(node, arrays) if node.op == SUM else [_operand(arg, arrays) for arg in args]
+    read = [_operand(arg, arrays) for arg in args]
     operands = [one for one in read if one is not None]
     if not operation or len(operands) != len(read) or all(name is None for name, _ in operands):
         return None
@@ -88,21 +122,6 @@ def meeting_of(
         return Meeting(operation, (first, second), both, to, factor)
 
     return axis, made
-
-
-def _summed(node: Node, arrays: Mapping[str, Array]) -> list[Operand | None]:
-    """Of a sum along one axis of two numbers: any order of those gives the same."""
-    defaults: tuple[Value, ...] = ((), False, None)
-    source, axes, keeps, dtype = (*node.args, *defaults[len(node.args) - 1 :])
-    array = arrays.get(source.name) if isinstance(source, Ref) else None
-    if array is None or dtype is not None or not isinstance(axes, tuple) or len(axes) != 1:
-        return [None]
-    axis = axes[0]
-    if not isinstance(axis, int) or array.shape[axis] != 2:
-        return [None]
-    halves = np.split(array, 2, axis)
-    name = source.name if isinstance(source, Ref) else None
-    return [(name, half if keeps else half.squeeze(axis)) for half in halves]
 
 
 def _read(node: Node, flags: Collection[str]) -> tuple[str, list[Any], float]:
@@ -120,9 +139,51 @@ def _read(node: Node, flags: Collection[str]) -> tuple[str, list[Any], float]:
         return ONE[node.op], args, 1.0
     if node.op == "aten.rsub.Scalar" and len(args) == 2 and factor == 1.0:
         return "MINUS", args[::-1], 1.0
-    if node.op == "aten.pow.Tensor_Scalar" and len(args) == 2 and args[1] == 2:
-        return "SQUARE", args[:1], 1.0
-    return ("SUM", args, 1.0) if node.op == SUM else ("", [], 1.0)
+    if node.op in LOGICAL and len(args) == 2 and _are_flags(args, flags):
+        return LOGICAL[node.op], args, 1.0
+    if node.op in NOT and len(args) == 1 and _are_flags(args, flags):
+        return "EQUAL", [*args, 0], 1.0
+    if node.op == "aten.pow.Tensor_Scalar" and len(args) == 2 and args[1] in POWERS:
+        return POWERS[args[1]], args[:1], 1.0
+    return "", [], 1.0
+
+
+def _are_flags(args: list[Any], flags: Collection[str]) -> bool:
+    return all(isinstance(one, Ref) and one.name in flags for one in args)
+
+
+def chosen_of(
+    node: Node, arrays: Mapping[str, Array], flags: Collection[str]
+) -> tuple[int, Callable[[Array], tuple[Copy, Meeting]]] | None:
+    """What takes one of two numbers in every place; None if a node does no such thing.
+
+    Args:
+        node: any.
+        arrays: all that may be read.
+        flags: names of those that hold zeros and ones alone.
+    """
+    kind = node.type
+    if node.op not in CHOOSING or node.kwargs or len(node.args) != 3:
+        return None
+    at, yes, no = (node.args[i] for i in CHOOSING[node.op])
+    if not isinstance(at, Ref) or at.name not in flags or at.name not in arrays:
+        return None
+    read = [_operand(value, arrays) for value in (yes, no)]
+    taken, left = read
+    if taken is None or left is None or not isinstance(kind, TensorType):
+        return None
+    if kind.dtype != "float32":
+        return None
+    (first, a), (second, b) = taken, left
+    whole = max((b, a), key=lambda one: (one.size, one.ndim))
+    axis = innermost(whole) if whole.ndim == len(kind.shape) else len(kind.shape) - 1
+
+    def made(to: Array) -> tuple[Copy, Meeting]:
+        both = (np.broadcast_to(arrays[at.name], to.shape), np.broadcast_to(a, to.shape))
+        rest = Copy(second, np.broadcast_to(b, to.shape), to)
+        return rest, Meeting("WHERE", (at.name, first), both, to)
+
+    return axis, made
 
 
 def _operand(value: Any, arrays: Mapping[str, Array]) -> Operand | None:

@@ -14,8 +14,9 @@ import numpy as np
 
 from irbin.emit.around import around_of
 from irbin.emit.copies import Copy, copies_of
+from irbin.emit.folds import Fold, fold_of
 from irbin.emit.looks import look, parts
-from irbin.emit.meetings import COMPARED, Meeting, meeting_of
+from irbin.emit.meetings import FLAGS, Meeting, chosen_of, meeting_of
 from irbin.emit.products import Product, Soft, as_floats, attends, product_of
 from irbin.emit.reads import LINES_OF, lines_shape, reading, reads
 from irbin.errors import ArtifactError, LowerError
@@ -36,7 +37,7 @@ LINES = "lines"
 MAX_BYTES = 2**31 - 1
 """Of what one call reads or writes: the C counts in `int32_t`."""
 
-OneMove = Copy | Meeting | Product | Soft
+OneMove = Copy | Meeting | Product | Soft | Fold
 Move = tuple[OneMove, ...]
 
 
@@ -115,8 +116,10 @@ class _Adding:
             self._types |= dict.fromkeys(results(item), item.type)
         self._hold(work.source, image)
         for name, value in work.constants.items():
-            if isinstance(value, np.ndarray) and value.dtype == np.float32:
-                self._hold(name, np.ascontiguousarray(value))
+            if isinstance(value, np.ndarray) and value.dtype in (np.float32, np.bool_):
+                self._hold(name, np.ascontiguousarray(value, np.float32))
+                if value.dtype == np.bool_:
+                    self._flags.add(name)
 
     def take(self, item: Item) -> None:
         """Adds what an item needs, or refuses it."""
@@ -148,8 +151,8 @@ class _Adding:
         source = self._first(node)
         if source is not None and (self._shown(node, source) or self._packed(node, source)):
             return True
-        made = (self._copied, self._met, self._passed, self._multiplied, self._attended)
-        return any(one(node) for one in made)
+        moved = self._copied(node) or self._met(node) or self._chosen(node) or self._passed(node)
+        return moved or self._folded(node) or self._multiplied(node) or self._attended(node)
 
     def _first(self, node: Node) -> Look | None:
         first = node.args[0] if node.args else None
@@ -212,9 +215,24 @@ class _Adding:
         meeting = meeting_of(node, arrays, self._flags)
         if meeting is None:
             return False
-        if node.op in COMPARED:
+        if node.op in FLAGS:
             self._flags.add(node.name)
         axis, made = meeting
+        self._move(node, axis, lambda to: (made(to),))
+        return True
+
+    def _chosen(self, node: Node) -> bool:
+        chosen = chosen_of(node, {n: one.array for n, one in self.added.looks.items()}, self._flags)
+        if chosen is None:
+            return False
+        self._move(node, *chosen)
+        return True
+
+    def _folded(self, node: Node) -> bool:
+        fold = fold_of(node, {n: one.array for n, one in self.added.looks.items()})
+        if fold is None:
+            return False
+        axis, made = fold
         self._move(node, axis, lambda to: (made(to),))
         return True
 

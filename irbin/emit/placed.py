@@ -121,7 +121,8 @@ def placed(artifact: Artifact, images: CInput = "float32") -> Placed:
         LowerError: something in it is neither a kernel nor a move, or it takes no images; nodes and
             operators are named.
     """
-    work = work_of(engine_of(artifact), images)
+    engine = engine_of(artifact)
+    work = work_of(engine, images)
     known = integers(work, 1)
     image = artifact.program.inputs[work.source].shape
     if len(image) != 4:
@@ -151,7 +152,7 @@ def placed(artifact: Artifact, images: CInput = "float32") -> Placed:
             name: (added.origins.get(name, name), form.channel_axis)
             for name, form in added.made.items()
         },
-        by_definition=by_definition(work),
+        by_definition=by_definition(artifact, engine),
     )
 
 

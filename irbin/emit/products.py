@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from irbin.emit.copies import Arrays
-from irbin.emit.definitions import ATTENTION, MATMUL, SOFTMAX
+from irbin.emit.definitions import ATTENTION, EINSUM, MATMUL, SOFTMAX
+from irbin.emit.letters import as_matrices, letters_of
 from irbin.emit.meetings import Meeting
 from irbin.program.types import Node, Ref, TensorType
 from irbin.runtime.arrays import Array
@@ -61,7 +62,26 @@ def product_of(node: Node, arrays: Arrays) -> Callable[[Array], Product | Soft] 
             return lambda to: Product((a, b), read, to)
         case op, (Ref(x), int(axis)) if op == SOFTMAX and _are_floats(arrays, x, least=1):
             return lambda to: Soft((x,), (arrays[x],), to, axis % to.ndim)
+        case op, (str(words), (Ref(a), Ref(b))) if op == EINSUM and _are_floats(
+            arrays, a, b, least=1
+        ):
+            return _by_letters(words, (a, b), (arrays[a], arrays[b]))
     return None
+
+
+def _by_letters(
+    words: str, names: tuple[str, str], read: tuple[Array, Array]
+) -> Callable[[Array], Product] | None:
+    """An `einsum` of two as products of matrices."""
+    letters = letters_of(words, [array.ndim for array in read])
+    if letters is None:
+        return None
+
+    def made(to: Array) -> Product:
+        a, b, whole = as_matrices(letters, *read, to)
+        return Product(names, (a, b), whole)
+
+    return made
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +145,8 @@ def attends(node: Node, arrays: Arrays) -> Attends | None:
         scale = 1 / math.sqrt(read[0].shape[-1])
     adds = None
     if isinstance(mask, Ref):
-        name = mask.name if mask.name in arrays else as_floats(mask.name)
+        name = as_floats(mask.name)
+        name = name if name in arrays else mask.name
         if name not in arrays:
             return None
         adds = (name, arrays[name])

@@ -22,6 +22,8 @@ from irbin.program.vocabulary import OWN_OPERATORS, signatures
 RENAMED = {
     "aten.view.default": "aten.reshape.default",  # strides are the runtime's business
     "aten._unsafe_view.default": "aten.reshape.default",
+    "aten.__and__.Tensor": "aten.bitwise_and.Tensor",
+    "aten.__or__.Tensor": "aten.bitwise_or.Tensor",
     **{f"irbin.{name}.default": name for name in OWN_OPERATORS},
 }
 """ATen's name to the program's, where one operator has several."""

@@ -21,8 +21,18 @@ def test_each_takes_and_gives_tensors_as_torchs() -> None:
     assert np.array_equal(matmul(x, y), tensor_reference.matmul(x.numpy(), y.numpy()))
     assert np.array_equal(softmax(x, 2), tensor_reference.softmax(x.numpy(), 2))
     attend = DEFINITIONS["aten.scaled_dot_product_attention.default"]
+    root = DEFINITIONS["aten.pow.Tensor_Scalar"]
+    assert np.array_equal(root(x.abs(), 0.5), np.sqrt(x.abs().numpy()))
+    assert np.array_equal(root(x, 3), x**3)  # torch's
+    by_letters, turned = DEFINITIONS["aten.einsum.default"], np.swapaxes(x.numpy(), -1, -2)
+    wanted = tensor_reference.matmul(x.numpy(), turned)
+    assert np.array_equal(by_letters("abij,abkj->abik", [x, x]), wanted)
+    assert torch.allclose(by_letters("abij->ij", [x]), x.sum((0, 1)))  # torch's
     wanted = tensor_reference.attention(x.numpy(), x.numpy(), x.numpy(), scale=0.5)
     assert np.array_equal(attend(x, x, x, None, 0.0, False, scale=0.5), wanted)
+
+
+FOLDED = "conv1d conv_transpose2d einsum exp linalg_vector_norm pow rsqrt sqrt std sum var"
 
 
 @pytest.mark.parametrize(
@@ -30,10 +40,11 @@ def test_each_takes_and_gives_tensors_as_torchs() -> None:
     [
         ("attends", ()),
         ("products", ("conv2d", "matmul", "scaled_dot_product_attention")),
+        ("folds", tuple(FOLDED.split())),
     ],
 )
 def test_an_export_says_what_is_torchs_when_loaded(tmp_path, name: str, operators) -> None:
-    assert by_definition(engine_of(artifact(name)).work) == operators
+    assert by_definition(artifact(name), engine_of(artifact(name))) == operators
     record = write_c(artifact(name), tmp_path / "c", spec=name, options=COptions("net"))
     assert record.by_definition == operators
     told = (tmp_path / "c" / "README.md").read_text()

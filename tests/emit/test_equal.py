@@ -303,7 +303,45 @@ class Bytes(nn.Module):
         return self.last(both)
 
 
+class Folds(nn.Module):
+    """One number of several, choices by what is compared, letters, other windows, other sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.body = nn.Conv2d(3, 12, 3, padding=1), binary(nn.Conv2d(12, 12, 1))
+        self.lines = nn.Conv1d(12, 8, 3, 2, 1, dilation=2, groups=2)
+        self.depth = nn.Conv1d(12, 12, 5, padding=2, groups=12, bias=False)
+        self.larger = nn.ConvTranspose2d(12, 18, (3, 2), (2, 3), (1, 0), (1, 0), 2)
+        self.dense = nn.ConvTranspose2d(12, 9, 3, 1, 2, dilation=2)
+        self.mask = nn.Buffer(torch.rand(9, 8) > 0.4)
+        self.of_rows, self.last = nn.RMSNorm(12), binary(nn.Linear(12, 7))
+
+    def forward(self, x):
+        x = self.body(self.stem(x))
+        zeros = x.new_zeros((9, 8))
+        zeros[2:, :3] = 2
+        y = x / x.sum((1, 3), keepdim=True) + F.normalize(x, dim=1) + zeros
+        spread = x.var(1, keepdim=True) + x.std((2, 3), keepdim=True, unbiased=False)
+        y = y * torch.rsqrt(x.square().sum((2, 1), keepdim=True)) + (spread + 0.5).sqrt()
+        y = torch.where(y > x, y, -x) + torch.where(y != y, 0.0, y).exp()
+        y = y.masked_fill(self.mask, -0.75) - (x == x.amax((1, 2), keepdim=True)).float()
+        lost = (y < 0) & (x.flip(3) <= 0.25).logical_not() | self.mask
+        y = torch.where(lost, x.amin(1, keepdim=True), y).abs() ** 0.5
+        y = torch.where(y >= 0.75, y, x)
+        z = torch.einsum("nchw,nkhw->nckh", x, y), torch.einsum("nchw,wk->nhck", y, self.few())
+        rows = self.of_rows(y.flatten(2).mT).mT
+        lines = self.lines(rows), self.depth(rows)
+        sizes = [F.interpolate(one, (13, 10), mode="bilinear") for one in (x, self.dense(y))]
+        corners = F.interpolate(self.larger(x), (5, 6), mode="bilinear", align_corners=True)
+        return self.last(y.mT.mean((2, 3))), *z, *lines, *sizes, corners
+
+    def few(self):
+        """Computed from a constant."""
+        return self.mask.float().mT.cumsum(1)
+
+
 NETWORKS = {
+    "folds": Folds,
     "windows": Windows,
     "signs": Signs,
     "floats": Floats,

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from ctypes import POINTER, c_float, c_int32, c_size_t, c_uint8, c_void_p
 from importlib.resources import files
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -23,8 +24,8 @@ mish hold keep
 """
 KINDS = _KINDS.split()
 _MEETINGS = """
-plus minus times over maximum minimum negative absolute square reciprocal sum
-less less_or_equal greater greater_or_equal
+plus minus times over maximum minimum negative absolute square reciprocal root inverse_root power
+less less_or_equal greater greater_or_equal equal not_equal where
 """
 MEETINGS = _MEETINGS.split()
 LEVELS = ("-O0", "-O2", "-O3 -march=native -std=gnu11")
@@ -141,7 +142,7 @@ def test_a_product_and_a_sum_are_rounded_once(nn) -> None:
 
 @pytest.mark.parametrize("operation", MEETINGS)
 def test_operations_round_once(nn, operation: str) -> None:
-    a, b, y = floats(5), floats(6), np.empty(N, np.float32)
+    a, b, y = floats(5), floats(6), np.full(N, 7, np.float32)
     one = np.float32(1)
     with np.errstate(all="ignore"):
         wanted = {
@@ -155,11 +156,16 @@ def test_operations_round_once(nn, operation: str) -> None:
             "absolute": lambda: np.abs(a),
             "square": lambda: a * a,
             "reciprocal": lambda: one / a,
-            "sum": lambda: np.float32(0) + a + b,
+            "root": lambda: np.sqrt(a),
+            "inverse_root": lambda: one / np.sqrt(a),
+            "power": lambda: activations.exp(a),
             "less": lambda: (a < b).astype(np.float32),
             "less_or_equal": lambda: (a <= b).astype(np.float32),
             "greater": lambda: (a > b).astype(np.float32),
             "greater_or_equal": lambda: (a >= b).astype(np.float32),
+            "equal": lambda: (a == b).astype(np.float32),
+            "not_equal": lambda: (a != b).astype(np.float32),
+            "where": lambda: np.where(a != 0, b, np.float32(7)),
         }[operation]()
     walk = Walk(1, (c_int32 * 8)(N), (c_int32 * 24)(1, *[0] * 7, 1, *[0] * 7, 1))
     number = c_int32(MEETINGS.index(operation))
@@ -205,6 +211,20 @@ def test_attention_is_the_definitions(nn, sizes: tuple[int, ...], masks: int) ->
         queries, keys, values, np.float32(0.3), mask if masks else None
     )
     assert np.array_equal(bits(y), bits(wanted[0].transpose(1, 0, 2).reshape(y.shape)))
+
+
+@pytest.mark.parametrize("folding", get_args(tensor_reference.Folding))
+def test_numbers_are_folded_by_definition(nn, folding: str) -> None:
+    """Along the third axis, then the first."""
+    x = np.random.default_rng(3).standard_normal((5, 4, 7)).astype(np.float32) * 30
+    x[:, 1], x[2, 2, 3], x[0, 3] = -0.0, np.nan, np.inf
+    wanted = tensor_reference.folded(x, (2, 0), folding, 9.0)
+    y, number = np.empty(4, np.float32), get_args(tensor_reference.Folding).index(folding)
+    walk = Walk(1, (c_int32 * 8)(4), (c_int32 * 24)(7, *[0] * 15, 1))
+    terms = Walk(2, (c_int32 * 8)(7, 5), (c_int32 * 24)(1, 28))
+    both = ctypes.byref(walk), ctypes.byref(terms)
+    nn.irbin_fold(*both, c_int32(number), c_float(9), pointer(x), pointer(y))
+    assert np.array_equal(bits(y), bits(wanted.reshape(4)))
 
 
 class Product(ctypes.Structure):

@@ -31,6 +31,33 @@ def test_matmul_adds_from_plus_zero_in_order() -> None:
     assert not np.signbit(tensor_reference.matmul(np.float32([[-0.0]]), np.float32([[1.0]])))
 
 
+FOLDED = {
+    "sum": lambda x, axes: x.sum(axes, keepdim=True),
+    "mean": lambda x, axes: x.mean(axes, keepdim=True),
+    "norm": lambda x, axes: torch.linalg.vector_norm(x, dim=axes, keepdim=True),
+    "variance": lambda x, axes: x.var(axes, keepdim=True, correction=0),
+    "deviation": lambda x, axes: x.std(axes, keepdim=True, correction=0),
+    "largest": lambda x, axes: x.amax(axes, keepdim=True),
+    "smallest": lambda x, axes: x.amin(axes, keepdim=True),
+}
+
+
+@pytest.mark.parametrize("axes", [(0,), (2, 0), (1, 2), (0, 1, 2)])
+@pytest.mark.parametrize("folding", FOLDED)
+def test_what_is_folded_is_torchs_but_for_rounding(folding: str, axes: tuple[int, ...]) -> None:
+    x = drawn(4, 3, 5)
+    n = np.prod([x.shape[axis] for axis in axes])
+    made = tensor_reference.folded(x, axes, folding, float(n))
+    near(made, FOLDED[folding](torch.from_numpy(x), axes))
+
+
+def test_sums_begin_with_the_first_in_the_order_of_the_axes() -> None:
+    x = np.float32([[1e8, 1], [-1e8, 1]])
+    assert tensor_reference.folded(x, (0, 1), "sum") == 1
+    assert tensor_reference.folded(x, (1, 0), "sum") == 2
+    assert np.signbit(tensor_reference.folded(np.float32([-0.0]), (0,), "sum"))
+
+
 @pytest.mark.parametrize("axis", [0, 1, -1])
 @pytest.mark.parametrize("n", [1, 15, 16, 17])
 def test_softmax_is_torchs_but_for_rounding(axis: int, n: int) -> None:

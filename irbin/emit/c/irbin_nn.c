@@ -1349,6 +1349,33 @@ void irbin_average(int32_t width, int32_t channels, const irbin_span *rows, int3
             }
 }
 
+/* Between two pixels of a row. */
+static float between(const float *x, const irbin_between *column, int32_t channels)
+{
+    return column->of_first * x[(ptrdiff_t)column->first * channels] +
+           column->of_second * x[(ptrdiff_t)column->second * channels];
+}
+
+void irbin_resize(int32_t width, int32_t channels, const irbin_between *rows, int32_t n_rows,
+                  const irbin_between *columns, int32_t n_columns, const float *x,
+                  const irbin_out *out)
+{
+    const ptrdiff_t of_row = (ptrdiff_t)width * channels;
+    size_t pixel = 0;
+    for (const irbin_between *row = rows; row < rows + n_rows; ++row)
+        for (const irbin_between *column = columns; column < columns + n_columns; ++column, ++pixel)
+            for (int32_t c = 0; c < channels; c += BLOCK) {
+                const float *first = x + row->first * of_row + c;
+                const float *second = x + row->second * of_row + c;
+                const int32_t n = least(BLOCK, channels - c);
+                float v[BLOCK];
+                for (int32_t i = 0; i < n; ++i)
+                    v[i] = row->of_first * between(first + i, column, channels) +
+                           row->of_second * between(second + i, column, channels);
+                finish(v, n, pixel, c, channels, out);
+            }
+}
+
 /* ---- norms ---- */
 
 static float added_in_halves(float *sums) /* of 16 */
@@ -1370,11 +1397,12 @@ static float sum_of_row(const float *x, int32_t n, float less, bool of_squares)
     return added_in_halves(sums);
 }
 
-void irbin_layer_norm(int32_t rows, int32_t channels, float epsilon, const float *x,
-                      const irbin_out *out)
+static void norm_of_rows(int32_t rows, int32_t channels, float epsilon, bool is_centered,
+                         const float *x, const irbin_out *out)
 {
     for (int32_t row = 0; row < rows; ++row, x += channels) {
-        const float mean = sum_of_row(x, channels, 0.0f, false) / (float)channels;
+        float mean = 0.0f;
+        if (is_centered) mean = sum_of_row(x, channels, 0.0f, false) / (float)channels;
         const float variance = sum_of_row(x, channels, mean, true) / (float)channels;
         const float factor = 1.0f / root(variance + epsilon);
         for (int32_t c = 0; c < channels; c += BLOCK) {
@@ -1384,6 +1412,18 @@ void irbin_layer_norm(int32_t rows, int32_t channels, float epsilon, const float
             finish(v, n, (size_t)row, c, channels, out);
         }
     }
+}
+
+void irbin_layer_norm(int32_t rows, int32_t channels, float epsilon, const float *x,
+                      const irbin_out *out)
+{
+    norm_of_rows(rows, channels, epsilon, true, x, out);
+}
+
+void irbin_rms_norm(int32_t rows, int32_t channels, float epsilon, const float *x,
+                    const irbin_out *out)
+{
+    norm_of_rows(rows, channels, epsilon, false, x, out);
 }
 
 /* Of a channel, or of its squares, less a number: columns within their row, then the rows. */
@@ -1668,11 +1708,16 @@ static float met(irbin_operation operation, float a, float b)
     case IRBIN_OF_ABSOLUTE: return fabsf(a);
     case IRBIN_OF_SQUARE: return a * a;
     case IRBIN_OF_RECIPROCAL: return 1.0f / a;
-    case IRBIN_OF_SUM: return a + b + 0.0f;
+    case IRBIN_OF_ROOT: return root(a);
+    case IRBIN_OF_INVERSE_ROOT: return 1.0f / root(a);
+    case IRBIN_OF_POWER: return exp_of(a);
     case IRBIN_OF_LESS: return a < b ? 1.0f : 0.0f;
     case IRBIN_OF_LESS_OR_EQUAL: return a <= b ? 1.0f : 0.0f;
     case IRBIN_OF_GREATER: return a > b ? 1.0f : 0.0f;
     case IRBIN_OF_GREATER_OR_EQUAL: return a >= b ? 1.0f : 0.0f;
+    case IRBIN_OF_EQUAL: return a == b ? 1.0f : 0.0f;
+    case IRBIN_OF_NOT_EQUAL: return a != b ? 1.0f : 0.0f;
+    case IRBIN_OF_WHERE: return b;
     }
     return a;
 }
@@ -1685,10 +1730,59 @@ void irbin_meet(const irbin_walk *walk, irbin_operation operation, float factor,
     do {
         const float *x = a + p.from, *other = b + p.other;
         float *to = y + p.to;
-        for (int32_t i = 0; i < walk->size[last]; ++i)
+        for (int32_t i = 0; i < walk->size[last]; ++i) {
+            const float one = x[(ptrdiff_t)i * walk->from[last]];
+            if (operation == IRBIN_OF_WHERE && one == 0.0f) continue;
             to[(ptrdiff_t)i * walk->to[last]] =
-                met(operation, x[(ptrdiff_t)i * walk->from[last]],
-                    other[(ptrdiff_t)i * walk->other[last]] * factor);
+                met(operation, one, other[(ptrdiff_t)i * walk->other[last]] * factor);
+        }
+    } while (advance(walk, &p));
+}
+
+/* Of all terms, or of the squares of what they have beside a number. */
+static float folded(const irbin_walk *terms, irbin_folding folding, bool of_squares, float less,
+                    const float *x)
+{
+    const int32_t last = terms->axes - 1;
+    place p = {{0}, 0, 0, 0};
+    float total = 0.0f;
+    bool is_first = true;
+    do {
+        for (int32_t i = 0; i < terms->size[last]; ++i, is_first = false) {
+            const float one = x[p.from + (ptrdiff_t)i * terms->from[last]];
+            const float apart = one - less, term = of_squares ? apart * apart : one;
+            if (is_first)
+                total = term;
+            else if (folding == IRBIN_FOLD_LARGEST)
+                total = met(IRBIN_OF_MAXIMUM, total, term);
+            else if (folding == IRBIN_FOLD_SMALLEST)
+                total = met(IRBIN_OF_MINIMUM, total, term);
+            else
+                total += term;
+        }
+    } while (advance(terms, &p));
+    return total;
+}
+
+void irbin_fold(const irbin_walk *walk, const irbin_walk *terms, irbin_folding folding,
+                float divisor, const float *x, float *y)
+{
+    const int32_t last = walk->axes - 1;
+    const bool is_spread = folding == IRBIN_FOLD_VARIANCE || folding == IRBIN_FOLD_DEVIATION;
+    const bool of_squares = is_spread || folding == IRBIN_FOLD_NORM;
+    int32_t n = 1;
+    for (int32_t axis = 0; axis < terms->axes; ++axis) n *= terms->size[axis];
+    place p = {{0}, 0, 0, 0};
+    do {
+        for (int32_t i = 0; i < walk->size[last]; ++i) {
+            const float *from = x + p.from + (ptrdiff_t)i * walk->from[last];
+            float less = 0.0f;
+            if (is_spread) less = folded(terms, IRBIN_FOLD_SUM, false, 0.0f, from) / (float)n;
+            float made = folded(terms, folding, of_squares, less, from);
+            if (is_spread || folding == IRBIN_FOLD_MEAN) made /= divisor;
+            if (folding == IRBIN_FOLD_NORM || folding == IRBIN_FOLD_DEVIATION) made = root(made);
+            y[p.to + (ptrdiff_t)i * walk->to[last]] = made;
+        }
     } while (advance(walk, &p));
 }
 

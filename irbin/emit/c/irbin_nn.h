@@ -174,11 +174,26 @@ IRBIN_KERNEL void irbin_average(int32_t width, int32_t channels, const irbin_spa
                    const irbin_span *columns, int32_t n_columns, const float *x,
                    const irbin_out *out);
 
+/* Between which two rows or columns a result lies, and what of each it has. */
+typedef struct irbin_between {
+    int32_t first, second;
+    float of_first, of_second;
+} irbin_between;
+
+/* An image of that width in another size: every number between four, two of a row, then two rows. */
+IRBIN_KERNEL void irbin_resize(int32_t width, int32_t channels, const irbin_between *rows, int32_t n_rows,
+                  const irbin_between *columns, int32_t n_columns, const float *x,
+                  const irbin_out *out);
+
 /* (x - mean) / sqrt(variance + epsilon) of every row; sums as 16 that are then added in halves. */
 IRBIN_KERNEL void irbin_layer_norm(int32_t rows, int32_t channels, float epsilon, const float *x,
                       const irbin_out *out);
 
-/* The same over all pixels and the channels of a group; `work` holds two floats a group. */
+/* x / sqrt(mean of squares + epsilon) of every row, likewise. */
+IRBIN_KERNEL void irbin_rms_norm(int32_t rows, int32_t channels, float epsilon, const float *x,
+                    const irbin_out *out);
+
+/* A layer norm over all pixels and the channels of a group; `work` holds two floats a group. */
 IRBIN_KERNEL void irbin_group_norm(int32_t height, int32_t width, int32_t channels, int32_t groups,
                       float epsilon, const float *x, float *work, const irbin_out *out);
 
@@ -242,14 +257,35 @@ typedef enum irbin_operation {
     IRBIN_OF_ABSOLUTE,
     IRBIN_OF_SQUARE,
     IRBIN_OF_RECIPROCAL,
-    IRBIN_OF_SUM,  /* a sum that begins with 0, so never -0 */
-    IRBIN_OF_LESS, /* 1 or 0 */
+    IRBIN_OF_ROOT,
+    IRBIN_OF_INVERSE_ROOT,
+    IRBIN_OF_POWER, /* e to it */
+    IRBIN_OF_LESS,  /* 1 or 0 */
     IRBIN_OF_LESS_OR_EQUAL,
     IRBIN_OF_GREATER,
-    IRBIN_OF_GREATER_OR_EQUAL
+    IRBIN_OF_GREATER_OR_EQUAL,
+    IRBIN_OF_EQUAL,
+    IRBIN_OF_NOT_EQUAL,
+    IRBIN_OF_WHERE /* the second where the first is not 0; elsewhere nothing is written */
 } irbin_operation;
 IRBIN_KERNEL void irbin_meet(const irbin_walk *walk, irbin_operation operation, float factor, const float *a,
                 const float *b, float *y);
+
+/* What becomes of several numbers; sums begin with the first and are rounded in order. */
+typedef enum irbin_folding {
+    IRBIN_FOLD_SUM,
+    IRBIN_FOLD_MEAN,
+    IRBIN_FOLD_NORM,      /* the root of the sum of their squares */
+    IRBIN_FOLD_VARIANCE,  /* of the squares of what they have beside their mean */
+    IRBIN_FOLD_DEVIATION, /* the root of that */
+    IRBIN_FOLD_LARGEST,   /* NaN if one is */
+    IRBIN_FOLD_SMALLEST
+} irbin_folding;
+
+/* The walk goes over the firsts, `terms` over those that make one result; `divisor` is that of a mean
+ * or a variance. */
+IRBIN_KERNEL void irbin_fold(const irbin_walk *walk, const irbin_walk *terms, irbin_folding folding,
+                float divisor, const float *x, float *y);
 
 /* How matrices are multiplied; the walk goes over pairs of them. Floats between neighbors. */
 typedef struct irbin_product {

@@ -35,7 +35,10 @@ typedef struct irbin_kernels {
                            const irbin_out *);
     void (*average)(int32_t, int32_t, const irbin_span *, int32_t, const irbin_span *, int32_t,
                     const float *, const irbin_out *);
+    void (*resize)(int32_t, int32_t, const irbin_between *, int32_t, const irbin_between *, int32_t,
+                   const float *, const irbin_out *);
     void (*layer_norm)(int32_t, int32_t, float, const float *, const irbin_out *);
+    void (*rms_norm)(int32_t, int32_t, float, const float *, const irbin_out *);
     void (*group_norm)(int32_t, int32_t, int32_t, int32_t, float, const float *, float *,
                        const irbin_out *);
     void (*attention)(const irbin_heads *, const float *, const float *, const float *, float *,
@@ -50,6 +53,8 @@ typedef struct irbin_kernels {
     void (*bitpack)(int32_t, int32_t, int32_t, const float *, uint8_t *);
     void (*copy)(const irbin_walk *, const float *, float *);
     void (*meet)(const irbin_walk *, irbin_operation, float, const float *, const float *, float *);
+    void (*fold)(const irbin_walk *, const irbin_walk *, irbin_folding, float, const float *,
+                 float *);
     void (*matmul)(const irbin_product *, const float *, const float *, float *);
     void (*softmax)(const irbin_walk *, int32_t, int32_t, int32_t, const float *, float *);
 } irbin_kernels;
@@ -60,9 +65,10 @@ typedef struct irbin_kernels {
         irbin_bconv2d, irbin_conv2d, irbin_sign_conv2d, irbin_conv2d_bytes, irbin_depthwise,      \
             irbin_max_pool, irbin_max_pool_bconv2d, irbin_max_pool_conv2d,                        \
             irbin_max_pool_sign_conv2d, irbin_max_pool_conv2d_bytes, irbin_max_pool_steps,        \
-            irbin_average, irbin_layer_norm, irbin_group_norm, irbin_attention, irbin_crop,       \
-            irbin_join, irbin_channel_mean, irbin_gate, irbin_pair, irbin_rows, irbin_bitpack,    \
-            irbin_copy, irbin_meet, irbin_matmul, irbin_softmax                                   \
+            irbin_average, irbin_resize, irbin_layer_norm, irbin_rms_norm, irbin_group_norm,      \
+            irbin_attention, irbin_crop, irbin_join, irbin_channel_mean, irbin_gate, irbin_pair,  \
+            irbin_rows, irbin_bitpack, irbin_copy, irbin_meet, irbin_fold, irbin_matmul,          \
+            irbin_softmax                                                                         \
     }
 
 /* Sets that this compiler makes for this kind of processor. */
