@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -89,6 +91,15 @@ def lacks_memory(error: BaseException) -> bool:
     return is_torchs or isinstance(error, MemoryError)
 
 
+def lacks_room(error: BaseException | None) -> bool:
+    """Whether an error, or what it came of, is a disk that is full or a quota that is used up."""
+    if error is None:
+        return False
+    is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    # libraries in Rust and C++ give words alone
+    return is_full or "os error 28" in str(error) or lacks_room(error.__cause__)
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its class's name where it has none.
 
@@ -112,7 +123,10 @@ def with_class(error: BaseException) -> str:
 
 def system_says(error: OSError) -> str:
     """What the system said, without the file: messages name that themselves."""
-    return error.strerror or first_line(error)
+    said = error.strerror or ""
+    if error.errno is not None and "[errno" in said:  # a library's words around the system's
+        return os.strerror(error.errno)
+    return said or first_line(error)
 
 
 def _cut(text: str) -> str:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import ast
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from irbin.messages import (
     first_line,
     in_a_row,
     lacks_memory,
+    lacks_room,
     names_of,
     nearest,
     nearest_names,
@@ -101,6 +104,11 @@ def test_what_the_system_says_names_no_file_and_is_never_none() -> None:
 
 
 @pytest.mark.slow
+def test_what_the_system_says_is_taken_out_of_a_librarys_words() -> None:
+    words = "Error writing bytes to file. Detail: [errno 28] No space left on device"
+    assert system_says(OSError(errno.ENOSPC, words, "f.parquet")) == os.strerror(errno.ENOSPC)
+
+
 def test_a_lack_of_memory_is_known_whoever_tells_of_it() -> None:
     short = (
         MemoryError(),
@@ -111,6 +119,15 @@ def test_a_lack_of_memory_is_known_whoever_tells_of_it() -> None:
     assert not any(
         map(lacks_memory, (RuntimeError("memory format"), ValueError(), OSError(28, "")))
     )
+
+
+def test_a_full_disk_is_known_whoever_tells_of_it() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    told = ValueError("cannot be written")
+    told.__cause__ = full
+    assert all(map(lacks_room, (full, OSError(errno.EDQUOT, "Quota"), told)))
+    assert lacks_room(RuntimeError("I/O error: No space left on device (os error 28)"))
+    assert not any(map(lacks_room, (None, OSError(errno.EACCES, "Permission"), ValueError("28"))))
 
 
 def test_nobody_takes_an_error_apart_himself() -> None:

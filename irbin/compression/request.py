@@ -17,6 +17,7 @@ from irbin.data import check_classes, check_same_classes, open_dataset
 from irbin.errors import UsageError
 from irbin.exporting import export
 from irbin.files import named
+from irbin.html.page import check_drawing
 from irbin.launch import launched
 from irbin.planning.plan import make_plan
 from irbin.processes import open_device
@@ -100,6 +101,7 @@ def begin(
             "one by one, and fine-tuning alone in several"
         )
     check_given(source_options, data, needs_data=True)
+    check_drawing("compress")
     if source is not None:
         check_is("source", source, (str, Path), "a name or a path; a live network cannot go on")
     request = asked(source, source_options, recipe=wish.recipe, overrides=wish.overrides, data=data)

@@ -53,6 +53,8 @@ def check_classes(source: SourceRecord, dataset: Images | Stream, by_map: bool =
     names, expected = class_names(dataset), source.num_classes
     if names is None:
         return
+    if len(names) < expected:
+        _tell_missing(source, names, dataset.place)
     if len(names) != expected:
         raise DataError(
             f"expected {counted(expected, 'class')}, one an output of the network, got "
@@ -63,6 +65,20 @@ def check_classes(source: SourceRecord, dataset: Images | Stream, by_map: bool =
         _compare_names(source, names, dataset.place, by_map)
     elif source.trained and not by_map:
         _tell_order(names, dataset)
+
+
+def _tell_missing(source: SourceRecord, names: tuple[str, ...], place: str) -> None:
+    """Refuses a folder that has some of the network's classes and no other: it shows them all."""
+    known = source.class_names or ()
+    theirs = {_plain(name) for name in names}
+    if not theirs < {_plain(name) for name in known}:
+        return
+    missing = [name for name in known if _plain(name) not in theirs]
+    raise DataError(
+        f"expected images of the {counted(len(known), 'class')} that the network knows, got none "
+        f"of {_some(missing)} in {place}; `class_map=` with a file that has all names, a line "
+        "each in the network's order, evaluates the others"
+    )
 
 
 def _compare_names(source: SourceRecord, names: tuple[str, ...], place: str, by_map: bool) -> None:

@@ -42,8 +42,17 @@ def comparison_page(runs: Sequence[RecordedRun], spelled: Callable[[str], str] =
             Section("Runs and seeds", _table(runs, spelled)),
             Section("Classes that moved most", _moved(shown)),
         ),
-        tuple(line for run in shown for line in made_by(run)),
+        _made_by(shown),
     )
+
+
+def _made_by(runs: Sequence[RecordedRun]) -> tuple[str, ...]:
+    """Where they were computed, and with what: a line for all runs that share it."""
+    groups: dict[str, list[str]] = {}
+    for run in runs:
+        for line in made_by(run):
+            groups.setdefault(line, []).append(run.name)
+    return tuple(f"{', '.join(names)}: {line}" for line, names in groups.items())
 
 
 def _differences(runs: Sequence[RecordedRun], n_left_out: int) -> tuple[Block, ...]:

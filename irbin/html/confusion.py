@@ -56,7 +56,10 @@ def _square(name: str, counts: Counts) -> Table:
             heat = share if i == j else min(1.0, 4 * share)
             cells.append(Cell(f"{n:,}", n, "good" if i == j else "bad", heat))
         rows.append(tuple(cells))
-    heads = ("class ↓, answer →", *(label(counts.class_names[i], 20) for i in used))
+    heads = (
+        "class\N{NO-BREAK SPACE}↓, answer\N{NO-BREAK SPACE}→",
+        *(label(counts.class_names[i], 20) for i in used),
+    )
     caption = (
         f"{name}: images by class (rows) and answer (columns). Right answers lie on the diagonal; "
         "the stronger the color, the larger the share of the row, wrong ones four times as strong."

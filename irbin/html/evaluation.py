@@ -26,6 +26,7 @@ from irbin.report.evaluation import (
     labels_of,
     margin_line,
     speed_line,
+    unseen_line,
 )
 from irbin.report.labelled import compared_pair
 from irbin.report.units import bare_percent, byte_size, count, number, percent, ratio
@@ -149,7 +150,11 @@ def _classes(evaluations: Sequence[Evaluation]) -> tuple[Block, ...]:
     )
     if cut:
         caption += f" The {MOST_CLASSES:,} of lowest F1; every image is in the file below."
-    return (table(caption, ("class", *numbers), rows, numbers=numbers),)
+    unseen = unseen_line(evaluations)
+    return (
+        table(caption, ("class", *numbers), rows, numbers=numbers),
+        *((Words(f"{unseen}.", "note"),) if unseen else ()),
+    )
 
 
 def _percent_cell(value: float) -> Cell:
@@ -173,8 +178,9 @@ def _calibration(evaluations: Sequence[Evaluation]) -> tuple[Block, ...]:
         "How often answers are right, by how sure the network is of them. On the dashed line it is "
         "as often right as it says, below it too sure; darker bars hold more images."
     )
-    heads = ("network", "expected calibration error, points")
-    errors: Table = table("Mean distance from the line.", heads, rows, numbers=heads[1:])
+    heads = ("network", "error, points")
+    below = "Expected calibration error: the mean distance from the line."
+    errors: Table = table(below, heads, rows, numbers=heads[1:])
     return (Figure(caption, drawings), errors)
 
 

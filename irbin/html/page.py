@@ -76,11 +76,23 @@ def check_report(path: Path, flag: str) -> None:
     if not path.absolute().parent.is_dir():
         raise UsageError(f"`{flag}`: the folder of {path} does not exist; make it first")
     check_replaces(path, GENERATOR, flag, "report")
+    check_drawing(flag)
+
+
+def check_drawing(what: str) -> None:
+    """Checks that there is what draws, before any long work that ends in a page.
+
+    Args:
+        what: option or command that asks for the page.
+
+    Raises:
+        UsageError: matplotlib is missing.
+    """
     try:
         import matplotlib.figure  # noqa: F401  # a tenth of a second, asked before minutes
     except ImportError as error:
         raise UsageError(
-            f"`{flag}` needs matplotlib, which is not installed: pip install matplotlib"
+            f"`{what}` needs matplotlib, which is not installed: pip install matplotlib"
         ) from error
 
 

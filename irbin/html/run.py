@@ -50,12 +50,21 @@ def run_page(run: RecordedRun, spelled: Callable[[str], str] = str) -> Page:
 def made_by(run: RecordedRun) -> tuple[str, ...]:
     """Where a run was computed, and with what."""
     lines = []
-    for name, words in (("hardware", "on"), ("versions", "with")):
-        value = run.args.get(name)
-        if isinstance(value, dict):
-            parts = ", ".join(f"{key} {one}" for key, one in value.items())
-            lines.append(f"{run.name}: {words} {parts}")
+    hardware, versions = (run.args.get(name) for name in ("hardware", "versions"))
+    if isinstance(hardware, dict):
+        lines.append(f"on {', '.join(_part(name, value) for name, value in hardware.items())}")
+    if isinstance(versions, dict):
+        lines.append(f"with {', '.join(f'{name} {one}' for name, one in versions.items())}")
     return tuple(lines)
+
+
+def _part(name: str, value: JsonValue) -> str:
+    """Of a machine: `AMD EPYC`, `2 cores`, `25 GB`; another fact with its name."""
+    if name == "processor":
+        return str(value)
+    if name == "cores" and isinstance(value, int):
+        return counted(value, "core")
+    return f"{value} GB" if name == "memory_gb" else f"{name} {value}"
 
 
 def verdict_line(run: RecordedRun) -> str:

@@ -44,7 +44,7 @@ def verdict(evaluations: Sequence[Evaluation]) -> str:
         apart = f"{abs(change):.2f} points {'fewer' if change < 0 else 'more'} than float"
     elif abs(change) <= off:
         apart = (
-            f"no difference from float that so many images can show ({change:+.2f} ± {off:.2f} "
+            f"no difference from float that so many images can show ({_signed(change)} ± {off:.2f} "
             "points)"
         )
     else:
@@ -57,6 +57,11 @@ def verdict(evaluations: Sequence[Evaluation]) -> str:
         f"{said}: {apart}, in {byte_size(one.size_bytes)} instead of {byte_size(base.size_bytes)} "
         f"({ratio(base.size_bytes, one.size_bytes)} smaller), at {faster} its images a second."
     )
+
+
+def _signed(points: float) -> str:
+    """`+1.20`, `−1.20` with a true minus, which is as wide."""
+    return f"{points:+.2f}".replace("-", "−")
 
 
 def _difference_margin(base: Evaluation, one: Evaluation) -> float:

@@ -61,6 +61,11 @@ class Counts:
         off = sum(one.n_images * abs(one.accuracy - one.confidence) for one in self.bins)
         return 100 * off / n_images if n_images else math.nan
 
+    def unseen(self) -> tuple[str, ...]:
+        """Classes without images, in order."""
+        seen = {label for label, _, _ in self.pairs}
+        return tuple(name for i, name in enumerate(self.class_names) if i not in seen)
+
     def figures(self) -> tuple[ClassFigures, ...]:
         """Of every class that has images or was answered, in order."""
         images: dict[int, int] = defaultdict(int)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 from rich.table import Table
 
-from irbin.messages import counted
+from irbin.messages import counted, names_of
 from irbin.records.results import Agreement, Evaluation
 from irbin.report.fitting import BETWEEN, fitting_table
 from irbin.report.images import feeding_line
@@ -120,6 +120,19 @@ def confusion_lines(evaluations: Sequence[Evaluation], most: int = 3) -> list[st
             told = ", ".join(f"{one} for {other} {n:,}×" for other, one, n in wrong)
             lines.append(f"{label} most often answers {told}")
     return lines
+
+
+def unseen_line(evaluations: Sequence[Evaluation]) -> str:
+    """Which classes had no image, of which nothing is known; '' where all had, or none is known."""
+    counts = next((e.counts for e in evaluations if e.counts is not None), None)
+    unseen = counts.unseen() if counts is not None else ()
+    if counts is None or not unseen:
+        return ""
+    have = "has" if len(unseen) == 1 else "have"
+    return (
+        f"{len(unseen):,} of {counted(len(counts.class_names), 'class')} {have} no image: "
+        f"{names_of(unseen)}"
+    )
 
 
 def figures_table(evaluation: Evaluation, width: int) -> Table | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,15 @@ def test_what_cannot_be_is_told_before_any_work(
         irbin.compress(out=tmp_path / "out", **arguments)
     assert "\n" not in str(told.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_draws_the_report_is_asked_for_before_any_work(
+    images: DataOptions, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(UsageError, match="`compress` needs matplotlib, which is not installed"):
+        irbin.compress("paper:resnet20", tmp_path / "out", data=images)
+    assert not (tmp_path / "out").exists()
 
 
 def test_it_runs_in_one_process(images: DataOptions, tmp_path: Path, monkeypatch) -> None:

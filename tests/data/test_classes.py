@@ -49,6 +49,16 @@ def test_other_classes_than_the_network_learned(published: bool, root: Path) -> 
         check_classes(trained_on(("ant", "bee", "dog"), published), dataset)
 
 
+@pytest.mark.parametrize("published", [False, True])
+def test_classes_without_a_folder_are_named(published: bool, root: Path) -> None:
+    dataset = open_dataset(options(root), "validation", RGB)
+    wanted = "expected images of the 5 classes that the network knows, got none of `dog`, `elk` in "
+    with pytest.raises(DataError, match=f"^{wanted}.*; `class_map=` with a file that has all"):
+        check_classes(trained_on(("ant", "bee", "cat", "dog", "elk"), published), dataset)
+    with pytest.raises(DataError, match="expected 5 classes, one an output of the network, got 3"):
+        check_classes(trained_on(("ant", "bee", "cow", "dog", "elk"), published), dataset)
+
+
 def test_names_for_people_and_names_of_folders_may_have_nothing_in_common(
     root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

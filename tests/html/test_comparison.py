@@ -35,6 +35,17 @@ def test_arguments_that_differ_stand_side_by_side(recorded) -> None:
     ]
 
 
+def test_runs_of_one_machine_share_the_line_that_tells_it(recorded) -> None:
+    here = {**recorded.args, "hardware": {"processor": "EPYC", "cores": 2, "memory_gb": 25}}
+    there = {**here, "hardware": {"processor": "i5", "cores": 1, "gpu": "RTX"}}
+    runs = [replace(recorded, name=n, args=here) for n in "ab"]
+    page = comparison_page([*runs, replace(recorded, name="c", args=there)])
+    assert [line for line in page.made if ": on " in line] == [
+        "a, b: on EPYC, 2 cores, 25 GB",
+        "c: on i5, 1 core, gpu RTX",
+    ]
+
+
 def test_equal_runs_differ_in_nothing(recorded) -> None:
     (words,) = blocks_of(comparison_page([recorded, replace(recorded, name="b")]), "What differs")
     assert words.text.startswith("Nothing")

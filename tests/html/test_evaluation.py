@@ -75,7 +75,7 @@ def test_the_verdict_weighs_the_difference_against_chance(evaluations, page) -> 
 def test_a_difference_within_chance_is_called_none(evaluations) -> None:
     near = evaluated("near", "packed", "1" * (N - 1) + "0", 100_000, 9000)
     page = evaluation_page((evaluations[0], near), {}, None, None)
-    assert "no difference from float that so many images can show (-3.33 ± 6.42" in text_of(
+    assert "no difference from float that so many images can show (−3.33 ± 6.42" in text_of(
         page.sections[0]
     )
 

@@ -38,6 +38,12 @@ def test_figures_are_their_definitions(images: list[tuple[int, int]]) -> None:
 
 
 @given(IMAGES)
+def test_a_class_is_unseen_or_has_images(images: list[tuple[int, int]]) -> None:
+    shown = {"abcd"[label] for label, _ in images}
+    assert list(counted(images).unseen()) == [name for name in "abcd" if name not in shown]
+
+
+@given(IMAGES)
 def test_confusions_are_wrong_answers_most_frequent_first(images: list[tuple[int, int]]) -> None:
     found = counted(images).confusions()
     assert all(one != other for one, other, _ in found)

@@ -25,6 +25,7 @@ from irbin.report.evaluation import (
     kernel_lines,
     margin_line,
     speed_line,
+    unseen_line,
 )
 from irbin.report.images import feeding_line
 
@@ -255,6 +256,16 @@ def test_of_many_classes_the_worst_and_the_best_are_shown(evaluation, render) ->
     text = render(figures_table(evaluation(counts=counts), 80), 80)
     assert "… 11 more" in text
     assert sum(line.startswith("class") for line in text.splitlines()) == 1 + 10
+
+
+def test_classes_without_an_image_are_named(evaluation) -> None:
+    names = tuple("abcdef")
+    assert unseen_line([evaluation(), evaluation(counts=Counts(names, ((0, 1, 2),), ()))]) == (
+        "5 of 6 classes have no image: `b`, `c`, `d` and 2 more"
+    )
+    one = Counts(("a", "b"), ((1, 0, 2),), ())
+    assert unseen_line([evaluation(counts=one)]) == "1 of 2 classes has no image: `a`"
+    assert unseen_line([evaluation(counts=PETS)]) == unseen_line([evaluation()]) == ""
 
 
 def test_what_is_taken_for_what_is_said_of_each_network(evaluation) -> None:
