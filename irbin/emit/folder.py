@@ -20,10 +20,17 @@ _WORDS = (
     "auto break case char const continue default do double else enum extern float for goto if "
     "inline int long register restrict return short signed sizeof static struct switch typedef "
     "union unsigned void volatile while bool class namespace new private public template this "
-    "irbin irbin_nn compute main test"
+    "irbin irbin_nn irbin_simd compute main test"
 )
-RESERVED = frozenset(_WORDS.split())
-"""Words of C and C++, and names that the sources use."""
+_HEADERS = (
+    "assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal "
+    "stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath "
+    "threads time uchar wchar wctype immintrin arm_neon"
+)
+"""`NAME.h` would stand in their place."""
+_TARGETS = "all clean depend edit_cache help install package preinstall rebuild_cache"
+RESERVED = frozenset(f"{_WORDS} {_HEADERS} {_TARGETS}".split())
+"""Words of C and C++, names that the sources use, headers, and what CMake calls targets."""
 
 
 def c_name(text: str) -> str:
@@ -82,8 +89,8 @@ def _checked_name(name: str | None, spec: str) -> str:
         return c_name(spec)
     if re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name) is None or name in RESERVED:
         raise UsageError(
-            "`name`: expected small letters, digits and `_` that are no word of C and begin with a "
-            f"letter, got `{name}`"
+            "`name`: expected small letters, digits and `_` that begin with a letter and are no "
+            f"word or header of C and no target of CMake, got `{name}`"
         )
     return name
 

@@ -74,6 +74,7 @@ def write_onnx(artifact: Artifact, out: Path, *, spec: str, overwrite: bool = Fa
         raise LowerError(
             f"expected a model that ONNX's checker takes, got {first_line(error)}"
         ) from error
+    out.parent.mkdir(parents=True, exist_ok=True)
     write_file(out, content)
     n_bits = sum(node.op == "BitShift" for node in made.graph.nodes)
     return OnnxRecord(str(out), len(content), OPSET, len(made.graph.nodes), n_bits)

@@ -548,6 +548,30 @@ def test_a_program_tells_how_long_an_image_takes(written, tmp_path) -> None:
 
 
 @pytest.mark.slow
+def test_a_program_tells_what_is_in_a_picture(written, tmp_path) -> None:
+    """Of a size of its own; what is no picture is told in a line."""
+    folder, program = written("bytes"), tmp_path / "classify"
+    sources = [*map(str, folder.glob("*.c")), str(folder / "test" / "classify.c")]
+    command = [str(GCC), "-std=c11", "-O1", *STRICT, f"-I{folder}", *sources, "-lm"]
+    subprocess.run([*command, "-o", str(program)], check=True)
+    picture = tmp_path / "picture.ppm"
+    whole = b"P6\n# of noise\n12 7\n255\n" + bytes(range(252))
+    picture.write_bytes(whole)
+    assert re.fullmatch(
+        r"[0-3] \(logit -?\d+\.\d{3}\)\n",
+        subprocess.check_output([str(program), picture], text=True),
+    )
+    for content in (whole[:-1], b"P5" + whole[2:], whole.replace(b"255", b"254"), b"", None):
+        picture.unlink()
+        if content is not None:
+            picture.write_bytes(content)
+        done = subprocess.run([program, picture], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"{picture}: expected a whole picture as binary PPM (P6)")
+        picture.touch()
+
+
+@pytest.mark.slow
 def test_a_network_of_the_zoo_answers_as_it_does_when_loaded(tmp_path) -> None:
     """`vectors.bin` holds what the public `irbin.load` gives, and the C gives it too."""
     entry, out = "zoo:resnet20-cifar10-1w1a", tmp_path / "net"

@@ -33,13 +33,17 @@ def packed() -> Artifact:
         ("…", "network"),
         ("3d", "net_3d"),
         ("int", "net_int"),
+        ("runs/math", "net_math"),
+        ("install", "net_install"),
     ],
 )
 def test_a_name_is_made_of_the_networks(spec: str, name: str) -> None:
     assert c_name(spec) == name
 
 
-@pytest.mark.parametrize("name", ["", "9x", "a-b", "Net", "int", "x" * 64, "a b", "a;", "irbin_nn"])
+@pytest.mark.parametrize(
+    "name", ["", "9x", "a-b", "int", "x" * 64, "a b", "a;", "irbin_nn", "time", "all"]
+)
 def test_a_name_that_c_does_not_take(packed, tmp_path, name: str) -> None:
     with pytest.raises(UsageError, match=r"^`name`: expected small letters"):
         write_c(packed, tmp_path / "out", spec=ENTRY, options=COptions(name))

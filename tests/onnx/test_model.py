@@ -152,6 +152,11 @@ def test_a_file_in_the_way_stays(packed, tmp_path) -> None:
     assert onnx.load(out).producer_name == "irbin"
 
 
+def test_folders_above_it_are_made(packed, tmp_path) -> None:
+    write_onnx(packed, tmp_path / "new" / "folder" / "m.onnx", spec="s")
+    assert [path.name for path in (tmp_path / "new" / "folder").iterdir()] == ["m.onnx"]
+
+
 def test_a_folder_and_another_ending_are_refused(packed, tmp_path) -> None:
     (tmp_path / "net.onnx").mkdir()
     with pytest.raises(UsageError, match="expected a file to write, found a folder"):

@@ -93,16 +93,21 @@ int main(int n_arguments, char **arguments)
     static @TYPE@ image[@UPPER@_INPUT_@UNIT@];
     static float logits[@UPPER@_OUTPUT_FLOATS];
     int width = 0, height = 0;
-    unsigned char *rgb = n_arguments == 2 ? read_picture(arguments[1], &width, &height) : NULL;
+    if (n_arguments != 2) {
+        fprintf(stderr, "usage: @NAME@_classify PICTURE.ppm\n");
+        return 2;
+    }
+    unsigned char *rgb = read_picture(arguments[1], &width, &height);
     if (rgb == NULL) {
-        fprintf(stderr, "usage: @NAME@_classify PICTURE.ppm (binary PPM, 8 bits, whole)\n");
+        fprintf(stderr, "%s: expected a whole picture as binary PPM (P6) of 8 bits a number\n",
+                arguments[1]);
         return 2;
     }
     fill(rgb, width, height, image);
     free(rgb);
     const irbin_status status = @RUN@(image, logits, arena, sizeof arena);
     if (status != IRBIN_OK) {
-        fprintf(stderr, "status %d\n", (int)status);
+        fprintf(stderr, "%s\n", irbin_status_text(status));
         return 1;
     }
     int best = 0;
