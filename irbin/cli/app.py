@@ -47,7 +47,7 @@ from irbin.cli.warned import own_warnings_as_notes
 from irbin.cli.zoo import zoo
 from irbin.errors import IrbinError
 from irbin.interrupt import held_to_the_end
-from irbin.messages import lacks_memory
+from irbin.messages import lacks_memory, lacks_room, system_says
 from irbin.version import __version__
 
 TRACEBACK_FLAG, TRACEBACK_VARIABLE = "--traceback", "IRBIN_TRACEBACK"
@@ -196,7 +196,7 @@ def explain(error: Exception, words: Sequence[str]) -> tuple[str, int]:
         words: the command line, to name the help that would have told.
     """
     if isinstance(error, IrbinError):
-        return _one_line(str(error)), error.exit_code
+        return _one_line(str(error)) + _room(error, words), error.exit_code
     if isinstance(error, typer.TyperException):
         named = [word for word in words[:1] if word in COMMANDS]
         helper = " ".join(["irbin", *named, "--help"])
@@ -204,7 +204,7 @@ def explain(error: Exception, words: Sequence[str]) -> tuple[str, int]:
         return f"{text}; see `{helper}`{_dashed(words)}", error.exit_code
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""
-        return f"{error.strerror}{where}", FAILED
+        return f"{system_says(error)}{where}{_room(error, words)}", FAILED
     text = _one_line(str(error))[:LONGEST_MESSAGE]
     if lacks_memory(error):
         return f"out of memory{_advice(words)} ({text})", FAILED
@@ -219,6 +219,15 @@ def _dashed(words: Sequence[str]) -> str:
     if not dashed:
         return ""
     return f"; the file `{dashed[0]}` was read as options: put such names last, behind `--`"
+
+
+def _room(error: Exception, words: Sequence[str]) -> str:
+    """What to do about a full disk, where the message does not say it."""
+    if not lacks_room(error) or "make room" in str(error):
+        return ""
+    goes_on = words[:1] == ["compress"] and "--resume" not in words
+    again = "the same line with `--resume` goes on" if goes_on else "give the same line again"
+    return f"; make room, and {again}"
 
 
 def _advice(words: Sequence[str]) -> str:

@@ -53,6 +53,7 @@ from irbin.report.evaluation import (
     kernel_lines,
     margin_line,
     speed_line,
+    unseen_line,
 )
 from irbin.report.jsonout import evaluation_json
 from irbin.report.labelled import labelled_columns, labelled_rows
@@ -250,6 +251,7 @@ def _print(evaluations: Sequence[Evaluation], agreements: Pairs, json_to: str | 
         margin_line(evaluations),
         *filter(None, (calibration_line(evaluations),)),
         *confusion_lines(evaluations),
+        *filter(None, (unseen_line(evaluations),)),
         speed_line(evaluations),
         *feeding_lines(evaluations),
         *kernel_lines(evaluations),

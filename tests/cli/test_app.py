@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import typer
 import irbin
 from irbin import processes
 from irbin.cli.app import COMMANDS, app, explain, main
-from irbin.errors import SourceError, UsageError
+from irbin.errors import SourceError, TrainingError, UsageError
 
 ROOT = Path(irbin.__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
@@ -147,7 +148,11 @@ def test_a_file_whose_name_was_read_as_options_is_told(run, tmp_path, monkeypatc
             1,
             "irbin: unforeseen ZeroDivisionError: a b (`--traceback` shows where)\n",
         ),
-        (OSError(28, "No space left on device", "f"), 1, "irbin: No space left on device: f\n"),
+        (
+            OSError(28, "No space left on device", "f"),
+            1,
+            "irbin: No space left on device: f; make room, and give the same line again\n",
+        ),
         (MemoryError("big"), 1, "irbin: out of memory (big)\n"),  # `inspect` has no batches
         (KeyboardInterrupt(), 130, "irbin: stopped by Ctrl-C\n"),
     ],
@@ -233,6 +238,35 @@ def test_a_smaller_batch_is_advised_where_there_are_batches(words, advice):
     short = RuntimeError("DefaultCPUAllocator: can't allocate memory: big")
     for error in (MemoryError("big"), short):
         assert explain(error, words) == (f"out of memory{advice} ({error})", 1)
+
+
+def full(path: str | None = None) -> OSError:
+    return OSError(errno.ENOSPC, "No space left on device", path)
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (["export", "run"], "give the same line again"),
+        (["finetune", "net"], "give the same line again"),
+        (["compress", "net"], "the same line with `--resume` goes on"),
+        (["compress", "net", "--resume"], "give the same line again"),
+    ],
+)
+def test_a_full_disk_says_what_to_do(words: list[str], advice: str) -> None:
+    assert explain(full("out"), words) == (
+        f"No space left on device: out; make room, and {advice}",
+        1,
+    )
+    wrapped = SourceError("`out` cannot be written")
+    wrapped.__cause__ = full()
+    assert explain(wrapped, words)[0] == f"{wrapped}; make room, and {advice}"
+
+
+def test_what_to_do_about_a_full_disk_is_said_once() -> None:
+    told = TrainingError("not saved; make room, and `resume=True` goes on")
+    told.__cause__ = full()
+    assert explain(told, ["finetune"])[0] == str(told)
 
 
 @pytest.mark.slow
