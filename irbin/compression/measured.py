@@ -20,8 +20,9 @@ from irbin.records.compression import Compression, Timing
 from irbin.records.options import SourceOptions
 from irbin.records.prediction import TOP
 from irbin.records.results import Evaluation
+from irbin.report.compression import speed_words
 from irbin.report.jsonout import dumps, evaluation_json
-from irbin.report.units import bare_percent, ratio
+from irbin.report.units import bare_percent
 from irbin.reporting import write_evaluation_report
 from irbin.sources.folder import network_folder, recorded
 from irbin.verbs import compare, evaluate
@@ -144,7 +145,5 @@ def _outcome(record: Compression) -> str:
         f"{form} {bare_percent(one.top1)}±{one.top1_margin:.2f} %"
         for form, one in record.evaluations.items()
     ]
-    timing = record.timing
-    if timing is not None and timing.float_ms is not None:
-        told.append(f"{ratio(timing.float_ms, timing.packed_ms)} torch's speed")
-    return ", ".join(told)
+    told.append("" if record.timing is None else speed_words(record.timing))
+    return ", ".join(filter(None, told))

@@ -36,6 +36,18 @@ def step_line(step: CompressStep) -> str:
     return f"    {outcome}{following}"
 
 
+def speed_words(timing: Timing) -> str:
+    """How many times as fast as torch, and whether that can be believed; '' without torch's time.
+
+    Where other work takes the cores, torch's threads wait for each other and the packed network
+    hardly does: such a ratio says little.
+    """
+    if timing.float_ms is None:
+        return ""
+    said = f"{ratio(timing.float_ms, timing.packed_ms)} torch's speed"
+    return f"{said} (unsure: other work ran beside it)" if timing.is_busy else said
+
+
 def timing_line(timing: Timing) -> str:
     """How long an image takes, and how long in torch."""
     line = f"one image on {counted(timing.n_threads, 'thread')}: {digits(timing.packed_ms)} ms"

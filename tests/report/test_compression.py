@@ -7,7 +7,7 @@ import pytest
 from irbin.records.compression import Compression, CompressStep, Timing
 from irbin.records.options import NetworkForm, Preprocessing
 from irbin.records.results import Evaluation, ExportRecord
-from irbin.report.compression import budget_lines, step_line, timing_line
+from irbin.report.compression import budget_lines, speed_words, step_line, timing_line
 
 
 def test_a_step_says_what_it_does_what_came_of_it_and_what_is_next() -> None:
@@ -30,6 +30,14 @@ def test_the_time_of_an_image_and_torchs() -> None:
     assert timing_line(beside).startswith(
         "one image on 2 threads: 0.50 ms, the float network in torch 5.00 ms (10.0×); "
     )
+
+
+def test_a_ratio_of_times_beside_other_work_is_said_to_be_unsure() -> None:
+    alone = Timing(0.5, 5.0, 2, "", "", "", "bytes")
+    assert speed_words(alone) == "10.0× torch's speed"
+    busy = replace(alone, is_busy=True)
+    assert speed_words(busy) == "10.0× torch's speed (unsure: other work ran beside it)"
+    assert speed_words(replace(alone, float_ms=None)) == ""
 
 
 def test_what_a_budget_keeps() -> None:
