@@ -17,7 +17,7 @@ from irbin.cli.plan_options import PlanFlags
 from irbin.cli.source_options import SourceFlags
 from irbin.errors import UsageError
 from irbin.messages import counted
-from irbin.planning.estimate import estimate
+from irbin.planning.estimate import FITTED_TO, estimate
 from irbin.records.json import from_json, to_json
 from irbin.records.options import SourceOptions, SourceRecord
 from irbin.records.plan import Estimate, Plan
@@ -109,11 +109,20 @@ def print_plan(screen: Console, name: str, plan: Plan) -> None:
 
 
 def print_totals(screen: Console, plan: Plan) -> None:
-    """Totals, notes, and what it gains."""
+    """Totals, notes, and what it gains, and where less is."""
+    from irbin.kernels import native
+
     screen.print(totals_table(plan))
     for note in plan_notes(plan):
         say(screen, note)
     gains = estimate(plan)
+    active = native.active()
+    if active != FITTED_TO:
+        say(
+            screen,
+            f"speed is estimated for a processor that runs `{FITTED_TO}`; this one runs "
+            f"`{active}`, where less is gained: half of it, say (docs/performance.md)",
+        )
     say(screen, gains.verdict, style="bold")
     for sentence in gains.advice:
         say(screen, sentence, style="yellow")

@@ -8,6 +8,7 @@ import pytest
 import timm
 import torch
 
+from irbin.kernels import native
 from irbin.planning.estimate import estimate
 from irbin.records.json import from_json
 from irbin.records.options import SourceOptions
@@ -30,6 +31,15 @@ def test_only_given_plan_options_are_handed_on(run, verbs) -> None:
     assert "64×64×3×3" in done.out
     assert done.out.startswith("images 3×224×224: mean 0.485 0.456 0.406 (a flag); std 0.229 ")
     assert done.err == ""
+
+
+@pytest.mark.parametrize("name", ["avx512_vpopcntdq", "avx2", "portable"])
+def test_a_processor_that_gains_less_than_estimated_is_told_so(run, verbs, monkeypatch, name):
+    monkeypatch.setattr(native, "active", lambda: name)
+    done = run("inspect", "net")
+    assert verbs.calls
+    is_told = f"a processor that runs `avx512_vpopcntdq`; this one runs `{name}`" in done.out
+    assert is_told == (name != "avx512_vpopcntdq")
 
 
 def test_plan_and_source_options_arrive(run, verbs) -> None:

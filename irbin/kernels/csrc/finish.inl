@@ -183,41 +183,66 @@ void finish_floats(const float* x, int64_t x_stride, int64_t n_pixels, int64_t c
                       out);
 }
 
+// Pixels of a tile whose sums fit the registers. Few sums would wait for themselves, so a tile is split
+// as evenly as it can be: 7 pixels into 4 and 3.
+constexpr int kSumPixels = V::kRegisters == 1 ? 8 : V::kRegisters == 2 ? 6 : 4;
+
+// F<n>::run for n ≤ N pixels from p on.
+template <template <int> class F, int N, class... Arguments>
+inline void in_one_part(int n, int p, const Arguments&... arguments) {
+  if constexpr (N > 1)
+    if (n < N) return in_one_part<F, N - 1>(n, p, arguments...);
+  F<N>::run(p, arguments...);
+}
+
+template <template <int> class F, class... Arguments>
+inline void in_even_parts(int n_pixels, const Arguments&... arguments) {
+  const int n_parts = (n_pixels + kSumPixels - 1) / kSumPixels;
+  for (int t = 0, p = 0; t < n_parts; ++t) {
+    const int end = n_pixels * (t + 1) / n_parts;
+    in_one_part<F, kSumPixels>(end - p, p, arguments...);
+    p = end;
+  }
+}
+
 // Float sums of products for N pixels of one block.
 template <int N>
 inline void products_block(const Patches& patches, const float* weights, float* sums,
                            int64_t sum_stride) {
   V::Floats total[N];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int i = 0; i < N; ++i) total[i] = V::all(0.0f);
   const float* segment = reinterpret_cast<const float*>(patches.first);
   for (int64_t s = 0; s < patches.n_segments; ++s, segment += patches.segment_stride)
     for (int64_t j = 0; j < patches.segment_words; ++j, weights += kLanes) {
       const V::Floats weight = V::load(weights);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int i = 0; i < N; ++i)
         total[i] = V::multiply_add(V::all(segment[i * patches.pixel_stride + j]), weight, total[i]);
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int i = 0; i < N; ++i) V::store(sums + i * sum_stride, total[i]);
 }
 
+inline Patches from_pixel(const Patches& patches, int p) {
+  Patches here = patches;
+  here.first += p * patches.pixel_stride;
+  return here;
+}
+
+template <int N>
+struct Products {
+  static void run(int p, const Patches& patches, const float* weights, float* sums,
+                  int64_t stride) {
+    products_block<N>(from_pixel(patches, p), weights, sums + p * stride, stride);
+  }
+};
+
 void products(const Patches& patches, int n_pixels, const float* weights, int64_t block_stride,
               int n_blocks, float* sums) {
-  const int64_t stride = n_blocks * kLanes;
   for (int b = 0; b < n_blocks; ++b)
-    for (int p = 0; p < n_pixels;) {
-      Patches here = patches;
-      here.first += p * patches.pixel_stride;
-      float* to = sums + p * stride + b * kLanes;
-      if (n_pixels - p >= kAtOnce) {
-        products_block<kAtOnce>(here, weights + b * block_stride, to, stride);
-        p += kAtOnce;
-      } else {
-        products_block<1>(here, weights + b * block_stride, to, stride);
-        p += 1;
-      }
-    }
+    in_even_parts<Products>(n_pixels, patches, weights + b * block_stride, sums + b * kLanes,
+                            int64_t{n_blocks} * kLanes);
 }
 
 struct TableSigns {
@@ -251,7 +276,7 @@ template <int N>
 inline void lookups_block(const Patches& patches, const uint32_t* weights, float* sums,
                           int64_t sum_stride) {
   V::Floats total[N];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int i = 0; i < N; ++i) total[i] = V::all(0.0f);
   const float* segment = reinterpret_cast<const float*>(patches.first);
   for (int64_t s = 0; s < patches.n_segments; ++s, segment += patches.segment_stride) {
@@ -260,32 +285,29 @@ inline void lookups_block(const Patches& patches, const uint32_t* weights, float
       V::Codes codes = V::codes(weights);
       const int64_t n = left < kCodesAWord ? left : kCodesAWord;
       for (int64_t j = 0; j < n; ++j, table += kLanes, V::next(codes)) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int i = 0; i < N; ++i)
           total[i] = V::add(total[i], V::entries(table + i * patches.pixel_stride, codes));
       }
     }
   }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int i = 0; i < N; ++i) V::store(sums + i * sum_stride, total[i]);
 }
 
+template <int N>
+struct Lookups {
+  static void run(int p, const Patches& patches, const uint32_t* weights, float* sums,
+                  int64_t stride) {
+    lookups_block<N>(from_pixel(patches, p), weights, sums + p * stride, stride);
+  }
+};
+
 void look_up(const Patches& patches, int n_pixels, const uint32_t* weights, int64_t block_stride,
              int n_blocks, float* sums) {
-  const int64_t stride = n_blocks * kLanes;
   for (int b = 0; b < n_blocks; ++b)
-    for (int p = 0; p < n_pixels;) {
-      Patches here = patches;
-      here.first += p * patches.pixel_stride;
-      float* to = sums + p * stride + b * kLanes;
-      if (n_pixels - p >= kAtOnce) {
-        lookups_block<kAtOnce>(here, weights + b * block_stride, to, stride);
-        p += kAtOnce;
-      } else {
-        lookups_block<1>(here, weights + b * block_stride, to, stride);
-        p += 1;
-      }
-    }
+    in_even_parts<Lookups>(n_pixels, patches, weights + b * block_stride, sums + b * kLanes,
+                           int64_t{n_blocks} * kLanes);
 }
 
 // Integer sums of products of pairs for N pixels of one block.
@@ -293,39 +315,39 @@ template <int N>
 inline void pairs_block(const PairPatches& patches, const uint32_t* weights,
                         const int32_t* const* correction, float* sums, int64_t sum_stride) {
   V::Ints total[N];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int i = 0; i < N; ++i) total[i] = V::load_ints(correction[i]);
   const int16_t* segment = patches.first;
   for (int64_t s = 0; s < patches.n_segments; ++s, segment += patches.segment_stride)
     for (int64_t j = 0; j < patches.segment_pairs; ++j, weights += kLanes) {
       const V::Ints weight = V::load_ints(reinterpret_cast<const int32_t*>(weights));
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int i = 0; i < N; ++i)
         V::add_pairs(total[i], weight, V::all_pairs(segment + i * patches.pixel_stride + 2 * j));
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int i = 0; i < N; ++i) V::store(sums + i * sum_stride, V::to_floats(total[i]));
 }
+
+template <int N>
+struct Pairs {
+  static void run(int p, const PairPatches& patches, const uint32_t* weights,
+                  const int32_t* const* correction, float* sums, int64_t stride) {
+    PairPatches here = patches;
+    here.first += p * patches.pixel_stride;
+    pairs_block<N>(here, weights, correction + p, sums + p * stride, stride);
+  }
+};
 
 void pair_products(const PairPatches& patches, int n_pixels, const uint32_t* weights,
                    int64_t block_stride, int n_blocks, const int32_t* const* correction,
                    int64_t channel, float* sums) {
-  const int64_t stride = n_blocks * kLanes;
   for (int b = 0; b < n_blocks; ++b) {
     const int32_t* shifted[kMaxPixels];
     for (int p = 0; p < n_pixels; ++p) shifted[p] = correction[p] + channel + b * kLanes;
-    for (int p = 0; p < n_pixels;) {
-      PairPatches here = patches;
-      here.first += p * patches.pixel_stride;
-      float* to = sums + p * stride + b * kLanes;
-      if (n_pixels - p >= kAtOnce) {
-        pairs_block<kAtOnce>(here, weights + b * block_stride, shifted + p, to, stride);
-        p += kAtOnce;
-      } else {
-        pairs_block<1>(here, weights + b * block_stride, shifted + p, to, stride);
-        p += 1;
-      }
-    }
+    in_even_parts<Pairs>(n_pixels, patches, weights + b * block_stride,
+                         static_cast<const int32_t* const*>(shifted), sums + b * kLanes,
+                         int64_t{n_blocks} * kLanes);
   }
 }
 
