@@ -1,7 +1,6 @@
-"""A network's items for one image, and what `runtime` leaves to NumPy or torch among them as calls.
+"""A network's items for one image, and what `runtime` leaves to NumPy or torch among them.
 
-Copies bring what a kernel reads into its order; products, sums and the like of tensors of any shape
-are calls too, where one operation rounds the same in torch and in C.
+Copies bring what a kernel reads into its order; products, sums and the like are calls too.
 """
 
 from __future__ import annotations
@@ -70,19 +69,22 @@ class Added:
     """Owners, by name: as in the arena, but each by itself."""
 
 
-def moves_added(work: Work, known: Mapping[str, Any], image: Array) -> Added:
+def moves_added(
+    work: Work, known: Mapping[str, Any], given: Mapping[str, Array], image: Array
+) -> Added:
     """The items with moves among them.
 
     Args:
         work: what to do.
         known: sizes by name.
+        given: results that are known, by name.
         image: one, as it lies in the caller's memory.
 
     Raises:
         LowerError: something is written in C neither as a kernel nor as a move; every such node is
             named, by operator.
     """
-    adding = _Adding(work, known, image)
+    adding = _Adding(work, known, given, image)
     for item in work.items:
         adding.take(item)
     if adding.refused:
@@ -104,8 +106,10 @@ def _named(refused: list[Node]) -> str:
 class _Adding:
     """One pass over the items."""
 
-    def __init__(self, work: Work, known: Mapping[str, Any], image: Array) -> None:
-        self.work, self.known = work, known
+    def __init__(
+        self, work: Work, known: Mapping[str, Any], given: Mapping[str, Array], image: Array
+    ) -> None:
+        self.work, self.known, self.given = work, known, given
         self.added = Added(kernels=dict(work.kernels))
         self.refused: list[Node] = []
         self._unknown: set[str] = set()  # made of a refused node's result: no fault of its own
@@ -115,7 +119,7 @@ class _Adding:
         for item in work.items:
             self._types |= dict.fromkeys(results(item), item.type)
         self._hold(work.source, image)
-        for name, value in work.constants.items():
+        for name, value in {**work.constants, **given}.items():
             if isinstance(value, np.ndarray) and value.dtype in (np.float32, np.bool_):
                 self._hold(name, np.ascontiguousarray(value, np.float32))
                 if value.dtype == np.bool_:
@@ -126,10 +130,9 @@ class _Adding:
         if self._unknown.intersection(item.refs()):
             self._unknown.update(results(item))
             return
-        if isinstance(item, Node) and item.name in self.known:
+        if item.name in self.known or self.given.keys() >= {*results(item)}:
             return
-        is_done = self._kernel(item) if isinstance(item, Fused) else self._node(item)
-        if not is_done:
+        if not (self._kernel(item) if isinstance(item, Fused) else self._node(item)):
             self.refused.append(item.root if isinstance(item, Fused) else item)
             self._unknown.update(results(item))
 

@@ -18,6 +18,7 @@ from irbin.emit.copies import Copy
 from irbin.emit.moves import LINES, Added, Look, OneMove, moves_added
 from irbin.emit.reads import is_of_lines
 from irbin.emit.ready import by_definition, engine_of, work_of
+from irbin.emit.settled import settled
 from irbin.errors import LowerError
 from irbin.kernels.kernel import Kernel
 from irbin.program.fused import Item
@@ -130,7 +131,8 @@ def placed(artifact: Artifact, images: CInput = "float32") -> Placed:
             f"expected a network of images (channels, height, width), got one of {image[1:]}"
         )
     channels, height, width = (int(size) for size in image[1:])
-    added = moves_added(work, known, _image((channels, height, width), images))
+    given = settled(engine, known)
+    added = moves_added(work, known, given, _image((channels, height, width), images))
     owners = {name: {one.root} for name, one in added.looks.items() if one.root != name}
     last = last_needs(added.items, work.outputs, owners)
     for name, one in added.looks.items():  # what a look is needed for, its owner is needed for
@@ -152,7 +154,7 @@ def placed(artifact: Artifact, images: CInput = "float32") -> Placed:
             name: (added.origins.get(name, name), form.channel_axis)
             for name, form in added.made.items()
         },
-        by_definition=by_definition(artifact, engine),
+        by_definition=by_definition(artifact, engine, given),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -30,16 +30,19 @@ def engine_of(artifact: Artifact) -> Engine:
     return Engine(said, float_convs=True, definitions=DEFINITIONS, walks=False)
 
 
-def by_definition(artifact: Artifact, engine: Engine) -> tuple[str, ...]:
+def by_definition(
+    artifact: Artifact, engine: Engine, given: Collection[str] = ()
+) -> tuple[str, ...]:
     """Operators whose results `irbin.load` has from torch, and C as `definitions` says.
 
     Args:
         artifact: the packed folder.
         engine: `engine_of` it.
+        given: results that are known for one image, which torch computes at export too.
     """
     run = [node for node in engine.program.nodes if engine.is_run(node)]
     loaded = fuse(engine.program, run, FUSIONS, float_convs=True)
-    own = {node.name: node.op for node in artifact.program.nodes}
+    own = {node.name: node.op for node in artifact.program.nodes if node.name not in given}
     left = {item.op for item in loaded if isinstance(item, Node) and own.get(item.name) == item.op}
     ops = left & ({*DEFINITIONS, CONV} - {*EXACT})
     ops -= {POWER} if not _has_roots(loaded) else set()
