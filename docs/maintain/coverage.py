@@ -39,6 +39,8 @@ ROUNDING = 1e-3
 differ by this share of the largest where no sign does."""
 
 EQUAL = "equal"
+NOT_TRIED = ("not tried", "not packed")
+"""What the column of C begins with where nothing was exported."""
 
 STEP = 0.05
 """Learning rate of the one training step."""
@@ -289,7 +291,7 @@ which goes on where it was stopped, and takes less than an hour on two cores whe
   the answers differ by no more than twice what the trained network's own do between float32 and float64.
 - **C** is `irbin export --to c` at `1w1a`: *yes* means that every result of every call was, bit for bit, what `irbin.load` has there (gcc, one random image, in a network
   converted in the same way but for the training step). *by definition*: every result was, bit for bit, that of the definitions, which `irbin.load` has from torch, but for rounding, where these operators are named. Others name the operators that
-  C is not written for. Empty: not tried. `python -m docs.maintain.in_c docs/coverage.csv` fills the column.
+  C is not written for. *not tried: time*: the program that fills the column has not come so far. *not packed*: there is no packed folder. `python -m docs.maintain.in_c docs/coverage.csv` fills the column.
 - A star marks layers planned from a recorded run, because tracing cannot see them: no activation before them is replaced.
 """
 
@@ -299,7 +301,9 @@ def page(rows: Iterable[Row]) -> str:
     rows = sorted(rows, key=lambda r: (r.family == "torchvision", r.family, r.source))
     green = Counter(row.is_green for row in rows)
     c = Counter(
-        "defined" if row.c.startswith("by def") else row.c == EQUAL for row in rows if row.c
+        "defined" if row.c.startswith("by def") else row.c == EQUAL
+        for row in rows
+        if row.c and not row.c.startswith(NOT_TRIED)
     )
     lines = [_HEAD, f"{green[True]} of {len(rows)} networks went all the way at both widths."]
     lines += [
