@@ -78,6 +78,8 @@ def test_the_site_is_built_from_all_pages_without_a_complaint(tmp_path: Path) ->
         if not _is_there(address, page.parent, tmp_path)
     ]
     assert not needed
+    asks_for_stars = 'data-md-component="source"'  # at api.github.com, by the theme's script
+    assert not any(asks_for_stars in page.read_text("utf-8") for page in tmp_path.rglob("*.html"))
     shutil.rmtree(tmp_path)
 
 
