@@ -19,8 +19,8 @@ import typer
 _CODE = re.compile(r"`(irbin\.\w+\([^`]*\)|[a-z]\w*=(?!=)[^`]*)`")
 """A call of a public function, or keyword arguments."""
 
-_REFUSED = re.compile(r"^`([a-z_]+)`(?=: expected )")
-"""The argument whose value is refused."""
+_REFUSED = re.compile(r"^((?:irbin|note): )?`([a-z_]+)`(?=: (?:expected|Input should) )")
+"""The argument whose value is refused, behind what the line begins with."""
 
 
 def as_typed(text: str) -> str:
@@ -31,7 +31,8 @@ def as_typed(text: str) -> str:
 
 def _flag(name: re.Match[str]) -> str:
     """An argument's flag in backticks; what stands there where it has none."""
-    return f"`{flags()[name[1]][0]}`" if name[1] in flags() else name[0]
+    known = flags()
+    return f"{name[1] or ''}`{known[name[2]][0]}`" if name[2] in known else name[0]
 
 
 def _command_line(code: str) -> str:

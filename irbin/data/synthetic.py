@@ -43,7 +43,7 @@ def random_loader(
     """
     if augmentation.aa:
         raise UsageError(
-            f"`recipe`: its policy `aa: {augmentation.aa}` changes image by image, which random "
+            f"`recipe=`: its policy `aa: {augmentation.aa}` changes image by image, which random "
             "images are not made for; give real ones with `data_dir=`"
         )
     n, draw = batch_size * accumulation * _N_STEPS, torch.Generator().manual_seed(seed)

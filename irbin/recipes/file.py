@@ -114,13 +114,13 @@ def read_recipe(name_or_file: str | RecipeFile | None) -> RecipeFile:
         first = error.errors()[0]
         place = str(first["loc"][0])
         raise UsageError(
-            f"`recipe`: {name_or_file} sets `{place}`: {first['msg']}, got "
+            f"`recipe=`: {name_or_file} sets `{place}`: {first['msg']}, got "
             f"{repr(content.get(place))[:80]}"
         ) from error
     try:
         _ = file.plan_options
     except UsageError as error:
-        raise UsageError(f"`recipe`: {name_or_file} sets `convert`: {error}") from error
+        raise UsageError(f"`recipe=`: {name_or_file} sets `convert`: {error}") from error
     return file
 
 
@@ -206,7 +206,7 @@ def _text(name_or_file: str) -> str:
             )
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"`recipe`: cannot read {name_or_file}: {system_says(error)}") from error
+        raise UsageError(f"`recipe=`: cannot read {name_or_file}: {system_says(error)}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"`recipe`: expected YAML in {name_or_file}, got: {error}") from error
 

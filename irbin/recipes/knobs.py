@@ -92,7 +92,7 @@ class Together:
             self._check_views()
         if self.flip == "alternating" and self.hflip != 0.5:
             raise UsageError(
-                "`flip`: `alternating` flips every image every second epoch, so expected `hflip` "
+                "`flip=`: `alternating` flips every image every second epoch, so expected `hflip` "
                 f"0.5, got {self.hflip}"
             )
         for name in ("scale", "ratio"):

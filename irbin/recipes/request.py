@@ -54,7 +54,7 @@ def recipe_of(
         name = str(first["loc"][0]) if first["loc"] else "recipe"
         told = f"`{name}`: {first['msg']}, got {knobs.get(name)!r}"
         if file is not None and name in file.knobs and name not in overrides:
-            told = f"`recipe`: {file.name} sets {told}"
+            told = f"`recipe=`: {file.name} sets {told}"
         raise UsageError(told) from error
 
 
@@ -197,6 +197,6 @@ def _check_names(knobs: Mapping[str, JsonValue], where: str) -> None:
     for name in knobs:
         if name not in FIELD_NAMES:
             raise UsageError(
-                f"`recipe`: {where} sets `{name}`, which is no knob"
+                f"`recipe=`: {where} sets `{name}`, which is no knob"
                 f"{nearest(str(name), (*FIELD_NAMES, *HEAD))}"
             )

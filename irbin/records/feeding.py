@@ -45,7 +45,7 @@ def fault_in(values: Mapping[str, Any]) -> str:
                 least = _SMALLEST if name == "std" else -_LARGEST
                 return f"`{name}`: expected a number from {least:g} to {_LARGEST:g}, got {value}"
     pct = values.get("crop_pct", 1.0)
-    if not (math.isfinite(pct) and 0 < pct <= _LARGEST):
+    if not _SMALLEST <= pct <= _LARGEST:
         return f"`crop_pct`: expected a share above 0, got {pct}"
     for name, known in (("interpolation", INTERPOLATIONS), ("crop_mode", CROP_MODES)):
         if values.get(name, known[0]) not in known:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
+from irbin.bounds import MAX_REACH
 from irbin.errors import UsageError
 from irbin.records.given import check_is, check_record, check_whole
 from irbin.records.json import JsonValue
@@ -53,6 +54,8 @@ class Preprocessing:
         return max(self.input_size[1:]) <= SMALL_SIDE
 
 
+LARGEST_SEED = 2**63 - 1
+"""Which torch's generators take."""
 DEFAULT_SEED = 42
 """Where neither the caller nor a recipe says."""
 THE_SOURCES = "the source's"
@@ -168,7 +171,12 @@ class SourceOptions:
             if isinstance(value, int | float):  # one number is meant for every channel
                 object.__setattr__(self, name, (float(value),))
         check_record(self)
-        check_whole("seed", self.seed, least=0)
+        check_whole("seed", self.seed, least=0, most=LARGEST_SEED)
+        for name in ("input_size", "img_size", "in_chans"):
+            value = getattr(self, name)
+            sides = (value or 1,) if value is None or isinstance(value, int) else value
+            if max(sides, default=1) > MAX_REACH:
+                raise UsageError(f"`{name}`: expected sizes from 1 to {MAX_REACH:,}, got {value}")
         # lists for tuples, as in every folder that this network will be built from again
         object.__setattr__(self, "model_kwargs", _as_in_json(self.model_kwargs))
 

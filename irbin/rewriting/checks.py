@@ -186,8 +186,9 @@ def _check_gradient(name: str, layer: nn.Module) -> None:
         raise ConvertError(f"`{name}`: the gradient of its latent weight is not finite")
     if not bool(gradient.any()):
         raise ConvertError(
-            f"`{name}`: the gradient of its latent weight is zero everywhere, so it cannot learn; "
-            f"`keep={[name]}`, or put a norm behind it"
+            f"`{name}`: the gradient of its latent weight is zero everywhere on random images: "
+            "none is sent there (one expert of several), or what follows passes none back, so it "
+            f"cannot learn; `keep={[name]}`, or put a norm behind it"
         )
 
 
@@ -331,7 +332,7 @@ def at_size(network: Network, options: SourceOptions) -> Network:
             if lacks_memory(error):
                 raise
             raise UsageError(
-                f"`input_size`: the network was converted for {made_for} and does not run at "
+                f"`input_size=`: the network was converted for {made_for} and does not run at "
                 f"{size}: {first_line(error)}"
             ) from error
     seen = dataclasses.replace(network.source.preprocessing, input_size=size)

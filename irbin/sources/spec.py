@@ -294,12 +294,12 @@ def _as_trained(seen: Preprocessing, given: dict[str, Any]) -> Preprocessing:
 def _refuse_file_options(spec: str, options: SourceOptions) -> None:
     if options.model is not None:
         raise UsageError(
-            f"`model`: names the architecture of a checkpoint file, and `{spec}` is no file"
+            f"`model=`: names the architecture of a checkpoint file, and `{spec}` is no file"
         )
     for name in ("state_key", "remap", "ignore_extra"):
         given = getattr(options, name)
         if given:
-            raise UsageError(f"`{name}`: says how to read a checkpoint file, and `{spec}` is none")
+            raise UsageError(f"`{name}=`: says how to read a checkpoint file, and `{spec}` is none")
 
 
 def check_options(options: SourceOptions) -> None:
@@ -334,5 +334,5 @@ def check_options(options: SourceOptions) -> None:
         raise UsageError(f"`input_size`: expected positive sizes, got {options.input_size}")
     if options.in_chans not in (None, options.input_size[0]):
         raise UsageError(
-            f"`in_chans` is {options.in_chans} but `input_size` starts with {options.input_size[0]}"
+            f"`in_chans={options.in_chans}`, but `input_size=` starts with {options.input_size[0]}"
         )

@@ -42,7 +42,7 @@ def reparameterize(module: nn.Module, name: str) -> nn.Module:
     """
     if not any(_methods(m) for m in module.modules()):
         raise SourceError(
-            f"`reparameterize`: `{name}` has no blocks that can be fused; leave it out"
+            f"`reparameterize=True`: `{name}` has no blocks that can be fused; leave it out"
         )
     with untouched(module):
         fused: nn.Module = reparameterize_model(module.eval())
@@ -63,8 +63,8 @@ def check_fused(
     difference = (expected - got).abs().max().item()
     if not difference <= _ATOL + _RTOL * expected.abs().max().item():
         raise SourceError(
-            f"`reparameterize`: `{name}` answers differently after fusing (by {difference:.2g}); "
-            "leave it out"
+            f"`reparameterize=True`: `{name}` answers differently after fusing (by "
+            f"{difference:.2g}); leave it out"
         )
 
 

@@ -43,7 +43,7 @@ def make_mix(recipe: Recipe, n_classes: int, batch_size: int, device: torch.devi
     mixup = None
     if recipe.mixup > 0 or recipe.cutmix > 0:
         if batch_size % 2:
-            raise UsageError(f"`batch_size`: mixup and cutmix need an even one, got {batch_size}")
+            raise UsageError(f"`batch_size=`: mixup and cutmix need an even one, got {batch_size}")
         mixup = Mixup(
             recipe.mixup,
             recipe.cutmix,

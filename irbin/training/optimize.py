@@ -104,7 +104,7 @@ def make_optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
             **recipe.opt_kwargs,
         )
     except (TypeError, ValueError, ImportError) as error:
-        raise UsageError(f"`opt`: `{recipe.opt}` cannot be made: {error}") from error
+        raise UsageError(f"`opt=`: `{recipe.opt}` cannot be made: {error}") from error
     made: torch.optim.Optimizer = optimizer
     return made
 
@@ -132,7 +132,7 @@ def make_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, n_steps: in
             updates_per_epoch=n_steps,
         )
     except ValueError as error:
-        raise UsageError(f"`sched`: {error}") from error
+        raise UsageError(f"`sched=`: {error}") from error
     return scheduler
 
 

@@ -38,6 +38,10 @@ OF_LIBRARIES = {"weights_only", "training", "inplace"}
         ("`irbin.convert()` with", "`irbin convert` with"),
         ("`irbin.evaluate()`", "`irbin eval`"),
         ("`std`: expected a number above 0", "`--std`: expected a number above 0"),
+        ("irbin: `std`: expected a number above 0", "irbin: `--std`: expected a number above 0"),
+        ("irbin: `lr`: Input should be", "irbin: `--lr`: Input should be"),
+        ("irbin: `scale`: its gradient", "irbin: `scale`: its gradient"),
+        ("note: `a`: expected `std`", "note: `a`: expected `std`"),
         (
             "`class_map`: expected a; `std`: expected 1",
             "`--class-map`: expected a; `std`: expected 1",

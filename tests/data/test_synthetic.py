@@ -55,7 +55,7 @@ def test_photographs_are_cut_and_resized() -> None:
 def test_a_policy_for_single_images_needs_real_ones() -> None:
     with pytest.raises(
         UsageError,
-        match=r"^`recipe`: its policy `aa: rand-m9` changes image by image, which random images "
+        match=r"^`recipe=`: its policy `aa: rand-m9` changes image by image, which random images "
         r"are not made for; give real ones with `data_dir=`$",
     ):
         loader(Augmentation(aa="rand-m9"))

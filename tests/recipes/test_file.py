@@ -142,7 +142,7 @@ def test_what_cannot_be_meant_is_told_with_its_file(
     file.write_text(text)
     with pytest.raises(UsageError) as caught:
         read_recipe(str(file))
-    assert str(caught.value) == f"`recipe`: {file} sets {message}"
+    assert str(caught.value) == f"`recipe=`: {file} sets {message}"
 
 
 def test_an_unknown_recipe_is_told_with_the_nearest() -> None:

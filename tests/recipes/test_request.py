@@ -79,7 +79,7 @@ def test_without_a_recipe_the_network_decides_which_one() -> None:
 
 def test_what_makes_no_sense_is_refused_before_anything_opens(mine: str) -> None:
     for overrides, message in (
-        ({"learning": 1}, "`recipe`: overrides sets `learning`, which is no knob"),
+        ({"learning": 1}, "`recipe=`: overrides sets `learning`, which is no knob"),
         ({"lr": -1}, "`lr`: Input should be greater than 0, got -1"),
         ({"t_min": 20}, "`t_min`: expected at most `t_max` = 10.0, got 20.0"),
     ):
@@ -99,7 +99,7 @@ def test_a_value_that_a_file_sets_is_refused_with_the_file(way: str, tmp_path: P
         else:
             resolve_recipe(str(file), overrides, converted=True)
 
-    with pytest.raises(UsageError, match=rf"^`recipe`: {file} sets `epochs`: "):
+    with pytest.raises(UsageError, match=rf"^`recipe=`: {file} sets `epochs`: "):
         get()
     with pytest.raises(UsageError, match=r"^`epochs`: "):
         get(epochs="many")

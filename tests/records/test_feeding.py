@@ -51,6 +51,7 @@ def test_borders_are_taken(changes: dict[str, Any]) -> None:
         ({"mean": (1e308,) * 3}, "`mean`: expected a number from -1e+06 to 1e+06, got 1e+308"),
         ({"mean": (math.nan,)}, "`mean`: expected a finite number, got nan"),
         ({"crop_pct": -5.0}, "`crop_pct`: expected a share above 0, got -5.0"),
+        ({"crop_pct": 1e-320}, "`crop_pct`: expected a share above 0, got 1e-320"),
         ({"crop_pct": math.nan}, "`crop_pct`: expected a share above 0, got nan"),
         ({"interpolation": "foo"}, "`interpolation`: expected one of nearest, bilinear"),
         ({"crop_mode": ""}, "`crop_mode`: expected one of center, squash, border, got ``"),

@@ -27,10 +27,17 @@ from irbin.records.options import DataOptions, SourceOptions
         ({"model_kwargs": None}, "`model_kwargs`: expected a dictionary, got None"),
         ({"pretrained": "no"}, "`pretrained`: expected True or False, got `'no'`"),
         ({"state_key": 3}, "`state_key`: expected a text, got `3`"),
-        ({"seed": "a"}, "`seed`: expected a whole number of 0 or more, got `'a'`"),
-        ({"seed": 1.0}, "`seed`: expected a whole number of 0 or more, got `1.0`"),
-        ({"seed": True}, "`seed`: expected a whole number of 0 or more, got `True`"),
-        ({"seed": -1}, "`seed`: expected a whole number of 0 or more, got `-1`"),
+        ({"seed": "a"}, "`seed`: expected a whole number from 0 to 9223372036854775807, got `'a'`"),
+        ({"seed": 1.0}, "`seed`: expected a whole number from 0 to 9223372036854775807, got `1.0`"),
+        (
+            {"seed": True},
+            "`seed`: expected a whole number from 0 to 9223372036854775807, got `True`",
+        ),
+        ({"seed": -1}, "`seed`: expected a whole number from 0 to 9223372036854775807, got `-1`"),
+        ({"seed": 2**63}, "`seed`: expected a whole number from 0 to 9223372036854775807, got `92"),
+        ({"input_size": (3, 10**20, 9)}, r"`input_size`: expected sizes from 1 to 65,536, got \(3"),
+        ({"img_size": 65537}, "`img_size`: expected sizes from 1 to 65,536, got 65537"),
+        ({"in_chans": 10**20}, "`in_chans`: expected sizes from 1 to 65,536, got 1000000"),
     ],
 )
 def test_how_to_read_a_source(given: dict[str, Any], message: str) -> None:

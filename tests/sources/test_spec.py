@@ -139,21 +139,21 @@ def test_unknown_names(spec: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("spec", "options", "message"),
     [
-        (TINY, SourceOptions(model="resnet18"), "`model`: names the architecture of a checkpoint"),
+        (TINY, SourceOptions(model="resnet18"), "`model=`: names the architecture of a checkpoint"),
         (TINY, SourceOptions(num_classes=-1), "`num_classes`: expected 1 or more, or 0 for no"),
         ("paper:resnet20", SourceOptions(num_classes=0), "`paper:resnet20` always has a classif"),
         ("torchvision:alexnet", SourceOptions(num_classes=0), "expected 1 or more, got 0 .timm"),
         (TINY, SourceOptions(in_chans=0), "`in_chans`: expected 1 or more"),
         (TINY, SourceOptions(input_size=(3, 0, 9)), "`input_size`: expected positive sizes"),
-        (TINY, SourceOptions(in_chans=1, input_size=(3, 9, 9)), "`in_chans` is 1 but `input_size`"),
+        (TINY, SourceOptions(in_chans=1, input_size=(3, 9, 9)), "`in_chans=1`, but `input_size=`"),
         (TINY, SourceOptions(pretrained=False, model_kwargs={"zap": 1}), "'zap'; given"),
         ("torchvision:alexnet", SourceOptions(pretrained=False, model_kwargs={"zap": 1}), "'zap'"),
         *(
             (TINY, SourceOptions(pretrained=False, model_kwargs={name: "x"}), f"got `{name}`")
             for name in ("checkpoint_path", "cache_dir", "pretrained_cfg", "pretrained_cfg_overlay")
         ),
-        (TINY, SourceOptions(remap=True), "`remap`: says how to read a checkpoint file, and `res"),
-        (TINY, SourceOptions(state_key="a"), "`state_key`: says how to read a checkpoint file"),
+        (TINY, SourceOptions(remap=True), "`remap=`: says how to read a checkpoint file, and `res"),
+        (TINY, SourceOptions(state_key="a"), "`state_key=`: says how to read a checkpoint file"),
         ("a.pth", SourceOptions(state_key="a", use_ema=True), "both choose the weights, got `a`"),
         ("paper:resnet20", SourceOptions(model_kwargs={"zap": 1}), "takes none"),
         (

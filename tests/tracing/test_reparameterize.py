@@ -51,7 +51,7 @@ def test_a_network_that_answers_differently_is_refused(repvgg) -> None:
 def test_a_network_without_blocks_to_fuse_says_so() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 1))
     assert n_fusable(network) == 0
-    message = "^`reparameterize`: `mine` has no blocks that can be fused; leave it out$"
+    message = "^`reparameterize=True`: `mine` has no blocks that can be fused; leave it out$"
     with pytest.raises(SourceError, match=message):
         reparameterize(network, "mine")
 

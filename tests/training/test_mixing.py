@@ -51,5 +51,5 @@ def test_erasing_changes_a_block_of_every_image(mode: str, recipe: Recipe) -> No
 
 
 def test_odd_batches_cannot_be_mixed(recipe: Recipe) -> None:
-    with pytest.raises(UsageError, match="`batch_size`: mixup and cutmix need an even one, got 5"):
+    with pytest.raises(UsageError, match="`batch_size=`: mixup and cutmix need an even one, got 5"):
         make_mix(replace(recipe, cutmix=1.0), 3, 5, CPU)

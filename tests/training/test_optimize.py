@@ -154,7 +154,7 @@ def test_nothing_to_train_is_an_error(recipe: Recipe) -> None:
 
 
 def test_arguments_that_an_optimizer_does_not_take(recipe: Recipe) -> None:
-    with pytest.raises(UsageError, match=r"`opt`: `adamw` cannot be made: .*colour"):
+    with pytest.raises(UsageError, match=r"`opt=`: `adamw` cannot be made: .*colour"):
         make_optimizer(nn.Linear(2, 2), replace(recipe, opt_kwargs={"colour": 1}))
     optimizer = make_optimizer(nn.Linear(2, 2), replace(recipe, opt_kwargs={"eps": 1e-3}))
     assert optimizer.param_groups[0]["eps"] == 1e-3
