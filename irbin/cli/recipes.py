@@ -72,7 +72,10 @@ def recipes(
 def _show(name: str, resolved: bool, json_to: str | None) -> None:
     from irbin.recipes.file import read_recipe
 
-    file = read_recipe(name)
+    try:
+        file = read_recipe(name)
+    except UsageError as error:  # this command has no `--recipe`
+        raise UsageError(str(error).replace("`recipe`", "`NAME`", 1)) from None
     recipe = _recipe_of(file)
     if json_to is not None:
         write_json(_as_json(file, recipe), json_to)

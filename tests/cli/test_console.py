@@ -23,6 +23,8 @@ from irbin.cli.console import (
 )
 from irbin.errors import UsageError
 
+FULL = "irbin: No space left on device: standard output; make room, and give the same line again"
+
 
 def test_results_give_way_to_json_on_standard_output(capsys) -> None:
     say(results(None), "a")
@@ -228,7 +230,7 @@ def test_a_full_standard_output_is_named(
     stream = io.TextIOWrapper(buffered, encoding="utf-8", write_through=write_through)
     monkeypatch.setattr("sys.stdout", stream)
     assert main(words) == 1
-    assert capsys.readouterr().err.endswith("irbin: No space left on device: standard output\n")
+    assert capsys.readouterr().err.endswith(f"{FULL}\n")
     assert sys.stdout is stream
     disk.room = 1
     stream.close()
@@ -248,5 +250,5 @@ def test_python_does_not_complain_of_it_again(unbuffered: str) -> None:
         )
     assert (done.returncode, done.stderr.splitlines()[-1:]) == (
         1,
-        ["irbin: No space left on device: standard output"],
+        [FULL],
     )

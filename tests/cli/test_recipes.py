@@ -78,7 +78,7 @@ def test_show_writes_json_beside_the_text_or_alone(run, tmp_path: Path) -> None:
         (["show"], "expected a name after `show`, got none; `irbin recipes` lists them"),
         (["--resolved"], "`--resolved` prints one recipe: give `show NAME` too"),
         (["quick"], "Invalid value for 'show': 'quick' is not one of 'show'"),
-        (["show", "nosuch"], "`recipe`: expected a name that `irbin recipes` lists"),
+        (["show", "nosuch"], "`NAME`: expected a name that `irbin recipes` lists"),
     ],
 )
 def test_what_cannot_be_meant(run, words: list[str], message: str) -> None:
