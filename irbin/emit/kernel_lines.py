@@ -260,21 +260,21 @@ def _pool_lines(w: Writer, kernel: PoolKernel) -> list[str]:
 
 
 def _average_lines(w: Writer, kernel: AverageKernel) -> list[str]:
-    return [
-        _spans_line("rows", kernel.rows),
-        _spans_line("columns", kernel.columns),
-        f"irbin_average({kernel.shape[1]}, {kernel.shape[2]}, rows, {len(kernel.rows)}, columns, "
-        f"{len(kernel.columns)}, {_x(w, 'FLOATS')}, &out);",
-    ]
+    spans = [_spans_line("rows", kernel.rows), _spans_line("columns", kernel.columns)]
+    return [*spans, _by_axes(w, "irbin_average", kernel)]
 
 
 def _resize_lines(w: Writer, kernel: ResizeKernel) -> list[str]:
-    return [
-        _between_line("rows", kernel.rows),
-        _between_line("columns", kernel.columns),
-        f"irbin_resize({kernel.shape[1]}, {kernel.shape[2]}, rows, {len(kernel.rows)}, columns, "
-        f"{len(kernel.columns)}, {_x(w, 'FLOATS')}, &out);",
-    ]
+    between = [_between_line("rows", kernel.rows), _between_line("columns", kernel.columns)]
+    return [*between, _by_axes(w, "irbin_resize", kernel)]
+
+
+def _by_axes(w: Writer, function: str, kernel: AverageKernel | ResizeKernel) -> str:
+    """A call of what makes each row and column of the ones that `rows` and `columns` name."""
+    return (
+        f"{function}({kernel.shape[1]}, {kernel.shape[2]}, rows, {len(kernel.rows)}, columns, "
+        f"{len(kernel.columns)}, {_x(w, 'FLOATS')}, &out);"
+    )
 
 
 def _between_line(name: str, places: Sequence[Between]) -> str:
