@@ -163,7 +163,7 @@ def _walk(root: str) -> tuple[list[tuple[str, str]], Counter[str], list[str]]:
 def _check_text(label: str) -> None:
     """Refuses a class whose name is no text: it could be written into no file."""
     if not is_text(label):
-        raise DataError(f"expected class folders named in UTF-8, got {ascii(label)}; rename it")
+        raise DataError(f"expected class folders named in UTF-8, got {label!a}; rename it")
 
 
 def _check_depth(root: str, images: list[tuple[str, str]]) -> None:
