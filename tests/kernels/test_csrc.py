@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,9 @@ EXTRAS = (ROOT / "pyproject.toml").read_text("utf-8")
 
 def _formatter() -> str | None:
     """clang-format of the version that `irbin[test]` brings: others lay out otherwise."""
-    path, wanted = shutil.which("clang-format"), re.search(r"clang-format==([\d.]+)", EXTRAS)
+    beside = Path(sys.executable).parent / "clang-format"  # an environment need not be on the PATH
+    path = str(beside) if beside.exists() else shutil.which("clang-format")
+    wanted = re.search(r"clang-format==([\d.]+)", EXTRAS)
     if path is None or wanted is None:
         return None
     told = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout

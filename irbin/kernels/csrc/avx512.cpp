@@ -22,7 +22,7 @@ struct A {
   static constexpr int kPixels = 4, kLoopPixels = 4, kWidth = kLanes;
   using Bits = __m512i;
   using Bytes = __m512i;
-  static void hide(Bits& v) { asm volatile("" : "+v"(v)); }
+  static void hide(Bits& v) { asm volatile("" : "+" IRBIN_VECTOR(v)); }
   static Bits zero() { return _mm512_setzero_si512(); }
   static Bits load(const uint32_t* w) { return _mm512_loadu_si512(w); }
   static Bits differ(Bits weight, const uint32_t* word) {

@@ -131,11 +131,11 @@ struct FloatTile {
       const int64_t first = channel + b * kLanes - step.before, last = first + kLanes;
       uint32_t lanes = 0xffff;
       if (first < 0) lanes &= first > -kLanes ? 0xffff << -first : 0;
-      if (last > step.channels) lanes &= first < step.channels ? 0xffff >> (last - step.channels) : 0;
+      if (last > step.channels)
+        lanes &= first < step.channels ? 0xffff >> (last - step.channels) : 0;
       const float* from = out.residuals[step.residual] + first;
       EACH_PIXEL at[p][b] = V::add(
-          at[p][b],
-          _mm512_maskz_loadu_ps(static_cast<__mmask16>(lanes), from + p * step.channels));
+          at[p][b], _mm512_maskz_loadu_ps(static_cast<__mmask16>(lanes), from + p * step.channels));
     }
   }
 

@@ -85,14 +85,16 @@ int64_t register_loop(int64_t n_rounds) {
   __m512i total[n_totals], words = _mm512_set1_epi32(0x1234567), weights = _mm512_set1_epi32(0x89);
   for (auto& t : total) t = _mm512_setzero_si512();
   for (int64_t i = 0; i < n_rounds; ++i) {
-    asm volatile("" : "+v"(words), "+v"(weights));  // or the loop would be computed once
+    asm volatile(""
+                 : "+" IRBIN_VECTOR(words),
+                   "+" IRBIN_VECTOR(weights));  // or the loop would be computed once
     for (auto& t : total) {
       __m512i word = words;
-      asm volatile("" : "+v"(word));
+      asm volatile("" : "+" IRBIN_VECTOR(word));
       t = _mm512_add_epi32(t, _mm512_popcnt_epi32(_mm512_xor_si512(word, weights)));
     }
   }
-  for (auto& t : total) asm volatile("" : : "v"(t));
+  for (auto& t : total) asm volatile("" : : IRBIN_VECTOR(t));
   return n_rounds * n_totals * 512;
 }
 

@@ -90,7 +90,7 @@ struct Step {
   int32_t residual;     // which tensor a residual step adds
   float low, high;      // of a clamp
   const float* values;  // per channel, up to a whole block; multiply, add, prelu, elu
-  int32_t before = 0;   // of a residual tensor that has fewer channels: those in front of its first,
+  int32_t before = 0;  // of a residual tensor that has fewer channels: those in front of its first,
   int32_t channels = 0;  // how many it has, 0 for all; what it lacks is +0
 };
 

@@ -131,7 +131,7 @@ void Depthwise::finished_line(const Implementation& how, const Arguments& a, int
   const int64_t n = n_channels();
   const float* from = a.from<float>() + image * y_.size * x_.size * n;
   scratch.taps.resize(static_cast<size_t>(y_.kernel));
-  const DepthwiseRow taps{scratch.taps.data(), y_.kernel, x_.kernel, x_.dilation * n,
+  const DepthwiseRow taps{scratch.taps.data(), y_.kernel,       x_.kernel, x_.dilation * n,
                           x_.stride * n,       weights_.data(), n};
   const auto each_row = [&](const auto& place) {
     for (int64_t i = 0; i < y_.kernel; ++i) {
@@ -149,9 +149,8 @@ void Depthwise::finished_line(const Implementation& how, const Arguments& a, int
   const int64_t begin = std::min(width(), (x_.before + x_.stride - 1) / x_.stride);
   const int64_t room = x_.size + x_.before - reach;
   const int64_t end = std::max(begin, std::min(width(), room < 0 ? 0 : room / x_.stride + 1));
-  each_row([&](int64_t, int64_t y) {
-    return from + (y * x_.size + begin * x_.stride - x_.before) * n;
-  });
+  each_row(
+      [&](int64_t, int64_t y) { return from + (y * x_.size + begin * x_.stride - x_.before) * n; });
   how.depthwise(taps, begin, end - begin, out);
   const auto over_border = [&](int64_t first, int64_t last) {
     if (first == last) return;

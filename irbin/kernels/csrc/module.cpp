@@ -48,8 +48,8 @@ using LookTuple = std::tuple<int64_t, int64_t, int64_t, int64_t>;
 // (source, offset, strides)
 using WayTuple = std::tuple<int, int64_t, std::vector<int64_t>>;
 // (kind, sizes, to, first, second, count, step, to_step)
-using LegTuple = std::tuple<int, std::vector<int64_t>, WayTuple, WayTuple, WayTuple, int64_t,
-                            int64_t, int64_t>;
+using LegTuple =
+    std::tuple<int, std::vector<int64_t>, WayTuple, WayTuple, WayTuple, int64_t, int64_t, int64_t>;
 using Addresses = std::vector<uintptr_t>;
 // (base, offset), or (−1, 0) for nothing
 using PlaceTuple = std::tuple<int32_t, int64_t>;
@@ -400,8 +400,7 @@ Way make_way(const WayTuple& given, const Leg& leg, int64_t count, int64_t step,
 
 std::unique_ptr<Walk> make_walk(int64_t n_pixels, int64_t n_channels,
                                 const std::vector<int64_t>& sizes,
-                                const std::vector<LegTuple>& legs,
-                                const Array<float, 1>& constants,
+                                const std::vector<LegTuple>& legs, const Array<float, 1>& constants,
                                 const std::vector<StepTuple>& after) {
   for (const int64_t n : {n_pixels, n_channels})
     need(n > 0 && n <= kMaxSize, "expected sizes of at least 1");
@@ -432,9 +431,10 @@ std::unique_ptr<Walk> make_walk(int64_t n_pixels, int64_t n_channels,
     leg.to_step = to_step;
     made.push_back(leg);
   }
-  return std::make_unique<Walk>(n_pixels, n_channels, sizes, std::move(made),
-                                std::vector<float>(constants.data(), constants.data() + n_constants),
-                                make_transform(after, n_channels));
+  return std::make_unique<Walk>(
+      n_pixels, n_channels, sizes, std::move(made),
+      std::vector<float>(constants.data(), constants.data() + n_constants),
+      make_transform(after, n_channels));
 }
 
 std::unique_ptr<PackPlanes> make_planes(int64_t n_channels, int64_t n_pixels) {

@@ -5,7 +5,18 @@
 
 #define IRBIN_PRAGMA(words) _Pragma(#words)
 
-#if defined(__clang__)
+// IRBIN_EMULATED: AVX-512 stands in functions of SIMDe, not in instructions (.ci/emulated), and its
+// registers in memory.
+#if defined(IRBIN_EMULATED)
+#define IRBIN_VECTOR "m"
+#else
+#define IRBIN_VECTOR "v"
+#endif
+
+#if defined(IRBIN_EMULATED)
+#define IRBIN_TARGET_BEGIN(set)
+#define IRBIN_TARGET_END
+#elif defined(__clang__)
 #define IRBIN_TARGET_BEGIN(set) \
   IRBIN_PRAGMA(clang attribute push(__attribute__((target(set))), apply_to = function))
 #define IRBIN_TARGET_END IRBIN_PRAGMA(clang attribute pop)

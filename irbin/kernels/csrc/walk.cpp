@@ -104,8 +104,8 @@ void Walk::walk(const Implementation& how, const Arguments& a, const Leg& leg, i
                 int64_t begin, int64_t end, float* y) const {
   const auto start = [&](const Way& way) {
     if (way.source < 0) return constants_.data() + way.offset;
-    const float* tensor = way.source == 0 ? a.from<float>()
-                                          : a.others[after_.n_residuals() + way.source - 1];
+    const float* tensor =
+        way.source == 0 ? a.from<float>() : a.others[after_.n_residuals() + way.source - 1];
     return tensor + image * sizes_[static_cast<size_t>(way.source)] + way.offset;
   };
   const float *first = start(leg.first), *second = start(leg.second);
@@ -168,9 +168,8 @@ void Walk::run(const Implementation& how, const Arguments& a) const {
     float* from = y + first * n_channels_;
     how.finish_floats(
         from, n_channels_, last - first, 0, n_channels_,
-        {after_.data(), after_.size(), shifted.data(), n_channels_,
-         a.y == nullptr ? nullptr : from, n_channels_,
-         a.y_bits == nullptr ? nullptr : a.y_bits + first * bits_stride, bits_stride});
+        {after_.data(), after_.size(), shifted.data(), n_channels_, a.y == nullptr ? nullptr : from,
+         n_channels_, a.y_bits == nullptr ? nullptr : a.y_bits + first * bits_stride, bits_stride});
   });
 }
 

@@ -1,5 +1,6 @@
 // Every supported implementation against plain loops (naive.h), exactly. No Python and no library:
-// this is what runs under sanitizers and in another processor's emulator (.ci/sanitize, .ci/neon).
+// this is what runs under sanitizers, in another processor's emulator and with AVX-512 made of AVX2
+// (.ci/sanitize, .ci/neon, .ci/emulated).
 //
 // What kernels read lies in allocations of exactly its size, where AddressSanitizer sees one byte
 // read too many; what they write holds other values before.
