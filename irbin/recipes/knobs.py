@@ -5,6 +5,7 @@ The kinds stand in the `Annotated` of a field and are checked by pydantic, which
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -66,6 +67,18 @@ BelowOne = Annotated[float, Bounded(ge=0, lt=1)]
 Amp = Annotated[Literal["auto", "bfloat16", "float16", "off"], _OffWord()]
 Schedule = Literal["cosine", "tanh", "step", "multistep", "poly", "wsd", "rsqrt", "constant"]
 
+_DECIMAL = r"\d{1,3}(\.\d{1,9})?"
+_SMALL = r"[1-9]\d?"
+_POLICY = re.compile(
+    rf"rand(-m\d\d?|-mmax{_SMALL}|-mstd{_DECIMAL}|-n{_SMALL}|-p[01](\.\d{{1,9}})?|-inc[01]"
+    r"|-t(weights|3aw?))*"
+    rf"|augmix(-m\d\d?|-mstd{_DECIMAL}|-w{_SMALL}|-d[1-9]|-a{_DECIMAL}|-b[01])*"
+    rf"|(original|originalr|v0|v0r|3a)(-mstd{_DECIMAL})?",
+    re.ASCII,
+)
+"""What timm's parser of policies reads. It passes over words that it does not know, or ends in an
+assertion."""
+
 
 class Together:
     """What the fields of a recipe say together. `Recipe` has the fields."""
@@ -78,6 +91,7 @@ class Together:
     flip: str
     repeat_views: int
     distill: bool
+    aa: str | None
 
     def __post_init__(self) -> None:
         """Checks what one field alone cannot show."""
@@ -88,6 +102,12 @@ class Together:
                     f"got {getattr(self, low)}"
                 )
         self._check_epochs()
+        if self.aa is not None and _POLICY.fullmatch(self.aa) is None:
+            raise UsageError(
+                "`aa`: expected timm's `rand`, `augmix`, `original`, `originalr`, `v0`, `v0r` or "
+                "`3a` with its numbers behind, as in rand-m9-n2-mstd0.5 or augmix-m5-w4, got "
+                f"{self.aa!r}"
+            )
         if self.repeat_views:
             self._check_views()
         if self.flip == "alternating" and self.hflip != 0.5:

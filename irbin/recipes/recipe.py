@@ -231,7 +231,8 @@ class Recipe(Together):
         tuple[Positive, Positive], Knob(CROPS, "Aspect ratio of a random resized crop.", "LOW HIGH")
     ] = (0.75, 1.3333333333333333)
     train_interpolation: Annotated[
-        str, Knob(CROPS, "Filter of the random resized crop.", "NAME")
+        Literal["random", "bilinear", "bicubic", "nearest", "box", "hamming", "lanczos"],
+        Knob(CROPS, "Filter of the random resized crop."),
     ] = "random"
     """`random` draws one an image."""
     hflip: Annotated[Share, Knob(CROPS, "Probability of a horizontal flip.", "P")] = 0.5

@@ -164,7 +164,7 @@ def test_the_default_recipe_is_the_record_s_own_word_for_word() -> None:
 
 @pytest.mark.parametrize(
     "knobs",
-    [{"amp": "off"}, {"aa": "rand-m9, x: #1"}, {"opt_kwargs": {"betas": [0.5, 0.9]}}, {"aa": "1"}],
+    [{"amp": "off"}, {"opt": "adam, x: #1"}, {"opt_kwargs": {"betas": [0.5, 0.9]}}, {"opt": "1"}],
     ids=str,
 )
 def test_lines_of_a_recipe_are_read_as_the_same_recipe(
