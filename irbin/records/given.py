@@ -11,6 +11,8 @@ from typing import Any, Literal, get_args, get_origin
 from irbin.errors import UsageError
 from irbin.records.knob import Declared, knobs_of
 
+LARGEST = 10**9
+"""Of a count, where its knob says no other; nobody means more, and its products stay small."""
 _WORDS = {str: "a text", bool: "True or False", int: "a whole number", float: "a number"}
 
 
@@ -35,8 +37,13 @@ def check_record(record: object, *, values: bool = False) -> None:
             raise UsageError(
                 f"`{declared.name}`: expected {_in_words(declared.kind)}, got {_shown(value)}"
             )
-        if values and least is not None and value is not None and value < least:
+        if not values or value is None:
+            continue
+        if least is not None and value < least:
             raise UsageError(f"`{declared.name}`: expected {least} or more, got {value}")
+        most = declared.knob.most or LARGEST
+        if isinstance(value, Integral) and value > most:
+            raise UsageError(f"`{declared.name}`: expected at most {most:,}, got {value}")
 
 
 def check_is(name: str, value: object, kind: type | tuple[type, ...], how: str) -> None:

@@ -231,7 +231,9 @@ class DataOptions:
             also=("b",),
         ),
     ] = None
-    workers: Annotated[int, Knob(DATA, "Loader processes.", "N", least=0, also=("j",))] = 2
+    workers: Annotated[
+        int, Knob(DATA, "Loader processes.", "N", least=0, most=1024, also=("j",))
+    ] = 2
     cache: Annotated[
         CacheKind,
         Knob(DATA, "Training: keep decoded images in memory; auto: where they fit."),

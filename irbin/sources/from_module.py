@@ -81,7 +81,11 @@ def plain_module(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
 
     Returns:
         The module itself where it is all that, else a copy; and what was changed, in words.
+
+    Raises:
+        SourceError: a layer says itself what equals it.
     """
+    _check_identity(module)
     notes = []
     if isinstance(module, OptimizedModule):
         module = module._orig_mod
@@ -123,6 +127,23 @@ def plain_module(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
         names = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in other))
         notes.append(f"its weights were {names}; the converted network has float32")
     return module, tuple(notes)
+
+
+def _check_identity(module: nn.Module) -> None:
+    """Torch keeps the layers that it has met in sets: of two that are equal it meets one alone."""
+    left, met = [("", module)], set()
+    while left:
+        name, part = left.pop()
+        kind = type(part)
+        if kind.__eq__ is not nn.Module.__eq__ or kind.__hash__ is not nn.Module.__hash__:
+            raise SourceError(
+                f"`{name or kind.__name__}`: expected a layer that equals itself alone, but "
+                f"`{kind.__name__}` defines `__eq__` or `__hash__`, and torch counts layers that "
+                "are equal as one; give that method another name"
+            )
+        met.add(id(part))
+        inner = ((f"{name}.{n}".removeprefix("."), m) for n, m in part._modules.items())
+        left += [(n, m) for n, m in inner if m is not None and id(m) not in met]
 
 
 def _compiled_forward(part: nn.Module) -> Callable[..., Any] | None:

@@ -157,6 +157,11 @@ def _check_results(returned: Any, name: str) -> None:
                 f"{expected}, but `output{keystr(path)}` is {_kind(leaf)}"
                 + "; return tensors alone" * (not isinstance(leaf, Tensor))
             )
+        if 0 in leaf.shape[1:]:
+            raise SourceError(
+                f"{expected}, but `output{keystr(path)}` is {_kind(leaf)}, which holds nothing; "
+                "give it at least one class"
+            )
 
 
 def _kind(leaf: object) -> str:

@@ -25,7 +25,7 @@ from torch.utils._pytree import TreeSpec, tree_unflatten
 
 from irbin.binary.activations import RPReLU, SignKept
 from irbin.errors import TraceError
-from irbin.lines import line_running
+from irbin.lines import is_own_code, line_running
 from irbin.messages import SET_FORWARD, first_line
 from irbin.tracing.assigned import watch_attributes
 from irbin.tracing.backward import is_in_autograd_function
@@ -219,6 +219,7 @@ _IN_WORDS = {
     "cannot be iterated": "a loop runs over a tensor or shape",
     "__array": "NumPy is given a tensor that depends on the image",
     "expected np.ndarray": "a tensor that depends on the image goes through NumPy",
+    "torch.fx.proxy.Proxy": "a call that cannot be followed, as `torch.vmap`, takes a tensor",
 }
 """Part of an error that tracing raises → what the network does, in words."""
 
@@ -231,7 +232,9 @@ def why_untraceable(error: Exception) -> str:
     text = first_line(error)
     text = next((words for mark, words in _IN_WORDS.items() if mark in text), text)
     frames = traceback.extract_tb(error.__traceback__)
-    places = [f for f in frames if not f.filename.startswith((torch.__path__[0], __file__))]
+    places = [f for f in frames if is_own_code(f.filename)] or [
+        f for f in frames if not f.filename.startswith((torch.__path__[0], __file__))
+    ]
     if not places:
         return text
     file = "/".join(Path(places[-1].filename).parts[-2:])

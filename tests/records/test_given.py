@@ -54,6 +54,8 @@ def test_how_to_read_a_source(given: dict[str, Any], message: str) -> None:
         ({"batch_size": "a"}, "`batch_size`: expected a whole number, got `'a'`"),
         ({"batch_size": 2.5}, "`batch_size`: expected a whole number, got `2.5`"),
         ({"batch_size": 0}, "`batch_size`: expected 1 or more, got 0"),
+        ({"batch_size": 10**20}, "`batch_size`: expected at most 1,000,000,000, got 1000000000000"),
+        ({"workers": 1025}, "`workers`: expected at most 1,024, got 1025"),
         ({"workers": -1}, "`workers`: expected 0 or more, got -1"),
         ({"workers": "2"}, "`workers`: expected a whole number, got `'2'`"),
         ({"val_num_samples": -3}, "`val_num_samples`: expected 1 or more, got -3"),

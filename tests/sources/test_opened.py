@@ -52,3 +52,21 @@ def test_a_converted_module_without_its_plan_is_told_and_still_runs(tmp_path: Pa
     assert form == "binary"
     assert module(torch.zeros(1, 3, 8, 8)).shape == (1, 2)
     assert runnable(open_any(net, size))[1] == "float"
+
+
+class _EqualByShape(nn.Conv2d):
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, nn.Conv2d) and other.weight.shape == self.weight.shape
+
+
+class _HashedByShape(_EqualByShape):
+    def __hash__(self) -> int:
+        return hash(self.weight.shape)
+
+
+@pytest.mark.parametrize("kind", [_EqualByShape, _HashedByShape])
+def test_layers_that_say_what_equals_them_are_told(kind: type[nn.Conv2d]) -> None:
+    """Torch meets one of two such layers alone, or fails on a set."""
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Sequential(kind(8, 8, 3), kind(8, 8, 3)))
+    with pytest.raises(SourceError, match=rf"`1\.\d`: expected a layer that .* `{kind.__name__}`"):
+        irbin.convert(net, options=SourceOptions(input_size=(3, 32, 32)))

@@ -220,6 +220,17 @@ def test_the_result_that_is_no_batch_of_tensors_is_named(make: Any, words: str) 
     assert refusal(Returns()) == f"{expected}, but {words}{advice}"
 
 
+def test_logits_of_no_class_are_no_answer() -> None:
+    class Returns(Net):
+        def forward(self, x: Tensor) -> Any:
+            return self.run(x)[:, :0]
+
+    told = refusal(Returns())
+    assert told.endswith(
+        "a tensor of shape (2, 0), which holds nothing; give it at least one class"
+    )
+
+
 @pytest.mark.parametrize("empty", [[], (), {}], ids=["list", "tuple", "dict"])
 def test_nothing_is_no_answer(empty: Any) -> None:
     class Returns(Net):

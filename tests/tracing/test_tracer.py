@@ -244,9 +244,19 @@ class IsANumber(_Odd):
         return self.conv(x * float(x.mean()))
 
 
+class TakesPlainTensors(_Odd):
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.vmap(torch.relu)(x)
+        return self.conv(x)
+
+
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
+        (
+            TakesPlainTensors,
+            "a call that cannot be followed, as `torch.vmap`, takes a tensor: `x =",
+        ),
         (
             DependsOnData,
             "control flow (`if`, `while`, `assert`) depends on a tensor or its shape: "
