@@ -59,12 +59,27 @@ def _files(name: str) -> list[str]:
     if os.path.exists(name):
         return [name]
     if _PATTERN.search(name):
-        matched = sorted(glob.glob(name, recursive=True), key=natural)
-        files = [path for path in matched if not os.path.isdir(path)]  # `**` matches folders too
+        matched = sorted(_matching(name), key=natural)
+        files = [path for path in matched if not os.path.isdir(path)]
         if not files:
             raise DataError(f"expected pictures that match `{name}`, found none")
         return files
     raise UsageError(f"expected a picture, a folder or a pattern, got `{name}`, which is not there")
+
+
+def _matching(pattern: str) -> set[str]:
+    """What has such a name, but `**` follows no link that leads back: glob's never ends on two."""
+    parts = pattern.split("/")
+    if "**" not in parts:
+        return set(glob.glob(pattern))
+    at = parts.index("**")
+    head, rest = "/".join(parts[:at]), "/".join(parts[at + 1 :]) or "*"
+    places = ["/"] if at and not head else glob.glob(head) if at else ["."]
+    found: set[str] = set()
+    for folder in (f for p in places if os.path.isdir(p) for f, _, _ in searched(p, ())):
+        named = os.path.join(folder, "") if at else os.path.join(folder, "").removeprefix("./")
+        found |= _matching(glob.escape(named) + rest)
+    return found
 
 
 def _inside(folder: str) -> list[str]:

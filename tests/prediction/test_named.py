@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import glob
 import itertools
 import os
 from pathlib import Path
@@ -36,6 +37,25 @@ def test_a_pattern_matches_files_alone(photos: Path) -> None:
     assert names("photos/*.png") == ["photos/10.png"]
     assert names("photos/**/*.webp") == ["photos/sub/a.webp"]
     assert "photos/sub" not in names("photos/**")
+
+
+def test_a_pattern_passes_over_links_that_lead_back(photos: Path) -> None:
+    """Two of them, and Python's own `glob` does not end."""
+    for name in ("sub/up", "sub/top", "again"):
+        (photos / name).symlink_to(photos, target_is_directory=True)
+    wanted = ["photos/sub/a.webp"]
+    assert names("photos/**/*.webp") == names("photos/**/**/*.webp") == wanted
+    assert names("**/*.webp") == names("p*/**/s*/*.webp") == wanted
+    assert names(f"{photos}/**/*.webp") == [str(photos / "sub" / "a.webp")]
+    assert names("photos/**") == names("photos/**/*")
+
+
+@pytest.mark.parametrize("pattern", ["**", "**/*", "photos/**", "*/**/*.png", "./photos/**/?.*"])
+def test_a_pattern_finds_what_glob_finds(photos: Path, pattern: str) -> None:
+    (photos / "a" / "[b]" / "c").mkdir(parents=True)
+    (photos / "a" / "[b]" / "c" / "1.png").write_bytes(b"")
+    expected = {path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path)}
+    assert set(names(pattern)) == {path.replace(os.sep, "/") for path in expected}
 
 
 def test_a_name_that_looks_like_a_pattern_is_a_name_first(photos: Path) -> None:
