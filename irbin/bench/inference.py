@@ -19,7 +19,7 @@ from irbin.messages import counted
 from irbin.planning.estimate import estimate
 from irbin.program.lower import lower
 from irbin.records.bench import BenchEntry, BenchRecord, Latency, NodeTiming, TimingOptions
-from irbin.records.given import check_whole
+from irbin.records.given import LARGEST, check_whole
 from irbin.records.knob import taken
 from irbin.records.options import FloatMath, SourceOptions, SourceRecord
 from irbin.records.results import InputType
@@ -71,7 +71,7 @@ def benchmark(
         SourceError, PlanError, LowerError, ArtifactError: the network cannot be packed.
     """
     timing, plan = taken(TimingOptions, options)
-    check_whole("batch_size", batch_size, least=1)
+    check_whole("batch_size", batch_size, least=1, most=LARGEST)
     before = torch.get_num_threads()
     n_threads, n_runs = timing.n_threads or kernel_threads(), timing.n_runs
     torch.set_num_threads(n_threads)

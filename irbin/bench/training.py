@@ -30,7 +30,7 @@ from irbin.recipes.file import RecipeFile, read_recipe
 from irbin.recipes.recipe import Recipe
 from irbin.recipes.request import resolve_recipe
 from irbin.records.bench import TimingOptions, TrainBenchEntry, TrainBenchRecord
-from irbin.records.given import check_whole
+from irbin.records.given import LARGEST, check_whole
 from irbin.records.json import JsonValue
 from irbin.records.knob import taken
 from irbin.records.options import DataOptions, SourceOptions
@@ -106,7 +106,7 @@ def benchmark_training(
         TrainingError: a loss that is not finite, or torch.compile was asked for and fails.
     """
     timing, plan = taken(TimingOptions, options)
-    check_whole("batch_size", batch_size, least=1)
+    check_whole("batch_size", batch_size, least=1, most=LARGEST)
     report = report or ignore
     file = read_recipe(recipe)
     settings = resolve_recipe(file, {**(overrides or {}), "distill": False}, converted=True)

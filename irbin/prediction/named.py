@@ -75,11 +75,11 @@ def _matching(pattern: str) -> set[str]:
     at = parts.index("**")
     head, rest = "/".join(parts[:at]), "/".join(parts[at + 1 :]) or "*"
     places = ["/"] if at and not head else glob.glob(head) if at else ["."]
-    found: set[str] = set()
+    named: set[str] = set()
     for folder in (f for p in places if os.path.isdir(p) for f, _, _ in searched(p, ())):
-        named = os.path.join(folder, "") if at else os.path.join(folder, "").removeprefix("./")
-        found |= _matching(glob.escape(named) + rest)
-    return found
+        place = os.path.join(folder, "") if at else os.path.join(folder, "").removeprefix("./")
+        named |= _matching(glob.escape(place) + rest)
+    return named
 
 
 def _inside(folder: str) -> list[str]:

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from irbin.errors import UsageError
-
-LARGEST = 10**9
-"""Of any knob; nobody means more, and its products stay finite."""
+from irbin.records.given import LARGEST
 
 
 @dataclass(frozen=True)

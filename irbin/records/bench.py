@@ -11,6 +11,7 @@ from irbin.records.given import check_record, check_whole
 from irbin.records.knob import Knob
 from irbin.records.results import InputType
 
+MOST_RUNS = 10**6
 MOST_THREADS = 4096
 """More than any machine has, less than OpenMP's library runs out of memory at and ends the
 process."""
@@ -37,7 +38,10 @@ class TimingOptions:
         ),
     ] = None
     n_runs: Annotated[
-        int, Knob(None, "Counted runs of each, interleaved.", "N", least=2, named="runs")
+        int,
+        Knob(
+            None, "Counted runs of each, interleaved.", "N", least=2, most=MOST_RUNS, named="runs"
+        ),
     ] = 30
     memory: Annotated[
         bool,
@@ -51,7 +55,7 @@ class TimingOptions:
     def __post_init__(self) -> None:
         check_record(self)
         check_whole("n_threads", self.n_threads, least=1, most=MOST_THREADS)
-        check_whole("n_runs", self.n_runs, least=1)
+        check_whole("n_runs", self.n_runs, least=1, most=MOST_RUNS)
 
 
 @dataclass(frozen=True)

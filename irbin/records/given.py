@@ -12,7 +12,7 @@ from irbin.errors import UsageError
 from irbin.records.knob import Declared, knobs_of
 
 LARGEST = 10**9
-"""Of a count, where its knob says no other; nobody means more, and its products stay small."""
+"""Of a number, where its knob says no other; nobody means more, and its products stay finite."""
 _WORDS = {str: "a text", bool: "True or False", int: "a whole number", float: "a number"}
 
 

@@ -240,16 +240,11 @@ class DataOptions:
     ] = "auto"
     train_num_samples: Annotated[
         int | None,
-        Knob(DATA, "Images in the training split of a stream that does not say it.", "N", least=1),
+        Knob(DATA, "Images in the training split, where a stream does not say it.", "N", least=1),
     ] = None
     val_num_samples: Annotated[
         int | None,
-        Knob(
-            DATA,
-            "Images in the validation split of a stream that does not say it.",
-            "N",
-            least=1,
-        ),
+        Knob(DATA, "Images in the validation split, where a stream does not say it.", "N", least=1),
     ] = None
 
     def __post_init__(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -125,6 +127,16 @@ def test_missing_zero_and_nan_gradients_are_told_apart() -> None:
     refused(broken(Detached), "`conv`: its latent weight gets no gradient")
     refused(broken(Zero), "`conv`: the gradient of its latent weight is zero everywhere")
     refused(broken(Undefined), "`conv`: the gradient of its latent weight is not finite")
+
+
+def test_an_expert_that_no_random_image_is_sent_to_is_told_as_one() -> None:
+    class Expert(Small):
+        def body(self, x: Tensor) -> Tensor:
+            gate = (x.amax((1, 2, 3), keepdim=True) > 1e9).float()
+            return gate * super().body(x) + x
+
+    told = "on random images: none is sent there (one expert of several), or what follows passes"
+    refused(broken(Expert), re.escape(told))
 
 
 @pytest.mark.parametrize(("offset", "always"), [(100, "never negative"), (-100, "negative")])
