@@ -42,7 +42,7 @@ def check_record(record: object, *, values: bool = False) -> None:
         if least is not None and value < least:
             raise UsageError(f"`{declared.name}`: expected {least} or more, got {value}")
         most = declared.knob.most or LARGEST
-        if isinstance(value, Integral) and value > most:
+        if isinstance(value, Integral) and int(value) > most:
             raise UsageError(f"`{declared.name}`: expected at most {most:,}, got {value}")
 
 
