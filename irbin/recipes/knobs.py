@@ -65,6 +65,8 @@ BelowOne = Annotated[float, Bounded(ge=0, lt=1)]
 Amp = Annotated[Literal["auto", "bfloat16", "float16", "off"], _OffWord()]
 Schedule = Literal["cosine", "tanh", "step", "multistep", "poly", "wsd", "rsqrt", "constant"]
 
+_LEAST_ALPHA = 1e-6
+"""Of a beta distribution; NumPy draws NaN from those that are far smaller."""
 _DECIMAL = r"\d{1,3}(\.\d{1,9})?"
 _SMALL = r"[1-9]\d?"
 _POLICY = re.compile(
@@ -113,6 +115,12 @@ class Together:
                 "`flip=`: `alternating` flips every image every second epoch, so expected `hflip` "
                 f"0.5, got {self.hflip}"
             )
+        for name in ("mixup", "cutmix"):
+            if 0 < getattr(self, name) < _LEAST_ALPHA:
+                raise UsageError(
+                    f"`{name}`: expected 0, which is off, or {_LEAST_ALPHA} and more, "
+                    f"got {getattr(self, name)}"
+                )
         for name in ("scale", "ratio"):
             low, high = getattr(self, name)
             if low > high:

@@ -37,3 +37,12 @@ def test_what_is_no_policy_is_told_before_anything_is_done(policy: str) -> None:
 def test_a_filter_that_timm_lacks_is_told() -> None:
     with pytest.raises(UsageError, match="`train_interpolation`: Input should be 'random'"):
         resolve_recipe(None, {"train_interpolation": "abc"}, converted=True)
+
+
+@pytest.mark.parametrize("name", ["mixup", "cutmix"])
+def test_an_alpha_is_none_or_one_that_can_be_drawn_from(name: str) -> None:
+    for alpha in (1e-320, 9e-7):
+        with pytest.raises(UsageError, match=f"`{name}`: expected 0, which is off, or 1e-06 and"):
+            resolve_recipe(None, {name: alpha}, converted=True)
+    for alpha in (0.0, 1e-6, 0.2):
+        assert getattr(resolve_recipe(None, {name: alpha}, converted=True), name) == alpha
