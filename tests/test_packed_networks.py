@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from timm.layers import GroupNormAct
 from torch import Tensor, nn
 
 import irbin
 from irbin.binary.layers import binary_layers
 from irbin.evaluation.agreement import compare
 from irbin.planning.plan import make_plan
-from irbin.records.options import Preprocessing, SourceRecord
+from irbin.records.options import Preprocessing, SourceOptions, SourceRecord
 from irbin.records.plan import PlanOptions
 from irbin.rewriting.network import Network
 from irbin.rewriting.rewrite import rewrite
@@ -123,3 +124,41 @@ def test_packed_answers_as_trained(seed: int, tmp_path: Path) -> None:
         largest = float(module(x).abs().max())
     # tiny variances make large answers; one flip moves an answer by what a weight weighs
     assert n_flipped or found.max_difference <= 1e-4 * max(largest, 1)
+
+
+class _Normalized(nn.Module):
+    """timm's blocks of its big-transfer networks: a norm of groups that holds the activation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 16, 3, 2, 1), nn.Linear(16, 5)
+        self.norms = nn.ModuleList(GroupNormAct(16, 4, act_layer=nn.GELU) for _ in range(3))
+        self.convs = nn.ModuleList(nn.Conv2d(16, 16, 3, padding=1, bias=False) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norms[0](self.stem(x))
+        for norm, conv in zip(self.norms[1:], self.convs, strict=True):
+            x = x + norm(conv(x))
+        return self.head(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_norms_of_groups_that_hold_a_gelu(seed: int, tmp_path: Path) -> None:
+    torch.manual_seed(seed)
+    module = _Normalized()
+    for norm in module.norms:
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.bias)
+    options = SourceOptions(input_size=(3, 32, 32), mean=(0.5,), std=(0.5,))
+    network = irbin.convert(module, source_options=options)
+    network.module.train()
+    network.module(3 * torch.randn(8, 3, 32, 32)).square().sum().backward()
+    torch.optim.SGD(network.module.parameters(), 0.05).step()
+    network.module.eval()
+    images = torch.randn(40, 3, 32, 32)
+    with torch.no_grad():
+        trained = network.module(images)
+    irbin.export(network, tmp_path / "packed")
+    torch.testing.assert_close(
+        irbin.load(tmp_path / "packed")(images), trained, atol=1e-3, rtol=1e-3
+    )
