@@ -169,7 +169,10 @@ def _name_lines(axes: Any, panel: Panel, n_runs: int) -> None:
         one = INK if n_runs > 1 else color
         kind = "-" if n_runs > 1 else dashes
         handles.append(Line2D([], [], color=one, linestyle=kind, linewidth=width, label=line.label))
-    axes.legend(handles=handles, frameon=False, loc="best", labelcolor=INK, fontsize=8)
+    above = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.2}
+    axes.legend(
+        handles=handles, frameon=False, labelcolor=INK, fontsize=8, ncols=len(handles), **above
+    )
 
 
 def _plain_powers(axes: Any) -> None:

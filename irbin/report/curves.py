@@ -198,7 +198,8 @@ def _dress(axes: Any, panel: Panel) -> None:
     labelled = [line for line in panel.lines if line.label]
     if labelled:
         handles = [Line2D([], [], color=INK, label=line.label, **line.style) for line in labelled]
-        axes.legend(handles=handles, frameon=False, loc="best", labelcolor=INK, fontsize=9)
+        above = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": len(handles)}
+        axes.legend(handles=handles, frameon=False, labelcolor=INK, fontsize=9, **above)
 
 
 def _name_runs(figure: Any, runs: Runs, colors: Sequence[str], n_columns: int) -> None:
