@@ -229,7 +229,9 @@ def _record(
 ) -> BenchRecord:
     limits = [float("nan")] * 2
     if native.is_native():
-        limits = [rates.median_register_rate(native.active(), floats=f) for f in (False, True)]
+        limits[0] = rates.median_register_rate(native.active())
+    if native.is_fast_at_floats():
+        limits[1] = rates.median_register_rate(native.active(), floats=True)
     return BenchRecord(
         source=name_of(source),
         batch_size=batch_size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -151,6 +152,11 @@ class NodeTiming:
     """Of floats with signs per image."""
 
     @property
+    def n_macs(self) -> int:
+        """Multiply-adds of any kind per image."""
+        return self.binary_macs + self.float_macs + self.byte_macs + self.sign_macs
+
+    @property
     def macs_of_floats(self) -> float:
         """Float multiply-adds that take as long, at least, as those that are not of signs.
 
@@ -224,7 +230,8 @@ class BenchRecord:
     register_gmacs: float
     """1-bit multiply-adds on registers alone, 10⁹ a second, one thread; nan without kernels."""
     float_register_gmacs: float
-    """The same for float32."""
+    """The same for float32; nan also where each fused multiply-add is a function's call, since
+    torch and the kernels of bytes are not held to that."""
     overhead_us: float = float("nan")
     """What it takes to call all kernels of one batch, measured with kernels that do nothing:
     Python, and bringing torch's results into the kernels' order."""
@@ -249,9 +256,18 @@ class BenchRecord:
 
     @property
     def limit_ms(self) -> float:
-        """What one batch takes if every multiply-add runs at the register-only rate of a thread."""
-        binary = sum(node.binary_macs for node in self.nodes) / self.register_gmacs
-        floats = sum(node.macs_of_floats for node in self.nodes) / self.float_register_gmacs
+        """What one batch takes if every multiply-add runs at the register-only rate of a thread.
+
+        Those whose rate is nan count nothing, unless none has one: then it is nan.
+        """
+        timed = [self.least_ms(node) for node in self.nodes if node.n_macs]
+        known = [ms for ms in timed if math.isfinite(ms)]
+        return sum(known) if known or not timed else math.nan
+
+    def least_ms(self, node: NodeTiming) -> float:
+        """The same of one node; nan where a rate that it needs is."""
+        binary = node.binary_macs / self.register_gmacs if node.binary_macs else 0.0
+        floats = node.macs_of_floats / self.float_register_gmacs if node.macs_of_floats else 0.0
         return (binary + floats) / 1e6 * self.batch_size
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rich.table import Table
@@ -116,9 +117,22 @@ def limit_line(record: BenchRecord) -> str:
     others = f", {count(pixels)} of bytes (two in a float one's time)" if pixels else ""
     signs = sum(node.sign_macs for node in record.nodes)
     others += f", {count(signs)} of floats with signs (four in its time)" if signs else ""
+    told = f"{count(binary)} 1-bit and {count(floats)} float multiply-adds{others} an image"
+    if math.isnan(record.register_gmacs):
+        return f"{told}; no limit is known of {record.machine.kernels} kernels"
+    if math.isnan(record.float_register_gmacs):
+        line = (
+            f"{told}; no limit is known of floats and bytes with {record.machine.kernels} kernels"
+        )
+        if not binary:
+            return line
+        return (
+            f"{line}; at the rate of registers alone, {digits(record.register_gmacs)} GMAC/s, one "
+            f"thread needs {digits(record.limit_ms)} ms for the others: measured is "
+            f"{ratio(packed, record.limit_ms)} that"
+        )
     return (
-        f"{count(binary)} 1-bit and {count(floats)} float multiply-adds{others} an image; at the "
-        "rates of "
+        f"{told}; at the rates of "
         f"registers alone, {digits(record.register_gmacs)} and "
         f"{digits(record.float_register_gmacs)} GMAC/s, one thread needs "
         f"{digits(record.limit_ms)} ms: measured is {ratio(packed, record.limit_ms)} that"
@@ -214,21 +228,20 @@ def rates_table(rates: Sequence[KernelRate]) -> Table:
 
 def _rate(node: NodeTiming, record: BenchRecord) -> tuple[str, str]:
     """GMAC/s, and the least possible time as a share of the time it took."""
-    if not _n_macs(node):
+    if not node.n_macs:
         return "", ""
-    return digits(_gmacs(node, record)), digits(100 * least_us(node, record) / node.median_us)
+    least = least_us(node, record)
+    reached = digits(100 * least / node.median_us) if math.isfinite(least) else ""
+    return digits(_gmacs(node, record)), reached
 
 
 def least_us(node: NodeTiming, record: BenchRecord) -> float:
-    """What a node takes, µs a batch, if every multiply-add runs at the rate of registers alone."""
-    binary = node.binary_macs / record.register_gmacs
-    floats = node.macs_of_floats / record.float_register_gmacs
-    return record.batch_size * (binary + floats) / 1e3
+    """What a node takes, µs a batch, if every multiply-add runs at the rate of registers alone.
+
+    Nan where a rate that it needs is.
+    """
+    return 1e3 * record.least_ms(node)
 
 
 def _gmacs(node: NodeTiming, record: BenchRecord) -> float:
-    return record.batch_size * _n_macs(node) / node.median_us / 1e3
-
-
-def _n_macs(node: NodeTiming) -> int:
-    return node.binary_macs + node.float_macs + node.byte_macs + node.sign_macs
+    return record.batch_size * node.n_macs / node.median_us / 1e3

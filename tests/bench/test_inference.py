@@ -1,5 +1,6 @@
 """The benchmark on a small network: what it holds, not how fast it is."""
 
+import math
 from functools import partial
 
 import pytest
@@ -67,6 +68,17 @@ class TestOfAPackedFolder:
         before = torch.get_num_threads()
         irbin.benchmark(folder / "packed", n_runs=1, n_threads=before + 1, memory=False)
         assert torch.get_num_threads() == before
+
+
+@pytest.mark.slow
+def test_nothing_is_held_to_the_rate_of_functions_that_are_called(folder, monkeypatch):
+    monkeypatch.setattr(inference, "load_ms", partial(inference.load_ms, n_runs=1))
+    with native.using("portable"):  # torch's convolutions were at 4,700 % of that rate
+        found = irbin.benchmark(folder / "packed", n_runs=1, n_threads=1, memory=False)
+    assert math.isnan(found.float_register_gmacs)
+    assert found.register_gmacs > 0
+    of_bits = [node for node in found.nodes if node.binary_macs and not node.macs_of_floats]
+    assert found.limit_ms == pytest.approx(sum(map(found.least_ms, of_bits)))
 
 
 @pytest.mark.slow

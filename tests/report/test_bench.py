@@ -99,6 +99,26 @@ def test_a_line_says_how_far_the_limit_is(record):
     assert line.endswith("measured is 16.7× that")
 
 
+def test_where_floats_have_no_limit_the_others_keep_theirs(record, render):
+    machine = replace(MACHINE, kernels="portable")
+    stem = replace(record.nodes[0], kernel="conv2d of bytes", float_macs=0, byte_macs=10**7)
+    nodes = (stem, *record.nodes[1:])
+    found = replace(record, machine=machine, nodes=nodes, float_register_gmacs=math.nan)
+    assert found.limit_ms == pytest.approx(0.1)
+    line = bench.limit_line(found)
+    assert "no limit is known of floats and bytes with portable kernels" in line
+    assert line.endswith(
+        "1,000 GMAC/s, one thread needs 0.10 ms for the others: measured is 50.0× that"
+    )
+    rows = render(bench.nodes_table(found, 140), 140).splitlines()
+    ends = {row.split()[0]: row.split()[-2:] for row in rows if row}
+    assert ends["conv1"] == ["82.9", "20.0"]  # a rate, and nothing of a limit
+    assert ends["layer1"] == ["1,000", "100"]
+    floats = bench.limit_line(replace(found, nodes=nodes[:1]))
+    assert floats.endswith("no limit is known of floats and bytes with portable kernels")
+    assert "nan" not in bench.limit_line(replace(found, register_gmacs=math.nan))
+
+
 def test_nothing_is_advised_where_packed_is_faster(record):
     assert bench.slower_lines(record) == ()
 
