@@ -192,9 +192,10 @@ def _check_images(network: Network, data: DataOptions, *, new_classes: bool) -> 
     seen = network.source.preprocessing
     training = open_dataset(data, data.train_split, seen, training=True)
     validation = open_dataset(data, data.val_split, seen)
-    for dataset in (training, validation):
-        check_classes(network.source, dataset, by_map=bool(data.class_map) or new_classes)
-    check_same_classes(training, validation)
+    by_map = bool(data.class_map) or new_classes
+    check_classes(network.source, training, by_map)
+    check_same_classes(training, validation)  # before the number of the second one's: it says why
+    check_classes(network.source, validation, by_map)
 
 
 def _asked(

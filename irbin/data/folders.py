@@ -108,6 +108,10 @@ def tidy_tar(reader: Any, place: str, class_map: str) -> None:
     reader.class_idx_to_name = {index: name for name, index in numbers.items()}
 
 
+_MARK = "\ufeff"
+"""What editors of Windows write before the first line: it can be seen nowhere, and names no class."""
+
+
 def _read_map(class_map: str, place: str) -> dict[str, int]:
     """Class → number, the lines counted from 0; empty ones may stand at the end.
 
@@ -122,7 +126,8 @@ def _read_map(class_map: str, place: str) -> dict[str, int]:
         raise DataError(
             f"`class_map=`: expected a file with one class name a line, got {class_map}: {got}"
         ) from error
-    named = {name: number for name, number in numbers.items() if name}
+    marked = {name.removeprefix(_MARK): number for name, number in numbers.items()}
+    named = {name: number for name, number in marked.items() if name}
     gap = next((i for i, number in enumerate(sorted(named.values())) if i != number), None)
     if gap is not None:
         raise DataError(

@@ -80,10 +80,11 @@ def open_loaders(
         seed=recipe.seed,
     )
     val_set = open_dataset(data, data.val_split, source.preprocessing)
-    for dataset in (train_set, val_set):
-        # a teacher knows the old classes; without one the network learns new ones
-        check_classes(source, dataset, by_map=bool(data.class_map) or not recipe.distill)
-    check_same_classes(train_set, val_set)
+    # a teacher knows the old classes; without one the network learns new ones
+    by_map = bool(data.class_map) or not recipe.distill
+    check_classes(source, train_set, by_map)
+    check_same_classes(train_set, val_set)  # before the number of the second one's: it says why
+    check_classes(source, val_set, by_map)
     train, val = make_loaders(
         train_set,
         val_set,

@@ -43,6 +43,18 @@ def test_what_cannot_be_is_told_before_any_work(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("verb", [irbin.compress, irbin.finetune])
+def test_a_class_that_one_split_lacks_is_named(verb, images: DataOptions, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    shutil.copytree(str(images.data_dir), folder)
+    lost = sorted((folder / "val").iterdir())[-1]
+    shutil.rmtree(lost)
+    data = replace(images, data_dir=str(folder))
+    with pytest.raises(DataError, match=f"^expected the same classes in .* but `{lost.name}` is"):
+        verb(SPEC, tmp_path / "out", data=data, source_options=THREE)
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_draws_the_report_is_asked_for_before_any_work(
     images: DataOptions, tmp_path: Path, monkeypatch
 ) -> None:

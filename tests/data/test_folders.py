@@ -113,6 +113,11 @@ def test_a_short_class_map_loses_no_image_in_silence(root: Path) -> None:
         opened(root, class_map=str(root / "map.txt"))
 
 
+def test_a_mark_before_the_first_line_is_no_part_of_its_class(root: Path) -> None:
+    (root / "map.txt").write_text("cat\nbee\nant\n", encoding="utf-8-sig")
+    assert class_names(opened(root, class_map=str(root / "map.txt"))) == ("cat", "bee", "ant")
+
+
 def test_a_longer_class_map_is_taken(root: Path) -> None:
     (root / "map.txt").write_text("dog\ncat\nbee\nant\n")
     dataset = opened(root, class_map=str(root / "map.txt"))
