@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
 from irbin.binary.kin import has_gain, standardizes_weight
-from irbin.messages import lacks_memory
+from irbin.messages import SET_FORWARD, lacks_memory
 from irbin.planning.plan import NEVER_RUNS
 from irbin.records.plan import LayerKind, LayerRecord
 from irbin.tracing.calling import cause
@@ -130,6 +130,8 @@ class Facts:
             return f"inside `{path}`, which cannot be traced: {self._opaque[path]}"
         n_nodes = len(self._nodes.get(name, []))
         if n_nodes != calls.n_calls:
+            if "forward" in vars(self._module):
+                return SET_FORWARD
             return f"it ran {calls.n_calls} times, but the traced graph shows {n_nodes} calls"
         return ""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MethodType
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -51,6 +53,18 @@ def test_an_untraceable_network_is_planned_from_the_order_in_which_it_ran() -> N
     assert [n for n, r in layers.items() if r.never_negative] == ["a"]
     assert layers["a"].never_negative == OBSERVED
     assert not any(r.activations or r.is_shortcut or r.obstacle for r in layers.values())
+
+
+def test_layers_that_only_a_forward_set_on_the_network_calls_are_told_as_such() -> None:
+    class Stem(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            return self[0](x)
+
+    net = Stem(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3))
+    net.forward = MethodType(nn.Sequential.forward, net)
+    layers = found(net)
+    assert not layers["0"].unseen
+    assert all(layers[name].unseen.startswith("its `forward` was set on") for name in "12")
 
 
 def test_an_untraceable_network_keeps_what_a_run_shows_to_be_blind() -> None:
