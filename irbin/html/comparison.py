@@ -135,15 +135,17 @@ def _over_seeds(runs: Sequence[RecordedRun]) -> list[Block]:
         groups[tuple(sorted(asked.items()))].append(run)
     rows = []
     for group in groups.values():
-        top1 = [run.best.eval_top1 for run in group if run.best is not None]
+        # a run that was copied or resumed elsewhere is no second seed
+        of_seed = {run.recipe.seed: run for run in reversed(group) if run.best is not None}
+        different = [run for run in group if of_seed.get(run.recipe.seed) is run]
+        top1 = [run.best.eval_top1 for run in different if run.best is not None]
         if len(top1) < 2:
             continue
-        seeds = in_a_row(run.recipe.seed for run in group)
         mean, spread = fmean(top1), stdev(top1)
         rows.append(
             (
-                ", ".join(run.name for run in group),
-                seeds,
+                ", ".join(run.name for run in different),
+                in_a_row(run.recipe.seed for run in different),
                 Cell(bare_percent(mean), mean),
                 Cell(f"{spread:.2f}", spread),
             )

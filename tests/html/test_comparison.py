@@ -65,6 +65,14 @@ def test_seeds_of_the_same_arguments_are_added_up(recorded) -> None:
     assert (mean.text, spread.text) == ("63.00", "1.41")
 
 
+def test_a_run_and_its_copy_have_no_spread_over_seeds(recorded) -> None:
+    copy, second = other(recorded, "copy"), other(recorded, "b", seed=7)
+    alone = blocks_of(comparison_page([recorded, copy]), "Runs and seeds")
+    assert not [block for block in alone[1:] if hasattr(block, "rows")]
+    seeds = blocks_of(comparison_page([recorded, copy, second]), "Runs and seeds")[1]
+    assert [cell.text for cell in seeds.rows[0][:2]] == [f"{SCRIPT}, b", "42, 7"]
+
+
 def test_classes_are_ordered_by_how_far_they_moved(recorded) -> None:
     def accuracies(*best: float) -> tuple[ClassAccuracy, ...]:
         return tuple(ClassAccuracy(n, x, 0.0) for n, x in zip("xyz", best, strict=True))
