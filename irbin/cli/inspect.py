@@ -17,10 +17,10 @@ from irbin.cli.plan_options import PlanFlags
 from irbin.cli.source_options import SourceFlags
 from irbin.errors import UsageError
 from irbin.messages import counted
-from irbin.planning.estimate import FITTED_TO, estimate
+from irbin.planning.estimate import estimate
 from irbin.records.json import from_json, to_json
 from irbin.records.options import SourceOptions, SourceRecord
-from irbin.records.plan import Estimate, Plan
+from irbin.records.plan import FITTED_TO, Estimate, Plan
 from irbin.report.bench import bytes_line, torch_work_lines
 from irbin.report.images import images_line
 from irbin.report.jsonout import plan_json

@@ -19,9 +19,6 @@ from irbin.records.plan import Bits, Decision, Estimate, LayerRecord, Plan
 Kind = Literal["dense", "pointwise", "grouped", "depthwise", "linear"]
 """What prices differ by: a convolution with a window, of 1×1, with groups …"""
 
-FITTED_TO = "avx512_vpopcntdq"
-"""Whose prices these are, of `irbin kernels`."""
-
 WORD = 64
 """Bits that the kernels count at once: fewer input channels cost as much."""
 

@@ -266,6 +266,10 @@ class Plan:
         return total - 2 * n_floats
 
 
+FITTED_TO = "avx512_vpopcntdq"
+"""For which of `irbin kernels` speed is estimated: whose prices `planning.estimate` knows."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """What a plan gains, before anyone trains. Made by `estimate`, read by reports.

@@ -10,6 +10,7 @@ from rich.table import Table
 from irbin.messages import counted
 from irbin.records.bench import BenchRecord, KernelRate, Machine, NodeTiming, TorchWork
 from irbin.records.json import JsonValue, to_json
+from irbin.records.plan import FITTED_TO
 from irbin.report.fitting import fitting_table, plain_table
 from irbin.report.units import DASH, byte_size, count, digits, ratio, shape
 
@@ -145,7 +146,10 @@ def estimate_lines(record: BenchRecord) -> tuple[str, ...]:
     if record.estimated_speed_up is None or not floats:
         return ()
     measured = ratio(floats[0].latency.median_ms, record.entries[0].latency.median_ms)
-    return (f"estimated {digits(record.estimated_speed_up)}× torch fp32, measured {measured}",)
+    told = f"estimated {digits(record.estimated_speed_up)}× torch fp32"
+    if record.machine.kernels != FITTED_TO:
+        told += f" for `{FITTED_TO}`, where more is gained"
+    return (f"{told}, measured {measured}",)
 
 
 def torch_lines(record: BenchRecord) -> tuple[str, ...]:

@@ -144,8 +144,12 @@ def test_overhead_is_told_with_its_share_and_loading_where_measured(record):
 def test_the_estimate_stands_beside_what_was_measured(record):
     assert bench.estimate_lines(record) == ()
     told = replace(record, estimated_speed_up=8.75)
-    assert bench.estimate_lines(told) == ("estimated 8.75× torch fp32, measured 10.0×",)
+    fitted = replace(told, machine=replace(MACHINE, kernels="avx512_vpopcntdq"))
+    assert bench.estimate_lines(fitted) == ("estimated 8.75× torch fp32, measured 10.0×",)
     assert bench.estimate_lines(replace(told, entries=record.entries[:1])) == ()
+    slower = replace(told, machine=replace(MACHINE, kernels="avx2"))  # half of it, say
+    line = "estimated 8.75× torch fp32 for `avx512_vpopcntdq`, where more is gained, measured 10.0×"
+    assert bench.estimate_lines(slower) == (line,)
 
 
 def test_json_has_the_ratios_and_no_nan(record):
