@@ -109,7 +109,7 @@ def tidy_tar(reader: Any, place: str, class_map: str) -> None:
 
 
 _MARK = "\ufeff"
-"""What editors of Windows write before the first line: it can be seen nowhere, and names no class."""
+"""What editors of Windows write before the first line: it cannot be seen, and names no class."""
 
 
 def _read_map(class_map: str, place: str) -> dict[str, int]:
