@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -74,9 +75,9 @@ def _show(name: str, resolved: bool, json_to: str | None) -> None:
 
     try:
         file = read_recipe(name)
+        recipe = _recipe_of(file)
     except UsageError as error:  # this command has no `--recipe`
-        raise UsageError(str(error).replace("`recipe`", "`NAME`", 1)) from None
-    recipe = _recipe_of(file)
+        raise UsageError(re.sub("`recipe=?`", "`NAME`", str(error), count=1)) from None
     if json_to is not None:
         write_json(_as_json(file, recipe), json_to)
     if json_to == STDOUT:

@@ -13,7 +13,7 @@ from irbin.analysis.budget import check_reachable, parse_budget
 from irbin.analysis.choices import choices
 from irbin.compression.folder import FLOAT, began, check_same, keep
 from irbin.compression.watcher import Watcher
-from irbin.data import check_classes, check_same_classes, open_dataset
+from irbin.data import check_splits, open_dataset
 from irbin.errors import UsageError
 from irbin.exporting import export
 from irbin.files import named
@@ -193,9 +193,7 @@ def _check_images(network: Network, data: DataOptions, *, new_classes: bool) -> 
     training = open_dataset(data, data.train_split, seen, training=True)
     validation = open_dataset(data, data.val_split, seen)
     by_map = bool(data.class_map) or new_classes
-    check_classes(network.source, training, by_map)
-    check_same_classes(training, validation)  # before the number of the second one's: it says why
-    check_classes(network.source, validation, by_map)
+    check_splits(network.source, training, validation, by_map=by_map)
 
 
 def _asked(

@@ -1,7 +1,7 @@
 """A data-set string and a folder in, loaders out, through timm.data: what the other rooms use."""
 
 from irbin.data.batches import Images, Loader, Stream
-from irbin.data.classes import check_classes, check_same_classes, class_names, n_classes
+from irbin.data.classes import check_classes, check_splits, class_names, n_classes
 from irbin.data.datasets import open_dataset
 from irbin.data.fingerprint import fingerprint
 from irbin.data.images import Augmentation
@@ -16,7 +16,7 @@ __all__ = [
     "Loader",
     "Stream",
     "check_classes",
-    "check_same_classes",
+    "check_splits",
     "class_names",
     "eval_loader",
     "fingerprint",

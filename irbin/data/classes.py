@@ -138,7 +138,26 @@ _N_NAMES = 3
 """Classes that a message names."""
 
 
-def check_same_classes(training: Images | Stream, validation: Images | Stream) -> None:
+def check_splits(
+    source: SourceRecord, training: Images | Stream, validation: Images | Stream, *, by_map: bool
+) -> None:
+    """Compares the classes of two splits with a network's and with each other.
+
+    Args:
+        source: of the network.
+        training: the split to train on.
+        validation: the one to evaluate on.
+        by_map: as `check_classes` takes it.
+
+    Raises:
+        DataError: other classes than the network's, or one has a class that the other lacks.
+    """
+    check_classes(source, training, by_map)
+    _check_same_classes(training, validation)  # before the second one's number: it says why
+    check_classes(source, validation, by_map)
+
+
+def _check_same_classes(training: Images | Stream, validation: Images | Stream) -> None:
     """Compares the classes of two splits: timm numbers a folder's classes by what it finds there.
 
     Raises:

@@ -15,8 +15,7 @@ from torch import nn
 from irbin.binary.anneal import EdePhase
 from irbin.binary.layers import binary_layers, phase_of
 from irbin.data import (
-    check_classes,
-    check_same_classes,
+    check_splits,
     class_names,
     make_loaders,
     open_dataset,
@@ -82,9 +81,7 @@ def open_loaders(
     val_set = open_dataset(data, data.val_split, source.preprocessing)
     # a teacher knows the old classes; without one the network learns new ones
     by_map = bool(data.class_map) or not recipe.distill
-    check_classes(source, train_set, by_map)
-    check_same_classes(train_set, val_set)  # before the number of the second one's: it says why
-    check_classes(source, val_set, by_map)
+    check_splits(source, train_set, val_set, by_map=by_map)
     train, val = make_loaders(
         train_set,
         val_set,

@@ -88,6 +88,15 @@ def test_what_cannot_be_meant(run, words: list[str], message: str) -> None:
     assert done.err.count("\n") == 1
 
 
+def test_a_value_that_cannot_be_meant_is_of_the_name_that_was_given(run, tmp_path) -> None:
+    """This command has no `--recipe`."""
+    (tmp_path / "odd.yaml").write_text("epochs: true\n")
+    done = run("recipes", "show", str(tmp_path / "odd.yaml"))
+    assert done.code == 2
+    assert done.err.startswith("irbin: `NAME`: ")
+    assert "sets `epochs`: Input should be a number, got True" in done.err
+
+
 @pytest.mark.slow
 def test_listing_loads_no_torch() -> None:
     code = (

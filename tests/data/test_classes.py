@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from irbin.data import check_classes, check_same_classes, open_dataset
+from irbin.data import check_classes, check_splits, open_dataset
 from irbin.errors import DataError
 from irbin.messages import counted
 from irbin.records.options import SourceRecord
@@ -24,11 +24,22 @@ def test_another_number_of_classes_than_the_network_has(n_outputs: int, root: Pa
 
 def test_splits_with_different_classes_are_refused(root: Path) -> None:
     train, val = (open_dataset(options(root), split, RGB) for split in ("train", "val"))
-    check_same_classes(train, val)
+    network = SourceRecord("x", "x", 3, RGB)
+    check_splits(network, train, val, by_map=False)
     make_split(root / "short", ("ant", "cat", "dog"))
     other = open_dataset(options(root), "short", RGB)
     with pytest.raises(DataError, match=r"`bee`, `dog` are not in both; `class_map=`"):
-        check_same_classes(train, other)
+        check_splits(network, train, other, by_map=False)
+
+
+def test_a_class_that_one_split_lacks_is_told_before_its_number(root: Path) -> None:
+    """The number alone would say that the network is another one."""
+    make_split(root / "fewer", ("ant", "cat"))
+    train, fewer = (open_dataset(options(root), split, RGB) for split in ("train", "fewer"))
+    with pytest.raises(DataError, match=r"`bee` is not in both; `class_map=`"):
+        check_splits(SourceRecord("x", "x", 3, RGB), train, fewer, by_map=False)
+    with pytest.raises(DataError, match=r"expected 2 classes, .* got 3 in .*train"):
+        check_splits(SourceRecord("x", "x", 2, RGB), train, fewer, by_map=False)
 
 
 def trained_on(names: tuple[str, ...], published: bool = False) -> SourceRecord:
