@@ -69,7 +69,7 @@ def _files(name: str) -> list[str]:
 
 def _matching(pattern: str) -> set[str]:
     """What has such a name, but `**` follows no link that leads back: glob's never ends on two."""
-    parts = pattern.split("/")
+    parts = pattern.replace(os.sep, "/").split("/")
     if "**" not in parts:
         return set(glob.glob(pattern))
     at = parts.index("**")
